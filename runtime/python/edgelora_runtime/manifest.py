@@ -1,0 +1,225 @@
+"""The index of an artifact: read, check, write. ``docs/artifact.md`` is the format in words.
+
+Knows nothing about graphs or weights; the compiler writes through the same classes that every runtime reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgelora_runtime.errors import ArtifactError
+
+FORMAT = "edgelora"
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SlotPart:
+    """The output columns of a slot that one module of the checkpoint owns: ``offset`` to ``offset + out_features``."""
+
+    module: str
+    offset: int
+    out_features: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in the graph where an adapter plugs in; ``a`` and ``b`` name its graph inputs."""
+
+    name: str
+    a: str  # input (n, in_features, rank)
+    b: str  # input (n, rank, out_features)
+    in_features: int
+    out_features: int
+    parts: tuple[SlotPart, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a runtime must know of the decoder to drive it."""
+
+    name: str
+    architecture: str
+    vocab_size: int
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    context_length: int
+    eos_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GraphInfo:
+    """The graph file and the one file its initializers live in."""
+
+    file: str
+    weights: str
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """Tokenizer file, chat template file and the special tokens that templates ask for."""
+
+    file: str
+    chat_template: str | None = None
+    bos_token: str | None = None
+    eos_token: str | None = None
+    pad_token: str | None = None
+    unk_token: str | None = None
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """Identity of the base: ``fingerprint`` of its float32 weights, ``grid`` of the values that were shipped."""
+
+    fingerprint: str
+    grid: str
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """One adapter of the artifact: a PEFT folder at ``path``."""
+
+    name: str
+    path: str
+    rank: int
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """Size and SHA-256 (hex) of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole index. ``quantization`` and ``report`` are records for people; runtimes do not act on them."""
+
+    producer: str
+    target: str
+    model: ModelInfo
+    graph: GraphInfo
+    base: BaseInfo
+    slots: tuple[Slot, ...]
+    adapters: tuple[AdapterInfo, ...]
+    files: Mapping[str, FileInfo]
+    tokenizer: TokenizerInfo | None = None
+    reference: str | None = None
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+    merged: Mapping[str, Any] | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """The manifest as it stands in ``manifest.json``."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
+    """Parse and check ``manifest.json``; raises ArtifactError naming the field that is wrong."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{where} is not JSON ({error}); export the artifact again") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else type(data).__name__
+        raise ArtifactError(f"{where}: format is {found!r}, expected {FORMAT!r}; this is no EdgeLoRA artifact")
+    version = data.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ArtifactError(f"{where}: format_version is {version!r}, expected a whole number from 1")
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{where}: format_version {version} is newer than {FORMAT_VERSION}, the newest this runtime reads; "
+            "update edgelora"
+        )
+    manifest = _build(Manifest, data, where)
+    for name in manifest.files:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ArtifactError(f"{where}: file name {name!r} leaves the artifact")
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the artifact in ``folder``; raises ArtifactError when it is missing or wrong."""
+    path = folder / MANIFEST_FILE
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is not a folder; expected an artifact written by `edgelora export`")
+    if not path.is_file():
+        raise ArtifactError(f"{folder} has no {MANIFEST_FILE}; expected an artifact written by `edgelora export`")
+    return parse_manifest(path.read_text(encoding="utf-8"), str(path))
+
+
+def file_info(path: Path) -> FileInfo:
+    """Size and hash of a file on disk."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return FileInfo(path.stat().st_size, digest.hexdigest())
+
+
+def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
+    """Compare every file with the manifest; raises one ArtifactError that lists all differences."""
+    wrong: list[str] = []
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            wrong.append(f"{name}: missing")
+        elif path.stat().st_size != expected.bytes:
+            wrong.append(f"{name}: {path.stat().st_size} bytes, expected {expected.bytes}")
+        elif hashes and (found := file_info(path).sha256) != expected.sha256:
+            wrong.append(f"{name}: sha256 {found[:12]}…, expected {expected.sha256[:12]}…")
+    if wrong:
+        raise ArtifactError(f"{folder} is damaged: " + "; ".join(wrong) + "; copy or export it again")
+
+
+def _build(kind: Any, data: Any, where: str) -> Any:
+    """Build the dataclass ``kind`` from JSON, checking names and scalar types."""
+    if not isinstance(data, dict):
+        raise ArtifactError(f"{where}: expected an object, found {type(data).__name__}")
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(kind):
+        if item.name not in data:
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                raise ArtifactError(f"{where}: field {item.name!r} is missing")
+            continue
+        values[item.name] = _value(str(item.type), data[item.name], f"{where}: {item.name}")
+    return kind(**values)
+
+
+_NESTED = {
+    kind.__name__: kind
+    for kind in (SlotPart, Slot, ModelInfo, GraphInfo, TokenizerInfo, BaseInfo, AdapterInfo, FileInfo)
+}
+_SCALARS = {"str": str, "int": int}
+
+
+def _value(annotation: str, data: Any, where: str) -> Any:
+    if annotation.endswith(" | None"):
+        return None if data is None else _value(annotation.removesuffix(" | None"), data, where)
+    if annotation.startswith("tuple["):
+        if not isinstance(data, list):
+            raise ArtifactError(f"{where}: expected a list, found {type(data).__name__}")
+        inner = annotation.removeprefix("tuple[").removesuffix(", ...]")
+        return tuple(_value(inner, item, f"{where}[{index}]") for index, item in enumerate(data))
+    if annotation.startswith("Mapping["):
+        if not isinstance(data, dict):
+            raise ArtifactError(f"{where}: expected an object, found {type(data).__name__}")
+        inner = annotation.removeprefix("Mapping[str, ").removesuffix("]")
+        return {key: item if inner == "Any" else _value(inner, item, f"{where}.{key}") for key, item in data.items()}
+    if annotation in _NESTED:
+        return _build(_NESTED[annotation], data, where)
+    kind = _SCALARS[annotation]
+    if not isinstance(data, kind) or isinstance(data, bool):
+        raise ArtifactError(f"{where}: expected {annotation}, found {data!r}")
+    return data

@@ -5,7 +5,15 @@ Knows nothing about exit codes: the command line turns each of these into one li
 
 from edgelora_runtime.errors import AdapterError, ArtifactError, EdgeLoraError, InputError
 
-__all__ = ["AdapterError", "ArtifactError", "CheckpointError", "ConfigError", "DataError", "EdgeLoraError", "InputError"]
+__all__ = [
+    "AdapterError",
+    "ArtifactError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "EdgeLoraError",
+    "InputError",
+]
 
 
 class CheckpointError(EdgeLoraError):

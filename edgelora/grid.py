@@ -108,8 +108,9 @@ def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None) 
 def plan_grid(checkpoint: Checkpoint, plan: GridSpec) -> Grid:
     """Choose a ``QuantSpec`` for every tensor that is to be quantized.
 
-    Linears take ``plan.spec``. An embedding is read by ``GatherBlockQuantized``, which knows 4 and 8 bits and whole blocks alone: it
-    takes at least 4 bits, and stays float where ``hidden_size`` is no multiple of ``block_size``. A tied head follows its embedding.
+    Linears take ``plan.spec``. An embedding is read by ``GatherBlockQuantized``, which knows 4 and 8 bits and whole
+    blocks alone: it takes at least 4 bits, and stays float where ``hidden_size`` is no multiple of ``block_size``. A
+    tied head follows its embedding.
     """
     specs: dict[str, QuantSpec] = {}
     if plan.spec is not None:

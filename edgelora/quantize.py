@@ -20,8 +20,8 @@ _CHUNK_WEIGHTS = 1 << 21  # rows are independent, so a few megabytes at a time k
 def quantize(weight: FloatArray, spec: QuantSpec) -> QuantizedMatrix:
     """Round ``weight`` (out_features, in_features) to the nearest point of its grid; deterministic.
 
-    Symmetric: the entry of largest magnitude in a block becomes the lowest code exactly. Asymmetric: the block's range, widened
-    to hold zero, is divided evenly. Scales are rounded to bfloat16 first, because some ARM kernels drop the lower bits anyway.
+    Symmetric: the entry of largest magnitude in a block becomes the lowest code. Asymmetric: the block's range, widened
+    to hold zero, is divided evenly. Scales are rounded to bfloat16 first, because some ARM kernels drop the lower bits.
     """
     out_features, in_features = weight.shape
     n_blocks = -(-in_features // spec.block_size)

@@ -142,7 +142,7 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
             f"{where}: format_version {version} is newer than {FORMAT_VERSION}, the newest this runtime reads; "
             "update edgelora"
         )
-    manifest = _build(Manifest, data, where)
+    manifest: Manifest = _build(Manifest, data, where)
     for name in manifest.files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ArtifactError(f"{where}: file name {name!r} leaves the artifact")

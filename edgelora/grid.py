@@ -18,7 +18,7 @@ from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 
 QUANT_LABELS = ("none", "fp16", "int8", "int4", "int2")
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")  # gpt2 keeps (in_features, out_features)
-_LINEAR = re.compile(r"(_proj|\.c_attn|\.c_proj|\.c_fc|^lm_head)\.weight$")
+_LINEAR = re.compile(r"((_proj|\.c_attn|\.c_proj|\.c_fc)\.weight|^lm_head\.weight)$")
 _EMBEDDING = re.compile(r"(embed_tokens|wte)\.weight$")
 _EMBEDDING_BITS = (4, 8)  # what GatherBlockQuantized reads
 
@@ -34,65 +34,42 @@ class GridSpec:
 
 @dataclass(frozen=True)
 class Grid:
-    """A checkpoint together with the plan of its grid; tensors are computed when asked for."""
+    """A checkpoint together with the codes of its grid, which take a fraction of the float weights' memory."""
 
     checkpoint: Checkpoint
     plan: GridSpec
-    specs: Mapping[str, QuantSpec]  # tensor name -> how it is quantized; tensors not named stay float
+    matrices: Mapping[str, QuantizedMatrix]  # tensor name -> its codes; tensors not named stay float
+    base_digest: str
+    grid_digest: str
+
+    @property
+    def specs(self) -> Mapping[str, QuantSpec]:
+        """How each quantized tensor is quantized."""
+        return {name: matrix.spec for name, matrix in self.matrices.items()}
 
     def matrix(self, name: str) -> QuantizedMatrix:
         """Codes of a quantized tensor, rows = out_features; the file's own codes where they already are this grid."""
-        spec = self.specs[name]
-        packed = self.checkpoint.packed(name)
-        if packed is not None and packed.spec == spec:
-            return packed
-        weight = self.checkpoint.read(name)
-        return quantize(np.ascontiguousarray(weight.T) if is_transposed(name) else weight, spec)
+        return self.matrices[name]
 
     def value(self, name: str) -> FloatArray:
         """A tensor with the values that ship, in the orientation of the Hugging Face state dict."""
-        if name in self.specs:
-            weight = dequantize(self.matrix(name))
+        if name in self.matrices:
+            weight = dequantize(self.matrices[name])
             return np.ascontiguousarray(weight.T) if is_transposed(name) else weight
-        weight = self.checkpoint.read(name)
-        if self.plan.half and weight.ndim == 2:
-            return weight.astype(np.float16).astype(np.float32)
-        return weight
+        return _shipped(self.checkpoint.read(name), name, self.plan)
+
+    def in_features(self, name: str) -> int:
+        """Columns of a linear or an embedding."""
+        shape = self.checkpoint.shape(name)
+        return shape[0] if is_transposed(name) else shape[1]
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over names, packed codes, scales and zero points; over the floats of what stays float."""
-        digest = GridDigest()
-        for name in self.checkpoint.names():
-            if name in self.specs:
-                digest.add_matrix(name, self.matrix(name))
-            else:
-                digest.add_float(name, self.value(name))
-        return digest.hexdigest()
+        """SHA-256 (hex) over names, packed codes, scales and zero points, and the floats of what stays float."""
+        return self.grid_digest
 
-
-class GridDigest:
-    """SHA-256 over tensors given in sorted order of their names, so that one pass can both write and hash."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-
-    def add_matrix(self, name: str, matrix: QuantizedMatrix) -> None:
-        """Add a quantized tensor."""
-        spec = matrix.spec
-        self._hash.update(f"{name}|{spec.bits}|{spec.block_size}|{spec.symmetric}".encode())
-        self._hash.update(np.ascontiguousarray(matrix.packed).data)
-        self._hash.update(np.ascontiguousarray(matrix.scales).data)
-        if matrix.zero_points is not None:
-            self._hash.update(np.ascontiguousarray(matrix.zero_points).data)
-
-    def add_float(self, name: str, value: FloatArray) -> None:
-        """Add a tensor that stays float."""
-        self._hash.update(f"{name}|float|{value.shape}".encode())
-        self._hash.update(np.ascontiguousarray(value, np.float32).data)
-
-    def hexdigest(self) -> str:
-        """The fingerprint so far."""
-        return self._hash.hexdigest()
+    def base_fingerprint(self) -> str:
+        """SHA-256 (hex) of the base's float32 weights: the identity that an adapter is bound to."""
+        return self.base_digest
 
 
 def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None) -> GridSpec:
@@ -106,25 +83,44 @@ def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None) 
 
 
 def plan_grid(checkpoint: Checkpoint, plan: GridSpec) -> Grid:
-    """Choose a ``QuantSpec`` for every tensor that is to be quantized.
+    """Quantize a checkpoint: one pass that reads each tensor once and hashes both what was read and what ships."""
+    matrices: dict[str, QuantizedMatrix] = {}
+    base, grid = hashlib.sha256(), hashlib.sha256()
+    for name in checkpoint.names():
+        weight = checkpoint.read(name)
+        _add_float(base, name, weight)
+        spec = choose_spec(name, checkpoint.shape(name), plan)
+        if spec is None:
+            _add_float(grid, name, _shipped(weight, name, plan))
+            continue
+        own = checkpoint.packed(name)
+        if own is None or own.spec != spec:
+            own = quantize(np.ascontiguousarray(weight.T) if is_transposed(name) else weight, spec)
+        matrices[name] = own
+        _add_matrix(grid, name, own)
+    return Grid(checkpoint, plan, matrices, base.hexdigest(), grid.hexdigest())
+
+
+def choose_spec(name: str, shape: tuple[int, ...], plan: GridSpec) -> QuantSpec | None:
+    """The spec of one tensor, None where it stays float.
 
     Linears take ``plan.spec``. An embedding is read by ``GatherBlockQuantized``, which knows 4 and 8 bits and whole
     blocks alone: it takes at least 4 bits, and stays float where ``hidden_size`` is no multiple of ``block_size``. A
-    tied head follows its embedding.
+    tied head follows its embedding; a head of its own takes at least 4 bits as well.
     """
-    specs: dict[str, QuantSpec] = {}
-    if plan.spec is not None:
-        wide = QuantSpec(4, plan.spec.block_size, True) if plan.spec.bits not in _EMBEDDING_BITS else plan.spec
-        for name in checkpoint.names():
-            shape = checkpoint.shape(name)
-            if len(shape) != 2:
-                continue
-            if _EMBEDDING.search(name):
-                if shape[1] % plan.spec.block_size == 0:
-                    specs[name] = wide
-            elif _LINEAR.search(name):
-                specs[name] = wide if name.startswith("lm_head") else plan.spec
-    return Grid(checkpoint, plan, specs)
+    if plan.spec is None or len(shape) != 2:
+        return None
+    wide = plan.spec if plan.spec.bits in _EMBEDDING_BITS else QuantSpec(4, plan.spec.block_size, symmetric=True)
+    if _EMBEDDING.search(name):
+        return wide if shape[1] % plan.spec.block_size == 0 else None
+    if name == "lm_head.weight":
+        return wide
+    return plan.spec if _LINEAR.search(name) else None
+
+
+def is_embedding(name: str) -> bool:
+    """True for the table that token ids index; position tables stay float and are none."""
+    return _EMBEDDING.search(name) is not None
 
 
 def is_transposed(name: str) -> bool:
@@ -132,9 +128,21 @@ def is_transposed(name: str) -> bool:
     return _TRANSPOSED.search(name) is not None
 
 
-def base_fingerprint(checkpoint: Checkpoint) -> str:
-    """SHA-256 (hex) of the base's float32 weights: the identity that an adapter is bound to."""
-    digest = GridDigest()
-    for name in checkpoint.names():
-        digest.add_float(name, checkpoint.read(name))
-    return digest.hexdigest()
+def _shipped(weight: FloatArray, name: str, plan: GridSpec) -> FloatArray:
+    """The value of a tensor without codes: float16 storage rounds the matrices that a linear or the embedding reads."""
+    if plan.half and (_EMBEDDING.search(name) or _LINEAR.search(name)):
+        return weight.astype(np.float16).astype(np.float32)
+    return weight
+
+
+def _add_matrix(digest: hashlib._Hash, name: str, matrix: QuantizedMatrix) -> None:
+    spec = matrix.spec
+    digest.update(f"{name}|{spec.bits}|{spec.block_size}|{spec.symmetric}".encode())
+    for array in (matrix.packed, matrix.scales, matrix.zero_points):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
+
+
+def _add_float(digest: hashlib._Hash, name: str, value: FloatArray) -> None:
+    digest.update(f"{name}|float|{value.shape}".encode())
+    digest.update(np.ascontiguousarray(value, np.float32).data)

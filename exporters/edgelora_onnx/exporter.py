@@ -1,0 +1,87 @@
+"""The whole export in one screen: build, run the passes, write.
+
+Knows nothing about how a pass works; reading this file tells which run and in what order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgelora.grid import Grid, is_embedding, is_transposed
+from edgelora.types import ExportedModel
+from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
+from edgelora_onnx.emit import emit
+from edgelora_onnx.frontends.mobius import build_decoder, default_context_length
+from edgelora_onnx.passes.add_slots import AddSlots
+from edgelora_onnx.passes.drive_inputs import DriveInputs
+from edgelora_onnx.passes.lower_linears import LowerLinears
+from edgelora_onnx.passes.pack_linears import PackLinears
+from edgelora_onnx.passes.recognize_linears import RecognizeLinears
+from edgelora_onnx.passes.select_logits import SelectLogits
+from edgelora_onnx.payload import Payload
+
+GRAPH_FILE = "decoder.onnx"
+WEIGHTS_FILE = "weights.bin"
+
+
+class OnnxExporter:
+    """Implements ``edgelora.types.Exporter``."""
+
+    def export(self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True) -> ExportedModel:
+        """Write the two files into ``folder``; ``slots=False`` leaves the adapters out, as a merged model may."""
+        decoder = build_decoder(grid.checkpoint, default_context_length(grid.checkpoint.config))
+        add_slots = AddSlots(decoder.sources)
+        lower = LowerLinears(decoder.sources, grid, accuracy_level)
+        passes: list[ir.passes.PassBase] = [
+            DriveInputs(),
+            RecognizeLinears(decoder.sources.keys()),
+            PackLinears(),
+            SelectLogits(),
+            *([add_slots] if slots else []),
+            lower,
+        ]
+        ir.passes.Sequential(*passes)(decoder.model)
+        emit(decoder.model, {**_left_float(decoder, grid), **lower.payloads}, folder, GRAPH_FILE, WEIGHTS_FILE)
+        return ExportedModel(
+            graph_file=GRAPH_FILE,
+            weights_file=WEIGHTS_FILE,
+            slots=add_slots.slots,
+            num_layers=decoder.num_layers,
+            num_kv_heads=decoder.num_kv_heads,
+            head_dim=decoder.head_dim,
+            context_length=decoder.context_length,
+            vocab_size=decoder.vocab_size,
+            report=_count_ops(decoder.model),
+        )
+
+
+def _left_float(decoder: DecoderGraph, grid: Grid) -> Mapping[str, Payload]:
+    """Norms, biases and position tables: everything from the checkpoint that no pass has lowered."""
+    payloads = {}
+    for name, value in decoder.model.graph.initializers.items():
+        if value.const_value is None and name in decoder.sources:
+            source = decoder.sources[name]
+            shape = (source.stop - source.start, *(int(size) for size in list(value.shape or ())[1:]))
+            payloads[name] = Payload(name, shape, np.float32, _reader(grid, source))
+    return payloads
+
+
+def _reader(grid: Grid, source: WeightSource) -> Any:
+    def read() -> npt.NDArray[np.float32]:
+        return grid.value(source.tensor)[source.start : source.stop]
+
+    assert not is_transposed(source.tensor) and not is_embedding(source.tensor)
+    return read
+
+
+def _count_ops(model: ir.Model) -> Mapping[str, Any]:
+    counts: dict[str, int] = {}
+    for node in model.graph:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return {"nodes": dict(sorted(counts.items()))}

@@ -1,0 +1,4 @@
+"""Frontends: each calls one graph-building library and returns a decoder graph without weights.
+
+Nothing outside this folder knows which library built a graph.
+"""

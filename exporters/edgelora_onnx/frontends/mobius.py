@@ -1,0 +1,193 @@
+"""Builds decoder graphs with mobius and mends what its version 0.1.0 gets wrong.
+
+Knows nothing about weights beyond their names and shapes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgelora.errors import CheckpointError
+from edgelora.grid import is_transposed
+from edgelora.types import Checkpoint
+from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
+from edgelora_onnx.frontends.rope import cos_sin_tables
+
+ARCHITECTURES = (
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "gpt2",
+    "granite",
+    "llama",
+    "mistral",
+    "olmo2",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+)
+"""Every architecture with a parity test; ``export`` refuses the others."""
+
+_GPT2_MODULES = {"attn.o_proj": "attn.c_proj", "mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj"}
+
+
+def build_decoder(checkpoint: Checkpoint, context_length: int) -> DecoderGraph:
+    """Build the float32 decoder graph of ``checkpoint`` for at most ``context_length`` tokens, without weights.
+
+    Raises CheckpointError for an architecture without a parity test and for tensors that are missing or misshapen.
+    """
+    config = _hf_config(checkpoint)
+    model = _build(config)
+    _mend_attention(model, config, context_length)
+    heads = int(config.num_attention_heads)
+    return DecoderGraph(
+        model=model,
+        sources=_find_sources(model, checkpoint, config),
+        num_layers=int(config.num_hidden_layers),
+        num_kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+        head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        context_length=context_length,
+        vocab_size=int(config.vocab_size),
+    )
+
+
+def _hf_config(checkpoint: Checkpoint) -> Any:
+    from transformers import AutoConfig
+
+    model_type = checkpoint.config.get("model_type")
+    if model_type not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{checkpoint.name}: architecture {model_type!r} is not supported; supported are {', '.join(ARCHITECTURES)}"
+        )
+    values = {key: value for key, value in checkpoint.config.items() if key != "model_type"}
+    config = AutoConfig.for_model(model_type, **values)
+    if model_type != "gpt2":
+        # mobius reads the transformers 5 name and silently leaves rotary embeddings out without it
+        config.rope_parameters = {"rope_type": "default", "rope_theta": getattr(config, "rope_theta", 10000.0)}
+    return config
+
+
+def _build(config: Any) -> ir.Model:
+    from mobius import build_from_module
+    from mobius._config_resolver import _config_from_hf, _default_task_for_model
+    from mobius._registry import registry
+
+    logging.getLogger("mobius").setLevel(logging.ERROR)
+    module_class = registry.get(config.model_type)
+    resolved = _config_from_hf(config, parent_config=config, module_class=module_class)
+    package = build_from_module(
+        module_class(resolved), resolved, _default_task_for_model(config.model_type), execution_provider="cpu"
+    )
+    model: ir.Model = package["model"]
+    return model
+
+
+def _mend_attention(model: ir.Model, config: Any, context_length: int) -> None:
+    """Set what mobius leaves at a default: attention scale, sliding windows, rotary tables, layers without rotary."""
+    nodes = [node for node in model.graph if node.op_type == "GroupQueryAttention"]
+    if len(nodes) != config.num_hidden_layers:
+        raise CheckpointError(
+            f"{config.model_type}: the frontend built {len(nodes)} attention nodes for {config.num_hidden_layers} layers"
+        )
+    scalar = getattr(config, "query_pre_attn_scalar", None)
+    windows = _windows(config)
+    no_rope = getattr(config, "no_rope_layers", None) or [1] * len(nodes)  # 1 means: this layer has rotary embeddings
+    tables: dict[bool, tuple[ir.Value, ir.Value]] = {}
+    for index, node in enumerate(nodes):
+        if scalar:
+            node.attributes["scale"] = ir.AttrFloat32("scale", scalar**-0.5)
+        if windows[index]:
+            node.attributes["local_window_size"] = ir.AttrInt64("local_window_size", windows[index])
+        if config.model_type == "gpt2":
+            continue
+        if not no_rope[index]:
+            node.attributes["do_rotary"] = ir.AttrInt64("do_rotary", 0)
+            node.replace_input_with(7, None)
+            node.replace_input_with(8, None)
+            continue
+        local = bool(windows[index]) and getattr(config, "rope_local_base_freq", None) is not None
+        if local not in tables:
+            cos, sin = cos_sin_tables(config, context_length, local)
+            suffix = "_local" if local else ""
+            tables[local] = (_initializer(model, f"rotary.cos{suffix}", cos), _initializer(model, f"rotary.sin{suffix}", sin))
+        node.attributes["do_rotary"] = ir.AttrInt64("do_rotary", 1)
+        node.replace_input_with(7, tables[local][0])
+        node.replace_input_with(8, tables[local][1])
+    for name in [name for name, value in model.graph.initializers.items() if not value.uses()]:
+        del model.graph.initializers[name]
+
+
+def _windows(config: Any) -> list[int]:
+    """For each layer the number of tokens it attends to, itself included; 0 means all."""
+    window = getattr(config, "sliding_window", None)
+    layers = int(config.num_hidden_layers)
+    if not window or getattr(config, "use_sliding_window", True) is False:
+        return [0] * layers
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * layers
+    return [int(window) if kind == "sliding_attention" else 0 for kind in kinds]
+
+
+def _initializer(model: ir.Model, name: str, value: np.ndarray[Any, Any]) -> ir.Value:
+    tensor = ir.Tensor(value, name=name)
+    result = ir.Value(name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    model.graph.register_initializer(result)
+    return result
+
+
+def _find_sources(model: ir.Model, checkpoint: Checkpoint, config: Any) -> Mapping[str, WeightSource]:
+    names = set(checkpoint.names())
+    sources: dict[str, WeightSource] = {}
+    wrong: list[str] = []
+    for name, value in model.graph.initializers.items():
+        if value.const_value is not None:
+            continue
+        assert value.shape is not None
+        shape = tuple(int(size) for size in value.shape)
+        source = _source(name, shape, config, names)
+        if source.tensor not in names:
+            wrong.append(f"{source.tensor} is missing")
+            continue
+        found = checkpoint.shape(source.tensor)
+        found = found[::-1] if is_transposed(source.tensor) else found
+        if found[1:] != shape[1:] or found[0] < source.stop:
+            wrong.append(f"{source.tensor} is {found}, expected {(source.stop, *shape[1:])}")
+        sources[name] = source
+    if wrong:
+        listed = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
+        raise CheckpointError(f"{checkpoint.name} does not hold a {config.model_type} model: {listed}")
+    return sources
+
+
+def _source(name: str, shape: tuple[int, ...], config: Any, names: set[str]) -> WeightSource:
+    """Undo the few renamings of mobius: a tied head, phi3's and gpt2's packed projections."""
+    rows = shape[0]
+    if name == "lm_head.weight" and name not in names:
+        tied = "transformer.wte.weight" if config.model_type == "gpt2" else "model.embed_tokens.weight"
+        return WeightSource(tied, 0, rows)
+    path, _, kind = name.rpartition(".")
+    parent, _, leaf = path.rpartition(".")
+    packed = {"phi3": "qkv_proj", "gpt2": "c_attn"}.get(config.model_type)
+    if packed and leaf in ("q_proj", "k_proj", "v_proj") and name not in names:
+        heads = int(config.num_attention_heads)
+        head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+        kv_rows = int(getattr(config, "num_key_value_heads", None) or heads) * head_dim
+        start = {"q_proj": 0, "k_proj": heads * head_dim, "v_proj": heads * head_dim + kv_rows}[leaf]
+        return WeightSource(f"{parent}.{packed}.{kind}", start, start + rows)
+    if config.model_type == "gpt2":
+        for theirs, ours in _GPT2_MODULES.items():
+            if path.endswith(theirs):
+                return WeightSource(f"{path.removesuffix(theirs)}{ours}.{kind}", 0, rows)
+    return WeightSource(name, 0, rows)
+
+
+def default_context_length(config: Mapping[str, Any], most: int = 32768) -> int:
+    """The model's own context length, at most ``most`` tokens: rotary tables of longer ones outweigh a small model."""
+    own = config.get("max_position_embeddings") or config.get("n_positions") or 2048
+    return min(int(own), most) if math.isfinite(float(own)) else most

@@ -1,0 +1,4 @@
+"""Graph passes, one per file, in the order in which ``emit`` runs them.
+
+A pass changes one ``onnx_ir`` graph in place and says whether it did; it reads no file and no option it is not handed.
+"""

@@ -1,0 +1,184 @@
+"""Spells every ``Linear`` and the embedding as onnxruntime executes them: MatMulNBits, GatherBlockQuantized or float.
+
+Knows nothing about how codes are chosen; the grid hands them over, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgelora.grid import Grid, is_embedding, is_transposed
+from edgelora.quantize import stack_rows, take_rows
+from edgelora.types import QuantizedMatrix
+from edgelora_onnx.decoder_graph import LINEAR, WeightSource
+from edgelora_onnx.payload import Payload
+
+_CONTRIB = "com.microsoft"
+
+
+class LowerLinears(ir.passes.InPlacePass):
+    """After the call, ``payloads`` holds the content of every initializer that this pass made."""
+
+    def __init__(self, sources: Mapping[str, WeightSource], grid: Grid, accuracy_level: int) -> None:
+        super().__init__()
+        self._sources = sources
+        self._grid = grid
+        self._accuracy_level = accuracy_level
+        self.payloads: dict[str, Payload] = {}
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Lower all of them; nothing of the edgelora domain is left."""
+        graph = model.graph
+        for node in list(graph):
+            if node.op_type == LINEAR:
+                sources = [self._sources[_name(weight)] for weight in node.inputs[1:]]
+                if sources[0].tensor in self._grid.specs:
+                    self._quantized_linear(graph, node, sources)
+                else:
+                    self._float_linear(graph, node, sources)
+            elif node.op_type == "Gather" and node.inputs[0] is not None and node.inputs[0].name in self._sources:
+                self._embedding(graph, node)
+        for name in [name for name, value in graph.initializers.items() if not value.uses()]:
+            del graph.initializers[name]
+        model.opset_imports[_CONTRIB] = 1
+        return ir.passes.PassResult(model, True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """A linear that stayed would fail only when onnxruntime loads the file."""
+        if any(node.op_type == LINEAR for node in model.graph):
+            raise ir.passes.PostconditionError("a linear was not lowered")
+
+    def _quantized_linear(self, graph: ir.Graph, node: ir.Node, sources: list[WeightSource]) -> None:
+        spec = self._grid.specs[sources[0].tensor]
+        key = _key(sources)
+        rows = sum(source.stop - source.start for source in sources)
+        in_features = self._grid.in_features(sources[0].tensor)
+        n_blocks = -(-in_features // spec.block_size)
+        blob = spec.block_size * spec.bits // 8
+        inputs = [
+            node.inputs[0],
+            self._initializer(graph, f"{key}.codes", (rows, n_blocks, blob), np.uint8, lambda: self._codes(sources).packed),
+            self._initializer(graph, f"{key}.scales", (rows, n_blocks), np.float32, lambda: self._codes(sources).scales),
+        ]
+        if not spec.symmetric:
+            zero_bytes = -(-n_blocks * spec.bits // 8)
+            inputs.append(
+                self._initializer(graph, f"{key}.zero_points", (rows, zero_bytes), np.uint8, lambda: self._zeros(sources))
+            )
+        attributes = {
+            "K": in_features,
+            "N": rows,
+            "bits": spec.bits,
+            "block_size": spec.block_size,
+            # no float32 kernel exists for 8 bits: level 0 would dequantize the whole matrix for each token
+            "accuracy_level": self._accuracy_level,
+        }
+        _swap(graph, node, ir.node("MatMulNBits", inputs, attributes, domain=_CONTRIB, num_outputs=1))
+
+    def _float_linear(self, graph: ir.Graph, node: ir.Node, sources: list[WeightSource]) -> None:
+        tied = is_embedding(sources[0].tensor)
+        key = _key(sources) + ("" if tied else ".transposed")
+        rows = sum(source.stop - source.start for source in sources)
+        in_features = self._grid.in_features(sources[0].tensor)
+        shape = (rows, in_features) if tied else (in_features, rows)
+        weight = self._float_weight(graph, node, key, shape, lambda: self._stacked(sources, transposed=not tied))
+        if tied:  # the embedding's own rows serve the head, so they are multiplied as they lie
+            lowered = ir.node(
+                "FusedMatMul", [node.inputs[0], weight], {"transB": 1}, domain=_CONTRIB, num_outputs=1
+            )
+        else:
+            lowered = ir.node("MatMul", [node.inputs[0], weight], num_outputs=1)
+        _swap(graph, node, lowered)
+
+    def _embedding(self, graph: ir.Graph, node: ir.Node) -> None:
+        source = self._sources[_name(node.inputs[0])]
+        key, rows = _key([source]), source.stop - source.start
+        spec = self._grid.specs.get(source.tensor)
+        if spec is None:
+            shape = (rows, self._grid.in_features(source.tensor))
+            weight = self._float_weight(graph, node, key, shape, lambda: self._stacked([source], transposed=False))
+            node.replace_input_with(0, weight)
+            return
+        n_blocks = self._grid.in_features(source.tensor) // spec.block_size
+        flat = (rows, n_blocks * spec.block_size * spec.bits // 8)
+        inputs = [
+            self._initializer(
+                graph, f"{key}.codes.rows", flat, np.uint8, lambda: self._codes([source]).packed, key=f"{key}.codes"
+            ),
+            node.inputs[1],
+            self._initializer(graph, f"{key}.scales", (rows, n_blocks), np.float32, lambda: self._codes([source]).scales),
+        ]
+        if not spec.symmetric:
+            zero_bytes = -(-n_blocks * spec.bits // 8)
+            inputs.append(
+                self._initializer(graph, f"{key}.zero_points", (rows, zero_bytes), np.uint8, lambda: self._zeros([source]))
+            )
+        attributes = {"bits": spec.bits, "block_size": spec.block_size, "gather_axis": 0, "quantize_axis": 1}
+        _swap(graph, node, ir.node("GatherBlockQuantized", inputs, attributes, domain=_CONTRIB, num_outputs=1))
+
+    def _float_weight(
+        self, graph: ir.Graph, before: ir.Node, name: str, shape: tuple[int, ...], produce: Any
+    ) -> ir.Value:
+        """A float32 initializer, or a float16 one behind a Cast that onnxruntime folds when it loads the graph."""
+        if not self._grid.plan.half:
+            return self._initializer(graph, name, shape, np.float32, produce)
+        half = self._initializer(graph, f"{name}.half", shape, np.float16, lambda: produce().astype(np.float16))
+        cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT.value}, num_outputs=1)
+        cast.outputs[0].name = f"{name}.float.{len(half.uses())}"
+        graph.insert_before(before, cast)
+        return cast.outputs[0]
+
+    def _initializer(
+        self, graph: ir.Graph, name: str, shape: tuple[int, ...], dtype: Any, produce: Any, key: str | None = None
+    ) -> ir.Value:
+        if name not in graph.initializers:
+            value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype))))
+            graph.initializers[name] = value
+            self.payloads[name] = Payload(key or name, shape, dtype, produce)
+        return graph.initializers[name]
+
+    def _codes(self, sources: list[WeightSource]) -> QuantizedMatrix:
+        return stack_rows([take_rows(self._grid.matrix(item.tensor), item.start, item.stop) for item in sources])
+
+    def _zeros(self, sources: list[WeightSource]) -> npt.NDArray[np.uint8]:
+        zero_points = self._codes(sources).zero_points
+        assert zero_points is not None
+        return zero_points
+
+    def _stacked(self, sources: list[WeightSource], transposed: bool) -> npt.NDArray[np.float32]:
+        rows = []
+        for source in sources:
+            weight = self._grid.value(source.tensor)
+            rows.append((weight.T if is_transposed(source.tensor) else weight)[source.start : source.stop])
+        stacked = np.concatenate(rows) if len(rows) > 1 else rows[0]
+        return stacked.T if transposed else stacked
+
+
+def _key(sources: list[WeightSource]) -> str:
+    """A name for these rows: the tensor's own where it is whole, ranges where it is cut."""
+    tensors = {source.tensor for source in sources}
+    if len(tensors) == 1:
+        return sources[0].module
+    return "+".join(dict.fromkeys(source.module for source in sources))
+
+
+def _name(value: ir.Value | None) -> str:
+    assert value is not None and value.name is not None
+    return value.name
+
+
+def _swap(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
+    name = old.outputs[0].name
+    new.outputs[0].shape, new.outputs[0].type = old.outputs[0].shape, old.outputs[0].type
+    for index, output in enumerate(graph.outputs):
+        if output is old.outputs[0]:
+            graph.outputs[index] = new.outputs[0]
+    old.outputs[0].replace_all_uses_with(new.outputs[0])
+    graph.insert_before(old, new)
+    graph.remove(old, safe=True)
+    new.outputs[0].name = name

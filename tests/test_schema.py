@@ -1,0 +1,167 @@
+"""The manifest schema and the manifest reader accept and refuse the same documents.
+
+Knows nothing about graphs: manifests are written through ``Manifest.to_json`` or read from the conformance artifacts.
+"""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from edgelora_runtime import manifest as module
+from edgelora_runtime.errors import ArtifactError
+from edgelora_runtime.manifest import (
+    AdapterInfo,
+    BaseInfo,
+    FileInfo,
+    GraphInfo,
+    Manifest,
+    ModelInfo,
+    Slot,
+    SlotPart,
+    TokenizerInfo,
+    parse_manifest,
+)
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = json.loads((ROOT / "runtime/schema/manifest.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+FULL = Manifest(
+    producer="edgelora 0.1.0",
+    target="cpu",
+    model=ModelInfo("tiny é", "llama", 64, 2, 1, 8, 128, (1, 2)),
+    graph=GraphInfo("decoder.onnx", "weights.bin"),
+    base=BaseInfo("ab" * 32, "cd" * 32),
+    slots=(Slot("l.0.qkv", "l.0.qkv.a", "l.0.qkv.b", 16, 24, (SlotPart("q_proj", 0, 16), SlotPart("k_proj", 16, 8))),),
+    adapters=(AdapterInfo("mail", "adapters/mail", 4),),
+    files={"decoder.onnx": FileInfo(10, "00" * 32), "adapters/mail/adapter_config.json": FileInfo(0, "11" * 32)},
+    tokenizer=TokenizerInfo("tokenizer.json", "chat_template.jinja", "<s>", "</s>", None, "<unk>"),
+    reference="reference.safetensors",
+    quantization={"bits": 4, "block_size": 32},
+    merged={"adapter": "mail"},
+    report={"notes": ["one", 2, None]},
+)
+BARE = dataclasses.replace(
+    FULL, slots=(), adapters=(), files={}, tokenizer=None, reference=None, quantization={}, merged=None, report={}
+)
+
+
+def document(manifest: Manifest = FULL) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(manifest.to_json())
+    return data
+
+
+@pytest.mark.parametrize("manifest", [FULL, BARE], ids=["full", "bare"])
+def test_written_manifests_are_accepted_and_read_back(manifest: Manifest) -> None:
+    VALIDATOR.validate(document(manifest))
+    assert parse_manifest(manifest.to_json()) == manifest
+
+
+def test_conformance_manifests_are_accepted() -> None:
+    for path in sorted((ROOT / "runtime/conformance").glob("*/manifest.json")):
+        text = path.read_text(encoding="utf-8")
+        VALIDATOR.validate(json.loads(text))
+        assert json.loads(parse_manifest(text).to_json()) == json.loads(text), path
+
+
+def test_optional_and_unknown_fields() -> None:
+    data = document()
+    for name in ("tokenizer", "reference", "quantization", "merged", "report"):
+        del data[name]
+    data["a_later_field"] = [1]
+    data["model"]["a_later_field"] = {}
+    VALIDATOR.validate(data)
+    assert parse_manifest(json.dumps(data)).tokenizer is None
+
+
+def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(data: Any) -> None:
+        for key in path[:-1]:
+            data = data[key]
+        data[path[-1]] = value
+
+    return change
+
+
+BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "another format": put("format", value="onnx"),
+    "no format": lambda data: data.pop("format"),
+    "newer version": put("format_version", value=2),
+    "version zero": put("format_version", value=0),
+    "version as text": put("format_version", value="1"),
+    "version true": put("format_version", value=True),
+    "absolute file": put("files", "/etc/passwd", value={"bytes": 1, "sha256": ""}),
+    "file above": put("files", "../x", value={"bytes": 1, "sha256": ""}),
+    "file above, hidden": put("files", "adapters/../../x", value={"bytes": 1, "sha256": ""}),
+    "file is dots": put("files", "adapters/..", value={"bytes": 1, "sha256": ""}),
+    "size as text": put("files", "decoder.onnx", "bytes", value="10"),
+    "size with fraction": put("files", "decoder.onnx", "bytes", value=1.5),
+    "files as list": put("files", value=[]),
+    "slots as object": put("slots", value={}),
+    "part as text": put("slots", 0, "parts", 0, value="q_proj"),
+    "offset true": put("slots", 0, "parts", 0, "offset", value=True),
+    "eos null": put("model", "eos_token_ids", value=None),
+    "eos of text": put("model", "eos_token_ids", value=["</s>"]),
+    "layers null": put("model", "num_layers", value=None),
+    "tokenizer as text": put("tokenizer", value="tokenizer.json"),
+    "tokenizer without file": lambda data: data["tokenizer"].pop("file"),
+    "special token as number": put("tokenizer", "bos_token", value=1),
+    "reference as object": put("reference", value={}),
+    "report as list": put("report", value=[]),
+    "quantization null": put("quantization", value=None),
+    "merged as text": put("merged", value="mail"),
+    "adapter as text": put("adapters", value=["mail"]),
+    "graph null": put("graph", value=None),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_manifests_are_refused_by_both(name: str) -> None:
+    data = document()
+    BROKEN[name](data)
+    assert not VALIDATOR.is_valid(data)
+    with pytest.raises(ArtifactError):
+        parse_manifest(json.dumps(data))
+
+
+def test_each_required_field_is_required_by_both() -> None:
+    for name in SCHEMA["required"]:
+        data = copy.deepcopy(document())
+        del data[name]
+        assert not VALIDATOR.is_valid(data), name
+        with pytest.raises(ArtifactError, match="format" if name.startswith("format") else name):
+            parse_manifest(json.dumps(data))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", "3"])
+def test_no_object_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        parse_manifest(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_schema_and_dataclasses_have_the_same_fields() -> None:
+    parts = {Manifest.__name__: SCHEMA} | {name: part for name, part in SCHEMA["$defs"].items() if name[0].isupper()}
+    kinds = {
+        kind.__name__: kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
+    }
+    assert parts.keys() == kinds.keys()
+    for name, kind in kinds.items():
+        fields = dataclasses.fields(kind)
+        needed = [
+            item.name
+            for item in fields
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        ]
+        if kind is Manifest:  # the reader asks for both although the class fills them in
+            needed += ["format", "format_version"]
+        assert set(parts[name]["properties"]) == {item.name for item in fields}, name
+        assert sorted(parts[name]["required"]) == sorted(needed), name

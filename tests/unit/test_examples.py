@@ -1,0 +1,152 @@
+"""The example data sets: parsing, splitting, downloading from an archive.
+
+Knows nothing about the network: small XML snippets stand for the packages.
+"""
+
+import io
+import json
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from edgelora.data import read_rows
+from examples.download import DatasetError, read_member, write_rows
+from examples.prepare_addresses import INSTRUCTION, merge_fields, parse_addresses, split_rows
+from examples.prepare_icd import CHAPTERS, Term, parse_terms, split_terms, to_row
+
+ADDRESSES = """<AddressCollection>
+  <AddressString><AddressNumber>12</AddressNumber> <StreetName>Peña</StreetName> <StreetName>Blanca</StreetName>
+  <StreetNamePostType>Rd.,</StreetNamePostType> <PlaceName>Ely,</PlaceName> <StateName>NV</StateName></AddressString>
+  <AddressString><AddressNumber>12</AddressNumber> <StreetName>PEÑA</StreetName> <StreetName>blanca</StreetName>
+  <StreetNamePostType>rd.,</StreetNamePostType> <PlaceName>Ely,</PlaceName> <StateName>nv</StateName></AddressString>
+  <AddressString><StreetName>A</StreetName> <IntersectionSeparator>&amp;</IntersectionSeparator>
+  <StreetName>B</StreetName>
+  </AddressString>
+  <AddressString><PlaceName>,</PlaceName></AddressString>
+</AddressCollection>""".encode()
+
+
+def icd(chapter: str, codes: str, *categories: tuple[str, tuple[str, ...]]) -> str:
+    diags = "".join(
+        f"<diag><name>{name}</name><desc>{terms[0]}</desc><diag><name>{name}.0</name><desc>{terms[1]}</desc>"
+        + "".join(f"<inclusionTerm><note>{term}</note></inclusionTerm>" for term in terms[2:])
+        + "</diag></diag>"
+        for name, terms in categories
+    )
+    return f"<chapter><name>{chapter}</name><desc>Title ({codes})</desc><section>{diags}</section></chapter>"
+
+
+def test_addresses_are_merged_deduplicated_and_unambiguous() -> None:
+    (row,) = parse_addresses(ADDRESSES)
+    assert row["prompt"] == INSTRUCTION + "12 Peña Blanca Rd., Ely, NV"
+    assert json.loads(row["completion"]) == {
+        "AddressNumber": "12",
+        "StreetName": "Peña Blanca",
+        "StreetNamePostType": "Rd.",
+        "PlaceName": "Ely",
+        "StateName": "NV",
+    }
+    assert next(iter(json.loads(row["completion"]))) == "AddressNumber"
+    assert " :" not in row["completion"]
+
+
+def test_merge_fields_refuses_a_label_that_comes_back() -> None:
+    assert merge_fields([("A", "1,"), ("A", "2;"), ("B", "x"), ("C", ","), ("B", "y")]) == {"A": "1 2", "B": "x y"}
+    assert merge_fields([("A", "1"), ("B", "x"), ("A", "2")]) == {}
+    assert merge_fields([]) == {}
+
+
+def test_address_split_is_deterministic_and_disjoint() -> None:
+    rows = [{"prompt": str(index), "completion": "{}"} for index in range(50)]
+    train, held_out = split_rows(rows, 7, seed=3)
+    assert (train, held_out) == split_rows(rows, 7, seed=3)
+    assert (train, held_out) != split_rows(rows, 7, seed=4)
+    assert len(held_out) == 7
+    assert sorted(int(row["prompt"]) for row in train + held_out) == list(range(50))
+
+
+def test_icd_terms_carry_chapter_and_category() -> None:
+    xml = (
+        "<tabular>"
+        + icd(
+            "7",
+            "H00-H59",
+            ("H25", ("Cataract", "Senile cataract", "Morgagnian  cataract")),
+            ("H40", ("Glaucoma", "X" * 91)),
+        )
+        + icd(
+            "8", "H60-H95", ("H61", ("Other disorders", "Tinnitus", "tinnitus")), ("H62", ("other Disorders", "Otitis"))
+        )
+        + "</tabular>"
+    )
+    terms = parse_terms(xml.encode())
+    assert {(term.text, term.label, term.category) for term in terms} == {
+        ("Cataract", "eye", "H25"),
+        ("Senile cataract", "eye", "H25"),
+        ("Morgagnian cataract", "eye", "H25"),
+        ("Glaucoma", "eye", "H40"),
+        ("tinnitus", "ear", "H61"),
+        ("Otitis", "ear", "H62"),
+    }
+
+
+@pytest.mark.parametrize(("number", "codes"), [("23", "A00-B99"), ("1", "A00-B98")])
+def test_another_edition_is_refused(number: str, codes: str) -> None:
+    with pytest.raises(DatasetError, match=f"chapter '?{number}"):
+        parse_terms(f"<tabular>{icd(number, codes, ('A00', ('Cholera', 'Typhus')))}</tabular>".encode())
+
+
+def test_icd_split_leaks_no_category_and_stays_balanced() -> None:
+    terms = [
+        Term(f"{label} {category} {index}", label, f"{label}{category}")
+        for label, sizes in {"a": (90, 3, 3, 4, 5, 6, 7, 8), "b": (2, 9), "c": (5,)}.items()
+        for category, size in enumerate(sizes)
+        for index in range(size)
+    ]
+    train, held_out = split_terms(terms, 20, 4, seed=1)
+    assert (train, held_out) == split_terms(terms, 20, 4, seed=1)
+    assert not {term.category for term in train} & {term.category for term in held_out}
+    assert not set(train) & set(held_out)
+    assert Counter(term.label for term in train) == {"a": 20, "b": 9, "c": 5}  # the larger of two stays in training
+    held = Counter(term.label for term in held_out)
+    assert held["b"] == 2
+    assert 0 < held["a"] <= 4
+    assert len({term.category for term in train if term.label == "a"}) == 7  # every category had its turn
+
+
+def test_labels_can_be_told_apart_from_the_start() -> None:
+    labels = [label for label, _ in CHAPTERS.values()]
+    assert len(labels) == 22
+    assert len({label[:3] for label in labels}) == 22
+    assert sum(len(label) for label in labels) < 22 * 16
+
+
+def test_written_rows_are_what_the_trainer_reads(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.jsonl"
+    rows = [to_row(Term("Ménière's disease", "ear", "H81")), {"prompt": "p", "completion": "{}"}]
+    assert write_rows(path, rows) == 2
+    found = read_rows(path)
+    assert found.problems == ()
+    assert [row.label for row in found.rows] == [True, False]
+    assert found.rows[0].completion == "ear"
+    assert [item.name for item in path.parent.iterdir()] == ["rows.jsonl"]
+
+
+def test_read_member_takes_regular_files_alone(tmp_path: Path) -> None:
+    archive = tmp_path / "pkg-1.0.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        info = tarfile.TarInfo("pkg-1.0/data.xml")
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"<a/>"))
+        link = tarfile.TarInfo("pkg-1.0/dir")
+        link.type = tarfile.DIRTYPE
+        tar.addfile(link)
+    assert read_member(archive, "data.xml") == b"<a/>"
+    for member in ("missing.xml", "dir"):
+        with pytest.raises(DatasetError, match=member):
+            read_member(archive, member)
+    archive.write_bytes(archive.read_bytes()[:40])
+    with pytest.raises(DatasetError, match="run again"):
+        read_member(archive, "data.xml")

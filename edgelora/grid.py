@@ -14,7 +14,7 @@ import numpy as np
 
 from edgelora.errors import ConfigError
 from edgelora.quantize import dequantize, quantize
-from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
+from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 
 QUANT_LABELS = ("none", "fp16", "int8", "int4", "int2")
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")  # gpt2 keeps (in_features, out_features)
@@ -39,6 +39,7 @@ class Grid:
     checkpoint: Checkpoint
     plan: GridSpec
     matrices: Mapping[str, QuantizedMatrix]  # tensor name -> its codes; tensors not named stay float
+    errors: Mapping[str, float]  # tensor name -> rms of the rounding over rms of the weight; kept codes have none
     base_digest: str
     grid_digest: str
 
@@ -57,6 +58,17 @@ class Grid:
             weight = dequantize(self.matrices[name])
             return np.ascontiguousarray(weight.T) if is_transposed(name) else weight
         return _shipped(self.checkpoint.read(name), name, self.plan)
+
+    def bits_per_weight(self) -> float | None:
+        """Bits that a quantized weight takes, scales and zero points included; None when nothing is quantized."""
+        weights = sum(matrix.out_features * matrix.in_features for matrix in self.matrices.values())
+        stored = sum(
+            array.nbytes
+            for matrix in self.matrices.values()
+            for array in (matrix.packed, matrix.scales, matrix.zero_points)
+            if array is not None
+        )
+        return round(stored * 8 / weights, 3) if weights else None
 
     def in_features(self, name: str) -> int:
         """Columns of a linear or an embedding."""
@@ -82,11 +94,12 @@ def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None) 
     return GridSpec(text, QuantSpec(bits, block_size, bits != 2 if symmetric is None else symmetric))
 
 
-def plan_grid(checkpoint: Checkpoint, plan: GridSpec) -> Grid:
+def plan_grid(checkpoint: Checkpoint, plan: GridSpec, track: TrackNames = iter) -> Grid:
     """Quantize a checkpoint: one pass that reads each tensor once and hashes both what was read and what ships."""
     matrices: dict[str, QuantizedMatrix] = {}
+    errors: dict[str, float] = {}
     base, grid = hashlib.sha256(), hashlib.sha256()
-    for name in checkpoint.names():
+    for name in track(checkpoint.names()):
         weight = checkpoint.read(name)
         _add_float(base, name, weight)
         spec = choose_spec(name, checkpoint.shape(name), plan)
@@ -95,10 +108,12 @@ def plan_grid(checkpoint: Checkpoint, plan: GridSpec) -> Grid:
             continue
         own = checkpoint.packed(name)
         if own is None or own.spec != spec:
-            own = quantize(np.ascontiguousarray(weight.T) if is_transposed(name) else weight, spec)
+            rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight
+            own = quantize(rows, spec)
+            errors[name] = _relative_error(rows, dequantize(own))
         matrices[name] = own
         _add_matrix(grid, name, own)
-    return Grid(checkpoint, plan, matrices, base.hexdigest(), grid.hexdigest())
+    return Grid(checkpoint, plan, matrices, errors, base.hexdigest(), grid.hexdigest())
 
 
 def choose_spec(name: str, shape: tuple[int, ...], plan: GridSpec) -> QuantSpec | None:
@@ -133,6 +148,11 @@ def _shipped(weight: FloatArray, name: str, plan: GridSpec) -> FloatArray:
     if plan.half and (_EMBEDDING.search(name) or _LINEAR.search(name)):
         return weight.astype(np.float16).astype(np.float32)
     return weight
+
+
+def _relative_error(weight: FloatArray, rounded: FloatArray) -> float:
+    norm = float(np.linalg.norm(weight))
+    return float(np.linalg.norm(np.subtract(rounded, weight, out=rounded))) / norm if norm else 0.0
 
 
 def _add_matrix(digest: hashlib._Hash, name: str, matrix: QuantizedMatrix) -> None:

@@ -35,7 +35,7 @@ class WeightSource:
 class DecoderGraph:
     """The graph, mutated by passes, with the source of every initializer that has no value of its own.
 
-    Inputs as a frontend leaves them: ``input_ids``, ``attention_mask``, maybe ``position_ids``, ``past_key_values.L.*``.
+    Inputs as a frontend leaves them: ``input_ids``, ``attention_mask``, maybe ``position_ids``, and the cache.
     """
 
     model: ir.Model
@@ -45,3 +45,10 @@ class DecoderGraph:
     head_dim: int
     context_length: int
     vocab_size: int
+
+
+def shape_of(value: ir.Value | None) -> tuple[int, ...]:
+    """The shape of a value that has no symbolic dimension, such as an initializer."""
+    if value is None or value.shape is None:
+        raise AssertionError("an initializer without a shape")
+    return tuple(int(size) for size in value.shape if isinstance(size, int))

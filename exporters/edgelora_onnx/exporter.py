@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgelora.grid import Grid, is_embedding, is_transposed
 from edgelora.types import ExportedModel
-from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
+from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource, shape_of
 from edgelora_onnx.emit import emit
 from edgelora_onnx.frontends.mobius import build_decoder, default_context_length
 from edgelora_onnx.passes.add_slots import AddSlots
@@ -67,7 +67,7 @@ def _left_float(decoder: DecoderGraph, grid: Grid) -> Mapping[str, Payload]:
     for name, value in decoder.model.graph.initializers.items():
         if value.const_value is None and name in decoder.sources:
             source = decoder.sources[name]
-            shape = (source.stop - source.start, *(int(size) for size in list(value.shape or ())[1:]))
+            shape = (source.stop - source.start, *shape_of(value)[1:])
             payloads[name] = Payload(name, shape, np.float32, _reader(grid, source))
     return payloads
 

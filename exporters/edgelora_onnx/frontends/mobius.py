@@ -16,7 +16,7 @@ import onnx_ir as ir
 from edgelora.errors import CheckpointError
 from edgelora.grid import is_transposed
 from edgelora.types import Checkpoint
-from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
+from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource, shape_of
 from edgelora_onnx.frontends.rope import cos_sin_tables
 
 ARCHITECTURES = (
@@ -46,6 +46,8 @@ def build_decoder(checkpoint: Checkpoint, context_length: int) -> DecoderGraph:
     config = _hf_config(checkpoint)
     model = _build(config)
     _mend_attention(model, config, context_length)
+    _mend_embedding_scale(model, config)
+    _remove_unused_initializers(model)
     heads = int(config.num_attention_heads)
     return DecoderGraph(
         model=model,
@@ -94,7 +96,8 @@ def _mend_attention(model: ir.Model, config: Any, context_length: int) -> None:
     nodes = [node for node in model.graph if node.op_type == "GroupQueryAttention"]
     if len(nodes) != config.num_hidden_layers:
         raise CheckpointError(
-            f"{config.model_type}: the frontend built {len(nodes)} attention nodes for {config.num_hidden_layers} layers"
+            f"{config.model_type}: the frontend built {len(nodes)} attention nodes, "
+            f"the model has {config.num_hidden_layers} layers"
         )
     scalar = getattr(config, "query_pre_attn_scalar", None)
     windows = _windows(config)
@@ -108,20 +111,41 @@ def _mend_attention(model: ir.Model, config: Any, context_length: int) -> None:
         if config.model_type == "gpt2":
             continue
         if not no_rope[index]:
-            node.attributes["do_rotary"] = ir.AttrInt64("do_rotary", 0)
-            node.replace_input_with(7, None)
-            node.replace_input_with(8, None)
+            if _has_rotary(node):
+                raise CheckpointError(f"{config.model_type}: the frontend gave layer {index} rotary embeddings")
             continue
+        if not _has_rotary(node):
+            raise CheckpointError(f"{config.model_type}: the frontend left layer {index} without rotary embeddings")
         local = bool(windows[index]) and getattr(config, "rope_local_base_freq", None) is not None
         if local not in tables:
             cos, sin = cos_sin_tables(config, context_length, local)
             suffix = "_local" if local else ""
-            tables[local] = (_initializer(model, f"rotary.cos{suffix}", cos), _initializer(model, f"rotary.sin{suffix}", sin))
-        node.attributes["do_rotary"] = ir.AttrInt64("do_rotary", 1)
+            tables[local] = (
+                _initializer(model, f"rotary.cos{suffix}", cos),
+                _initializer(model, f"rotary.sin{suffix}", sin),
+            )
         node.replace_input_with(7, tables[local][0])
         node.replace_input_with(8, tables[local][1])
+
+
+def _remove_unused_initializers(model: ir.Model) -> None:
     for name in [name for name, value in model.graph.initializers.items() if not value.uses()]:
         del model.graph.initializers[name]
+
+
+def _has_rotary(node: ir.Node) -> bool:
+    attribute = node.attributes.get("do_rotary")
+    return attribute is not None and attribute.as_int() == 1
+
+
+def _mend_embedding_scale(model: ir.Model, config: Any) -> None:
+    """Gemma multiplies the embedding by sqrt(hidden_size), which mobius rounds to two digits or to float16."""
+    if not config.model_type.startswith("gemma"):
+        return
+    gather = next(node for node in model.graph if node.op_type == "Gather")
+    scale = next(node for node in gather.outputs[0].consumers() if node.op_type == "Mul")
+    exact = np.array(config.hidden_size**0.5, np.float32)
+    scale.replace_input_with(1, _initializer(model, "embedding_scale", exact))
 
 
 def _windows(config: Any) -> list[int]:
@@ -148,8 +172,7 @@ def _find_sources(model: ir.Model, checkpoint: Checkpoint, config: Any) -> Mappi
     for name, value in model.graph.initializers.items():
         if value.const_value is not None:
             continue
-        assert value.shape is not None
-        shape = tuple(int(size) for size in value.shape)
+        shape = shape_of(value)
         source = _source(name, shape, config, names)
         if source.tensor not in names:
             wrong.append(f"{source.tensor} is missing")

@@ -19,7 +19,10 @@ _FIXED_TYPES = ("default", "linear", "llama3", "yarn")  # the others change thei
 def cos_sin_tables(
     config: Any, context_length: int, local: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Cosines and sines (context_length, rotary_dim / 2) of a transformers config; ``local`` for gemma3's short-range layers."""
+    """Cosines and sines, each (context_length, rotary_dim / 2), of a transformers config.
+
+    ``local`` asks for the tables of gemma3's short-range layers. Raises CheckpointError for a scaling that is no table.
+    """
     import torch
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 

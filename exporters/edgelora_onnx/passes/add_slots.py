@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from edgelora_onnx.decoder_graph import LINEAR, WeightSource
+from edgelora_onnx.decoder_graph import LINEAR, WeightSource, shape_of
 from edgelora_runtime.manifest import Slot, SlotPart
 
 _IN_A_LAYER = re.compile(r"\.(layers|h)\.\d+\.")
@@ -41,17 +41,15 @@ class AddSlots(ir.passes.InPlacePass):
         parts: list[SlotPart] = []
         offset = 0
         for weight in node.inputs[1:]:
-            assert weight is not None and weight.name is not None and weight.shape is not None
-            source, rows = self._sources[weight.name], int(weight.shape[0])
+            assert weight is not None and weight.name is not None
+            source, rows = self._sources[weight.name], shape_of(weight)[0]
             if parts and parts[-1].module == source.module:
                 parts[-1] = SlotPart(source.module, parts[-1].offset, parts[-1].out_features + rows)
             else:
                 parts.append(SlotPart(source.module, offset, rows))
             offset += rows
-        first = node.inputs[1]
-        assert first is not None and first.shape is not None
         name = slot_name([part.module for part in parts])
-        return Slot(name, f"{name}.lora_A", f"{name}.lora_B", int(first.shape[1]), offset, tuple(parts))
+        return Slot(name, f"{name}.lora_A", f"{name}.lora_B", shape_of(node.inputs[1])[1], offset, tuple(parts))
 
 
 def slot_name(modules: list[str]) -> str:

@@ -41,7 +41,7 @@ class LowerLinears(ir.passes.InPlacePass):
                     self._quantized_linear(graph, node, sources)
                 else:
                     self._float_linear(graph, node, sources)
-            elif node.op_type == "Gather" and node.inputs[0] is not None and node.inputs[0].name in self._sources:
+            elif node.op_type == "Gather" and self._reads_embedding(node):
                 self._embedding(graph, node)
         for name in [name for name, value in graph.initializers.items() if not value.uses()]:
             del graph.initializers[name]
@@ -53,6 +53,11 @@ class LowerLinears(ir.passes.InPlacePass):
         if any(node.op_type == LINEAR for node in model.graph):
             raise ir.passes.PostconditionError("a linear was not lowered")
 
+    def _reads_embedding(self, node: ir.Node) -> bool:
+        table = node.inputs[0]
+        source = self._sources.get(table.name or "") if table is not None else None
+        return source is not None and is_embedding(source.tensor)
+
     def _quantized_linear(self, graph: ir.Graph, node: ir.Node, sources: list[WeightSource]) -> None:
         spec = self._grid.specs[sources[0].tensor]
         key = _key(sources)
@@ -62,13 +67,19 @@ class LowerLinears(ir.passes.InPlacePass):
         blob = spec.block_size * spec.bits // 8
         inputs = [
             node.inputs[0],
-            self._initializer(graph, f"{key}.codes", (rows, n_blocks, blob), np.uint8, lambda: self._codes(sources).packed),
-            self._initializer(graph, f"{key}.scales", (rows, n_blocks), np.float32, lambda: self._codes(sources).scales),
+            self._initializer(
+                graph, f"{key}.codes", (rows, n_blocks, blob), np.uint8, lambda: self._codes(sources).packed
+            ),
+            self._initializer(
+                graph, f"{key}.scales", (rows, n_blocks), np.float32, lambda: self._codes(sources).scales
+            ),
         ]
         if not spec.symmetric:
             zero_bytes = -(-n_blocks * spec.bits // 8)
             inputs.append(
-                self._initializer(graph, f"{key}.zero_points", (rows, zero_bytes), np.uint8, lambda: self._zeros(sources))
+                self._initializer(
+                    graph, f"{key}.zero_points", (rows, zero_bytes), np.uint8, lambda: self._zeros(sources)
+                )
             )
         attributes = {
             "K": in_features,
@@ -88,9 +99,7 @@ class LowerLinears(ir.passes.InPlacePass):
         shape = (rows, in_features) if tied else (in_features, rows)
         weight = self._float_weight(graph, node, key, shape, lambda: self._stacked(sources, transposed=not tied))
         if tied:  # the embedding's own rows serve the head, so they are multiplied as they lie
-            lowered = ir.node(
-                "FusedMatMul", [node.inputs[0], weight], {"transB": 1}, domain=_CONTRIB, num_outputs=1
-            )
+            lowered = ir.node("FusedMatMul", [node.inputs[0], weight], {"transB": 1}, domain=_CONTRIB, num_outputs=1)
         else:
             lowered = ir.node("MatMul", [node.inputs[0], weight], num_outputs=1)
         _swap(graph, node, lowered)
@@ -111,12 +120,16 @@ class LowerLinears(ir.passes.InPlacePass):
                 graph, f"{key}.codes.rows", flat, np.uint8, lambda: self._codes([source]).packed, key=f"{key}.codes"
             ),
             node.inputs[1],
-            self._initializer(graph, f"{key}.scales", (rows, n_blocks), np.float32, lambda: self._codes([source]).scales),
+            self._initializer(
+                graph, f"{key}.scales", (rows, n_blocks), np.float32, lambda: self._codes([source]).scales
+            ),
         ]
         if not spec.symmetric:
             zero_bytes = -(-n_blocks * spec.bits // 8)
             inputs.append(
-                self._initializer(graph, f"{key}.zero_points", (rows, zero_bytes), np.uint8, lambda: self._zeros([source]))
+                self._initializer(
+                    graph, f"{key}.zero_points", (rows, zero_bytes), np.uint8, lambda: self._zeros([source])
+                )
             )
         attributes = {"bits": spec.bits, "block_size": spec.block_size, "gather_axis": 0, "quantize_axis": 1}
         _swap(graph, node, ir.node("GatherBlockQuantized", inputs, attributes, domain=_CONTRIB, num_outputs=1))
@@ -137,7 +150,9 @@ class LowerLinears(ir.passes.InPlacePass):
         self, graph: ir.Graph, name: str, shape: tuple[int, ...], dtype: Any, produce: Any, key: str | None = None
     ) -> ir.Value:
         if name not in graph.initializers:
-            value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype))))
+            value = ir.Value(
+                name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
+            )
             graph.initializers[name] = value
             self.payloads[name] = Payload(key or name, shape, dtype, produce)
         return graph.initializers[name]

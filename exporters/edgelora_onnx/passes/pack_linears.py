@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN
+from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN, shape_of
 
 _PACKED_TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
@@ -62,4 +62,4 @@ def _pack(graph: ir.Graph, nodes: list[ir.Node]) -> None:
 
 
 def _rows(weights: list[ir.Value | None]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.array([weight.shape[0] for weight in weights if weight is not None and weight.shape], np.int64)
+    return np.array([shape_of(weight)[0] for weight in weights], np.int64)

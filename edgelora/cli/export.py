@@ -1,0 +1,102 @@
+"""``edgelora export``: compile a base model and adapters into an artifact.
+
+Knows nothing about how it is done; it reads options, opens the checkpoint and shows progress.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from edgelora.checkpoint import open_checkpoint
+from edgelora.training.reference import make_reference
+from tqdm import tqdm
+
+from edgelora.adapter.store import split_assignment
+from edgelora.cli.output import Json, emit
+from edgelora.compiler.export import Exporter, export_artifact
+from edgelora.errors import ConfigError
+from edgelora.grid import parse_quant
+from edgelora.targets import TARGETS, find_target
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A Hugging Face folder, a hub id, or a GGUF file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The artifact folder to write; it must not exist.")],
+    target: Annotated[str, typer.Option(help=f"Device profile: {', '.join(TARGETS)}.")] = "cpu",
+    quant: Annotated[
+        str | None, typer.Option(help="none, fp16, int8, int4 or int2; the target's own choice if not given.")
+    ] = None,
+    block_size: Annotated[int, typer.Option(help="Weights that share one scale: 16, 32, 64, 128 or 256.")] = 32,
+    symmetric: Annotated[
+        bool | None, typer.Option("--symmetric/--asymmetric", help="Default: int8 and int4 symmetric, int2 not.")
+    ] = None,
+    accuracy_level: Annotated[
+        int | None, typer.Option(help="4 multiplies int8 activations (fast), 0 keeps float32; default by target.")
+    ] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=ADAPTER_DIR", help="Add an adapter; may be repeated.")
+    ] = None,
+    merge: Annotated[
+        Path | None, typer.Option(help="Merge this adapter into the weights; the artifact then has no slots.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the artifact at OUTPUT.")] = False,
+    json: Json = False,
+) -> None:
+    """Compile MODEL into an artifact: a quantized graph with slots, one weight file, tokenizer, adapters.
+
+    Example: edgelora export SmolLM2.gguf -o smol --adapter support=adapters/support
+    """
+    profile = find_target(target)
+    grid_spec = parse_quant(quant or profile.quant, block_size, symmetric)
+    if accuracy_level not in (None, 0, 4):
+        raise ConfigError(f"--accuracy-level is {accuracy_level}; use 0 (float32 activations) or 4 (int8 activations)")
+    adapters = dict(split_assignment(item) for item in adapter or ())
+    if merge is not None and adapters:
+        raise ConfigError("--merge and --adapter exclude each other: a merged artifact has no slots")
+    started = time.perf_counter()
+    manifest = export_artifact(
+        open_checkpoint(model),
+        output,
+        exporter=find_exporter("onnx"),
+        grid_spec=grid_spec,
+        target=profile,
+        accuracy_level=accuracy_level,
+        slots=merge is None,
+        merge=merge,
+        adapters=adapters,
+        reference=make_reference,
+        overwrite=overwrite,
+        track=lambda names: tqdm(names, desc="quantize", unit="tensor", file=sys.stderr, disable=None),
+    )
+    size = sum(item.bytes for item in manifest.files.values())
+    seconds = round(time.perf_counter() - started, 1)
+    emit(
+        json,
+        {
+            "artifact": str(output),
+            "bytes": size,
+            "seconds": seconds,
+            "quantization": dict(manifest.quantization),
+            "slots": len(manifest.slots),
+            "adapters": [item.name for item in manifest.adapters],
+            "notes": manifest.report["notes"],
+        },
+        [
+            f"wrote {output}: {size / 1e6:.1f} MB, {len(manifest.slots)} slots, {len(manifest.adapters)} adapters, {seconds} s",
+            *(f"note: {text}" for text in manifest.report["notes"]),
+        ],
+    )
+
+
+def find_exporter(name: str) -> Exporter:
+    """The exporter that registered under ``name`` in the entry points ``edgelora.exporters``."""
+    found = entry_points(group="edgelora.exporters", name=name)
+    if not found:
+        raise ConfigError(f"no exporter {name!r} is installed; run `pip install 'edgelora[train]'`")
+    exporter: Exporter = next(iter(found)).load()()
+    return exporter

@@ -1,0 +1,117 @@
+"""Adds an adapter into the weights of a base: W + scaling * B @ A, before anything is quantized.
+
+Knows nothing about graphs; the result is a checkpoint like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from edgelora_runtime.adapter import Factors, read_adapter
+
+from edgelora.adapter.receipt import read_receipt
+from edgelora.errors import AdapterError
+from edgelora.grid import is_transposed, parse_quant, plan_grid
+from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
+
+
+@dataclass(frozen=True)
+class MergedCheckpoint:
+    """A base with an adapter added; tensors that the adapter does not touch keep even their packed codes."""
+
+    base: Checkpoint
+    factors: Mapping[str, Factors]  # tensor name -> what is added to it
+    snapped: Mapping[str, FloatArray]  # values of a grid-trained adapter's tensors on that grid
+
+    @property
+    def name(self) -> str:
+        """Name of the base."""
+        return self.base.name
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Configuration of the base."""
+        return self.base.config
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Token ids of the base that end an answer."""
+        return self.base.eos_token_ids
+
+    @property
+    def tokenizer(self) -> TokenizerFiles | None:
+        """Tokenizer of the base."""
+        return self.base.tokenizer
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes of the base, and what was merged."""
+        return (*self.base.notes, f"an adapter was merged into {len(self.factors)} tensors")
+
+    def names(self) -> tuple[str, ...]:
+        """Every tensor name, sorted."""
+        return self.base.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor without reading it."""
+        return self.base.shape(name)
+
+    def read(self, name: str) -> FloatArray:
+        """The base's tensor, with its delta where the adapter has one."""
+        weight = self.snapped[name] if name in self.snapped else self.base.read(name)
+        if name not in self.factors:
+            return weight
+        factors = self.factors[name]
+        delta = np.float32(factors.scaling) * (factors.b @ factors.a)  # (out_features, in_features)
+        merged: FloatArray = weight + (delta.T if is_transposed(name) else delta)
+        return merged
+
+    def packed(self, name: str) -> QuantizedMatrix | None:
+        """None for a merged tensor: its values left the grid of the file."""
+        return None if name in self.factors or name in self.snapped else self.base.packed(name)
+
+
+def merge_adapter(checkpoint: Checkpoint, folder: Path) -> MergedCheckpoint:
+    """Merge the PEFT folder into ``checkpoint``; raises AdapterError listing every module that does not fit.
+
+    An adapter that was trained on a grid is added to the values of that grid, the ones it has learned to correct.
+    """
+    adapter = read_adapter(folder)
+    wrong: list[str] = []
+    factors: dict[str, Factors] = {}
+    for module, item in adapter.factors.items():
+        name = f"{module}.weight"
+        if name not in checkpoint.names():
+            wrong.append(f"{module}: the base has no such module")
+            continue
+        shape = checkpoint.shape(name)[::-1] if is_transposed(name) else checkpoint.shape(name)
+        if (item.b.shape[0], item.a.shape[1]) != shape:
+            wrong.append(f"{module}: B A is {(item.b.shape[0], item.a.shape[1])}, the base {shape}")
+        elif item.scaling != 0 and item.a.any() and item.b.any():
+            factors[name] = item
+    if wrong:
+        raise AdapterError(f"{folder} does not fit {checkpoint.name}: " + "; ".join(wrong))
+    if not factors:
+        raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
+    return MergedCheckpoint(checkpoint, factors, _snapped(checkpoint, folder))
+
+
+def _snapped(checkpoint: Checkpoint, folder: Path) -> Mapping[str, FloatArray]:
+    receipt = read_receipt(folder)
+    if receipt is None or receipt.quantization is None:
+        return {}
+    quantization = receipt.quantization
+    grid = plan_grid(
+        checkpoint,
+        parse_quant(f"int{quantization['bits']}", quantization["block_size"], quantization["symmetric"]),
+    )
+    if grid.fingerprint() != receipt.grid:
+        raise AdapterError(
+            f"{folder} was trained on grid {str(receipt.grid)[:12]} of {receipt.name}, but {checkpoint.name} gives "
+            f"{grid.fingerprint()[:12]} with the same settings; merge it into the base it was trained on"
+        )
+    return {name: grid.value(name) for name in grid.matrices}

@@ -71,19 +71,19 @@ def read_receipt(folder: Path) -> Receipt | None:
     return Receipt(name, fingerprint, grid, quantization, training, version)
 
 
-def compare_receipt(receipt: Receipt, base: BaseInfo, model_name: str) -> tuple[str, ...]:
-    """Why an adapter with this receipt does not belong to a base; empty when it does."""
+def compare_receipt(receipt: Receipt, base: BaseInfo, model_name: str) -> str | None:
+    """Why an adapter with this receipt does not belong to a base; None when it does."""
     if receipt.fingerprint != base.fingerprint:
         return (
             f"trained for another base: {receipt.name or 'unnamed'} ({receipt.fingerprint[:12]}), "
-            f"this artifact holds {model_name} ({base.fingerprint[:12]})",
+            f"this artifact holds {model_name} ({base.fingerprint[:12]})"
         )
     if receipt.grid is not None and receipt.grid != base.grid:
         return (
             f"trained on another grid of {model_name}: {_describe(receipt)} ({receipt.grid[:12]}), this artifact "
-            f"ships {base.grid[:12]}; train it with the same --quant and --block-size as the export",
+            f"ships {base.grid[:12]}; train it with the same --quant and --block-size as the export"
         )
-    return ()
+    return None
 
 
 def _describe(receipt: Receipt) -> str:

@@ -1,0 +1,257 @@
+"""Read a GGUF file as a checkpoint with Hugging Face names, and hand out its integer codes where they fit.
+
+Knows nothing about where the file came from, and nothing of grids beyond the codes that the file itself stores.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+from edgelora.errors import CheckpointError
+from edgelora.gguf_config import MODEL_TYPES, Metadata, build_config
+from edgelora.gguf_tokenizer import build_tokenizer, end_of_turn_ids
+from edgelora.grid import is_transposed
+from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
+
+_TYPE_SUFFIX = re.compile(r"[.-](I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)  # as in model.Q4_1.gguf
+_BLOCK = 32  # weights that share a scale, in Q4_0 and Q8_0 alike
+_PLAIN = frozenset({"F64", "F32", "F16", "BF16"})
+_KEPT = {"Q4_0": QuantSpec(4, _BLOCK, True), "Q8_0": QuantSpec(8, _BLOCK, True)}
+_WHY_DEQUANTIZED = {
+    "Q4_1": "its block minimum is no multiple of its scale, so no integer zero point can hold it",
+    "Q5_1": "its block minimum is no multiple of its scale, so no integer zero point can hold it",
+}
+
+_PERMUTED = frozenset({"llama", "granite", "smollm3"})  # llama.cpp rotates neighbours there, Hugging Face halves
+_NORM_PLUS_ONE = frozenset({"gemma", "gemma2", "gemma3"})
+_ROPE_TENSORS = (
+    "rope_freqs.weight",
+    "rope_factors_long.weight",
+    "rope_factors_short.weight",
+)  # they go into the config
+
+_ROOTS = ("model.embed_tokens", "model.norm", "lm_head")
+_NORMS = tuple(f"{place}_layernorm" for place in ("input", "post_attention", "pre_feedforward", "post_feedforward"))
+_BLOCK_MODULES = (
+    *_NORMS,
+    *(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")),
+    *(f"mlp.{part}" for part in ("gate_proj", "up_proj", "down_proj")),
+)
+_FUSED_MODULES = (*_NORMS, "self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
+_GPT2_ROOTS = ("transformer.wte", "transformer.wpe", "transformer.ln_f", "lm_head")
+_GPT2_MODULES = ("ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+
+
+class _Reader(gguf.GGUFReader):  # type: ignore[misc]
+    """The package's reader on a plain array: slicing ``numpy.memmap`` makes large vocabularies 3 times slower."""
+
+    data: npt.NDArray[Any]
+
+    def _get(self, offset: int, dtype: npt.DTypeLike, count: int = 1, override_order: Any = None) -> npt.NDArray[Any]:
+        self.data = self.data.view(np.ndarray)
+        return super()._get(offset, dtype, count, override_order)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class GgufCheckpoint:
+    """A GGUF file; implements ``edgelora.types.Checkpoint``. Tensors stay in the file until they are read."""
+
+    name: str
+    config: Mapping[str, Any]
+    eos_token_ids: tuple[int, ...]
+    tokenizer: TokenizerFiles | None
+    notes: tuple[str, ...]
+    architecture: str
+    tensors: Mapping[str, gguf.ReaderTensor]  # by Hugging Face name
+
+    def names(self) -> tuple[str, ...]:
+        """Every tensor name, sorted."""
+        return tuple(sorted(self.tensors))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape in the orientation of the Hugging Face state dict."""
+        shape = _stored_shape(self._tensor(name))
+        return shape[::-1] if is_transposed(name) else shape
+
+    def read(self, name: str) -> FloatArray:
+        """A tensor as float32, with every change of llama.cpp's converter undone."""
+        tensor = self._tensor(name)
+        value = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        order = self._row_order(name)
+        if order is not None:
+            value = value[order]
+        if self.architecture in _NORM_PLUS_ONE and name.endswith("norm.weight"):
+            value = value - np.float32(1)
+        return np.array(value.T if is_transposed(name) else value, order="C")
+
+    def packed(self, name: str) -> QuantizedMatrix | None:
+        """The file's own integers for Q4_0 and Q8_0, rows = out_features (for gpt2 too), else None."""
+        tensor = self._tensor(name)
+        spec = _KEPT.get(tensor.tensor_type.name)
+        if spec is None or len(tensor.shape) != 2:
+            return None
+        rows, in_features = _stored_shape(tensor)
+        blocks = np.asarray(tensor.data).reshape(rows, in_features // _BLOCK, -1)  # (out, n_blocks, 2 + code bytes)
+        order = self._row_order(name)
+        if order is not None:
+            blocks = blocks[order]
+        scales = np.ascontiguousarray(blocks[..., :2]).view(np.float16)[..., 0].astype(np.float32)
+        codes = np.ascontiguousarray(blocks[..., 2:])
+        repacked = _pair_nibbles(codes) if spec.bits == 4 else codes ^ np.uint8(0x80)  # int8 q becomes q + 128
+        return QuantizedMatrix(repacked, scales, None, spec, in_features)
+
+    def _tensor(self, name: str) -> gguf.ReaderTensor:
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise CheckpointError(f"{self.name} has no tensor {name!r}") from None
+
+    def _row_order(self, name: str) -> npt.NDArray[np.intp] | None:
+        if self.architecture not in _PERMUTED or ".self_attn." not in name:
+            return None
+        if ".q_proj." in name:
+            heads = self.config["num_attention_heads"]
+        elif ".k_proj." in name:
+            heads = self.config["num_key_value_heads"]
+        else:
+            return None
+        rows = np.arange(self.shape(name)[0])
+        return rows.reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
+
+
+def open_gguf(path: Path) -> GgufCheckpoint:
+    """Open a GGUF file; reads its metadata and maps its tensors.
+
+    Raises ``CheckpointError`` for a corrupt or truncated file, an unknown architecture, pre-tokenizer or tensor type.
+    """
+    reader = _open_reader(path)
+    metadata = Metadata({key: field.contents() for key, field in reader.fields.items()}, path.name)
+    if metadata.integer("split.count", 1) > 1:
+        raise CheckpointError(f"{path.name} is one part of a split GGUF; join the parts with llama-gguf-split --merge")
+    architecture = metadata.text("general.architecture")
+    if architecture not in MODEL_TYPES:
+        raise CheckpointError(
+            f"{path.name} has the architecture {architecture!r}; EdgeLoRA reads GGUF files of {', '.join(MODEL_TYPES)}"
+        )
+    stored = {tensor.name: tensor for tensor in reader.tensors}
+    _check_types(stored, path.name)
+    rope = {name: np.asarray(stored.pop(name).data, np.float32) for name in _ROPE_TENSORS if name in stored}
+    tensors = _rename(stored, architecture, metadata.integer(f"{architecture}.block_count"), path.name)
+    tensors = _without_tied_head(tensors)
+    tokenizer, notes = build_tokenizer(metadata)
+    eos = end_of_turn_ids(metadata)
+    shapes = {name: _stored_shape(tensor) for name, tensor in tensors.items()}
+    return GgufCheckpoint(
+        name=_TYPE_SUFFIX.sub("", path.stem),
+        config=build_config(metadata, shapes, rope, eos),
+        eos_token_ids=eos,
+        tokenizer=tokenizer,
+        notes=(*notes, *_describe_types(tensors)),
+        architecture=architecture,
+        tensors=tensors,
+    )
+
+
+def _open_reader(path: Path) -> gguf.GGUFReader:
+    try:
+        reader = _Reader(path)
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{path.name} is no complete GGUF file ({str(error).splitlines()[0]}); download it again"
+        ) from error
+    if reader.byte_order == "S":
+        raise CheckpointError(f"{path.name} is big-endian; convert it with gguf_convert_endian.py of llama.cpp")
+    return reader
+
+
+def _check_types(stored: Mapping[str, gguf.ReaderTensor], file: str) -> None:
+    unknown = sorted({t.tensor_type.name for t in stored.values() if not _can_dequantize(t.tensor_type)})
+    if unknown:
+        raise CheckpointError(
+            f"{file} stores tensors as {', '.join(unknown)}, which the gguf package cannot dequantize; use another type"
+        )
+
+
+@functools.cache
+def _can_dequantize(tensor_type: gguf.GGMLQuantizationType) -> bool:
+    if tensor_type.name in _PLAIN:
+        return True
+    zeros = np.zeros((1, gguf.GGML_QUANT_SIZES[tensor_type][1]), np.uint8)
+    try:
+        gguf.dequantize(zeros, tensor_type)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _rename(
+    stored: Mapping[str, gguf.ReaderTensor], architecture: str, blocks: int, file: str
+) -> dict[str, gguf.ReaderTensor]:
+    arch = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+    name_map = gguf.get_tensor_name_map(arch, blocks)
+    modules: list[str] = []
+    if architecture == "gpt2":
+        modules += _GPT2_ROOTS
+        modules += [f"transformer.h.{block}.{part}" for block in range(blocks) for part in _GPT2_MODULES]
+    else:
+        parts = _FUSED_MODULES if architecture == "phi3" else _BLOCK_MODULES
+        modules += _ROOTS
+        modules += [f"model.layers.{block}.{part}" for block in range(blocks) for part in parts]
+    to_hugging_face = {stem: module for module in modules if (stem := name_map.get_name(module)) is not None}
+    renamed: dict[str, gguf.ReaderTensor] = {}
+    strangers: list[str] = []
+    for name, tensor in stored.items():
+        stem, _, suffix = name.rpartition(".")
+        if stem in to_hugging_face:
+            renamed[f"{to_hugging_face[stem]}.{suffix}"] = tensor
+        else:
+            strangers.append(name)
+    if strangers:
+        raise CheckpointError(
+            f"{file} has {len(strangers)} tensors that {architecture} does not have in Hugging Face form: "
+            f"{', '.join(strangers[:4])}; it cannot be read without losing them"
+        )
+    return renamed
+
+
+def _without_tied_head(tensors: dict[str, gguf.ReaderTensor]) -> dict[str, gguf.ReaderTensor]:
+    """Some converters write a tied embedding twice; a head that equals it byte for byte is dropped."""
+    head = tensors.get("lm_head.weight")
+    embedding = tensors.get("model.embed_tokens.weight", tensors.get("transformer.wte.weight"))
+    if head is None or embedding is None or head.tensor_type != embedding.tensor_type:
+        return tensors
+    if not np.array_equal(head.data, embedding.data):
+        return tensors
+    return {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
+
+
+def _describe_types(tensors: Mapping[str, gguf.ReaderTensor]) -> tuple[str, ...]:
+    counts = Counter(tensor.tensor_type.name for tensor in tensors.values())
+    return tuple(
+        f"{count} {'tensor is' if count == 1 else 'tensors are'} {kind} and {'was' if count == 1 else 'were'} "
+        f"dequantized: {_WHY_DEQUANTIZED.get(kind, 'MatMulNBits has no form for its blocks')}."
+        for kind, count in sorted(counts.items())
+        if kind not in _PLAIN and kind not in _KEPT
+    )
+
+
+def _stored_shape(tensor: gguf.ReaderTensor) -> tuple[int, ...]:
+    return tuple(int(size) for size in reversed(tensor.shape))
+
+
+def _pair_nibbles(codes: ByteArray) -> ByteArray:
+    """GGUF keeps weights j and j + 16 in byte j; ``MatMulNBits`` keeps neighbours 2j and 2j + 1 there."""
+    low, high = codes & np.uint8(0x0F), codes >> np.uint8(4)
+    first = low[..., 0::2] | (low[..., 1::2] << np.uint8(4))  # weights 0..15
+    second = high[..., 0::2] | (high[..., 1::2] << np.uint8(4))  # weights 16..31
+    return np.concatenate([first, second], axis=-1)

@@ -1,0 +1,282 @@
+"""Turn the metadata of a GGUF file into the ``config.json`` of transformers.
+
+Knows nothing about tensors beyond their shapes and the rotary factors that GGUF keeps as tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgelora.errors import CheckpointError
+from edgelora.types import FloatArray
+
+# GGUF architecture -> (model_type, class) of transformers
+MODEL_TYPES: Mapping[str, tuple[str, str]] = {
+    "llama": ("llama", "LlamaForCausalLM"),
+    "qwen2": ("qwen2", "Qwen2ForCausalLM"),
+    "qwen3": ("qwen3", "Qwen3ForCausalLM"),
+    "gemma": ("gemma", "GemmaForCausalLM"),
+    "gemma2": ("gemma2", "Gemma2ForCausalLM"),
+    "gemma3": ("gemma3_text", "Gemma3ForCausalLM"),
+    "phi3": ("phi3", "Phi3ForCausalLM"),
+    "granite": ("granite", "GraniteForCausalLM"),
+    "smollm3": ("smollm3", "SmolLM3ForCausalLM"),
+    "olmo2": ("olmo2", "Olmo2ForCausalLM"),
+    "gpt2": ("gpt2", "GPT2LMHeadModel"),
+}
+_GEMMA2_27B_BLOCKS, _GEMMA3_27B_BLOCKS = 46, 62  # these two scale queries by hidden_size / heads; GGUF does not say so
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Key-value pairs of a GGUF file, read with the type that is expected."""
+
+    values: Mapping[str, Any]
+    file: str
+
+    def get(self, key: str) -> Any:
+        """The raw value, or None."""
+        return self.values.get(key)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A string; without a default the key is required."""
+        value = self.values.get(key, default)
+        if not isinstance(value, str):
+            raise self._wrong(key, "a string", value)
+        return value
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """An integer; without a default the key is required."""
+        value = self.values.get(key, default)
+        if not isinstance(value, int):
+            raise self._wrong(key, "an integer", value)
+        return int(value)
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A number, float32 in the file, as the shortest decimal that means the same float32."""
+        value = self.values.get(key, default)
+        if not isinstance(value, int | float):
+            raise self._wrong(key, "a number", value)
+        return float(str(np.float32(value)))
+
+    def items(self, key: str) -> list[Any]:
+        """A list; empty when the key is absent."""
+        value = self.values.get(key, [])
+        if not isinstance(value, list):
+            raise self._wrong(key, "a list", value)
+        return value
+
+    def _wrong(self, key: str, expected: str, value: object) -> CheckpointError:
+        found = "is missing" if value is None else f"is {str(value)[:40]!r}"
+        return CheckpointError(f"{self.file}: metadata key {key} {found}; expected {expected}")
+
+
+def build_config(
+    metadata: Metadata,
+    shapes: Mapping[str, tuple[int, ...]],
+    rope: Mapping[str, FloatArray],
+    eos_token_ids: Sequence[int],
+) -> dict[str, Any]:
+    """The ``config.json`` for a GGUF file.
+
+    ``shapes`` are those of the file (out, in) by Hugging Face name, ``rope`` the rotary factor tensors by GGUF name.
+    """
+    architecture = metadata.text("general.architecture")
+    model_type, model_class = MODEL_TYPES[architecture]
+    embedding = "transformer.wte.weight" if architecture == "gpt2" else "model.embed_tokens.weight"
+    if embedding not in shapes:
+        raise CheckpointError(f"{metadata.file} has no token_embd.weight; download it again")
+    config: dict[str, Any] = {
+        "architectures": [model_class],
+        "model_type": model_type,
+        "vocab_size": shapes[embedding][0],
+        "tie_word_embeddings": "lm_head.weight" not in shapes,
+        "torch_dtype": "float32",
+        "bos_token_id": metadata.get("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": eos_token_ids[0] if len(eos_token_ids) == 1 else list(eos_token_ids) or None,
+        "pad_token_id": metadata.get("tokenizer.ggml.padding_token_id"),
+    }
+    if metadata.get(f"{architecture}.expert_count"):
+        raise CheckpointError(f"{metadata.file} is a mixture of experts; EdgeLoRA reads dense models")
+    if architecture == "gpt2":
+        return config | _gpt2(metadata)
+    return config | _decoder(metadata, architecture, shapes, rope)
+
+
+def _gpt2(metadata: Metadata) -> dict[str, Any]:
+    length = metadata.integer("gpt2.context_length")
+    return {
+        "n_embd": metadata.integer("gpt2.embedding_length"),
+        "n_layer": metadata.integer("gpt2.block_count"),
+        "n_head": metadata.integer("gpt2.attention.head_count"),
+        "n_inner": metadata.integer("gpt2.feed_forward_length"),
+        "n_positions": length,
+        "n_ctx": length,
+        "layer_norm_epsilon": metadata.number("gpt2.attention.layer_norm_epsilon"),
+        "activation_function": "gelu_new",
+    }
+
+
+def _decoder(
+    metadata: Metadata, architecture: str, shapes: Mapping[str, tuple[int, ...]], rope: Mapping[str, FloatArray]
+) -> dict[str, Any]:
+    def key(name: str) -> str:
+        return f"{architecture}.{name}"
+
+    heads = metadata.integer(key("attention.head_count"))
+    kv_heads = metadata.integer(key("attention.head_count_kv"), heads)
+    config: dict[str, Any] = {
+        "hidden_size": metadata.integer(key("embedding_length")),
+        "intermediate_size": metadata.integer(key("feed_forward_length")),
+        "num_hidden_layers": metadata.integer(key("block_count")),
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "max_position_embeddings": metadata.integer(key("context_length")),
+        "rms_norm_eps": metadata.number(key("attention.layer_norm_rms_epsilon")),
+        "rope_theta": metadata.number(key("rope.freq_base"), 10000.0),
+        "hidden_act": "gelu_pytorch_tanh" if architecture.startswith("gemma") else "silu",
+    }
+    head_dim = _head_dim(metadata, shapes, heads, kv_heads)
+    rotary = metadata.integer(key("rope.dimension_count"), head_dim)
+    if architecture == "phi3":
+        config["partial_rotary_factor"] = rotary / head_dim
+    else:
+        config["head_dim"] = head_dim
+        if rotary != head_dim:
+            raise CheckpointError(f"{metadata.file} rotates {rotary} of {head_dim} values per head; expected all")
+    config["rope_scaling"] = _rope_scaling(metadata, architecture, rope, config["rope_theta"], head_dim)
+    if architecture in ("llama", "granite", "smollm3", "qwen3", "olmo2"):
+        config["attention_bias"] = "model.layers.0.self_attn.o_proj.bias" in shapes
+    if architecture in ("llama", "granite", "smollm3"):
+        config["mlp_bias"] = "model.layers.0.mlp.down_proj.bias" in shapes
+    return config | _family(metadata, architecture, config, head_dim)
+
+
+def _head_dim(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]], heads: int, kv_heads: int) -> int:
+    fused = shapes.get("model.layers.0.self_attn.qkv_proj.weight")
+    query = shapes.get("model.layers.0.self_attn.q_proj.weight")
+    if fused is not None:
+        return fused[0] // (heads + 2 * kv_heads)
+    if query is None:
+        raise CheckpointError(f"{metadata.file} has no blk.0.attn_q.weight; download it again")
+    return query[0] // heads
+
+
+def _family(metadata: Metadata, architecture: str, config: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
+    def key(name: str) -> str:
+        return f"{architecture}.{name}"
+
+    blocks = config["num_hidden_layers"]
+    if architecture == "granite":
+        return {
+            "attention_multiplier": metadata.number(key("attention.scale"), 1.0),
+            "embedding_multiplier": metadata.number(key("embedding_scale"), 1.0),
+            "residual_multiplier": metadata.number(key("residual_scale"), 1.0),
+            "logits_scaling": metadata.number(key("logit_scale"), 1.0),
+        }
+    if architecture == "phi3":
+        return {
+            "original_max_position_embeddings": metadata.integer(
+                key("rope.scaling.original_context_length"), config["max_position_embeddings"]
+            ),
+            "sliding_window": metadata.get(key("attention.sliding_window")) or None,
+        }
+    if architecture == "olmo2" and metadata.get(key("attention.sliding_window")):
+        raise CheckpointError(f"{metadata.file} is OLMo 3 (sliding windows); EdgeLoRA reads OLMo 2 from GGUF")
+    if architecture == "gemma":
+        return {"hidden_activation": config["hidden_act"]}
+    if architecture not in ("gemma2", "gemma3"):
+        return {}
+    large = blocks == (_GEMMA2_27B_BLOCKS if architecture == "gemma2" else _GEMMA3_27B_BLOCKS)
+    gemma: dict[str, Any] = {
+        "hidden_activation": config["hidden_act"],
+        "query_pre_attn_scalar": config["hidden_size"] // config["num_attention_heads"] if large else head_dim,
+        "sliding_window": metadata.integer(key("attention.sliding_window"), 4096),
+        "attn_logit_softcapping": _optional_number(metadata, key("attn_logit_softcapping")),
+        "final_logit_softcapping": _optional_number(metadata, key("final_logit_softcapping")),
+        "layer_types": _layer_types(metadata, architecture, blocks),
+    }
+    if architecture == "gemma3":
+        gemma["rope_local_base_freq"] = metadata.number(key("rope.freq_base_swa"), 10000.0)
+    return gemma
+
+
+def _optional_number(metadata: Metadata, key: str) -> float | None:
+    return None if metadata.get(key) is None else metadata.number(key)
+
+
+def _layer_types(metadata: Metadata, architecture: str, blocks: int) -> list[str]:
+    pattern = metadata.get(f"{architecture}.attention.sliding_window_pattern")
+    if isinstance(pattern, list):
+        sliding = [bool(flag) for flag in pattern]
+        if len(sliding) != blocks:
+            raise CheckpointError(f"{metadata.file}: sliding_window_pattern has {len(sliding)} of {blocks} entries")
+    else:
+        period = pattern or (2 if architecture == "gemma2" else 6)
+        sliding = [(block + 1) % period != 0 for block in range(blocks)]
+    return ["sliding_attention" if flag else "full_attention" for flag in sliding]
+
+
+def _rope_scaling(
+    metadata: Metadata, architecture: str, rope: Mapping[str, FloatArray], theta: float, head_dim: int
+) -> dict[str, Any] | None:
+    def key(name: str) -> str:
+        return f"{architecture}.rope.scaling.{name}"
+
+    long, short = rope.get("rope_factors_long.weight"), rope.get("rope_factors_short.weight")
+    if long is not None and short is not None:
+        return {
+            "rope_type": "longrope",
+            "type": "longrope",
+            "long_factor": _decimals(long),
+            "short_factor": _decimals(short),
+        }
+    if "rope_freqs.weight" in rope:
+        return _llama3_scaling(metadata, rope["rope_freqs.weight"], theta, head_dim)
+    kind = metadata.text(key("type"), "none")
+    if kind == "none":
+        return None
+    if kind == "linear":
+        return {"rope_type": "linear", "factor": metadata.number(key("factor"))}
+    if kind == "yarn":
+        scaling: dict[str, Any] = {
+            "rope_type": "yarn",
+            "factor": metadata.number(key("factor")),
+            "original_max_position_embeddings": metadata.integer(key("original_context_length")),
+        }
+        for name, stored in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")):
+            if metadata.get(key(stored)) is not None:
+                scaling[name] = metadata.number(key(stored))
+        return scaling
+    raise CheckpointError(f"{metadata.file} scales rotary positions by {kind!r}; EdgeLoRA reads linear, yarn, longrope")
+
+
+def _llama3_scaling(metadata: Metadata, factors: FloatArray, theta: float, head_dim: int) -> dict[str, Any] | None:
+    """GGUF keeps the factors of Llama 3's rotary scaling, not its parameters; find those that give the same factors."""
+    factor = float(factors.max())
+    if factor == 1.0:
+        return None
+    wavelength = 2 * math.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)  # (head_dim / 2,)
+    for original in (8192, *(1 << power for power in range(9, 18))):
+        for low, high in ((1.0, 4.0), (1.0, 2.0), (1.0, 8.0)):
+            smooth = np.clip((original / wavelength - low) / (high - low), 0, 1)
+            if np.allclose(1 / ((1 - smooth) / factor + smooth), factors, rtol=1e-4):
+                return {
+                    "rope_type": "llama3",
+                    "factor": factor,
+                    "low_freq_factor": low,
+                    "high_freq_factor": high,
+                    "original_max_position_embeddings": original,
+                }
+    raise CheckpointError(
+        f"{metadata.file}: rope_freqs.weight follows no llama3 rotary scaling; use the original model"
+    )
+
+
+def _decimals(values: FloatArray) -> list[float]:
+    return [float(str(value)) for value in values.astype(np.float32)]

@@ -1,0 +1,142 @@
+"""``edgelora inspect``: describe an artifact or an adapter folder.
+
+Knows nothing about running either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from edgelora_runtime.adapter import read_adapter
+
+from edgelora.adapter.receipt import Receipt, read_receipt
+from edgelora.cli.output import Json, emit, size, table
+from edgelora.errors import ConfigError
+from edgelora_runtime.manifest import MANIFEST_FILE, Manifest, read_manifest
+
+_CONFIG_FILE = "adapter_config.json"
+
+
+def inspect(
+    folder: Annotated[
+        Path, typer.Argument(metavar="ARTIFACT|ADAPTER_DIR", help="What to describe.", show_default=False)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Describe an artifact or an adapter folder: sizes, slots, ranks, modules, identity of the base."""
+    if (folder / MANIFEST_FILE).is_file():
+        payload = describe_artifact(folder, read_manifest(folder))
+        emit(as_json, payload, _artifact_lines(payload))
+    elif (folder / _CONFIG_FILE).is_file():
+        payload = describe_adapter(folder)
+        emit(as_json, payload, _adapter_lines(payload))
+    else:
+        raise ConfigError(f"{folder} has neither {MANIFEST_FILE} nor {_CONFIG_FILE}; it is no artifact and no adapter")
+
+
+def describe_artifact(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Everything that the manifest and the receipts say, as JSON."""
+    files = {name: info.bytes for name, info in manifest.files.items()}
+    return {
+        "kind": "artifact",
+        "path": str(folder),
+        "producer": manifest.producer,
+        "format_version": manifest.format_version,
+        "target": manifest.target,
+        "model": dataclasses.asdict(manifest.model),
+        "base": dataclasses.asdict(manifest.base),
+        "quantization": dict(manifest.quantization),
+        "merged": None if manifest.merged is None else dict(manifest.merged),
+        "total_bytes": sum(files.values()),
+        "files": files,
+        "tokenizer": manifest.tokenizer is not None,
+        "chat_template": manifest.tokenizer is not None and manifest.tokenizer.chat_template is not None,
+        "reference": manifest.reference is not None,
+        "slots": len(manifest.slots),
+        "modules": dict(_endings(part.module for slot in manifest.slots for part in slot.parts)),
+        "adapters": [
+            {
+                **dataclasses.asdict(info),
+                "bytes": sum(count for name, count in files.items() if name.startswith(f"{info.path}/")),
+                "receipt": _receipt(read_receipt(folder / info.path)),
+            }
+            for info in manifest.adapters
+        ],
+        "report": dict(manifest.report),
+    }
+
+
+def describe_adapter(folder: Path) -> dict[str, Any]:
+    """What a PEFT folder holds, as JSON; raises AdapterError when it cannot be read."""
+    adapter = read_adapter(folder)
+    ranks = Counter(int(factors.a.shape[0]) for factors in adapter.factors.values())
+    return {
+        "kind": "adapter",
+        "path": str(folder),
+        "rank": adapter.rank,
+        "ranks": {str(rank): count for rank, count in sorted(ranks.items())},
+        "scalings": sorted({float(factors.scaling) for factors in adapter.factors.values()}),
+        "parameters": sum(int(factors.a.size + factors.b.size) for factors in adapter.factors.values()),
+        "total_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        "modules": dict(_endings(adapter.factors)),
+        "receipt": _receipt(read_receipt(folder)),
+    }
+
+
+def _endings(modules: Any) -> Counter[str]:
+    """How often each kind of module occurs, by the last part of its name."""
+    return Counter(sorted(module.rsplit(".", 1)[-1] for module in modules))
+
+
+def _receipt(receipt: Receipt | None) -> Any:
+    return None if receipt is None else json.loads(receipt.to_json())
+
+
+def _artifact_lines(data: dict[str, Any]) -> list[str]:
+    model, base, quantization = data["model"], data["base"], data["quantization"]
+    lines = [
+        f"artifact   {data['path']} ({size(data['total_bytes'])}), written by {data['producer']} for {data['target']}",
+        f"model      {model['name']} ({model['architecture']}), {model['num_layers']} layers, "
+        + f"vocabulary {model['vocab_size']}, context {model['context_length']}",
+        f"base       {base['fingerprint'][:12]}, grid {base['grid'][:12]}",
+        "weights    " + (", ".join(f"{key} {value}" for key, value in quantization.items()) or "float32"),
+        f"text       {'tokenizer' if data['tokenizer'] else 'token ids only'}"
+        + (", chat template" if data["chat_template"] else ""),
+        f"slots      {data['slots']}" + (f" for {_list(data['modules'])}" if data["modules"] else ""),
+    ]
+    if data["merged"] is not None:
+        lines.append(f"merged     {', '.join(f'{key} {value}' for key, value in data['merged'].items())}")
+    lines += ["", *table([("file", "size"), *((name, size(count)) for name, count in data["files"].items())])]
+    if data["adapters"]:
+        rows = [("adapter", "rank", "size", "trained on")]
+        rows += [(a["name"], str(a["rank"]), size(a["bytes"]), _trained_on(a["receipt"])) for a in data["adapters"]]
+        lines += ["", *table(rows)]
+    return lines
+
+
+def _adapter_lines(data: dict[str, Any]) -> list[str]:
+    return [
+        f"adapter    {data['path']} ({size(data['total_bytes'])}, {data['parameters']:,} parameters)",
+        f"rank       {', '.join(f'{rank} ({count} modules)' for rank, count in data['ranks'].items())}",
+        f"scaling    {', '.join(f'{value:g}' for value in data['scalings'])}",
+        f"modules    {_list(data['modules'])}",
+        f"trained on {_trained_on(data['receipt'])}",
+    ]
+
+
+def _list(modules: dict[str, int]) -> str:
+    return ", ".join(f"{name} ×{count}" for name, count in modules.items())
+
+
+def _trained_on(receipt: Any) -> str:
+    if receipt is None:
+        return "unknown (no receipt)"
+    grid = receipt["base"]["grid"]
+    return f"{receipt['base']['name']} {receipt['base']['fingerprint'][:12]}, " + (
+        f"grid {grid[:12]}" if grid else "float weights"
+    )

@@ -1,0 +1,158 @@
+"""``edgelora run``: generate text with an artifact.
+
+Knows nothing about sampling or chat templates; both are the runtime's.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from edgelora.cli.output import Json, emit
+from edgelora.errors import DataError, InputError
+from edgelora_runtime import Generation, Model, load
+
+_SHAPES = '{"prompt": TEXT} or {"messages": [...]}, with "adapter": SPEC where it differs'
+_SHOWN = 3  # problems named in a one-line error
+
+
+@dataclass(frozen=True)
+class Job:
+    """One prompt to answer: a text, or a conversation for the chat template."""
+
+    prompt: str | tuple[Mapping[str, str], ...]
+    adapter: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; the runtime checks the ranges."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    seed: int | None
+    stop: tuple[str, ...]
+
+
+def run(
+    artifact: Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)],
+    adapter: Annotated[str, typer.Option(metavar="SPEC", help="none, NAME, NAME:0.5 or A:0.7+B:0.3.")] = "none",
+    prompt: Annotated[str | None, typer.Option(help="What to ask; standard input where it is left out.")] = None,
+    file: Annotated[Path | None, typer.Option(help=f"JSONL, one {_SHAPES} a line.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Continue the text as it is, without the chat template.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Sample from the smallest set of this probability.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Sample from this many tokens; 0 means all.")] = 0,
+    min_p: Annotated[float, typer.Option(help="Leave out tokens below this share of the likeliest.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads for one matrix product; all cores if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Generate text; the answer is streamed to standard output."""
+    if prompt is not None and file is not None:
+        raise InputError("--prompt and --file exclude each other; give one of them")
+    jobs = read_jobs(file, adapter, raw) if file else (Job(_given(prompt), adapter),)
+    sampling = Sampling(max_new_tokens, temperature, top_p, top_k, min_p, seed, tuple(stop or ()))
+    model = load(artifact, threads=threads)
+    if not as_json:
+        for job in jobs:
+            for piece in _stream(model, job, raw, sampling):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            sys.stdout.write("\n")
+        return
+    results = []
+    for job in tqdm(jobs, desc="run", file=sys.stderr, disable=len(jobs) == 1):
+        done = _answer(model, job, raw, sampling)
+        results.append(
+            {
+                "prompt": job.prompt if isinstance(job.prompt, str) else [dict(message) for message in job.prompt],
+                "adapter": job.adapter,
+                "text": done.text,
+                "token_ids": [int(token) for token in done.token_ids],
+                "finish_reason": done.finish_reason,
+            }
+        )
+    emit(as_json, {"results": results}, ())
+
+
+def read_jobs(path: Path, adapter: str, raw: bool) -> tuple[Job, ...]:
+    """The prompts of a JSONL file; raises DataError naming the lines that hold none."""
+    jobs: list[Job] = []
+    problems: list[str] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        found = _parse_job(line, adapter, raw)
+        if isinstance(found, Job):
+            jobs.append(found)
+        else:
+            problems.append(f"line {number}: {found}")
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DataError(f"{path}: {'; '.join(problems[:_SHOWN])}{more}; expected {_SHAPES} on every line")
+    if not jobs:
+        raise DataError(f"{path} is empty; expected {_SHAPES} on every line")
+    return tuple(jobs)
+
+
+def _parse_job(line: bytes, adapter: str, raw: bool) -> Job | str:
+    """The prompt of one line, or the reason why it is none."""
+    try:
+        data: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({error})"
+    if not isinstance(data, dict):
+        return f"a JSON {type(data).__name__}, not an object"
+    spec = data.get("adapter", adapter)
+    if not isinstance(spec, str):
+        return "adapter is no string"
+    prompt, messages = data.get("prompt"), data.get("messages")
+    if isinstance(prompt, str) and messages is None:
+        return Job(prompt, spec)
+    if not isinstance(messages, list) or not messages or prompt is not None:
+        return f"has the keys {sorted(data)}"
+    if raw:
+        return "messages need the chat template, which --raw leaves out"
+    if not all(isinstance(message, dict) for message in messages):
+        return "messages is not a list of objects"
+    return Job(tuple(messages), spec)
+
+
+def _given(prompt: str | None) -> str:
+    """The prompt of the command line, or standard input where it is piped."""
+    if prompt is not None:
+        return prompt
+    text = "" if sys.stdin.isatty() else sys.stdin.read()
+    if not text:
+        raise InputError("no prompt; give --prompt TEXT, --file PROMPTS.jsonl, or pipe a text in")
+    return text.removesuffix("\n")
+
+
+def _stream(model: Model, job: Job, raw: bool, sampling: Sampling) -> Sequence[str]:
+    pieces: Sequence[str] = _call(model, job, raw, sampling, stream=True)
+    return pieces
+
+
+def _answer(model: Model, job: Job, raw: bool, sampling: Sampling) -> Generation:
+    done: Generation = _call(model, job, raw, sampling, stream=False)
+    return done
+
+
+def _call(model: Model, job: Job, raw: bool, sampling: Sampling, stream: bool) -> Any:
+    options = {**vars(sampling), "adapter": job.adapter, "stream": stream}
+    if isinstance(job.prompt, str):
+        return model.generate(job.prompt, raw=raw, **options)
+    return model.chat([dict(message) for message in job.prompt], **options)

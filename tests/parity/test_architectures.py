@@ -1,0 +1,90 @@
+"""Every architecture: the exported graph equals PyTorch over prefill and eight decode steps, adapters off and on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgelora.errors import CheckpointError
+from edgelora.grid import is_transposed, parse_quant, plan_grid
+from edgelora_onnx import OnnxExporter
+from edgelora_onnx.frontends.mobius import ARCHITECTURES
+from tests.parity.architectures import MODELS, TorchCheckpoint, checkpoint_of, load_values, random_model
+from tests.parity.decoder import Decoder, no_adapter, random_adapter
+
+PREFILL, DECODE = 12, 8
+
+
+def test_every_supported_architecture_is_tested() -> None:
+    assert set(MODELS) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("quant", ["none", "int4"])
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_graph_equals_torch(name: str, quant: str, tmp_path: Path) -> None:
+    model = random_model(name)
+    checkpoint = checkpoint_of(model, name)
+    grid = plan_grid(checkpoint, parse_quant(quant))
+    exported = OnnxExporter().export(grid, tmp_path, accuracy_level=0)
+    shipped = {key: grid.value(key) for key in checkpoint.names()}
+    ids = np.random.default_rng(1).integers(0, exported.vocab_size, PREFILL + DECODE)
+    answers = []
+    for rank in (0, 1, 64):
+        adapter, deltas = random_adapter(exported, rank, seed=rank) if rank else (no_adapter(exported), {})
+        values = dict(shipped)
+        for module, delta in deltas.items():
+            key = f"{module}.weight"
+            values[key] = shipped[key] + (delta.T if is_transposed(key) else delta)
+        load_values(model, values)
+        with torch.inference_mode():
+            expected = model(torch.tensor(ids)[None]).logits[0].numpy()
+        decoder = Decoder(tmp_path, exported, adapter)
+        found = [decoder.step(ids[:PREFILL])] + [decoder.step(ids[i : i + 1]) for i in range(PREFILL, PREFILL + DECODE)]
+        np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-3, rtol=0)
+        answers.append(expected)
+    assert np.abs(answers[0] - answers[1]).max() > 1e-2, "an adapter that changes nothing would prove nothing"
+
+
+def test_slots_cover_every_linear_of_the_layers(tmp_path: Path) -> None:
+    for name in ("llama", "phi3", "gpt2"):
+        model = random_model(name)
+        checkpoint = checkpoint_of(model, name)
+        folder = tmp_path / name
+        folder.mkdir()
+        exported = OnnxExporter().export(plan_grid(checkpoint, parse_quant("int4")), folder, 0)
+        linears = {
+            module
+            for module, layer in model.named_modules()
+            if type(layer).__name__ in ("Linear", "Conv1D") and "lm_head" not in module
+        }
+        assert {part.module for slot in exported.slots for part in slot.parts} == linears
+
+
+def test_unknown_architecture_is_refused_in_one_line(tmp_path: Path) -> None:
+    checkpoint = TorchCheckpoint("odd", {"model_type": "mamba"}, {})
+    grid = plan_grid(checkpoint, parse_quant("none"))
+    with pytest.raises(
+        CheckpointError, match=r"odd: architecture 'mamba' is not supported; supported are gemma, .*smollm3"
+    ):
+        OnnxExporter().export(grid, tmp_path, 0)
+
+
+def test_missing_and_misshapen_tensors_are_listed_together(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(random_model("llama"), "llama")
+    tensors = dict(checkpoint.tensors)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    tensors["model.norm.weight"] = np.ones(7, np.float32)
+    broken = TorchCheckpoint("broken", checkpoint.config, tensors)
+    with pytest.raises(
+        CheckpointError, match=r"up_proj.weight is missing; model.norm.weight is \(7,\), expected \(96,\)"
+    ):
+        OnnxExporter().export(plan_grid(broken, parse_quant("none")), tmp_path, 0)
+
+
+def test_rope_scaling_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(random_model("mistral"), "m")
+    config = {**checkpoint.config, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}
+    broken = TorchCheckpoint("m", config, checkpoint.tensors)
+    with pytest.raises(CheckpointError, match="rope_scaling type 'dynamic' depends on the prompt's length"):
+        OnnxExporter().export(plan_grid(broken, parse_quant("none")), tmp_path, 0)

@@ -1,0 +1,137 @@
+"""The training loop: steps, evaluation and checkpoints, from any step on.
+
+Knows nothing about files, rows or the screen; it reports each step and hands out states to save.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from edgelora.errors import ConfigError
+from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
+from edgelora.training.encode import Example
+from edgelora.training.lora import adapter_state, restore_adapter, trainable
+from edgelora.training.loss import completion_loss
+from edgelora.training.options import TrainOptions, learning_rate_at
+from edgelora.training.state import RunState
+
+_LARGEST_GRADIENT = 1.0  # norm that gradients are clipped to
+_RECENT = 20  # steps that the reported loss is the mean of
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a progress bar shows after each step."""
+
+    step: int  # from 1
+    total: int
+    loss: float  # mean of the recent steps, nats per completion token
+    tokens_per_s: float
+    eval_loss: float | None  # of this step, where it was evaluated
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to look up from training."""
+
+    eval_every: int | None  # steps; 0 is at the end alone, None four times in a run
+    save_every: int  # steps; 0 is never
+
+
+def fit(
+    model: Any,
+    wrapped: Any,
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+    options: TrainOptions,
+    schedule: Schedule,
+    start: RunState | None,
+    save: Callable[[RunState], None],
+    report: Callable[[StepReport], None],
+) -> RunState:
+    """Train the LoRA factors of ``model`` (``wrapped`` is PEFT's view of it) and return the finished run.
+
+    With held-out examples ``best_adapter`` is the one of the lowest evaluation loss; without, that of the last step.
+    The model stays in eval mode: nothing is dropped out, so the same step always gives the same factors.
+    Raises ConfigError when the loss is no number any more.
+    """
+    device = next(model.parameters()).device
+    parameters = trainable(model)
+    optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
+    state = start or RunState(0, {}, {}, [], None, None, 0, 0.0)
+    if start is not None:
+        restore_adapter(wrapped, start.adapter)
+        optimizer.load_state_dict(start.optimizer)
+    plan = BatchPlan(tuple(len(example.ids) for example in examples), options.batch_size, options.seed)
+    total = count_steps(plan, options.epochs, options.accumulate, options.max_steps)
+    last_batch = plan.per_epoch * options.epochs if options.max_steps is None else total * options.accumulate
+    eval_every = max(1, total // 4) if schedule.eval_every is None else schedule.eval_every
+    losses, tokens, best_loss, best_adapter = list(state.losses), state.tokens, state.best_loss, state.best_adapter
+    began = time.perf_counter() - state.seconds
+    for step in range(state.step, total):
+        batches = [
+            [examples[index] for index in batch]
+            for batch in batches_of_step(plan, step, options.accumulate, last_batch)
+        ]
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(options, step, total)
+        losses.append(_take_step(model, batches, parameters, optimizer, options, device))
+        if not math.isfinite(losses[-1]):
+            raise ConfigError(f"the loss is {losses[-1]} at step {step + 1}; try a lower --learning-rate")
+        tokens += sum(len(example.ids) for batch in batches for example in batch)
+        done, eval_loss = step + 1, None
+        if held_out and (done == total or (eval_every and done % eval_every == 0)):
+            eval_loss = mean_loss(model, held_out, options, device)
+            if best_loss is None or eval_loss < best_loss:
+                best_loss, best_adapter = eval_loss, adapter_state(wrapped)
+        seconds = time.perf_counter() - began
+        if schedule.save_every and done % schedule.save_every == 0 and done < total:
+            factors = adapter_state(wrapped)
+            save(RunState(done, factors, optimizer.state_dict(), losses, best_loss, best_adapter, tokens, seconds))
+        report(StepReport(done, total, recent(losses), tokens / max(seconds, 1e-9), eval_loss))
+    final = adapter_state(wrapped)
+    seconds = time.perf_counter() - began
+    return RunState(total, final, optimizer.state_dict(), losses, best_loss, best_adapter or final, tokens, seconds)
+
+
+def _take_step(
+    model: Any,
+    batches: Sequence[Sequence[Example]],
+    parameters: Sequence[torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    options: TrainOptions,
+    device: torch.device,
+) -> float:
+    """One optimizer step over all batches; returns the mean loss per completion token."""
+    learned = sum(len(example.ids) - example.prompt_length for batch in batches for example in batch)
+    loss = 0.0
+    optimizer.zero_grad(set_to_none=True)
+    for batch in batches:
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+            part = completion_loss(model, batch, device) / learned
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += float(part.detach())
+    torch.nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
+    optimizer.step()
+    return loss
+
+
+def mean_loss(model: Any, examples: Sequence[Example], options: TrainOptions, device: torch.device) -> float:
+    """Mean cross entropy (nats) per completion token, always in float32."""
+    total = 0.0
+    with torch.inference_mode():
+        for batch in sorted_batches([len(example.ids) for example in examples], options.batch_size):
+            total += float(completion_loss(model, [examples[index] for index in batch], device))
+    return total / sum(len(example.ids) - example.prompt_length for example in examples)
+
+
+def recent(losses: Sequence[float]) -> float:
+    """Mean of the last steps."""
+    last = losses[-_RECENT:]
+    return sum(last) / len(last)

@@ -1,0 +1,92 @@
+"""Builds the transformers model of a checkpoint with exactly the values of a grid in it.
+
+Knows nothing about adapters or training.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.modeling_utils import no_init_weights
+
+from edgelora.errors import CheckpointError
+from edgelora.grid import Grid
+from edgelora.types import Checkpoint
+
+# Buffers that old checkpoints store and transformers computes: causal masks of gpt2, rotary frequencies.
+_COMPUTED = re.compile(r"(attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
+_SHOWN = 8
+
+
+def load_torch(checkpoint: Checkpoint, grid: Grid | None) -> Any:
+    """The model in float32 and eval mode; its tensors are ``grid.value(name)``, or the checkpoint's own without a grid.
+
+    Raises CheckpointError naming every missing, unexpected or misshapen tensor.
+    """
+    model = _build(checkpoint)
+    wanted: dict[str, torch.Tensor] = dict(model.named_parameters())  # a tied head is the same tensor, named once
+    saved = model.state_dict()
+    wanted.update({name: buffer for name, buffer in model.named_buffers() if name in saved})
+    sources = _match(checkpoint, set(wanted), set(saved), model.base_model_prefix)
+    wrong = _differences(checkpoint, sources, wanted)
+    if wrong:
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise CheckpointError(
+            f"{checkpoint.name} does not fit its config.json ({checkpoint.config.get('model_type')}): "
+            + "; ".join(wrong[:_SHOWN])
+            + more
+        )
+    with torch.no_grad():
+        for name, source in sources.items():
+            if name in wanted:
+                value = checkpoint.read(source) if grid is None else grid.value(source)
+                wanted[name].copy_(torch.from_numpy(value))
+    return model
+
+
+def _build(checkpoint: Checkpoint) -> Any:
+    """The model with weights yet to be filled in; buffers such as rotary tables are computed."""
+    settings = {key: value for key, value in checkpoint.config.items() if key != "model_type"}
+    model_type = checkpoint.config.get("model_type")
+    try:
+        config = AutoConfig.for_model(model_type, **settings)
+        # sdpa leaves attention softcapping out without a word; the plain implementation has it.
+        softcapped = getattr(config, "attn_logit_softcapping", None) is not None
+        options = {"attn_implementation": "eager"} if softcapped else {}
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **options)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"transformers cannot build {checkpoint.name} (model_type {model_type!r}): {reason}"
+        ) from error
+    model.tie_weights()
+    return model.eval()
+
+
+def _match(checkpoint: Checkpoint, wanted: set[str], saved: set[str], prefix: str) -> dict[str, str]:
+    """Name in the model -> name in the checkpoint; some checkpoints leave the prefix of the decoder out."""
+    matched: dict[str, str] = {}
+    for name in checkpoint.names():
+        if _COMPUTED.search(name) and name not in wanted:
+            continue
+        prefixed = f"{prefix}.{name}"
+        if name not in saved and prefixed in saved:
+            matched[prefixed] = name
+        else:
+            matched[name] = name
+    # A tied head may be stored as well; the embedding is what both use.
+    return {name: source for name, source in matched.items() if name in wanted or name not in saved}
+
+
+def _differences(checkpoint: Checkpoint, sources: dict[str, str], wanted: dict[str, torch.Tensor]) -> list[str]:
+    wrong = [f"{name} is missing" for name in sorted(set(wanted) - set(sources))]
+    for name, source in sources.items():
+        if name not in wanted:
+            wrong.append(f"{source} is unexpected")
+        elif tuple(wanted[name].shape) != checkpoint.shape(source):
+            wrong.append(f"{source} has shape {checkpoint.shape(source)}, expected {tuple(wanted[name].shape)}")
+    return wrong

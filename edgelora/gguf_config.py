@@ -53,9 +53,16 @@ class Metadata:
     def integer(self, key: str, default: int | None = None) -> int:
         """An integer; without a default the key is required."""
         value = self.values.get(key, default)
-        if not isinstance(value, int):
+        if not isinstance(value, int) or isinstance(value, bool):
             raise self._wrong(key, "an integer", value)
         return int(value)
+
+    def count(self, key: str, default: int | None = None) -> int:
+        """An integer above zero; without a default the key is required."""
+        value = self.integer(key, default)
+        if value < 1:
+            raise self._wrong(key, "an integer above zero", value)
+        return value
 
     def number(self, key: str, default: float | None = None) -> float:
         """A number, float32 in the file, as the shortest decimal that means the same float32."""
@@ -109,12 +116,12 @@ def build_config(
 
 
 def _gpt2(metadata: Metadata) -> dict[str, Any]:
-    length = metadata.integer("gpt2.context_length")
+    length = metadata.count("gpt2.context_length")
     return {
-        "n_embd": metadata.integer("gpt2.embedding_length"),
-        "n_layer": metadata.integer("gpt2.block_count"),
-        "n_head": metadata.integer("gpt2.attention.head_count"),
-        "n_inner": metadata.integer("gpt2.feed_forward_length"),
+        "n_embd": metadata.count("gpt2.embedding_length"),
+        "n_layer": metadata.count("gpt2.block_count"),
+        "n_head": metadata.count("gpt2.attention.head_count"),
+        "n_inner": metadata.count("gpt2.feed_forward_length"),
         "n_positions": length,
         "n_ctx": length,
         "layer_norm_epsilon": metadata.number("gpt2.attention.layer_norm_epsilon"),
@@ -128,15 +135,15 @@ def _decoder(
     def key(name: str) -> str:
         return f"{architecture}.{name}"
 
-    heads = metadata.integer(key("attention.head_count"))
+    heads = metadata.count(key("attention.head_count"))
     kv_heads = metadata.integer(key("attention.head_count_kv"), heads)
     config: dict[str, Any] = {
-        "hidden_size": metadata.integer(key("embedding_length")),
-        "intermediate_size": metadata.integer(key("feed_forward_length")),
-        "num_hidden_layers": metadata.integer(key("block_count")),
+        "hidden_size": metadata.count(key("embedding_length")),
+        "intermediate_size": metadata.count(key("feed_forward_length")),
+        "num_hidden_layers": metadata.count(key("block_count")),
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
-        "max_position_embeddings": metadata.integer(key("context_length")),
+        "max_position_embeddings": metadata.count(key("context_length")),
         "rms_norm_eps": metadata.number(key("attention.layer_norm_rms_epsilon")),
         "rope_theta": metadata.number(key("rope.freq_base"), 10000.0),
         "hidden_act": "gelu_pytorch_tanh" if architecture.startswith("gemma") else "silu",
@@ -158,13 +165,18 @@ def _decoder(
 
 
 def _head_dim(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]], heads: int, kv_heads: int) -> int:
-    fused = shapes.get("model.layers.0.self_attn.qkv_proj.weight")
-    query = shapes.get("model.layers.0.self_attn.q_proj.weight")
-    if fused is not None:
-        return fused[0] // (heads + 2 * kv_heads)
+    attention = "model.layers.0.self_attn"
+    fused = shapes.get(f"{attention}.qkv_proj.weight")
+    query, key = (fused, None) if fused else (shapes.get(f"{attention}.{part}.weight") for part in ("q_proj", "k_proj"))
     if query is None:
         raise CheckpointError(f"{metadata.file} has no blk.0.attn_q.weight; download it again")
-    return query[0] // heads
+    query_heads = heads + 2 * kv_heads if fused else heads
+    head_dim = query[0] // query_heads
+    if head_dim * query_heads != query[0] or (key is not None and head_dim * kv_heads != key[0]):
+        raise CheckpointError(
+            f"{metadata.file}: {heads} heads and {kv_heads} key heads do not fit its attention tensors"
+        )
+    return head_dim
 
 
 def _family(metadata: Metadata, architecture: str, config: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
@@ -217,7 +229,7 @@ def _layer_types(metadata: Metadata, architecture: str, blocks: int) -> list[str
         if len(sliding) != blocks:
             raise CheckpointError(f"{metadata.file}: sliding_window_pattern has {len(sliding)} of {blocks} entries")
     else:
-        period = pattern or (2 if architecture == "gemma2" else 6)
+        period = int(pattern) if isinstance(pattern, int) and pattern > 0 else 2 if architecture == "gemma2" else 6
         sliding = [(block + 1) % period != 0 for block in range(blocks)]
     return ["sliding_attention" if flag else "full_attention" for flag in sliding]
 
@@ -230,12 +242,7 @@ def _rope_scaling(
 
     long, short = rope.get("rope_factors_long.weight"), rope.get("rope_factors_short.weight")
     if long is not None and short is not None:
-        return {
-            "rope_type": "longrope",
-            "type": "longrope",
-            "long_factor": _decimals(long),
-            "short_factor": _decimals(short),
-        }
+        return {"type": "longrope", "long_factor": _decimals(long), "short_factor": _decimals(short)}
     if "rope_freqs.weight" in rope:
         return _llama3_scaling(metadata, rope["rope_freqs.weight"], theta, head_dim)
     kind = metadata.text(key("type"), "none")

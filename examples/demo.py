@@ -111,19 +111,22 @@ def run_steps(steps: Sequence[Step], log: Path, run: Callable[[Sequence[str], Pa
     fresh = False
     for step in steps:
         record = done.get(step.name, {})
-        finished = record.get("arguments") == list(step.arguments) and step.product.exists()
-        if finished and (step.resumes or not fresh):
+        same = record.get("arguments") == list(step.arguments)
+        if same and record["seconds"] is not None and step.product.exists() and (step.resumes or not fresh):
             print(f"\n= {step.name}: done before")
             continue
-        print(f"\n= {step.name}\n$ edgelora {shlex.join(step.arguments)}", flush=True)
-        # A folder with an unfinished run of the same command is taken up where it stopped.
-        extra = ("--resume",) if step.resumes and step.product.parent.exists() else ()
+        # A training that the same command began and did not end is taken up where it stopped.
+        extra = ["--resume"] if step.resumes and same else []
+        extra += ["--overwrite"] if step.resumes and step.product.exists() else []
+        print(f"\n= {step.name}\n$ edgelora {shlex.join([*step.arguments, *extra])}", flush=True)
+        done[step.name] = {"arguments": list(step.arguments), "seconds": None}
+        _write(log, json.dumps(done, indent=1))
         started = time.monotonic()
         run((*step.arguments, *extra), step.product if step.keeps_output else None)
         fresh = True
         done[step.name] = {"arguments": list(step.arguments), "seconds": round(time.monotonic() - started, 1)}
         _write(log, json.dumps(done, indent=1))
-    return {name: record["seconds"] for name, record in done.items()}
+    return {step.name: done[step.name]["seconds"] for step in steps}
 
 
 def run_edgelora(arguments: Sequence[str], output: Path | None) -> None:

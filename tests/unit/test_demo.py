@@ -5,6 +5,7 @@ Knows nothing about training: the commands are recorded instead of run.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,13 @@ class Recorder:
         self.seen: list[str] = []
 
     def __call__(self, arguments: Sequence[str], output: Path | None) -> None:
-        resumed = arguments[-1] == "--resume"
-        product = self.products[tuple(arguments[:-1] if resumed else arguments)]
+        extra = [word for word in arguments if word in ("--resume", "--overwrite")] if arguments[0] == "train" else []
+        product = self.products[tuple(word for word in arguments if word not in extra)]
         product.parent.mkdir(parents=True, exist_ok=True)
         if self.fail and self.fail in " ".join(arguments):
             raise DemoError("stopped")
         product.write_text("{}", encoding="utf-8")
-        self.seen.append(" ".join(arguments[:2]) + (" --resume" if resumed else ""))
+        self.seen.append(" ".join([arguments[0], *extra]))
 
 
 def steps_in(folder: Path) -> list[Step]:
@@ -67,9 +68,17 @@ def test_interrupted_training_is_resumed(tmp_path: Path) -> None:
         run_steps(steps, log, Recorder(steps, fail="adapters/icd"))
     again = Recorder(steps)
     run_steps(steps, log, again)
-    assert again.seen[0].endswith("--resume")
-    assert again.seen[0].startswith("train")
+    assert again.seen[0] == "train --resume"
     assert sum(line.startswith("train") for line in again.seen) == 1
+
+
+def test_training_with_other_options_starts_over(tmp_path: Path) -> None:
+    steps, log = steps_in(tmp_path), tmp_path / "steps.json"
+    run_steps(steps, log, Recorder(steps))
+    other = [replace(steps[0], arguments=(*steps[0].arguments, "--epochs", "2")), *steps[1:]]
+    again = Recorder(other)
+    run_steps(other, log, again)
+    assert again.seen[:2] == ["train --overwrite", "export"]  # the other adapter stays as it is
 
 
 def test_a_failing_command_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,270 @@
+"""Read PEFT LoRA folders, hold them to the slots of an artifact, and pack them into slot inputs.
+
+Knows nothing about sessions or tokens: files and numpy arrays; ``docs/artifact.md`` ("Slots") is the definition.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelora_runtime.errors import AdapterError, ArtifactError
+from edgelora_runtime.manifest import Slot
+from edgelora_runtime.safetensors import read_safetensors
+
+FloatArray = npt.NDArray[np.float32]
+Packed = Mapping[str, FloatArray]  # slot input name -> (1, in_features, rank) or (1, rank, out_features)
+Spec = tuple[tuple[str, float], ...]  # adapter names with their weights; empty means no adapter
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+NO_ADAPTER = "none"
+
+_KEY = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight$")
+_NAME = re.compile(r"^[^\s+:/\\]+$")
+# Each of these changes what the tensors mean or the base below them; ignoring one would give other answers silently.
+_REFUSED = {
+    "use_dora": "DoRA",
+    "lora_bias": "LoRA biases",
+    "use_qalora": "QALoRA",
+    "use_bdlora": "block-diagonal LoRA",
+    "modules_to_save": "fully trained modules (modules_to_save)",
+    "trainable_token_indices": "trained token embeddings (trainable_token_indices)",
+    "target_parameters": "adapted bare parameters (target_parameters)",
+    "layer_replication": "replicated layers (layer_replication)",
+    "alora_invocation_tokens": "activated LoRA (alora_invocation_tokens)",
+    "arrow_config": "Arrow routing",
+    "kasa_config": "KaSA",
+    "velora_config": "VeLoRA",
+    "monteclora_config": "MonteCLoRA",
+}
+_BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """One adapted module: ``delta = scaling * b @ a``."""
+
+    a: FloatArray  # (rank, in_features)
+    b: FloatArray  # (out_features, rank)
+    scaling: float
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """Every adapted module of a PEFT folder, by its name in the checkpoint."""
+
+    factors: Mapping[str, Factors]
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of any module."""
+        return max(int(item.a.shape[0]) for item in self.factors.values())
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read ``adapter_model.safetensors`` and ``adapter_config.json``; raises one AdapterError."""
+    config = _read_config(folder)
+    wrong = _refusals(config)
+    if wrong:  # the tensors of another method would only add noise
+        raise AdapterError(f"{folder} cannot be used: " + "; ".join(wrong) + "; expected plain LoRA as PEFT saves it")
+    try:
+        tensors = read_safetensors(folder / WEIGHTS_FILE)
+    except ArtifactError as error:
+        raise AdapterError(str(error)) from error
+    sides: dict[str, dict[str, FloatArray]] = {}
+    for key, value in tensors.items():
+        match = _KEY.match(key)
+        if match is None:
+            wrong.append(f"{key} is no LoRA factor")
+        elif value.ndim != 2 or not np.issubdtype(value.dtype, np.floating):
+            wrong.append(f"{key} is {value.dtype} {value.shape}, expected two dimensions of floats")
+        elif not np.isfinite(value).all():
+            wrong.append(f"{key} holds numbers that are not finite")
+        else:
+            sides.setdefault(match["module"], {})[match["side"]] = value.astype(np.float32)
+    factors: dict[str, Factors] = {}
+    for module, pair in sorted(sides.items()):
+        problem = _pair_problem(pair, _by_pattern(config, "rank_pattern", "r", module))
+        if problem:
+            wrong.append(f"{module}: {problem}")
+        else:
+            factors[module] = Factors(pair["A"], pair["B"], _scaling(config, module))
+    if not tensors:
+        wrong.append(f"{WEIGHTS_FILE} holds no tensors")
+    if wrong:
+        raise AdapterError(f"{folder} cannot be used: " + "; ".join(wrong) + "; expected plain LoRA as PEFT saves it")
+    return Adapter(factors)
+
+
+def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
+    """Check that every module has its place in ``slots`` and that something changes; ``where`` names the adapter.
+
+    Raises one AdapterError that lists every module without a slot and every wrong shape.
+    """
+    places = {part.module: (slot, part) for slot in slots for part in slot.parts}
+    missing = [module for module in adapter.factors if module not in places]
+    if missing:
+        share = "none" if len(missing) == len(adapter.factors) else f"{len(adapter.factors) - len(missing)}"
+        known = next(iter(places), "no slots at all")
+        raise AdapterError(
+            f"{where}: {share} of its {len(adapter.factors)} modules are in this artifact (which has {known}, …); "
+            f"missing: {', '.join(missing)}; use an adapter trained for this base"
+        )
+    wrong = []
+    for module, item in adapter.factors.items():
+        slot, part = places[module]
+        found = (item.a.shape[1], item.b.shape[0])
+        expected = (slot.in_features, part.out_features)
+        if found != expected:
+            wrong.append(f"{module} maps {found[0]} to {found[1]} features, expected {expected[0]} to {expected[1]}")
+    if wrong:
+        raise AdapterError(f"{where} does not fit: " + "; ".join(wrong) + "; use an adapter trained for this base")
+    if not any(item.scaling != 0 and item.a.any() and item.b.any() for item in adapter.factors.values()):
+        raise AdapterError(f"{where} changes nothing: A or B is all zeros in every module; was it trained and saved?")
+
+
+def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -> dict[str, FloatArray]:
+    """The slot inputs of an adapter, times ``weight``; a slot that it does not touch gets rank 0."""
+    packed: dict[str, FloatArray] = {}
+    for slot in slots:
+        present = [(part, adapter.factors[part.module]) for part in slot.parts if part.module in adapter.factors]
+        rank = sum(item.a.shape[0] for _, item in present)
+        a = np.zeros((1, slot.in_features, rank), np.float32)
+        b = np.zeros((1, rank, slot.out_features), np.float32)
+        start = 0
+        for part, item in present:
+            end = start + item.a.shape[0]
+            a[0, :, start:end] = item.a.T
+            b[0, start:end, part.offset : part.offset + part.out_features] = (weight * item.scaling) * item.b.T
+            start = end
+        packed[slot.a], packed[slot.b] = a, b
+    return packed
+
+
+def blend_packed(parts: Sequence[tuple[Packed, float]], slots: Sequence[Slot]) -> dict[str, FloatArray]:
+    """Packed adapters side by side along the rank axis, each times its weight; no parts give rank 0."""
+    blended: dict[str, FloatArray] = {}
+    for slot in slots:
+        empty_a = np.zeros((1, slot.in_features, 0), np.float32)
+        empty_b = np.zeros((1, 0, slot.out_features), np.float32)
+        blended[slot.a] = np.concatenate([empty_a, *(packed[slot.a] for packed, _ in parts)], axis=2)
+        scaled = (packed[slot.b] * np.float32(weight) for packed, weight in parts)
+        blended[slot.b] = np.concatenate([empty_b, *scaled], axis=1)
+    return blended
+
+
+def stack_packed(rows: Sequence[Packed], slots: Sequence[Slot]) -> dict[str, FloatArray]:
+    """One adapter for each row of a batch, zeros up to the largest rank: (rows, in, rank) and (rows, rank, out)."""
+    stacked: dict[str, FloatArray] = {}
+    for slot in slots:
+        rank = max(packed[slot.a].shape[2] for packed in rows)
+        a = np.zeros((len(rows), slot.in_features, rank), np.float32)
+        b = np.zeros((len(rows), rank, slot.out_features), np.float32)
+        for row, packed in enumerate(rows):
+            row_rank = packed[slot.a].shape[2]
+            a[row, :, :row_rank] = packed[slot.a][0]
+            b[row, :row_rank] = packed[slot.b][0]
+        stacked[slot.a], stacked[slot.b] = a, b
+    return stacked
+
+
+def parse_spec(text: str) -> Spec:
+    """``none``, ``NAME``, ``NAME:WEIGHT``, or several of these joined by ``+``; raises AdapterError."""
+    advice = "expected none, NAME, NAME:WEIGHT or a blend such as a:0.7+b:0.3"
+    if not isinstance(text, str):
+        raise AdapterError(f"adapter SPEC is {text!r}; {advice}")
+    if text.strip() == NO_ADAPTER:
+        return ()
+    parts = []
+    for term in text.split("+"):
+        name, colon, weight_text = term.strip().partition(":")
+        if not _NAME.match(name) or name == NO_ADAPTER:
+            raise AdapterError(f"adapter SPEC {text!r}: {name!r} is no adapter name in a blend; {advice}")
+        try:
+            weight = float(weight_text) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not math.isfinite(weight):
+            raise AdapterError(f"adapter SPEC {text!r}: weight {weight_text!r} is not a number; {advice}")
+        parts.append((name, weight))
+    return tuple(parts)
+
+
+def check_name(name: str) -> None:
+    """Raise AdapterError unless ``name`` can be written in a SPEC and as a folder."""
+    if not _NAME.match(name) or name in (NO_ADAPTER, ".", ".."):
+        raise AdapterError(f"adapter name {name!r}: expected no blanks, '+', ':' or slashes, and not {NO_ADAPTER!r}")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise AdapterError(f"{folder} has no {CONFIG_FILE}; expected a folder saved by PEFT")
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise AdapterError(f"{folder} has no {WEIGHTS_FILE}; save the adapter with safe_serialization=True")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AdapterError(f"{path} is not JSON ({error}); save the adapter again") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{path} holds {type(config).__name__}, expected an object; save the adapter again")
+    return config
+
+
+def _refusals(config: Mapping[str, Any]) -> list[str]:
+    wrong = []
+    if config.get("peft_type") != "LORA":
+        wrong.append(f"peft_type is {config.get('peft_type')!r}, expected 'LORA'")
+    wrong += [f"it uses {words}" for field, words in _REFUSED.items() if config.get(field)]
+    if config.get("bias", "none") != "none":
+        wrong.append(f"bias is {config['bias']!r}, expected 'none'")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING_STARTS):
+        wrong.append(f"init_lora_weights is {start!r}, which changes the base; convert it to plain LoRA when saving")
+    wrong += [
+        f"{field} is {config.get(field)!r}, expected a number above 0"
+        for field in ("r", "lora_alpha")
+        if not _is_positive(config.get(field))
+    ]
+    for field in ("rank_pattern", "alpha_pattern"):
+        pattern = config.get(field) or {}
+        if not isinstance(pattern, dict) or not all(_is_positive(item) for item in pattern.values()):
+            wrong.append(f"{field} is {pattern!r}, expected module patterns with numbers above 0")
+    return wrong
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _by_pattern(config: Mapping[str, Any], pattern_field: str, default_field: str, module: str) -> float:
+    """PEFT's rule: the first pattern that matches the end of the module name, else the default."""
+    for pattern, value in (config.get(pattern_field) or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return float(value)
+    return float(config[default_field])
+
+
+def _scaling(config: Mapping[str, Any], module: str) -> float:
+    rank = _by_pattern(config, "rank_pattern", "r", module)
+    alpha = _by_pattern(config, "alpha_pattern", "lora_alpha", module)
+    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+def _pair_problem(pair: Mapping[str, FloatArray], rank: float) -> str | None:
+    missing: Iterable[str] = sorted({"A", "B"} - pair.keys())
+    if missing:
+        return f"lora_{', lora_'.join(missing)} is missing"
+    found = (pair["A"].shape[0], pair["B"].shape[1])
+    if found != (rank, rank):
+        return f"ranks of A and B are {found[0]} and {found[1]}, the config says {rank:g}"
+    return None

@@ -1,0 +1,141 @@
+"""Decode loops over token ids: one row or many, restricted choices, log-probabilities.
+
+Knows nothing about text: the caller turns tokens into characters and says when a row has seen enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelora_runtime.errors import InputError
+from edgelora_runtime.sampling import Sampler, log_softmax
+from edgelora_runtime.session import BoundAdapter, Session
+
+FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+
+FinishReason = Literal["stop", "length", "choice"]
+
+
+class Decoding:
+    """Generates rows together; iterate for (row, token), call ``finish`` to end a row early.
+
+    Tokens in ``end_ids`` end a row and are not handed out. ``reasons`` says why each row ended.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        adapter: BoundAdapter,
+        prompts: Sequence[Sequence[int]],
+        samplers: Sequence[Sampler],
+        max_new_tokens: int,
+        end_ids: Collection[int],
+    ) -> None:
+        self._session = session
+        self._adapter = adapter
+        self._prompts = prompts
+        self._samplers = samplers
+        self._max_new_tokens = max_new_tokens
+        self._end_ids = frozenset(end_ids)
+        self._is_active = np.ones(len(prompts), np.bool_)
+        self.reasons: list[FinishReason] = ["length"] * len(prompts)
+
+    def finish(self, row: int, reason: FinishReason = "stop") -> None:
+        """End ``row`` after the token that was handed out last."""
+        self._is_active[row] = False
+        self.reasons[row] = reason
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        session, n_rows = self._session, len(self._prompts)
+        if n_rows == 1:
+            logits = feed(session, self._adapter, self._prompts[0], len(self._prompts[0]) - 1)
+        else:
+            session.begin(n_rows, self._adapter)
+            logits = session.prefill_rows(self._prompts)
+        turn = session.turn
+        tokens = np.zeros(n_rows, np.int64)
+        for count in range(1, self._max_new_tokens + 1):
+            for row in range(n_rows):
+                if not self._is_active[row]:
+                    continue
+                token = self._samplers[row].choose(logits[row])
+                if token in self._end_ids:
+                    self.finish(row)
+                    continue
+                tokens[row] = token
+                yield row, token
+                if session.turn != turn:
+                    raise InputError("another call used this model while an answer was being streamed; finish it first")
+            self._is_active &= session.lengths < session.context_length
+            if count == self._max_new_tokens or not self._is_active.any():
+                return
+            logits = session.decode(tokens, self._is_active)
+
+
+def feed(session: Session, adapter: BoundAdapter, ids: Sequence[int], first: int) -> FloatArray:
+    """Logits (len(ids) - first, vocab_size) after each of the tokens from index ``first`` on."""
+    return logits_at(session, adapter, ids, range(first, len(ids)))
+
+
+def logits_at(session: Session, adapter: BoundAdapter, ids: Sequence[int], positions: Sequence[int]) -> FloatArray:
+    """Put ``ids`` into the single row, keeping the longest common beginning of the cache.
+
+    Returns logits (len(positions), vocab_size) after the tokens at ``positions``, of which there must be one.
+    """
+    n_kept = 0
+    if session.rows == 1 and session.adapter is adapter:
+        n_kept = min(_common(session.tokens, ids), min(positions))
+        session.rewind(n_kept)
+    else:
+        session.begin(1, adapter)
+    return session.prefill(ids[n_kept:], [position - n_kept for position in positions])
+
+
+def score_tokens(
+    session: Session, adapter: BoundAdapter, prompt: Sequence[int], completion: Sequence[int]
+) -> DoubleArray:
+    """Log-probability of each token of ``completion`` after ``prompt``: (len(completion),)."""
+    if not completion:
+        return np.zeros(0)
+    logits = feed(session, adapter, [*prompt, *completion[:-1]], len(prompt) - 1)
+    scores: DoubleArray = log_softmax(logits)[np.arange(len(completion)), np.asarray(completion)]
+    return scores
+
+
+def score_choices(
+    session: Session,
+    adapter: BoundAdapter,
+    prompt: Sequence[int],
+    choices: Sequence[Sequence[int]],
+    end_ids: Collection[int],
+) -> tuple[float, ...]:
+    """Summed log-probability of the tokens of each choice and of ending there.
+
+    Ending means any of ``end_ids``; with none of them the tokens alone count. The prompt is computed once, and
+    choices that begin alike share that beginning.
+    """
+    ends = sorted(end_ids)
+    after = [log_softmax(feed(session, adapter, prompt, len(prompt) - 1)[0])]  # one more than the tokens of `path`
+    path: list[int] = []
+    scores = [0.0] * len(choices)
+    for index in sorted(range(len(choices)), key=lambda item: list(choices[item])):
+        choice = list(choices[index])
+        n_shared = _common(path, choice)
+        session.rewind(len(prompt) + n_shared)
+        path, after = choice, after[: n_shared + 1]
+        if rest := choice[n_shared:]:
+            after.extend(log_softmax(session.prefill(rest, range(len(rest)))))
+        score = float(sum(after[position][token] for position, token in enumerate(choice)))
+        scores[index] = score + (float(np.logaddexp.reduce(after[-1][ends])) if ends else 0.0)
+    return tuple(scores)
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """Length of the common beginning of two sequences."""
+    shortest = min(len(left), len(right))
+    return next((index for index in range(shortest) if left[index] != right[index]), shortest)

@@ -1,0 +1,109 @@
+"""Read and write ``.safetensors`` files with numpy alone.
+
+Knows nothing about adapters: names and arrays, and a header that is checked before anything is trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelora_runtime.errors import ArtifactError
+
+Array = npt.NDArray[Any]
+
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+_NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF16"}
+_LONGEST_HEADER = 100_000_000
+
+
+def read_safetensors(path: Path) -> dict[str, Array]:
+    """Every tensor of the file; bfloat16 comes back as float32, which holds it exactly.
+
+    Raises ArtifactError when the file is missing, truncated, or its header disagrees with its data.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; expected a safetensors file")
+    data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
+    if len(data) < 8:
+        raise ArtifactError(f"{path} is truncated: {len(data)} bytes, expected at least 8; copy it again")
+    header_bytes = int(data[:8].view("<u8")[0])
+    if header_bytes > min(_LONGEST_HEADER, len(data) - 8):
+        raise ArtifactError(
+            f"{path} is truncated or no safetensors file: header of {header_bytes} bytes in a file of {len(data)}"
+        )
+    try:
+        header = json.loads(bytes(data[8 : 8 + header_bytes]))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: the header is not JSON ({error}); copy the file again") from error
+    if not isinstance(header, dict):
+        raise ArtifactError(f"{path}: the header is {type(header).__name__}, expected an object")
+    body = data[8 + header_bytes :]
+    return {name: _tensor(body, entry, f"{path}: {name}") for name, entry in header.items() if name != "__metadata__"}
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
+    """Write ``tensors`` sorted by name, under a temporary name first so that no half file is ever seen."""
+    header: dict[str, Any] = {}
+    offset = 0
+    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in sorted(tensors.items())}
+    for name, array in arrays.items():
+        if array.dtype not in _NAMES:
+            raise ArtifactError(
+                f"{path}: {name} is {array.dtype}, expected one of {', '.join(sorted(_NAMES.values()))}"
+            )
+        header[name] = {
+            "dtype": _NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # keeps every tensor aligned for readers that map the file
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(len(text).to_bytes(8, "little") + text)
+            for array in arrays.values():
+                stream.write(array.tobytes())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _tensor(body: npt.NDArray[np.uint8], entry: Any, where: str) -> Array:
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+        raise ArtifactError(f"{where}: expected dtype, shape and data_offsets in the header")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if dtype not in _DTYPES:
+        raise ArtifactError(f"{where}: dtype is {dtype!r}, expected one of {', '.join(sorted(_DTYPES))}")
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise ArtifactError(f"{where}: shape {shape!r} or data_offsets {offsets!r} is not a list of whole numbers")
+    start, end = offsets
+    expected = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+    if not start <= end <= len(body) or end - start != expected:
+        raise ArtifactError(
+            f"{where}: bytes {start} to {end} of {len(body)} for {dtype} {shape}, expected {expected} bytes; "
+            "the file is damaged, copy it again"
+        )
+    # The copy leaves the file free to be replaced and the array aligned.
+    array: Array = body[start:end].copy().view(_DTYPES[dtype]).reshape(shape)
+    if dtype == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in values
+    )

@@ -1,0 +1,235 @@
+"""Text in and out: tokenizer, chat template, streaming decoder, stop strings.
+
+Knows nothing about graphs or sampling; the only file that needs the packages ``tokenizers`` and ``jinja2``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgelora_runtime.errors import ArtifactError, InputError
+
+Messages = Sequence[Mapping[str, Any]]
+
+_REPLACEMENT = "\ufffd"  # what a decoder writes for bytes that are no complete UTF-8 character
+_ADVICE = "run: pip install 'edgelora[text]'"
+
+
+class Tokenizer:
+    """Encodes, decodes and renders chats exactly as transformers does with the same files."""
+
+    def __init__(
+        self,
+        tokenizer_json: str,
+        chat_template: str | None = None,
+        special_tokens: Mapping[str, str | None] | None = None,
+        where: str = "tokenizer.json",
+    ) -> None:
+        try:
+            import tokenizers
+        except ImportError as error:
+            raise InputError(f"text needs the package tokenizers, which is not installed; {_ADVICE}") from error
+        _check_tokenizer(tokenizer_json, where)
+        self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.chat_template = chat_template
+        self._special = {name: token for name, token in (special_tokens or {}).items() if token is not None}
+        self._template: Any = None
+
+    @classmethod
+    def from_text(
+        cls,
+        tokenizer_json: str,
+        chat_template: str | None = None,
+        *,
+        bos_token: str | None = None,
+        eos_token: str | None = None,
+        pad_token: str | None = None,
+        unk_token: str | None = None,
+    ) -> Tokenizer:
+        """Build from the content of the files; the special tokens are what chat templates may ask for."""
+        special = {"bos_token": bos_token, "eos_token": eos_token, "pad_token": pad_token, "unk_token": unk_token}
+        return cls(tokenizer_json, chat_template, special)
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Token ids of ``text``; ``special`` adds the tokenizer's own special tokens."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ``ids`` without special tokens."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def render(self, messages: Messages, add_generation_prompt: bool = True) -> str:
+        """The chat template over ``messages``; raises InputError when there is none or it refuses them."""
+        if self.chat_template is None:
+            raise InputError("this artifact has no chat template; give raw text (raw=True, --raw)")
+        if isinstance(messages, (str, bytes)) or not messages:
+            raise InputError(f"messages is {messages!r}, expected a list of at least one {{'role', 'content'}}")
+        for index, message in enumerate(messages):
+            if not isinstance(message, Mapping) or "role" not in message:
+                raise InputError(f"message {index} is {message!r}, expected {{'role', 'content'}}")
+        if self._template is None:
+            self._template = _compile(self.chat_template)
+        import jinja2
+
+        try:
+            text: str = self._template.render(
+                messages=[dict(message) for message in messages],
+                tools=None,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                **self._special,
+            )
+        except jinja2.TemplateError as error:
+            raise InputError(f"the chat template refuses these messages: {error}") from error
+        except TypeError as error:
+            raise InputError(f"the chat template cannot use these messages ({error}); give content as text") from error
+        return text
+
+    def encode_chat(self, messages: Messages, add_generation_prompt: bool = True) -> list[int]:
+        """Token ids of the rendered chat; the template writes its own special tokens."""
+        return self.encode(self.render(messages, add_generation_prompt), special=False)
+
+
+def read_tokenizer(
+    folder: Path, file: str, chat_template: str | None, special_tokens: Mapping[str, str | None]
+) -> Tokenizer:
+    """The tokenizer of an artifact; ``chat_template`` is a file name or None."""
+    try:
+        template = None if chat_template is None else (folder / chat_template).read_text(encoding="utf-8")
+        content = (folder / file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{folder}: the tokenizer cannot be read ({error}); export the artifact again") from error
+    return Tokenizer(content, template, special_tokens, str(folder / file))
+
+
+def _check_tokenizer(content: str, where: str) -> None:
+    """Catch what is no tokenizer file at all: the library has no exception class of its own to catch."""
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        raise ArtifactError(f"{where} is not JSON ({error}); export the artifact again") from error
+    if not isinstance(data, dict) or not isinstance(data.get("model"), dict) or "vocab" not in data["model"]:
+        raise ArtifactError(f"{where} has no model with a vocab; expected a file of the tokenizers library")
+
+
+class StreamDecoder:
+    """Turns one token at a time into text; what is not yet a whole UTF-8 character waits for the next token."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._start = 0  # decoding from here on keeps the cost of a step independent of the length so far
+        self._shown = 0  # ids whose text was handed out
+
+    def push(self, token: int) -> str:
+        """The text that ``token`` completes, possibly empty."""
+        self._ids.append(token)
+        return self._take(is_last=False)
+
+    def flush(self) -> str:
+        """What waits at the end; an incomplete character becomes U+FFFD."""
+        return self._take(is_last=True)
+
+    def _take(self, is_last: bool) -> str:
+        # Decoders may drop a leading blank, so the tokens shown last are decoded again in front of the new ones.
+        before = self._tokenizer.decode(self._ids[self._start : self._shown])
+        after = self._tokenizer.decode(self._ids[self._start :])
+        if len(after) <= len(before) or (after.endswith(_REPLACEMENT) and not is_last):
+            return ""
+        self._start, self._shown = self._shown, len(self._ids)
+        return after[len(before) :]
+
+
+class StopFilter:
+    """Passes text through until a stop string appears; no character of one is ever let out."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.is_stopped = False
+
+    def push(self, text: str) -> str:
+        """What can be shown now. After a stop string ``is_stopped`` is set and nothing more comes."""
+        if self.is_stopped:
+            return ""
+        self._held += text
+        found = [position for stop in self._stops if (position := self._held.find(stop)) >= 0]
+        if found:
+            self.is_stopped = True
+            shown, self._held = self._held[: min(found)], ""
+            return shown
+        n_held = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        shown, self._held = self._held[: len(self._held) - n_held], self._held[len(self._held) - n_held :]
+        return shown
+
+    def flush(self) -> str:
+        """What was held back and turned out to be no stop string."""
+        shown, self._held = self._held, ""
+        return shown
+
+
+def text_pieces(tokens: Iterator[int], decoder: StreamDecoder, stop_filter: StopFilter) -> Iterator[str]:
+    """Text of a stream of tokens, piece by piece, ending early at a stop string."""
+    for token in tokens:
+        if piece := stop_filter.push(decoder.push(token)):
+            yield piece
+        if stop_filter.is_stopped:
+            return
+    if piece := stop_filter.push(decoder.flush()) + stop_filter.flush():
+        yield piece
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` that begins ``stop``."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def _compile(chat_template: str) -> Any:
+    try:
+        import jinja2
+        import jinja2.ext
+        import jinja2.sandbox
+    except ImportError as error:
+        raise InputError(f"chat templates need the package jinja2, which is not installed; {_ADVICE}") from error
+
+    class GenerationTag(jinja2.ext.Extension):
+        """``{% generation %}`` marks what the assistant wrote; for rendering it is transparent."""
+
+        tags = {"generation"}  # noqa: RUF012 - the name and type that jinja2 reads
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def strftime_now(form: str) -> str:
+        return datetime.datetime.now().strftime(form)
+
+    def tojson(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
+    try:
+        return environment.from_string(chat_template)
+    except jinja2.TemplateError as error:
+        raise ArtifactError(f"the chat template is malformed ({error}); export the artifact again") from error

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgelora_runtime.adapter import Adapter, fit_adapter, read_adapter
-
+from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
 from edgelora.adapter.receipt import RECEIPT_FILE, compare_receipt, read_receipt
 from edgelora.errors import AdapterError
+from edgelora_runtime.adapter import Adapter, fit_adapter, pack_adapter, read_adapter
 from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, Manifest, file_info, read_manifest
 
 FOLDER = "adapters"
@@ -74,6 +74,8 @@ def add_adapter(artifact: Path, name: str, folder: Path) -> AdapterInfo:
     had_folder = target.parent.exists()
     try:
         copy_adapter(folder, target)
+        if GENAI_CONFIG_FILE in manifest.files:
+            write_genai_adapter(target / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
         data = _read(artifact)
         data["adapters"] = [*data["adapters"], {"name": name, "path": info.path, "rank": info.rank}]
         for file in sorted(target.iterdir()):

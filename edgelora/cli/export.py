@@ -44,6 +44,7 @@ def export(
     merge: Annotated[
         Path | None, typer.Option(help="Merge this adapter into the weights; the artifact then has no slots.")
     ] = None,
+    genai: Annotated[bool, typer.Option(help="Add a twin graph and settings for onnxruntime-genai.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the artifact at OUTPUT.")] = False,
     json: Json = False,
 ) -> None:
@@ -70,6 +71,7 @@ def export(
         merge=merge,
         adapters=adapters,
         reference=make_reference,
+        genai=genai,
         overwrite=overwrite,
         track=lambda names: tqdm(names, desc="quantize", unit="tensor", file=sys.stderr, disable=None),
     )

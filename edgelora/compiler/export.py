@@ -30,6 +30,9 @@ class Exporter(Protocol):
     def export(self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True) -> ExportedModel:
         """Write the files; ``slots=False`` leaves no place for adapters."""
 
+    def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
+        """Add the files that let onnxruntime-genai open the artifact."""
+
 
 def export_artifact(
     checkpoint: Checkpoint,
@@ -43,6 +46,7 @@ def export_artifact(
     merge: Path | None = None,
     adapters: Mapping[str, Path] | None = None,
     reference: MakeReference | None = None,
+    genai: bool = False,
     overwrite: bool = False,
     track: TrackNames = iter,
 ) -> Manifest:
@@ -60,6 +64,8 @@ def export_artifact(
     temporary.mkdir(parents=True)
     try:
         exported = exporter.export(grid, temporary, level, slots)
+        if genai:
+            exporter.add_genai(temporary, exported, grid)
         package(
             temporary,
             exported,

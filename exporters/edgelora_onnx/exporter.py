@@ -18,6 +18,7 @@ from edgelora.types import ExportedModel
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource, shape_of
 from edgelora_onnx.emit import emit
 from edgelora_onnx.frontends.mobius import build_decoder, default_context_length
+from edgelora_onnx.genai import write_genai_twin
 from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.lower_linears import LowerLinears
@@ -31,7 +32,7 @@ WEIGHTS_FILE = "weights.bin"
 
 
 class OnnxExporter:
-    """Implements ``edgelora.types.Exporter``."""
+    """Implements ``edgelora.compiler.export.Exporter``."""
 
     def export(self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True) -> ExportedModel:
         """Write the two files into ``folder``; ``slots=False`` leaves the adapters out, as a merged model may."""
@@ -59,6 +60,10 @@ class OnnxExporter:
             vocab_size=decoder.vocab_size,
             report=_count_ops(decoder.model),
         )
+
+    def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
+        """Add what onnxruntime-genai needs to open ``folder``: a twin graph over the same weights, and its settings."""
+        write_genai_twin(folder, exported, grid.checkpoint)
 
 
 def _left_float(decoder: DecoderGraph, grid: Grid) -> Mapping[str, Payload]:

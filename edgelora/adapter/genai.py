@@ -1,0 +1,32 @@
+"""Writes an adapter as ``.onnx_adapter``, the form that onnxruntime-genai and the ``LoraAdapter`` bindings load.
+
+Knows nothing about graphs; the parameter names are the slot inputs of the artifact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from edgelora.errors import AdapterError
+from edgelora.types import FloatArray
+
+GENAI_CONFIG_FILE = "genai_config.json"
+GENAI_ADAPTER_FILE = "adapter.onnx_adapter"
+
+
+def write_genai_adapter(path: Path, packed: Mapping[str, FloatArray]) -> None:
+    """Write packed slot inputs, then read the file back: the format keeps no reference to what it was given."""
+    values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in packed.items()}
+    content = ort.AdapterFormat()
+    content.set_adapter_version(1)
+    content.set_model_version(1)
+    content.set_parameters(values)  # holds raw pointers: `values` and `packed` must outlive the export
+    content.export_adapter(str(path))
+    found = ort.AdapterFormat.read_adapter(str(path)).get_parameters()
+    wrong = [name for name, array in packed.items() if not np.array_equal(found[name].numpy(), array)]
+    if wrong:
+        raise AdapterError(f"{path}: {len(wrong)} of {len(packed)} parameters were written wrong, first {wrong[0]}")

@@ -1,0 +1,71 @@
+"""Turns the decoder graph into its onnxruntime-genai twin: same weights file, genai's inputs, adapters as overridable.
+
+Knows nothing about genai's configuration file. ``LoraAdapter`` of the C#, Java and Swift bindings reads the same form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgelora_runtime.manifest import Slot
+
+
+class GenaiTwin(ir.passes.InPlacePass):
+    """``attention_mask`` drives the counters, the head answers for the last token, and no adapter means rank 0."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        super().__init__()
+        self._slots = slots
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewire the inputs; the layers stay as they are."""
+        graph = model.graph
+        inputs = {value.name: value for value in graph.inputs}
+        mask = ir.Value(
+            name="attention_mask", shape=ir.Shape(["batch", "total"]), type=ir.TensorType(ir.DataType.INT64)
+        )
+        graph.inputs.insert(1, mask)
+        self._drive(graph, inputs, mask)
+        for name in ("seqlens_k", "total_sequence_length", "logits_positions"):
+            graph.inputs.remove(inputs[name])
+        for slot in self._slots:
+            _give_default(graph, inputs[slot.a], (1, slot.in_features, 0))
+            _give_default(graph, inputs[slot.b], (1, 0, slot.out_features))
+        return ir.passes.PassResult(model, True)
+
+    def _drive(self, graph: ir.Graph, inputs: dict[str | None, ir.Value], mask: ir.Value) -> None:
+        nodes: list[ir.Node] = []
+
+        def add(op: str, values: list[ir.Value], **attributes: int) -> ir.Value:
+            node = ir.node(op, values, attributes, num_outputs=1)
+            node.outputs[0].name = f"genai.{len(nodes)}"
+            nodes.append(node)
+            return node.outputs[0]
+
+        def constant(name: str, value: int | list[int]) -> ir.Value:
+            tensor = ir.Tensor(np.array(value, np.int64), name=f"genai.{name}")
+            result = ir.Value(
+                name=tensor.name, shape=tensor.shape, type=ir.TensorType(ir.DataType.INT64), const_value=tensor
+            )
+            graph.register_initializer(result)
+            return result
+
+        int32 = ir.DataType.INT32.value
+        zero, one, axis = constant("zero", 0), constant("one", 1), constant("axis", [1])
+        last = add("Sub", [add("ReduceSum", [mask, axis], keepdims=0), one])  # (batch)
+        total = add("Squeeze", [add("Shape", [mask], start=1, end=2)])  # ()
+        length = add("Squeeze", [add("Shape", [inputs["input_ids"]], start=1, end=2)])  # ()
+        position = add("Max", [add("Sub", [last, add("Sub", [total, length])]), zero])  # (batch)
+        inputs["seqlens_k"].replace_all_uses_with(add("Cast", [last], to=int32))
+        inputs["total_sequence_length"].replace_all_uses_with(add("Cast", [total], to=int32))
+        inputs["logits_positions"].replace_all_uses_with(add("Unsqueeze", [position, axis]))
+        graph.insert_before(graph.node(0), nodes)
+
+
+def _give_default(graph: ir.Graph, value: ir.Value, shape: tuple[int, ...]) -> None:
+    """An input that is an initializer as well may be fed or left out."""
+    value.const_value = ir.Tensor(np.zeros(shape, np.float32), name=value.name)
+    graph.register_initializer(value)

@@ -1,0 +1,51 @@
+"""The genai twin answers like the decoder, base and adapter alike, through onnxruntime's own LoraAdapter."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from edgelora.adapter.genai import write_genai_adapter
+from edgelora.grid import parse_quant, plan_grid
+from edgelora_onnx import OnnxExporter
+from tests.parity.architectures import checkpoint_of, random_model
+from tests.parity.decoder import Decoder, no_adapter, random_adapter
+
+
+def test_twin_equals_the_decoder_with_and_without_an_adapter(tmp_path: Path) -> None:
+    exporter = OnnxExporter()
+    grid = plan_grid(checkpoint_of(random_model("llama"), "llama"), parse_quant("int4"))
+    exported = exporter.export(grid, tmp_path, accuracy_level=0)
+    weights = (tmp_path / exported.weights_file).read_bytes()
+    exporter.add_genai(tmp_path, exported, grid)
+    assert (tmp_path / exported.weights_file).read_bytes() == weights
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "decoder.onnx",
+        "weights.bin",
+        "decoder.genai.onnx",
+        "genai_config.json",
+    }
+    packed, _ = random_adapter(exported, rank=3, seed=5)
+    write_genai_adapter(tmp_path / "a.onnx_adapter", packed)
+    adapter = ort.LoraAdapter()
+    adapter.Load(str(tmp_path / "a.onnx_adapter"))
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(tmp_path / "decoder.genai.onnx", options, providers=["CPUExecutionProvider"])
+    ids = np.random.default_rng(0).integers(0, exported.vocab_size, (1, 9))
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    for value in session.get_inputs():
+        if value.name.startswith("past"):
+            feeds[value.name] = np.zeros((1, exported.num_kv_heads, 0, exported.head_dim), np.float32)
+    assert {value.name for value in session.get_inputs()} == set(feeds)
+
+    active = ort.RunOptions()
+    active.add_active_adapter(adapter)
+    base, adapted = session.run(["logits"], feeds)[0], session.run(["logits"], feeds, active)[0]
+    assert base.shape == (1, 1, exported.vocab_size)
+    np.testing.assert_allclose(
+        base[0, 0], Decoder(tmp_path, exported, no_adapter(exported)).step(ids[0])[-1], atol=1e-4
+    )
+    np.testing.assert_allclose(adapted[0, 0], Decoder(tmp_path, exported, packed).step(ids[0])[-1], atol=1e-4)
+    assert np.abs(base - adapted).max() > 1e-2

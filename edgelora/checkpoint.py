@@ -175,6 +175,7 @@ def _weight_files(folder: Path) -> dict[Path, frozenset[str] | None]:
 def _read_headers(files: Mapping[Path, frozenset[str] | None]) -> dict[str, _Stored]:
     found: dict[str, _Stored] = {}
     problems: list[str] = []
+    strange: list[str] = []
     for path, promised in files.items():
         try:
             with safe_open(path, framework="numpy") as file:
@@ -187,13 +188,17 @@ def _read_headers(files: Mapping[Path, frozenset[str] | None]) -> dict[str, _Sto
                         continue
                     part = file.get_slice(key)
                     if part.get_dtype() not in _FLOATS:
-                        problems.append(f"{key} is {part.get_dtype()}; expected one of {', '.join(sorted(_FLOATS))}")
+                        strange.append(f"{key} is {part.get_dtype()}")
                     found[key] = _Stored(path, key, tuple(part.get_shape()))
         except (SafetensorError, OSError) as error:
             problems.append(f"{path.name} is truncated or corrupt ({_first_line(error)}); download it again")
+    if strange:
+        problems += [
+            *strange[:3],
+            f"EdgeLoRA reads {', '.join(sorted(_FLOATS))} ({len(strange)} tensors are none of these)",
+        ]
     if problems:
-        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise CheckpointError("; ".join(problems[:4]) + more)
+        raise CheckpointError("; ".join(problems))
     return found
 
 

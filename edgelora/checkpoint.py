@@ -326,4 +326,6 @@ def _read_object(path: Path, *, required: bool = True) -> dict[str, Any]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """The first sentence of an error: libraries explain at length, a command line has one line."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line.split(". ")[0].rstrip(".")[:200]

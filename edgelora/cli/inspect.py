@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from edgelora_runtime.adapter import read_adapter
 
 from edgelora.adapter.receipt import Receipt, read_receipt
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
+from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import MANIFEST_FILE, Manifest, read_manifest
 
 _CONFIG_FILE = "adapter_config.json"
@@ -99,10 +99,10 @@ def _receipt(receipt: Receipt | None) -> Any:
 
 def _artifact_lines(data: dict[str, Any]) -> list[str]:
     model, base, quantization = data["model"], data["base"], data["quantization"]
+    size_of_model = f"{model['num_layers']} layers, vocabulary {model['vocab_size']}, context {model['context_length']}"
     lines = [
         f"artifact   {data['path']} ({size(data['total_bytes'])}), written by {data['producer']} for {data['target']}",
-        f"model      {model['name']} ({model['architecture']}), {model['num_layers']} layers, "
-        + f"vocabulary {model['vocab_size']}, context {model['context_length']}",
+        f"model      {model['name']} ({model['architecture']}), {size_of_model}",
         f"base       {base['fingerprint'][:12]}, grid {base['grid'][:12]}",
         "weights    " + (", ".join(f"{key} {value}" for key, value in quantization.items()) or "float32"),
         f"text       {'tokenizer' if data['tokenizer'] else 'token ids only'}"

@@ -149,7 +149,8 @@ def check_adapters(model: Model, prompt: Sequence[int]) -> Iterator[Check]:
 
 def _last_logits(model: Model, ids: Sequence[int]) -> FloatArray:
     """Logits (vocab_size,) after the last token."""
-    return model.logits(list(ids), adapter="none", positions=[len(ids) - 1])[0]
+    last: FloatArray = model.logits(list(ids), adapter="none", positions=[len(ids) - 1])[0]
+    return last
 
 
 def _until(tokens: Sequence[int], ends: set[int]) -> list[int]:

@@ -156,7 +156,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{folder} is not a folder; expected an artifact written by `edgelora export`")
     if not path.is_file():
         raise ArtifactError(f"{folder} has no {MANIFEST_FILE}; expected an artifact written by `edgelora export`")
-    return parse_manifest(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{path} is not UTF-8 (byte {error.start}); copy or export the artifact again") from error
+    return parse_manifest(text, str(path))
 
 
 def file_info(path: Path) -> FileInfo:

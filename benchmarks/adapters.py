@@ -1,0 +1,33 @@
+"""Random adapters of any rank for whatever slots an artifact has.
+
+Knows nothing about what an adapter says; only its size matters for speed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.safetensors import write_safetensors
+
+
+def write_random_adapter(manifest: Manifest, rank: int, folder: Path) -> Path:
+    """A PEFT folder that adapts every module of every slot."""
+    rng = np.random.default_rng(rank)
+    tensors = {}
+    for slot in manifest.slots:
+        for part in slot.parts:
+            name = f"base_model.model.{part.module}"
+            a = rng.standard_normal((rank, slot.in_features)) * 0.01
+            b = rng.standard_normal((part.out_features, rank)) * 0.01
+            tensors[f"{name}.lora_A.weight"] = a.astype(np.float32)
+            tensors[f"{name}.lora_B.weight"] = b.astype(np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(folder / "adapter_model.safetensors", tensors)
+    modules = sorted({part.module.rsplit(".", 1)[1] for slot in manifest.slots for part in slot.parts})
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": modules, "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    return folder

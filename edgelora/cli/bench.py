@@ -1,0 +1,75 @@
+"""``edgelora bench``: how fast an artifact decodes, with and without its adapters.
+
+Knows nothing about how time is taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from edgelora.cli.output import Json, emit, table
+from edgelora.measure import PROMPT_TOKENS, Spread, bind, measure, open_session, rounds_with_warm_up
+from edgelora_runtime import load
+from edgelora_runtime.session import default_threads
+
+
+def bench(
+    artifact: Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)],
+    adapter: Annotated[
+        list[str] | None, typer.Option(metavar="SPEC", help="Measure this beside none; may be repeated. Default: all.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads for one matrix product.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often every adapter has its turn.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Measure decode with no adapter and with each, in turns; prefill, switching, loading, memory."""
+    started = time.perf_counter()
+    model = load(artifact, threads=threads)
+    load_ms = 1e3 * (time.perf_counter() - started)
+    names = adapter or model.adapters
+    del model
+    session, manifest = open_session(artifact, threads)
+    specs = ["none", *dict.fromkeys(spec for spec in names if spec != "none")]
+    subjects = [bind(session, manifest, artifact, spec) for spec in specs]
+    with tqdm(total=rounds_with_warm_up(rounds), desc="bench", unit="round", file=sys.stderr, disable=None) as bar:
+        found = measure(subjects, rounds, 16, manifest.model.vocab_size, bar.update)
+    payload = {
+        "threads": threads or default_threads(),
+        "decode_ms": {spec: dataclasses.asdict(times) for spec, times in found.decode_ms.items()},
+        "decode_ratio": {spec: round(_ratio(found.decode_ms, spec), 4) for spec in specs},
+        "prefill_tokens_per_s": _per_second(found.prefill_ms["none"]),
+        "prefill_tokens_per_s_by_adapter": {spec: _per_second(found.prefill_ms[spec]) for spec in specs},
+        "swap_ms": found.swap_ms.median,
+        "load_ms": round(load_ms, 1),
+        "peak_rss_mb": round(peak_rss_bytes() / 1e6, 1),
+    }
+    rows = [("adapter", "decode ms", "p10", "p90", "tokens/s", "ratio", "prefill tokens/s")]
+    for spec in specs:
+        times, prefill = found.decode_ms[spec], _per_second(found.prefill_ms[spec])
+        speed, ratio = 1e3 / times.median, _ratio(found.decode_ms, spec)
+        cells = (f"{times.median:.2f}", f"{times.p10:.2f}", f"{times.p90:.2f}", f"{speed:.1f}", f"{ratio:.3f}")
+        rows.append((spec, *cells, f"{prefill:.0f}"))
+    tail = f"switch {found.swap_ms.median:.4f} ms, load {load_ms:.0f} ms, peak memory {payload['peak_rss_mb']} MB"
+    emit(as_json, payload, [*table(rows), tail])
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process ever held; Linux counts it in kB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _ratio(times: Mapping[str, Spread], spec: str) -> float:
+    return times[spec].median / times["none"].median
+
+
+def _per_second(times: Spread) -> float:
+    return round(1e3 * PROMPT_TOKENS / times.median, 1)

@@ -1,0 +1,137 @@
+"""How long an artifact takes: decoding, prefill, switching adapters.
+
+Knows nothing about files of results or how they are shown. Subjects are measured in turns inside one process, so that
+their ratio holds on a machine whose speed drifts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgelora.errors import AdapterError
+from edgelora_runtime.adapter import blend_packed, pack_adapter, parse_spec, read_adapter
+from edgelora_runtime.manifest import Manifest, read_manifest
+from edgelora_runtime.session import BoundAdapter, Session
+
+PROMPT_TOKENS = 128
+_WARM_UP = 2  # rounds that are not counted
+_SWAPS = 50  # switches in each round
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One thing to measure: an adapter, or none, bound to a session."""
+
+    label: str
+    session: Session
+    adapter: BoundAdapter
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, 10th and 90th percentile; milliseconds."""
+
+    median: float
+    p10: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What was measured, by label."""
+
+    decode_ms: Mapping[str, Spread]  # one token after PROMPT_TOKENS
+    prefill_ms: Mapping[str, Spread]  # PROMPT_TOKENS at once
+    swap_ms: Spread  # binding another loaded adapter
+
+
+def open_session(artifact: Path, threads: int | None = None) -> tuple[Session, Manifest]:
+    """A session of its own for an artifact."""
+    manifest = read_manifest(artifact)
+    return Session(artifact / manifest.graph.file, manifest.model, manifest.slots, threads), manifest
+
+
+def bind(session: Session, manifest: Manifest, artifact: Path, spec: str, label: str | None = None) -> Subject:
+    """A subject for ``spec``; raises AdapterError for an unknown name or a malformed SPEC."""
+    folders = {info.name: artifact / info.path for info in manifest.adapters}
+    terms = parse_spec(spec)
+    unknown = [name for name, _ in terms if name not in folders]
+    if unknown:
+        raise AdapterError(f"{artifact} has no adapter {', '.join(unknown)}; it has: {', '.join(folders) or 'none'}")
+    parts = [(pack_adapter(read_adapter(folders[name]), manifest.slots), weight) for name, weight in terms]
+    return Subject(label or spec, session, session.prepare(blend_packed(parts, manifest.slots)))
+
+
+def measure(
+    subjects: Sequence[Subject], rounds: int, steps: int, vocab_size: int, step: Callable[[], None] = lambda: None
+) -> Timings:
+    """Measure every subject in every round, ``steps`` tokens each; ``step`` is called after each round."""
+    prompt = np.random.default_rng(0).integers(0, vocab_size, PROMPT_TOKENS).tolist()
+    decode: dict[str, list[float]] = {subject.label: [] for subject in subjects}
+    prefill: dict[str, list[float]] = {subject.label: [] for subject in subjects}
+    swap: list[float] = []
+    for number in range(_WARM_UP + rounds):
+        # Another subject goes first every time, so that none always follows the same one.
+        for subject in _rotate(subjects, number):
+            prefill_ms, decode_ms = _generate(subject, prompt, steps)
+            if number >= _WARM_UP:
+                prefill[subject.label].append(prefill_ms)
+                decode[subject.label] += decode_ms
+        if number >= _WARM_UP:
+            swap += _swap(subjects)
+        step()
+    return Timings(
+        {label: spread(times) for label, times in decode.items()},
+        {label: spread(times) for label, times in prefill.items()},
+        spread(swap),
+    )
+
+
+def spread(times: Sequence[float]) -> Spread:
+    """Median and percentiles of at least one time."""
+    p10, median, p90 = np.percentile(times, [10, 50, 90])
+    return Spread(round(float(median), 5), round(float(p10), 5), round(float(p90), 5))
+
+
+def rounds_with_warm_up(rounds: int) -> int:
+    """How often ``step`` is called by ``measure``."""
+    return rounds + _WARM_UP
+
+
+def _generate(subject: Subject, prompt: Sequence[int], steps: int) -> tuple[float, list[float]]:
+    session, active = subject.session, np.ones(1, np.bool_)
+    session.begin(1, subject.adapter)
+    started = time.perf_counter()
+    logits = session.prefill(prompt, [len(prompt) - 1])
+    prefill_ms = 1e3 * (time.perf_counter() - started)
+    times = []
+    for _ in range(steps):
+        token = np.array([int(logits[0].argmax())])
+        started = time.perf_counter()
+        logits = session.decode(token, active)
+        times.append(1e3 * (time.perf_counter() - started))
+    return prefill_ms, times
+
+
+def _swap(subjects: Sequence[Subject]) -> Iterator[float]:
+    """Switch between the adapters of the first session that has several; to an equal one where it has a single one."""
+    session = subjects[0].session
+    loaded = [subject.adapter for subject in subjects if subject.session is session]
+    if len(loaded) == 1:
+        loaded.append(BoundAdapter(loaded[0].rows, loaded[0].inputs))
+    for number in range(_SWAPS):
+        adapter = loaded[number % len(loaded)]
+        started = time.perf_counter()
+        session.begin(1, adapter)
+        yield 1e3 * (time.perf_counter() - started)
+
+
+def _rotate(subjects: Sequence[Subject], number: int) -> Iterator[Subject]:
+    start = number % len(subjects)
+    yield from subjects[start:]
+    yield from subjects[:start]

@@ -1,0 +1,199 @@
+"""Reading, fitting and packing adapters, against PEFT's own answer; knows nothing about sessions."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from edgelora_runtime.adapter import (
+    blend_packed,
+    check_name,
+    fit_adapter,
+    pack_adapter,
+    parse_spec,
+    read_adapter,
+    stack_packed,
+)
+from edgelora_runtime.errors import AdapterError
+from edgelora_runtime.manifest import Slot, SlotPart
+from edgelora_runtime.safetensors import read_safetensors, write_safetensors
+
+SLOTS = (
+    Slot("0.qk", "0.qk.a", "0.qk.b", 6, 8, (SlotPart("layers.0.q", 0, 5), SlotPart("layers.0.k", 5, 3))),
+    Slot("0.o", "0.o.a", "0.o.b", 5, 6, (SlotPart("layers.0.o", 0, 6),)),
+)
+
+
+class Layer(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.o = torch.nn.Linear(6, 5), torch.nn.Linear(6, 3), torch.nn.Linear(5, 6)
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([Layer()])
+
+
+def save_peft(folder: Path, **options: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    settings = {"r": 4, "lora_alpha": 6, "target_modules": ["q", "k", "o"], "init_lora_weights": False, **options}
+    model = get_peft_model(Net(), LoraConfig(**settings))
+    model.save_pretrained(folder)
+    return model
+
+
+def change_config(folder: Path, **fields: object) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def delta(packed: dict[str, np.ndarray], slot: Slot, row: int = 0) -> np.ndarray:
+    return packed[slot.a][row] @ packed[slot.b][row]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"r": 1},
+        {"r": 64},
+        {"use_rslora": True},
+        {"target_modules": ["k"]},
+        {"rank_pattern": {"q": 2, "layers.0.k": 3}, "alpha_pattern": {"o": 9}},
+        {"rank_pattern": {"q": 2}, "alpha_pattern": {"q": 5}, "use_rslora": True},
+    ],
+    ids=str,
+)
+def test_packed_slots_give_the_delta_of_peft(tmp_path: Path, options: dict[str, object]) -> None:
+    model = save_peft(tmp_path, **options)
+    adapter = read_adapter(tmp_path)
+    fit_adapter(adapter, SLOTS, "x")
+    packed = pack_adapter(adapter, SLOTS, weight=0.5)
+    layer = model.base_model.model.layers[0]
+    for slot in SLOTS:
+        for part in slot.parts:
+            linear = getattr(layer, part.module.rsplit(".", 1)[1])
+            expected = np.zeros((slot.in_features, part.out_features))
+            if hasattr(linear, "lora_A"):
+                expected = 0.5 * linear.get_delta_weight("default").detach().numpy().T
+            found = delta(packed, slot)[:, part.offset : part.offset + part.out_features]
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert adapter.rank == max(item.a.shape[0] for item in adapter.factors.values())
+
+
+def test_a_slot_without_modules_has_rank_0(tmp_path: Path) -> None:
+    save_peft(tmp_path, target_modules=["k"], r=2)
+    packed = pack_adapter(read_adapter(tmp_path), SLOTS)
+    assert {name: array.shape for name, array in packed.items()} == {
+        "0.qk.a": (1, 6, 2), "0.qk.b": (1, 2, 8), "0.o.a": (1, 5, 0), "0.o.b": (1, 0, 6)
+    }  # fmt: skip
+
+
+def test_blends_add_up_and_rows_stay_apart(tmp_path: Path) -> None:
+    save_peft(tmp_path / "x", r=2)
+    save_peft(tmp_path / "y", r=5, target_modules=["q", "o"])
+    x, y = (pack_adapter(read_adapter(tmp_path / name), SLOTS) for name in "xy")
+    blend = blend_packed([(x, 0.7), (y, -2.0)], SLOTS)
+    none = blend_packed([], SLOTS)
+    rows = stack_packed([y, none, blend], SLOTS)
+    for slot in SLOTS:
+        np.testing.assert_allclose(delta(blend, slot), 0.7 * delta(x, slot) - 2.0 * delta(y, slot), atol=1e-5)
+        assert none[slot.a].shape == (1, slot.in_features, 0)
+        assert rows[slot.a].shape[0] == 3
+        for row, packed in enumerate([y, none, blend]):
+            np.testing.assert_allclose(delta(rows, slot, row), delta(packed, slot), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
+        ({"use_dora": True}, "it uses DoRA"),
+        ({"bias": "all"}, "bias is 'all'"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"lora_bias": True}, "LoRA biases"),
+        ({"alora_invocation_tokens": [1]}, "activated LoRA"),
+        ({"init_lora_weights": "pissa"}, "changes the base"),
+        ({"r": 0}, "r is 0"),
+        ({"lora_alpha": None}, "lora_alpha is None"),
+        ({"alpha_pattern": {"q": "x"}}, "alpha_pattern"),
+        ({"r": 3}, "ranks of A and B are 4 and 4, the config says 3"),
+        ({"use_dora": True, "bias": "all"}, "DoRA; bias is 'all'"),
+    ],
+)
+def test_what_is_not_plain_lora_is_refused(tmp_path: Path, fields: dict[str, object], message: str) -> None:
+    save_peft(tmp_path)
+    change_config(tmp_path, **fields)
+    with pytest.raises(AdapterError, match=re.escape(message)):
+        read_adapter(tmp_path)
+
+
+def test_odd_tensors_are_all_listed(tmp_path: Path) -> None:
+    save_peft(tmp_path)
+    tensors = read_safetensors(tmp_path / "adapter_model.safetensors")
+    tensors["base_model.model.embed.lora_embedding_A"] = np.ones((2, 2), np.float32)
+    del tensors["base_model.model.layers.0.q.lora_B.weight"]
+    tensors["base_model.model.layers.0.k.lora_A.weight"][0, 0] = np.nan
+    write_safetensors(tmp_path / "adapter_model.safetensors", tensors)
+    with pytest.raises(AdapterError, match=r"lora_embedding_A is no LoRA factor.*not finite.*layers\.0\.q: lora_B is"):
+        read_adapter(tmp_path)
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match=r"has no adapter_config\.json"):
+        read_adapter(tmp_path)
+    save_peft(tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"abc")
+    with pytest.raises(AdapterError, match="truncated"):
+        read_adapter(tmp_path)
+    (tmp_path / "adapter_model.safetensors").unlink()
+    with pytest.raises(AdapterError, match="safe_serialization"):
+        read_adapter(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{")
+    (tmp_path / "adapter_model.safetensors").touch()
+    with pytest.raises(AdapterError, match="not JSON"):
+        read_adapter(tmp_path)
+
+
+def test_adapters_that_do_not_fit_are_refused_with_the_full_list(tmp_path: Path) -> None:
+    save_peft(tmp_path)
+    adapter = read_adapter(tmp_path)
+    elsewhere = (Slot("x", "x.a", "x.b", 6, 6, (SlotPart("model.o", 0, 6),)),)
+    with pytest.raises(AdapterError, match=r"none of its 3 modules.*layers\.0\.k, layers\.0\.o, layers\.0\.q"):
+        fit_adapter(adapter, elsewhere, "x")
+    with pytest.raises(AdapterError, match=r"1 of its 3 modules.*missing: layers\.0\.k, layers\.0\.q"):
+        fit_adapter(adapter, SLOTS[1:], "x")
+    wider = (
+        Slot("0.qk", "a", "b", 7, 8, SLOTS[0].parts),
+        Slot("0.o", "c", "d", 5, 9, (SlotPart("layers.0.o", 0, 9),)),
+    )
+    with pytest.raises(AdapterError, match=r"k maps 6 to 3 features, expected 7 to 3;.*o maps 5 to 6.*expected 5 to 9"):
+        fit_adapter(adapter, wider, "x")
+    save_peft(tmp_path / "zero", init_lora_weights=True)
+    with pytest.raises(AdapterError, match="changes nothing"):
+        fit_adapter(read_adapter(tmp_path / "zero"), SLOTS, "x")
+
+
+def test_specs() -> None:
+    assert parse_spec("none") == ()
+    assert parse_spec("a") == (("a", 1.0),)
+    assert parse_spec("a:0.5") == (("a", 0.5),)
+    assert parse_spec(" a:0.7 + b-2:-0.3 ") == (("a", 0.7), ("b-2", -0.3))
+
+
+@pytest.mark.parametrize("text", ["", "+", "a+", "a:", "a:x", "a:nan", "a:inf", ":0.5", "a b", "none+a", "a:0.5:1", 3])
+def test_malformed_specs(text: str) -> None:
+    with pytest.raises(AdapterError, match="adapter SPEC"):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize("name", ["", "none", "a+b", "a:b", "a/b", "a b", "..", "a\\b"])
+def test_names_that_no_spec_can_hold(name: str) -> None:
+    with pytest.raises(AdapterError, match="adapter name"):
+        check_name(name)

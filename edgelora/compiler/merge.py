@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgelora_runtime.adapter import Factors, read_adapter
 
 from edgelora.adapter.receipt import read_receipt
 from edgelora.errors import AdapterError
 from edgelora.grid import is_transposed, parse_quant, plan_grid
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
+from edgelora_runtime.adapter import Factors, read_adapter
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ Knows nothing about either side of the comparison.
 from __future__ import annotations
 
 import numpy as np
-from edgelora_runtime.text import Tokenizer
 
 from edgelora.types import Checkpoint
+from edgelora_runtime.text import Tokenizer
 
 _TEXTS = ("Name three colours of the rainbow.", "Zürich, 12. März 2026 — 東京: 3 × 7 =")
 

@@ -1,0 +1,169 @@
+"""Whole exports of tiny models: the files, what survives a failure, merging, and codes that a GGUF brought along."""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgelora.checkpoint import open_checkpoint
+from edgelora.compiler.export import export_artifact
+from edgelora.errors import AdapterError, ArtifactError, ConfigError
+from edgelora.grid import Grid, parse_quant
+from edgelora.quantize import unpack_codes
+from edgelora.targets import find_target
+from edgelora.types import ExportedModel
+from edgelora_onnx import OnnxExporter
+from edgelora_runtime import load
+from edgelora_runtime.manifest import read_manifest
+from tests.tiny import write_adapter, write_artifact, write_checkpoint
+from tests.unit.gguf_files import tiny_model, write_gguf
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("export") / "base")
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_artifact_holds_what_its_manifest_lists(base: Path, tmp_path: Path) -> None:
+    manifest = write_artifact(base, tmp_path / "a")
+    assert _files(tmp_path / "a") == {*manifest.files, "manifest.json"}
+    assert set(manifest.files) == {
+        "decoder.onnx",
+        "weights.bin",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "reference.safetensors",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_exporting_twice_gives_the_same_weights_and_grid(base: Path, tmp_path: Path) -> None:
+    first, second = (write_artifact(base, tmp_path / name) for name in ("a", "b"))
+    assert first.files["weights.bin"] == second.files["weights.bin"]
+    assert first.base == second.base
+
+
+def _export(base: Path, out: Path, **options: Any) -> None:
+    arguments: dict[str, Any] = {
+        "exporter": OnnxExporter(),
+        "grid_spec": parse_quant("int4"),
+        "target": find_target("cpu"),
+        **options,
+    }
+    export_artifact(open_checkpoint(str(base)), out, **arguments)
+
+
+def test_an_existing_folder_is_kept_unless_told_otherwise(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    _export(base, out)
+    before = (out / "manifest.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"a exists; choose another folder, or replace it with --overwrite"):
+        _export(base, out, grid_spec=parse_quant("int8"))
+    assert (out / "manifest.json").read_bytes() == before
+    _export(base, out, grid_spec=parse_quant("int8"), overwrite=True)
+    assert read_manifest(out).quantization["bits"] == 8
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_overwrite_refuses_a_folder_that_is_no_artifact(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "photos"
+    out.mkdir()
+    (out / "cat.jpg").write_bytes(b"meow")
+    with pytest.raises(ArtifactError, match=r"has no manifest\.json"):
+        _export(base, out, overwrite=True)
+    assert _files(tmp_path) == {"photos/cat.jpg"}
+
+
+class _FullDisk:
+    """An exporter that writes half a file and fails as a full disk does."""
+
+    def export(self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True) -> ExportedModel:
+        (folder / "weights.bin").write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(folder / "weights.bin"))
+
+    def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
+        raise AssertionError("never reached")
+
+
+def test_a_failure_leaves_nothing_behind(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        _export(base, tmp_path / "a", exporter=_FullDisk())
+    foreign = write_adapter(tmp_path / "foreign", size=0.0)
+    with pytest.raises(AdapterError):
+        _export(base, tmp_path / "a", adapters={"zero": foreign})
+    assert [path.name for path in tmp_path.iterdir()] == ["foreign"]
+
+
+def test_merged_equals_factored(base: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", rank=3)
+    _export(base, tmp_path / "factored", grid_spec=parse_quant("none"), adapters={"x": adapter})
+    manifest = write_artifact(base, tmp_path / "merged", quant="none", merge=adapter)
+    assert manifest.slots == ()
+    ids = list(range(5, 60, 3))
+    factored = load(tmp_path / "factored")
+    expected = factored.logits(ids, adapter="x")
+    np.testing.assert_allclose(load(tmp_path / "merged").logits(ids), expected, atol=1e-3)
+    assert np.abs(factored.logits(ids) - expected).max() > 0.1
+
+
+def test_merging_refuses_what_does_not_fit_or_changes_nothing(base: Path, tmp_path: Path) -> None:
+    zero = write_adapter(tmp_path / "zero", size=0.0)
+    with pytest.raises(AdapterError, match="changes nothing: every product B A is zero"):
+        write_artifact(base, tmp_path / "a", merge=zero)
+    other = write_checkpoint(tmp_path / "other")
+    config = (other / "config.json").read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 1')
+    (other / "config.json").write_text(config)
+    with pytest.raises(
+        AdapterError, match=r"does not fit other: model\.layers\.1\.mlp\.down_proj: the base has no such"
+    ):
+        shallow = open_checkpoint(str(_without_layer(other)))
+        export_artifact(
+            shallow,
+            tmp_path / "a",
+            exporter=OnnxExporter(),
+            grid_spec=parse_quant("int4"),
+            target=find_target("cpu"),
+            merge=write_adapter(tmp_path / "adapter"),
+        )
+    assert not (tmp_path / "a").exists()
+
+
+def _without_layer(folder: Path) -> Path:
+    """Drop the tensors of layer 1."""
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if ".layers.1." not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "quant", "bits"), [("Q4_0", "int4", 4), ("Q8_0", "int8", 8)])
+def test_codes_of_a_gguf_reach_the_artifact_untouched(kind: str, quant: str, bits: int, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, "llama", tiny_model("llama"), lambda name: kind)
+    manifest = export_artifact(
+        open_checkpoint(str(path)),
+        tmp_path / "a",
+        exporter=OnnxExporter(),
+        grid_spec=parse_quant(quant),
+        target=find_target("cpu"),
+    )
+    assert manifest.quantization["tensors_with_kept_codes"] > 0
+    tensor = next(item for item in gguf.GGUFReader(path).tensors if item.name == "blk.0.ffn_down.weight")
+    blocks = np.asarray(tensor.data).reshape(tensor.data.shape[0], -1, 2 + 32 * bits // 8)[:, :, 2:]  # after each scale
+    if bits == 4:  # the file keeps elements 0 to 15 in the low halves of a block's bytes, 16 to 31 in the high ones
+        theirs = np.concatenate([blocks & 15, blocks >> 4], axis=-1)
+    else:
+        theirs = (blocks.view(np.int8).astype(np.int16) + 128).astype(np.uint8)
+    model = ir.load(tmp_path / "a" / "decoder.onnx")
+    initializer = model.graph.initializers["model.layers.0.mlp.down_proj.codes"]
+    assert initializer.const_value is not None
+    assert (unpack_codes(initializer.const_value.numpy(), bits) == theirs).all()

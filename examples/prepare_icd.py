@@ -107,7 +107,8 @@ def split_terms(terms: Sequence[Term], train_cap: int, held_out_cap: int, seed: 
 
 def to_row(term: Term) -> dict[str, str]:
     """The row that ``edgelora train`` and ``edgelora eval`` read."""
-    return {"text": f"Clinical term: {term.text}\nICD-10 chapter:", "label": term.label}
+    # The question comes first: what all rows begin with is computed once for a whole batch of training.
+    return {"text": f"ICD-10 chapter of this clinical term: {term.text}", "label": term.label}
 
 
 def prepare(folder: Path) -> None:

@@ -30,7 +30,7 @@ def attach_lora(model: Any, options: TrainOptions, base_name: str) -> Any:
     targets = choose_targets(linears, options.target_modules)
     config = peft.LoraConfig(
         r=options.rank,
-        lora_alpha=options.alpha,
+        lora_alpha=int(options.alpha) if options.alpha.is_integer() else options.alpha,
         target_modules=targets,
         lora_dropout=0.0,
         bias="none",
@@ -86,7 +86,9 @@ def restore_adapter(wrapped: Any, state: Mapping[str, torch.Tensor]) -> None:
 
 def write_peft(wrapped: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
     """Write ``adapter_model.safetensors`` and ``adapter_config.json``."""
-    safetensors.torch.save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    # Written as bytes, the file gets the permissions of its neighbours; safetensors would keep it to its owner.
+    (folder / "adapter_model.safetensors").write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
     config = wrapped.peft_config["default"]
     config.inference_mode = True
+    config.target_modules = sorted(config.target_modules)  # PEFT holds a set, whose order differs from run to run
     config.save_pretrained(str(folder))

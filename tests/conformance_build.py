@@ -1,0 +1,258 @@
+"""Regenerates runtime/conformance: tiny artifacts and cases.json (``pytest --update-conformance``).
+
+Knows nothing about how a case is checked in any language; it holds every answer to PyTorch and refuses near ties.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelora_runtime import load
+from edgelora_runtime.adapter import parse_spec
+from edgelora_runtime.model import Model
+from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
+from tests.conformance_models import CONTEXT, QUANTS, TorchAnswer, write_artifact
+
+FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
+TOLERANCE = 2e-3
+LARGEST_BYTES = 300_000
+
+_NOISE = 1e-3  # tokens must survive this much noise on the logits, or another machine could answer otherwise
+_SPECS = ("none", "one", "four", "eight", "four:0.5", "one:0.7+eight:0.3", "four+eight:-0.25")
+_TEXTS = ("The quick brown fox", "Zürich und 東京, 12 🚀", "", "yes", "Le garçon à midi", "Погода сегодня")
+_SAMPLING: tuple[dict[str, Any], ...] = (
+    {"temperature": 1.0, "seed": 1},
+    {"temperature": 0.7, "top_k": 20, "seed": 2},
+    {"temperature": 1.3, "top_p": 0.8, "seed": 3},
+    {"temperature": 2.0, "min_p": 0.05, "seed": 2**53 - 5},
+    {"temperature": 0.9, "top_k": 50, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.3, "seed": 0},
+    {"temperature": 0.0, "repetition_penalty": 1.5},
+)
+
+
+class NearTieError(Exception):
+    """A case whose answer hangs on rounding; the builder tries the next prompt."""
+
+
+def update() -> None:
+    """Write the folder anew; README.md stays."""
+    with tempfile.TemporaryDirectory() as name:
+        work, out = Path(name) / "work", Path(name) / "out"
+        cases = list(_arithmetic_cases())
+        for artifact in QUANTS:
+            folder = write_artifact(artifact, work, out)
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            assert size < LARGEST_BYTES, f"{artifact} has {size} bytes"
+            cases += [
+                {"artifact": artifact, **case} for case in _model_cases(load(folder), TorchAnswer(work, artifact))
+            ]
+        # One line for each case, so that a change shows which cases it touches.
+        lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
+        text = f'{{"format_version": 1, "cases": [\n{lines}\n]}}\n'
+        (out / "cases.json").write_text(text, encoding="utf-8")
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for old in FOLDER.glob("tiny-*"):
+            shutil.rmtree(old)
+        shutil.copytree(out, FOLDER, dirs_exist_ok=True)
+
+
+def _arithmetic_cases() -> Iterator[dict[str, Any]]:
+    for seed, stream in ((42, 54), (0, 54), (2**53 - 1, 55)):
+        generator = Pcg32(seed, stream)
+        numbers = [generator.next_uint32() for _ in range(8)]
+        yield {"kind": "pcg32", "name": f"pcg32 seed {seed}", "seed": seed, "stream": stream, "expected": numbers}
+    rng = np.random.default_rng(0)
+    for index, options in enumerate(_SAMPLING):
+        logits = np.round(rng.standard_normal((6, 90)) * 3, 2).astype(np.float32)
+        logits[:, 40] = logits[:, 7]  # a tie in every step
+        prompt = [7, 3, 3]
+        sampler = Sampler(SamplingOptions(**options), prompt, row=index % 2)
+        yield {
+            "kind": "sampler", "name": f"sampler {options}", "sampling": options, "row": index % 2,
+            "prompt_ids": prompt,
+            "logits": [[round(float(item), 2) for item in row] for row in logits],
+            "expected": [sampler.choose(row) for row in logits],
+        }  # fmt: skip
+
+
+def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, Any]]:
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    for text in (*_TEXTS, "a  b\n\tc", "👩‍🔬<|end|>x"):
+        for special in (True, False):
+            ids = tokenizer.encode(text, special)
+            yield {
+                "kind": "encode", "name": f"encode {text!r} special={special}", "text": text, "special": special,
+                "expected_ids": ids, "expected_text": tokenizer.decode(ids),
+            }  # fmt: skip
+    yield from _chat_cases(model)
+    for index, spec in enumerate(_SPECS):
+        ids = tokenizer.encode(_TEXTS[index % len(_TEXTS)] + " and the dog")
+        yield _logits_case(model, torch_answer, ids, spec)
+    for spec in _SPECS:
+        yield _first(lambda n, s=spec: _tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 24))
+    for index, options in enumerate(_SAMPLING):
+        spec = _SPECS[index % len(_SPECS)]
+        yield _first(lambda n, o=options, s=spec: _tokens_case(model, tokenizer.encode(f"dog {n}"), s, o, 12))
+    # Growing the cache, and a prompt so long that the answer ends with the context.
+    yield _first(lambda n: _tokens_case(model, _random_ids(n, 250), "four", {}, 12))
+    yield _first(lambda n: _tokens_case(model, _random_ids(n, CONTEXT - 4), "none", {}, 12))
+    for adapters in (["none"] * 3, ["four", "none", "one"], ["eight", "one:0.7+eight:0.3", "four"]):
+        yield _first(lambda n, a=adapters: _batch_case(model, a, n, {}))
+    yield _first(lambda n: _batch_case(model, ["none", "four", "none"], n, {"temperature": 0.8, "seed": 11}))
+    for prompt, raw, spec in (("yes", False, "none"), ("", False, "four"), ("東京", True, "one:0.7+eight:0.3")):
+        yield _choices_case(model, prompt, raw, spec, ["yes", "no", "maybe", "yes no", "はい", "🙂", ""])
+    for raw in (False, True):
+        for spec in ("none", "eight"):
+            yield _first(lambda n, r=raw, s=spec: _text_case(model, f"Zürich 🚀 {n}", r, s, {}, ()))
+            yield _first(lambda n, r=raw, s=spec: _stopped_case(model, f"東京 {n}", r, s))
+    yield _first(lambda n: _text_case(model, f"{n}", True, "four", {}, (), must_end=True))
+    yield _text_case(model, "", False, "one", {}, ())
+    yield from _error_cases()
+
+
+def _chat_cases(model: Model) -> Iterator[dict[str, Any]]:
+    assert model.tokenizer is not None
+    user = {"role": "user", "content": "  Où est 東京? "}
+    system, answer = {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "yes"}
+    talks = ([user], [system, user], [user, answer, user], [{"role": "user", "content": ""}])
+    for index, messages in enumerate(talks):
+        for add in (True, False):
+            yield {
+                "kind": "chat", "name": f"chat {index} prompt={add}",
+                "messages": messages, "add_generation_prompt": add,
+                "expected_text": model.tokenizer.render(messages, add),
+                "expected_ids": model.tokenizer.encode_chat(messages, add),
+            }  # fmt: skip
+
+
+def _logits_case(model: Model, torch_answer: TorchAnswer, ids: list[int], spec: str) -> dict[str, Any]:
+    found = model.logits(ids, adapter=spec)
+    expected = torch_answer.logits(ids, dict(parse_spec(spec)))
+    off = float(np.abs(found - expected).max())
+    assert off < TOLERANCE / 4, f"{spec}: {off} away from PyTorch"
+    positions = sorted({0, len(ids) // 2, len(ids) - 1})
+    columns = [0, 1, 17, 100, 383]
+    values = [[round(float(found[row, column]), 5) for column in columns] for row in positions]
+    return {
+        "kind": "logits", "name": f"logits {spec}", "adapter": spec, "input_ids": ids, "positions": positions,
+        "columns": columns, "expected": values, "expected_argmax": [int(found[row].argmax()) for row in positions],
+        "tolerance": TOLERANCE,
+    }  # fmt: skip
+
+
+def _tokens_case(model: Model, ids: list[int], spec: str, options: dict[str, Any], count: int) -> dict[str, Any]:
+    found = model.generate_ids(ids, adapter=spec, max_new_tokens=count, **options)
+    _refuse_near_ties(model, ids, found, spec, options, row=0, count=count)
+    what = f"sampled {options}" if options else "greedy"
+    return {
+        "kind": "tokens", "name": f"{what} {spec} after {len(ids)}", "adapter": spec, "input_ids": ids,
+        "sampling": options, "max_new_tokens": count, "expected_ids": found,
+    }  # fmt: skip
+
+
+def _batch_case(model: Model, adapters: list[str], seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    rows = [_random_ids(10 * seed + index, length) for index, length in enumerate((9, 1, 30))]
+    found = model.generate_ids(rows, adapter=adapters, max_new_tokens=10, **options)
+    for row, (ids, answer, spec) in enumerate(zip(rows, found, adapters, strict=True)):
+        _refuse_near_ties(model, ids, answer, spec, options, row, 10)
+    return {
+        "kind": "batch", "name": f"batch {adapters} {options}", "adapters": adapters, "input_ids": rows,
+        "sampling": options, "max_new_tokens": 10, "expected_ids": found,
+    }  # fmt: skip
+
+
+def _choices_case(model: Model, prompt: str, raw: bool, spec: str, choices: list[str]) -> dict[str, Any]:
+    found = model.generate(prompt, raw=raw, adapter=spec, choices=choices)
+    assert found.choice_scores is not None
+    best = sorted(found.choice_scores)[-2:]
+    assert best[1] - best[0] > TOLERANCE * 10
+    return {
+        "kind": "choices", "name": f"choices {prompt!r} {spec}", "prompt": prompt, "raw": raw, "adapter": spec,
+        "choices": choices, "expected_text": found.text, "expected_scores": [round(x, 5) for x in found.choice_scores],
+        "tolerance": TOLERANCE * 4,
+    }  # fmt: skip
+
+
+def _text_case(
+    model: Model,
+    prompt: str,
+    raw: bool,
+    spec: str,
+    options: dict[str, Any],
+    stop: tuple[str, ...],
+    must_end: bool = False,
+) -> dict[str, Any]:
+    found = model.generate(prompt, raw=raw, adapter=spec, max_new_tokens=24, stop=stop, **options)
+    if must_end and (found.finish_reason != "stop" or len(found.token_ids) < 3):
+        raise NearTieError
+    assert model.tokenizer is not None
+    ids = model.tokenizer.encode(prompt) if raw else model.tokenizer.encode_chat([{"role": "user", "content": prompt}])
+    count = len(found.token_ids) if stop else 24
+    _refuse_near_ties(model, ids, list(found.token_ids), spec, options, 0, count)
+    return {
+        "kind": "text", "name": f"text {prompt!r} raw={raw} {spec} stop={list(stop)}", "prompt": prompt, "raw": raw,
+        "adapter": spec, "max_new_tokens": 24, "sampling": options, "stop": list(stop), "expected_text": found.text,
+        "expected_ids": list(found.token_ids), "expected_reason": found.finish_reason,
+        "expected_prompt_tokens": found.prompt_tokens,
+    }  # fmt: skip
+
+
+def _stopped_case(model: Model, prompt: str, raw: bool, spec: str) -> dict[str, Any]:
+    """A stop string that lies across tokens of the free answer."""
+    text = model.generate(prompt, raw=raw, adapter=spec, max_new_tokens=20).text
+    stop = text[6:9]
+    if len(stop) < 3 or "\ufffd" in stop:
+        raise NearTieError
+    return _text_case(model, prompt, raw, spec, {}, (stop, "never said"))
+
+
+def _error_cases() -> Iterator[dict[str, Any]]:
+    for spec, words in (("fuor", "four"), ("one:x", "weight"), ("one+", "SPEC"), ("none+one", "SPEC")):
+        yield {"kind": "error", "name": f"adapter {spec}", "adapter": spec, "input_ids": [1, 2], "message_has": words}
+    yield {"kind": "error", "name": "no tokens", "adapter": "none", "input_ids": [], "message_has": "no tokens"}
+    yield {"kind": "error", "name": "unknown id", "adapter": "none", "input_ids": [384], "message_has": "383"}
+    too_long = [5] * (CONTEXT + 1)
+    yield {"kind": "error", "name": "too long", "adapter": "none", "input_ids": too_long, "message_has": str(CONTEXT)}
+
+
+def _refuse_near_ties(
+    model: Model, ids: list[int], found: list[int], spec: str, options: dict[str, Any], row: int, count: int
+) -> None:
+    """Choose the same tokens again from logits with noise; the end token must come where it came."""
+    ends = set(model.manifest.model.eos_token_ids)
+    whole = [*ids, *found]
+    logits = model.logits(whole[:CONTEXT], adapter=spec)[len(ids) - 1 :]
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        sampler = Sampler(SamplingOptions(**options), ids, row)
+        for step, clean in enumerate(logits[:count]):
+            noisy = clean + rng.uniform(-_NOISE, _NOISE, clean.shape).astype(np.float32)
+            token = sampler.choose(noisy)
+            if (token != found[step]) if step < len(found) else (token not in ends):
+                raise NearTieError
+
+
+def _first(build: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    """The first case of a family that does not hang on rounding."""
+    for attempt in range(400):
+        try:
+            return build(attempt)
+        except NearTieError:
+            continue
+    raise AssertionError("no prompt gives an answer that is safe from rounding")
+
+
+def _random_ids(seed: int, length: int) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(6, 384, length)]
+
+
+if __name__ == "__main__":
+    update()

@@ -1,0 +1,174 @@
+"""The tiny artifacts of the conformance suite: random checkpoints, one trained tokenizer, PEFT adapters of three ranks.
+
+Knows nothing about the cases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+
+from edgelora.adapter.store import add_adapter
+from edgelora.checkpoint import open_checkpoint
+from edgelora.compiler.export import export_artifact
+from edgelora.grid import parse_quant, plan_grid
+from edgelora.targets import find_target
+from edgelora.training.model import load_torch
+from edgelora.types import Checkpoint
+from edgelora_onnx import OnnxExporter
+
+VOCAB_SIZE = 384
+CONTEXT = 320  # more than the first capacity of the cache, so that growing is covered
+QUANTS = {"tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8"}
+TEMPLATE = (
+    "{{ bos_token }}\n"
+    "{% for message in messages %}\n"
+    "    {% if message['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown') }}{% endif %}\n"
+    "<|{{ message['role'] }}|>{{ message['content'] | trim }}<|end|>\n"
+    "{% endfor %}\n"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|begin|>", "<|end|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>"]
+CORPUS = [
+    "The quick brown fox jumps over the lazy dog, and the dog sleeps on.",
+    "Zürich liegt am Zürichsee; die Straße führt über die Brücke nach Süden.",
+    "Le garçon a mangé du pain à midi, puis il est allé à l'école.",
+    "東京は日本の首都です。東京の人口は約1400万人です。",
+    "Москва — столица России. Погода сегодня хорошая.",
+    "Numbers: 0 1 2 3 10 100 2026, and emoji 🙂 🚀 👩‍🔬 end.",
+    'yes no maybe {"street": "Main St", "number": 12} left right',
+]  # fmt: skip
+
+
+def train_tokenizer() -> Tokenizer:
+    """A byte-level BPE with 384 tokens that puts the begin token in front of raw text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    begin = tokenizer.token_to_id("<|begin|>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", begin)]
+    )
+    return tokenizer
+
+
+def write_checkpoint(folder: Path, name: str) -> Path:
+    """A random checkpoint; weights are large enough that answers vary and adapters change them."""
+    tokenizer = train_tokenizer()
+    shared: dict[str, Any] = {
+        "vocab_size": VOCAB_SIZE,
+        "num_hidden_layers": 2,
+        "max_position_embeddings": CONTEXT,
+        "initializer_range": 0.25,
+        "bos_token_id": tokenizer.token_to_id("<|begin|>"),
+        "eos_token_id": [tokenizer.token_to_id("<|end|>"), tokenizer.token_to_id("<|pad|>")],
+    }
+    if name == "tiny-int4":  # biases, an untied head, and widths that are no multiple of the block
+        config: Any = Qwen2Config(
+            hidden_size=48, intermediate_size=80, num_attention_heads=3, num_key_value_heads=1, head_dim=16,
+            tie_word_embeddings=False, **shared,
+        )  # fmt: skip
+    else:
+        config = LlamaConfig(
+            hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+            tie_word_embeddings=True, **shared,
+        )  # fmt: skip
+    torch.manual_seed(sorted(QUANTS).index(name))
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for key, value in model.named_parameters():
+            if key.endswith("bias"):
+                value.normal_(0, 0.1)
+    folder.mkdir(parents=True)
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    special = {"bos_token": "<|begin|>", "eos_token": "<|end|>", "pad_token": "<|pad|>"}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**special, "tokenizer_class": "PreTrainedTokenizerFast"}), encoding="utf-8"
+    )
+    return folder
+
+
+def write_adapters(checkpoint: Path, folder: Path) -> dict[str, Path]:
+    """Ranks 1, 4 and 8, saved by PEFT: attention alone, everything, and patterns with rank-stabilized scaling."""
+    attention, mlp = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
+    options: dict[str, dict[str, Any]] = {
+        "one": {"r": 1, "lora_alpha": 2, "target_modules": ["q_proj", "v_proj"]},
+        "four": {"r": 4, "lora_alpha": 8, "target_modules": attention + mlp},
+        "eight": {
+            "r": 8, "lora_alpha": 8, "target_modules": ["o_proj", *mlp], "use_rslora": True,
+            "rank_pattern": {"o_proj": 3, "layers.1.mlp.up_proj": 5}, "alpha_pattern": {"down_proj": 4},
+        },
+    }  # fmt: skip
+    for seed, (name, settings) in enumerate(options.items()):
+        base = AutoModelForCausalLM.from_pretrained(checkpoint)
+        torch.manual_seed(100 + seed)
+        model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **settings))
+        with torch.no_grad():
+            for key, value in model.named_parameters():
+                if "lora_B" in key:
+                    value.normal_(0, 0.3)
+        model.save_pretrained(folder / name)
+        _drop_paths(folder / name, checkpoint.name)
+    return {name: folder / name for name in options}
+
+
+def write_artifact(name: str, work: Path, out: Path) -> Path:
+    """The artifact ``out / name``; the checkpoint and adapters it came from stay in ``work / name``."""
+    checkpoint = write_checkpoint(work / name / "base", name)
+    export_artifact(
+        open_checkpoint(str(checkpoint)),
+        out / name,
+        exporter=OnnxExporter(),
+        grid_spec=parse_quant(QUANTS[name]),
+        target=find_target("cpu"),
+        accuracy_level=0,  # float activations: the same answer on every machine within rounding
+    )
+    for adapter, folder in write_adapters(checkpoint, work / name / "adapters").items():
+        add_adapter(out / name, adapter, folder)
+    return out / name
+
+
+class TorchAnswer:
+    """Logits of PyTorch on the artifact's grid, adapters merged into the weights straight from the PEFT files."""
+
+    def __init__(self, work: Path, name: str) -> None:
+        self._checkpoint: Checkpoint = open_checkpoint(str(work / name / "base"))
+        self._grid = plan_grid(self._checkpoint, parse_quant(QUANTS[name]))
+        self._adapters = work / name / "adapters"
+
+    def logits(self, ids: list[int], blend: Mapping[str, float]) -> np.ndarray:
+        """(len(ids), vocab_size) for a blend of adapters."""
+        model = load_torch(self._checkpoint, self._grid)
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        total = {key: torch.zeros_like(value) for key, value in before.items()}
+        for adapter, weight in blend.items():
+            base = load_torch(self._checkpoint, self._grid)
+            merged = PeftModel.from_pretrained(base, str(self._adapters / adapter)).merge_and_unload().state_dict()
+            for key, value in merged.items():
+                total[key] += weight * (value - before[key])
+        model.load_state_dict({key: value + total[key] for key, value in before.items()})
+        with torch.no_grad():
+            found: np.ndarray = model(torch.tensor([ids])).logits[0].numpy()
+        return found
+
+
+def _drop_paths(folder: Path, name: str) -> None:
+    """PEFT writes the folder of the base into the config and a model card; neither belongs into the repository."""
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "base_model_name_or_path": name}, indent=1, sort_keys=True) + "\n")

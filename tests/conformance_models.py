@@ -123,7 +123,7 @@ def write_adapters(checkpoint: Path, folder: Path) -> dict[str, Path]:
                 if "lora_B" in key:
                     value.normal_(0, 0.3)
         model.save_pretrained(folder / name)
-        _drop_paths(folder / name, checkpoint.name)
+        _settle_config(folder / name, checkpoint.name)
     return {name: folder / name for name in options}
 
 
@@ -167,8 +167,9 @@ class TorchAnswer:
         return found
 
 
-def _drop_paths(folder: Path, name: str) -> None:
-    """PEFT writes the folder of the base into the config and a model card; neither belongs into the repository."""
+def _settle_config(folder: Path, name: str) -> None:
+    """PEFT writes the folder of the base and a list in the order of a set; neither may change from run to run."""
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**config, "base_model_name_or_path": name}, indent=1, sort_keys=True) + "\n")
+    config |= {"base_model_name_or_path": name, "target_modules": sorted(config["target_modules"])}
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")

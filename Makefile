@@ -32,7 +32,7 @@ format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## measure decode, prefill, swap, load, memory, export; writes build/bench
+bench: $(STAMP) ## measure decode, prefill, swap, load, memory, export; writes benchmarks/results
 	$(BIN)/python -m benchmarks
 
 clean: ## remove what the targets built, keep .venv and downloads

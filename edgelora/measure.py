@@ -46,6 +46,7 @@ class Timings:
     """What was measured, by label."""
 
     decode_ms: Mapping[str, Spread]  # one token after PROMPT_TOKENS
+    decode_ratio: Mapping[str, float]  # to the first subject: median over rounds, each round compared with itself
     prefill_ms: Mapping[str, Spread]  # PROMPT_TOKENS at once
     swap_ms: Spread  # binding another loaded adapter
 
@@ -74,6 +75,7 @@ def measure(
     prompt = np.random.default_rng(0).integers(0, vocab_size, PROMPT_TOKENS).tolist()
     decode: dict[str, list[float]] = {subject.label: [] for subject in subjects}
     prefill: dict[str, list[float]] = {subject.label: [] for subject in subjects}
+    rounds_ms: dict[str, list[float]] = {subject.label: [] for subject in subjects}  # median of each round
     swap: list[float] = []
     for number in range(_WARM_UP + rounds):
         # Another subject goes first every time, so that none always follows the same one.
@@ -82,11 +84,14 @@ def measure(
             if number >= _WARM_UP:
                 prefill[subject.label].append(prefill_ms)
                 decode[subject.label] += decode_ms
+                rounds_ms[subject.label].append(float(np.median(decode_ms)))
         if number >= _WARM_UP:
             swap += _swap(subjects)
         step()
+    first = np.array(rounds_ms[subjects[0].label])
     return Timings(
         {label: spread(times) for label, times in decode.items()},
+        {label: round(float(np.median(np.array(times) / first)), 4) for label, times in rounds_ms.items()},
         {label: spread(times) for label, times in prefill.items()},
         spread(swap),
     )
@@ -119,8 +124,8 @@ def _generate(subject: Subject, prompt: Sequence[int], steps: int) -> tuple[floa
 
 
 def _swap(subjects: Sequence[Subject]) -> Iterator[float]:
-    """Switch between the adapters of the first session that has several; to an equal one where it has a single one."""
-    session = subjects[0].session
+    """Switch between the adapters of the last subject's session; to an equal one where there is but one."""
+    session = subjects[-1].session
     loaded = [subject.adapter for subject in subjects if subject.session is session]
     if len(loaded) == 1:
         loaded.append(BoundAdapter(loaded[0].rows, loaded[0].inputs))

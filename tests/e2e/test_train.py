@@ -1,0 +1,193 @@
+"""``edgelora train`` on a tiny random model: it learns, survives a kill, and says in one line what it cannot use."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import peft
+import pytest
+import safetensors.numpy
+import tokenizers
+import torch
+import transformers
+
+from edgelora.adapter.receipt import read_receipt
+from edgelora.checkpoint import open_checkpoint
+from edgelora.cli import main
+from edgelora.grid import parse_quant, plan_grid
+from edgelora.training.model import load_torch
+from edgelora.training.state import CHECKPOINT_FOLDER
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+QUICK = ("--max-steps", "30", "--batch-size", "4", "--rank", "4", "--warmup", "2", "--learning-rate", "0.02")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A Hugging Face folder with a byte-level tokenizer."""
+    folder = tmp_path_factory.mktemp("base")
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    special = ["<pad>", "<s>", "</s>"]
+    vocab = {token: index for index, token in enumerate([*special, *alphabet])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>")
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=264,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        eos_token_id=2,
+        initializer_range=0.15,  # a head of the usual tiny random values could not be moved by adapters
+        pad_token_id=0,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    lines = [json.dumps({"prompt": f"say {word}", "completion": word.upper()}) for word in ("one", "two", "drei", "四")]
+    path.write_text("\n".join([*lines, "{", '{"prompt": "' + "x" * 200 + '", "completion": "y"}', *lines]) + "\n")
+    return path
+
+
+def run_json(capsys, *arguments):
+    capsys.readouterr()
+    assert main(["train", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path, capsys):
+    out = tmp_path / "deep" / "adapter"
+    result = run_json(
+        capsys, base, rows, "-o", out, *QUICK, "--eval-data", rows, "--eval-every", 10, "--max-length", 64
+    )
+    start = run_json(capsys, base, rows, "-o", tmp_path / "one", "--max-steps", 1, "--max-length", 64)
+    assert result["steps"] == 30
+    assert result["loss"] < start["loss"] - 1
+    assert result["eval_loss"] < start["loss"] - 1
+    assert result["rows"]["used"] == 8
+    assert [problem["line"] for problem in result["rows"]["skipped"]] == [5, 6]
+    assert "not JSON" in result["rows"]["skipped"][0]["reason"]
+    assert "--max-length 64" in result["rows"]["skipped"][1]["reason"]
+    assert sorted(item.name for item in out.iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "receipt.json",
+    ]  # fmt: skip
+    assert [item.name for item in out.parent.iterdir()] == ["adapter"]
+
+    tensors = safetensors.numpy.load_file(out / "adapter_model.safetensors")
+    assert result["trainable_parameters"] == sum(tensor.size for tensor in tensors.values())
+    checkpoint = open_checkpoint(str(base))
+    grid = plan_grid(checkpoint, parse_quant("int4"))
+    receipt = read_receipt(out)
+    assert (receipt.fingerprint, receipt.grid) == (grid.base_fingerprint(), grid.fingerprint())
+    assert receipt.quantization == {"bits": 4, "block_size": 32, "symmetric": True}
+    # PEFT opens the folder, and on the same grid it has learned the answer.
+    model = peft.PeftModel.from_pretrained(load_torch(checkpoint, grid), out)
+    prompt = list(b"<s>user\nsay two</s>\n<s>assistant\n")
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == checkpoint.name
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    ids = tokenizer(bytes(prompt).decode(), return_tensors="pt", add_special_tokens=False).input_ids
+    answer = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
+    assert tokenizer.decode(answer) == "TWO</s>"
+
+
+def test_a_killed_run_resumes_to_the_same_adapter(base, rows, tmp_path, capsys):
+    options = (*QUICK, "--save-every", "3", "--accumulate", "2", "--eval-data", rows, "--eval-every", 5)
+    whole = run_json(capsys, base, rows, "-o", tmp_path / "whole", *options)
+
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "edgelora", "train", str(base), str(rows), "-o", str(out), *map(str, options)]
+    paths = os.pathsep.join(str(ROOT / part) for part in ("", "exporters", "runtime/python"))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}, cwd=ROOT)
+    state = out / CHECKPOINT_FOLDER / "state.pt"
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said.decode()
+    assert [item.name for item in out.iterdir()] == [CHECKPOINT_FOLDER]
+    assert torch.load(state, weights_only=True)["step"] < 30
+
+    # Other options would not give the adapter that was asked for first.
+    assert main(["train", str(base), str(rows), "-o", str(out), *map(str, options), "--resume", "--seed", "1"]) == 2
+    assert "other options" in capsys.readouterr().err
+    resumed = run_json(capsys, base, rows, "-o", out, *options, "--resume")
+    assert {key: resumed[key] for key in ("steps", "loss", "eval_loss")} == {
+        key: whole[key] for key in ("steps", "loss", "eval_loss")
+    }
+    for name in ("adapter_model.safetensors", "adapter_config.json", "receipt.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_is_in_the_way_is_never_replaced(base, rows, tmp_path, capsys):
+    adapter, other = tmp_path / "adapter", tmp_path / "other"
+    adapter.mkdir()
+    other.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    (other / "thesis.txt").write_text("years of work")
+    refused = {
+        (rows, adapter): "already holds an adapter",
+        (rows, other): "holds other files (thesis.txt)",
+        (rows, other, "--overwrite"): "holds other files (thesis.txt)",
+        (rows, rows): "is a file",
+    }
+    for (data, out, *rest), reason in refused.items():
+        assert main(["train", str(base), str(data), "-o", str(out), *rest]) == 2
+        assert reason in capsys.readouterr().err
+    assert (other / "thesis.txt").exists()
+    run_json(capsys, base, rows, "-o", adapter, "--max-steps", 1, "--overwrite")
+    assert (adapter / "receipt.json").is_file()
+
+
+def test_bad_input_is_one_line_and_exit_code_2(base, rows, tmp_path, capsys):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"text": ""}\n[1]\n')
+    state = tmp_path / "damaged" / CHECKPOINT_FOLDER / "state.pt"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"half a fi")
+    out = tmp_path / "out"
+    refused = {
+        (base, bad, "-o", out): "line 1: text is empty or no string; line 2: a JSON list",
+        (base, tmp_path / "none.jsonl", "-o", out): "is not a file",
+        (base, rows, "-o", out, "--max-length", 5): "has no row to train on",
+        (
+            base,
+            rows,
+            "-o",
+            out,
+            "--rank",
+            0,
+            "--learning-rate",
+            "-1",
+        ): "--rank is 0, expected at least 1; --alpha is 0.0",
+        (base, rows, "-o", out, "--quant", "int3"): "int3",
+        (base, rows, "-o", out, "--target-modules", "q_proj,w_proj"): "w_proj: no such linear",
+        (base, rows, "-o", out, "--learning-rate", "1e30", "--warmup", 0, "--max-steps", 9): "lower --learning-rate",
+        (base, rows, "-o", state.parents[1], "--resume"): "is damaged",
+        (tmp_path, rows, "-o", out): "config.json",
+    }
+    for arguments, reason in refused.items():
+        assert main(["train", *map(str, arguments)]) == 2, reason
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("edgelora: ")]
+        assert len(said) == 1, said
+        assert reason in said[0]
+    assert not (out / "adapter_config.json").exists()

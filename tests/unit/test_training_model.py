@@ -1,0 +1,131 @@
+"""The torch model holds the values of the grid and nothing else; batches and rates are functions of their position."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from edgelora.errors import CheckpointError, ConfigError
+from edgelora.grid import parse_quant, plan_grid
+from edgelora.training.batches import BatchPlan, batches_of_step, count_steps
+from edgelora.training.lora import adapter_state, attach_lora, choose_targets, layer_linears
+from edgelora.training.model import load_torch
+from edgelora.training.options import TrainOptions, learning_rate_at
+from edgelora.training.reference import make_reference
+from tests.parity.architectures import MODELS, checkpoint_of, random_model
+
+IDS = torch.tensor([[5, 9, 300, 41, 7, 7, 120, 499, 3, 18, 77]])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_loaded_model_answers_like_its_source(name):
+    source = random_model(name)
+    if name == "gemma2":
+        source.set_attn_implementation("eager")  # the default leaves its softcapping out; loading must not
+    with torch.inference_mode():
+        expected, found = source(IDS).logits, load_torch(checkpoint_of(source, name), None)(IDS).logits
+    assert float((expected - found).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize("quant", ["int4", "int2", "fp16"])
+def test_every_tensor_is_the_value_that_ships(name, quant):
+    checkpoint = checkpoint_of(random_model(name), name)
+    grid = plan_grid(checkpoint, parse_quant(quant))
+    state = load_torch(checkpoint, grid).state_dict()
+    for tensor in checkpoint.names():
+        assert np.array_equal(state[tensor].numpy(), grid.value(tensor)), tensor
+    if "lm_head.weight" not in checkpoint.names():
+        embedding = "transformer.wte.weight" if name == "gpt2" else "model.embed_tokens.weight"
+        assert np.array_equal(state["lm_head.weight"].numpy(), grid.value(embedding))
+
+
+def test_names_and_shapes_that_do_not_fit_are_listed():
+    checkpoint = checkpoint_of(random_model("llama"), "llama")
+    tensors = dict(checkpoint.tensors)
+    tensors["model.layers.0.self_attn.q_proj.bias"] = np.zeros(96, np.float32)
+    tensors["model.norm.weight"] = np.zeros(97, np.float32)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    with pytest.raises(CheckpointError) as raised:
+        load_torch(dataclasses.replace(checkpoint, tensors=tensors), None)
+    for part in ("layers.1.mlp.up_proj.weight is missing", "q_proj.bias is unexpected", "(97,), expected (96,)"):
+        assert part in str(raised.value)
+    with pytest.raises(CheckpointError, match="nosuch"):
+        load_torch(dataclasses.replace(checkpoint, config={"model_type": "nosuch"}), None)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "phi3"])
+def test_lora_wraps_every_linear_of_the_layers_and_starts_at_the_base(name):
+    model = random_model(name)
+    linears = layer_linears(model)
+    with torch.inference_mode():
+        before = model(IDS).logits
+        state = adapter_state(attach_lora(model, TrainOptions(rank=2), name))
+        assert torch.equal(model(IDS).logits, before)
+    assert len(state) == 2 * len(linears)
+    again = adapter_state(attach_lora(random_model(name), TrainOptions(rank=2), name))
+    assert all(torch.equal(state[key], again[key]) for key in state)
+
+
+def test_unknown_target_modules_are_named():
+    linears = layer_linears(random_model("llama"))
+    assert choose_targets(linears, ("v_proj", "self_attn.q_proj")) == ["self_attn.q_proj", "v_proj"]
+    with pytest.raises(ConfigError, match=r"w_proj: no such linear.*q_proj"):
+        choose_targets(linears, ("q_proj", "w_proj"))
+
+
+def test_reference_is_the_greedy_answer_without_a_cache():
+    checkpoint = checkpoint_of(random_model("qwen3"), "qwen3")
+    grid = plan_grid(checkpoint, parse_quant("int4"))
+    prompt = tuple(IDS[0].tolist())
+    reference = make_reference(grid, [prompt, (4,)], new_tokens=5)
+    model, ids = load_torch(checkpoint, grid), list(prompt)
+    with torch.inference_mode():
+        assert np.allclose(reference.last_logits[0], model(IDS).logits[0, -1].numpy(), atol=1e-5)
+        for token in reference.greedy[0]:
+            assert token == int(model(torch.tensor([ids])).logits[0, -1].argmax())
+            ids.append(token)
+    assert reference.prompts == (prompt, (4,))
+    ends = dataclasses.replace(checkpoint, eos_token_ids=(reference.greedy[0][1],))
+    stopped = make_reference(plan_grid(ends, parse_quant("int4")), [prompt], new_tokens=5).greedy[0]
+    assert stopped == reference.greedy[0][: reference.greedy[0].index(stopped[-1]) + 1]
+
+
+def test_an_epoch_holds_every_example_once_in_batches_of_like_length():
+    lengths = tuple(np.random.default_rng(0).integers(1, 99, 37).tolist())
+    plan = BatchPlan(lengths, 8, seed=3)
+    batches = plan.epoch(0)
+    assert sorted(index for batch in batches for index in batch) == list(range(37))
+    spans = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in batches)
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
+    assert batches == BatchPlan(lengths, 8, seed=3).epoch(0)
+    assert batches != plan.epoch(1)
+    assert batches != BatchPlan(lengths, 8, seed=4).epoch(0)
+
+
+def test_steps_cover_the_epochs_and_no_more():
+    plan = BatchPlan((5,) * 10, 4, seed=0)  # 3 batches an epoch
+    assert count_steps(plan, epochs=2, accumulate=4, max_steps=None) == 2
+    assert count_steps(plan, epochs=2, accumulate=4, max_steps=9) == 9
+    taken = [batches_of_step(plan, step, 4, last_batch=6) for step in range(2)]
+    assert [len(batches) for batches in taken] == [4, 2]
+    assert [batch for batches in taken for batch in batches] == [*plan.epoch(0), *plan.epoch(1)]
+
+
+def test_learning_rate_rises_then_falls():
+    options = TrainOptions(warmup=4, learning_rate=1.0)
+    rates = [learning_rate_at(options, step, 24) for step in range(24)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[14] == pytest.approx(0.5)
+    assert learning_rate_at(dataclasses.replace(options, schedule="linear"), 14, 24) == pytest.approx(0.5)
+    assert learning_rate_at(dataclasses.replace(options, schedule="constant"), 23, 24) == 1.0
+
+
+def test_bad_options_are_named_together():
+    with pytest.raises(ConfigError) as raised:
+        TrainOptions(rank=0, learning_rate=float("nan"), schedule="step", max_steps=0, target_modules=())
+    for part in ("--rank is 0", "--learning-rate is nan", "--schedule is 'step'", "--max-steps is 0", "all-linear"):
+        assert part in str(raised.value)

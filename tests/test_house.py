@@ -4,6 +4,7 @@ Knows nothing about what the code does.
 """
 
 import ast
+import importlib.metadata
 import json
 import os
 import re
@@ -183,3 +184,11 @@ def _lines(path: Path) -> int:
 def _environment() -> dict[str, str]:
     paths = [str(ROOT), str(ROOT / "exporters"), str(ROOT / "runtime/python")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "120", "NO_COLOR": "1"}
+
+
+def test_a_bare_install_pulls_in_numpy_and_onnxruntime_alone() -> None:
+    required = importlib.metadata.requires("edgelora") or []
+    bare = {re.split(r"[<>=!~ ;\[]", line)[0] for line in required if "extra ==" not in line}
+    assert bare == {"numpy", "onnxruntime"}
+    text = {re.split(r"[<>=!~ ;\[]", line)[0] for line in required if re.search(r"extra == .text.", line)}
+    assert text == {"tokenizers", "jinja2"}

@@ -30,6 +30,15 @@ TEMPLATE = (
 QUICK = ("--max-steps", "30", "--batch-size", "4", "--rank", "4", "--warmup", "2", "--learning-rate", "0.02")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny models spend their time waiting when several threads share a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A Hugging Face folder with a byte-level tokenizer."""
@@ -117,7 +126,8 @@ def test_a_killed_run_resumes_to_the_same_adapter(base, rows, tmp_path, capsys):
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "edgelora", "train", str(base), str(rows), "-o", str(out), *map(str, options)]
     paths = os.pathsep.join(str(ROOT / part) for part in ("", "exporters", "runtime/python"))
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}, cwd=ROOT)
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, cwd=ROOT)
     state = out / CHECKPOINT_FOLDER / "state.pt"
     while not state.exists() and process.poll() is None:
         time.sleep(0.002)

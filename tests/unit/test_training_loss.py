@@ -13,6 +13,15 @@ from tests.parity.architectures import MODELS, random_model
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny models spend their time waiting when several threads share a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def examples(shared: int, lengths: tuple[tuple[int, int], ...], seed: int = 0) -> list[Example]:
     """Examples of (prompt, completion) lengths that open with the same ``shared`` tokens and then differ."""
     draw = np.random.default_rng(seed)

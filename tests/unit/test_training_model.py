@@ -19,6 +19,15 @@ from tests.parity.architectures import MODELS, checkpoint_of, random_model
 IDS = torch.tensor([[5, 9, 300, 41, 7, 7, 120, 499, 3, 18, 77]])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny models spend their time waiting when several threads share a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_loaded_model_answers_like_its_source(name):
     source = random_model(name)

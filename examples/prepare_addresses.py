@@ -17,6 +17,38 @@ from examples.download import CACHE, DatasetError, fetch, write_rows
 HELD_OUT = 200
 SEED = 7
 INSTRUCTION = "Parse this US address into JSON: "
+# A device pays for every token of an answer, so the labels of usaddress become short words.
+KEYS = {
+    "AddressNumber": "number",
+    "AddressNumberPrefix": "number_prefix",
+    "AddressNumberSuffix": "number_suffix",
+    "BuildingName": "building",
+    "CornerOf": "corner",
+    "CountryName": "country",
+    "IntersectionSeparator": "and",
+    "LandmarkName": "landmark",
+    "NotAddress": "other",
+    "OccupancyIdentifier": "unit",
+    "OccupancyType": "unit_type",
+    "PlaceName": "city",
+    "Recipient": "recipient",
+    "StateName": "state",
+    "StreetName": "street",
+    "StreetNamePostDirectional": "direction_after",
+    "StreetNamePostModifier": "modifier_after",
+    "StreetNamePostType": "type",
+    "StreetNamePreDirectional": "direction",
+    "StreetNamePreModifier": "modifier",
+    "StreetNamePreType": "type_before",
+    "SubaddressIdentifier": "part",
+    "SubaddressType": "part_type",
+    "USPSBoxGroupID": "route",
+    "USPSBoxGroupType": "route_type",
+    "USPSBoxID": "box",
+    "USPSBoxType": "box_type",
+    "ZipCode": "zip",
+    "ZipPlus4": "zip_extension",
+}
 
 
 def parse_addresses(xml: bytes) -> list[dict[str, str]]:
@@ -30,7 +62,8 @@ def parse_addresses(xml: bytes) -> list[dict[str, str]]:
         if not fields or key in seen:
             continue
         seen.add(key)
-        answer = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        named = {KEYS.get(label, label): value for label, value in fields.items()}
+        answer = json.dumps(named, ensure_ascii=False, separators=(",", ":"))
         rows.append({"prompt": INSTRUCTION + text, "completion": answer})
     return rows
 

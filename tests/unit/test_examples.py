@@ -42,13 +42,13 @@ def test_addresses_are_merged_deduplicated_and_unambiguous() -> None:
     (row,) = parse_addresses(ADDRESSES)
     assert row["prompt"] == INSTRUCTION + "12 Peña Blanca Rd., Ely, NV"
     assert json.loads(row["completion"]) == {
-        "AddressNumber": "12",
-        "StreetName": "Peña Blanca",
-        "StreetNamePostType": "Rd.",
-        "PlaceName": "Ely",
-        "StateName": "NV",
+        "number": "12",
+        "street": "Peña Blanca",
+        "type": "Rd.",
+        "city": "Ely",
+        "state": "NV",
     }
-    assert next(iter(json.loads(row["completion"]))) == "AddressNumber"
+    assert next(iter(json.loads(row["completion"]))) == "number"
     assert " :" not in row["completion"]
 
 

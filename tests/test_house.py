@@ -113,8 +113,73 @@ def test_importing_stays_light(package: str) -> None:
     assert json.loads(done.stdout) == []
 
 
-def test_a_bare_install_pulls_in_numpy_and_onnxruntime_alone() -> None:
+def test_a_bare_install_needs_numpy_and_onnxruntime_alone() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = re.compile(r"^[a-z0-9-]+")
-    assert [named.findall(line)[0] for line in project["dependencies"]] == ["numpy", "onnxruntime"]
-    assert [named.findall(line)[0] for line in project["optional-dependencies"]["text"]] == ["tokenizers", "jinja2"]
+    assert sorted(re.split(r"[<>=~! ]", need)[0] for need in project["dependencies"]) == ["numpy", "onnxruntime"]
+    text = project["optional-dependencies"]["text"]
+    assert sorted(re.split(r"[<>=~! ]", need)[0] for need in text) == ["jinja2", "tokenizers"]
+
+
+def test_constraints_pin_what_pyproject_asks_for() -> None:
+    lines = [
+        line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] not in "#"
+    ]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[A-Za-z0-9.]+", line) for line in lines), (
+        "name==version, without local versions"
+    )
+    pinned = {line.split("==")[0] for line in lines}
+    parsed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = parsed["project"]
+    asked = [
+        *project["dependencies"],
+        *parsed["build-system"]["requires"],
+        *(need for needs in project["optional-dependencies"].values() for need in needs),
+    ]
+    wanted = {re.split(r"[\[<>=~! ]", need)[0] for need in asked} - {"edgelora"}
+    assert wanted <= pinned
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    words = set()
+    for page in ("README.md", "CONTRIBUTING.md", "docs/pipeline.md"):
+        words |= set(re.findall(r"^(?:\$ )?edgelora ([a-z]+)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"train", "export", "adapter", "run", "eval"} <= words
+    done = subprocess.run(
+        [sys.executable, "-m", "edgelora", "--help"],
+        capture_output=True, text=True, cwd=ROOT, env=_environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    listed = set(re.findall(r"^\W*([a-z]+)\b", done.stdout, re.MULTILINE))
+    assert words <= listed
+
+
+def test_the_readme_names_targets_and_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"\bmake ([a-z]+)\b", text)) - {"sure"}
+    assert {"demo", "test", "check"} <= targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_lists_the_architectures_that_export_accepts() -> None:
+    frontend = ast.parse((ROOT / "exporters/edgelora_onnx/frontends/mobius.py").read_text(encoding="utf-8"))
+    lists = [
+        node
+        for node in frontend.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ARCHITECTURES"
+    ]
+    known = {ast.literal_eval(item) for item in lists[0].value.elts}
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| architecture |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z0-9_]+)`", table)) == known
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(ROOT), str(ROOT / "exporters"), str(ROOT / "runtime/python")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "120", "NO_COLOR": "1"}

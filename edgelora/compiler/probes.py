@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgelora.text import open_tokenizer
 from edgelora.types import Checkpoint
-from edgelora_runtime.text import Tokenizer
 
 _TEXTS = ("Name three colours of the rainbow.", "Zürich, 12. März 2026 — 東京: 3 × 7 =")
 
@@ -19,17 +19,11 @@ def probe_prompts(checkpoint: Checkpoint) -> tuple[tuple[int, ...], ...]:
     random = tuple(int(token) for token in np.random.default_rng(7).integers(0, vocab_size, 24))
     if checkpoint.tokenizer is None:
         return (random, random[:5])
-    files = checkpoint.tokenizer
-    tokenizer = Tokenizer.from_text(
-        files.tokenizer_json,
-        files.chat_template,
-        bos_token=files.bos_token,
-        eos_token=files.eos_token,
-        pad_token=files.pad_token,
-        unk_token=files.unk_token,
-    )
+    tokenizer = open_tokenizer(checkpoint)
     encoded = [
-        tokenizer.encode_chat([{"role": "user", "content": text}]) if files.chat_template else tokenizer.encode(text)
+        tokenizer.encode_chat([{"role": "user", "content": text}])
+        if tokenizer.chat_template
+        else tokenizer.encode(text)
         for text in _TEXTS
     ]
     return (*(tuple(ids) for ids in encoded if ids), random)

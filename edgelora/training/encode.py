@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from edgelora.data import Problem, Row, Rows, name_problems
 from edgelora.errors import CheckpointError, DataError, EdgeLoraError
-from edgelora.types import Checkpoint
 from edgelora_runtime.text import Tokenizer
 
 
@@ -29,21 +28,6 @@ class Encoded:
 
     examples: tuple[Example, ...]
     problems: tuple[Problem, ...]  # in the order of their lines
-
-
-def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
-    """The checkpoint's tokenizer as the runtime will use it; raises CheckpointError when it has none."""
-    files = checkpoint.tokenizer
-    if files is None:
-        raise CheckpointError(f"{checkpoint.name} has no tokenizer; training on text needs tokenizer.json beside it")
-    return Tokenizer.from_text(
-        files.tokenizer_json,
-        files.chat_template,
-        bos_token=files.bos_token,
-        eos_token=files.eos_token,
-        pad_token=files.pad_token,
-        unk_token=files.unk_token,
-    )
 
 
 def encode_rows(

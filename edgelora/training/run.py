@@ -21,7 +21,8 @@ from edgelora.adapter.receipt import Receipt, write_receipt
 from edgelora.data import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, GridSpec, plan_grid
-from edgelora.training.encode import Encoded, Example, encode_rows, open_tokenizer
+from edgelora.text import open_tokenizer
+from edgelora.training.encode import Encoded, Example, encode_rows
 from edgelora.training.loop import Schedule, StepReport, fit, recent
 from edgelora.training.lora import attach_lora, trainable, write_peft
 from edgelora.training.model import load_torch

@@ -5,8 +5,9 @@ Knows nothing about who fills them; a runtime keeps both in place and updates a 
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
+
+from edgelora_onnx.node_builder import NodeBuilder
 
 
 class DriveInputs(ir.passes.InPlacePass):
@@ -43,29 +44,15 @@ def _input(name: str, dtype: ir.DataType, shape: list[str]) -> ir.Value:
 def _compute_positions(graph: ir.Graph, positions: ir.Value, ids: ir.Value, seqlens: ir.Value, total: ir.Value) -> None:
     """Position = start + index, where start is 0 when the cache is empty and the row's cached length otherwise."""
     int64 = ir.DataType.INT64.value
-    nodes: list[ir.Node] = []
-
-    def add(op: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
-        node = ir.node(op, inputs, attributes, num_outputs=1)
-        node.outputs[0].name = f"positions.{len(nodes)}"
-        nodes.append(node)
-        return node.outputs[0]
-
-    def constant(name: str, value: list[int] | int) -> ir.Value:
-        tensor = ir.Tensor(np.array(value, np.int64), name=f"positions.{name}")
-        result = ir.Value(
-            name=tensor.name, shape=tensor.shape, type=ir.TensorType(ir.DataType.INT64), const_value=tensor
-        )
-        graph.register_initializer(result)
-        return result
-
+    nodes = NodeBuilder(graph, "positions")
+    add, constant = nodes.add, nodes.constant
     zero, one, axis = constant("zero", 0), constant("one", 1), constant("axis", [1])
     length = add("Squeeze", [add("Shape", [ids], start=1, end=2)])  # ()
     cached = add("Sub", [add("Add", [add("Cast", [seqlens], to=int64), one]), length])  # (batch)
     is_first = add("Equal", [add("Cast", [total], to=int64), length])  # ()
     start = add("Unsqueeze", [add("Where", [is_first, zero, cached]), axis])  # (batch, 1)
     result = add("Add", [start, add("Range", [zero, length, one])])  # (batch, sequence)
-    graph.insert_before(graph.node(0), nodes)
+    nodes.insert_first()
     positions.replace_all_uses_with(result)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgelora_onnx.node_builder import NodeBuilder
 from edgelora_runtime.manifest import Slot
 
 
@@ -37,22 +38,8 @@ class GenaiTwin(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, True)
 
     def _drive(self, graph: ir.Graph, inputs: dict[str | None, ir.Value], mask: ir.Value) -> None:
-        nodes: list[ir.Node] = []
-
-        def add(op: str, values: list[ir.Value], **attributes: int) -> ir.Value:
-            node = ir.node(op, values, attributes, num_outputs=1)
-            node.outputs[0].name = f"genai.{len(nodes)}"
-            nodes.append(node)
-            return node.outputs[0]
-
-        def constant(name: str, value: int | list[int]) -> ir.Value:
-            tensor = ir.Tensor(np.array(value, np.int64), name=f"genai.{name}")
-            result = ir.Value(
-                name=tensor.name, shape=tensor.shape, type=ir.TensorType(ir.DataType.INT64), const_value=tensor
-            )
-            graph.register_initializer(result)
-            return result
-
+        nodes = NodeBuilder(graph, "genai")
+        add, constant = nodes.add, nodes.constant
         int32 = ir.DataType.INT32.value
         zero, one, axis = constant("zero", 0), constant("one", 1), constant("axis", [1])
         last = add("Sub", [add("ReduceSum", [mask, axis], keepdims=0), one])  # (batch)
@@ -62,7 +49,7 @@ class GenaiTwin(ir.passes.InPlacePass):
         inputs["seqlens_k"].replace_all_uses_with(add("Cast", [last], to=int32))
         inputs["total_sequence_length"].replace_all_uses_with(add("Cast", [total], to=int32))
         inputs["logits_positions"].replace_all_uses_with(add("Unsqueeze", [position, axis]))
-        graph.insert_before(graph.node(0), nodes)
+        nodes.insert_first()
 
 
 def _give_default(graph: ir.Graph, value: ir.Value, shape: tuple[int, ...]) -> None:

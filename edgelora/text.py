@@ -1,0 +1,25 @@
+"""The tokenizer of a checkpoint, as the runtime will use it on the device.
+
+Knows nothing about what is encoded; training and the probes of an export share it, so that both see the same tokens.
+"""
+
+from __future__ import annotations
+
+from edgelora.errors import CheckpointError
+from edgelora.types import Checkpoint
+from edgelora_runtime.text import Tokenizer
+
+
+def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    """The checkpoint's tokenizer; raises CheckpointError when it has none."""
+    files = checkpoint.tokenizer
+    if files is None:
+        raise CheckpointError(f"{checkpoint.name} has no tokenizer; put its tokenizer.json beside the weights")
+    return Tokenizer.from_text(
+        files.tokenizer_json,
+        files.chat_template,
+        bos_token=files.bos_token,
+        eos_token=files.eos_token,
+        pad_token=files.pad_token,
+        unk_token=files.unk_token,
+    )

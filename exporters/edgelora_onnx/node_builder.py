@@ -1,0 +1,36 @@
+"""Builds a short run of small nodes that count positions and lengths.
+
+Knows nothing about which counts a graph needs; a pass asks for them one by one and inserts them at the front.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+
+class NodeBuilder:
+    """Collects nodes whose outputs are named ``PREFIX.N``; their int64 constants become initializers of ``graph``."""
+
+    def __init__(self, graph: ir.Graph, prefix: str) -> None:
+        self._graph = graph
+        self._prefix = prefix
+        self._nodes: list[ir.Node] = []
+
+    def add(self, op: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+        """One node with one output."""
+        node = ir.node(op, inputs, attributes, num_outputs=1)
+        node.outputs[0].name = f"{self._prefix}.{len(self._nodes)}"
+        self._nodes.append(node)
+        return node.outputs[0]
+
+    def constant(self, name: str, value: list[int] | int) -> ir.Value:
+        """An int64 initializer."""
+        tensor = ir.Tensor(np.array(value, np.int64), name=f"{self._prefix}.{name}")
+        result = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self._graph.register_initializer(result)
+        return result
+
+    def insert_first(self) -> None:
+        """Put the nodes in front of all others: they read graph inputs alone."""
+        self._graph.insert_before(self._graph.node(0), self._nodes)

@@ -105,20 +105,6 @@ class Checkpoint(Protocol):
 
 
 @dataclass(frozen=True)
-class LowRankFactors:
-    """One adapted module: ``delta = scaling * b @ a``."""
-
-    a: FloatArray  # (rank, in_features)
-    b: FloatArray  # (out_features, rank)
-    scaling: float
-
-    @property
-    def rank(self) -> int:
-        """Width of the bottleneck."""
-        return int(self.a.shape[0])
-
-
-@dataclass(frozen=True)
 class Reference:
     """What PyTorch answered on the grid of the artifact; ``verify`` holds the graph to it."""
 

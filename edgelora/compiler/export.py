@@ -19,6 +19,7 @@ from edgelora.errors import ConfigError
 from edgelora.grid import Grid, GridSpec, plan_grid
 from edgelora.targets import Target
 from edgelora.types import Checkpoint, ExportedModel, Reference, TrackNames
+from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import Manifest, read_manifest
 
 MakeReference = Callable[[Grid, Sequence[Sequence[int]]], Reference]
@@ -57,6 +58,8 @@ def export_artifact(
     """
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists; choose another folder, or replace it with --overwrite")
+    for folder in (adapters or {}).values():
+        read_adapter(folder)  # an unreadable one is told before minutes of work, not after
     source = checkpoint if merge is None else merge_adapter(checkpoint, merge)
     level = target.accuracy_level if accuracy_level is None else accuracy_level
     grid = plan_grid(source, grid_spec, track)

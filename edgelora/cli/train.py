@@ -42,6 +42,10 @@ def train(
         str, typer.Option(help="none, fp16, int8, int4 or int2: train on the values that an export with it ships.")
     ] = "int4",
     block_size: Annotated[int, typer.Option(help="Weights that share a scale, as in the export.")] = 32,
+    symmetric: Annotated[
+        bool | None,
+        typer.Option("--symmetric/--asymmetric", help="As in the export; int8 and int4 symmetric, int2 not."),
+    ] = None,
     rank: Annotated[
         int, typer.Option(help="Width of the adapter; its size and its cost on the device grow with it.")
     ] = 8,
@@ -104,7 +108,7 @@ def train(
         if value < 0:
             raise ConfigError(f"{name} is {value}, expected 0 or more")
     plan = RunPlan(data, out, eval_data, eval_every, save_every, resume, overwrite)
-    grid_spec = parse_quant(quant, block_size)
+    grid_spec = parse_quant(quant, block_size, symmetric)
     # A log file gets a line now and then, a terminal a bar that moves.
     with tqdm(unit="step", dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 15) as bar:
         result = train_adapter(open_checkpoint(model), grid_spec, plan, options, lambda step: _advance(bar, step))

@@ -114,7 +114,7 @@ def check_logits(model: Model, answer: Answer, level: int, index: int) -> Check:
     detail = f"largest difference {worst:.1e} of the largest logit (at most {TOLERANCE[level]:.0e}), {top}"
     passed = close and (same or gap <= NEAR_TIE[level])
     if not passed and level != 0:
-        # A base that its grid has all but destroyed (plain int2) magnifies the rounding of activations beyond any bound.
+        # A base that its grid has all but destroyed (plain int2) magnifies rounded activations beyond any bound.
         detail += "; export with --accuracy-level 0 tells whether the graph or the rounding of activations is to blame"
     return Check(f"logits {index}", passed, detail)
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
@@ -90,9 +91,19 @@ def export(
         },
         [
             f"wrote {output}: {size / 1e6:.1f} MB with {len(manifest.slots)} slots in {seconds} s",
+            *_describe_rounding(manifest.quantization),
             *(f"note: {text}" for text in manifest.report["notes"]),
         ],
     )
+
+
+def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:
+    """How far the weights moved, for people; nothing where none was rounded."""
+    if not quantization.get("worst_tensor"):
+        return []
+    mean, worst = (f"{100 * quantization[key]:.1f} %" for key in ("mean_relative_error", "worst_relative_error"))
+    where, bits = quantization["worst_tensor"], quantization["bits_per_weight"]
+    return [f"rounding: {mean} of a weight's size on average, at most {worst} ({where}); {bits} bits per weight"]
 
 
 def find_exporter(name: str) -> Exporter:

@@ -1,0 +1,67 @@
+"""``edgelora export`` as it is typed: what it says, what it writes, and the line for each bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgelora.cli import main
+from tests.tiny import write_adapter, write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_checkpoint(tmp_path_factory.mktemp("command") / "base"))
+
+
+def test_export_reports_what_it_wrote(base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = write_adapter(tmp_path / "adapter")
+    out = tmp_path / "a"
+    assert main(["export", base, "-o", str(out), "--adapter", f"x={adapter}", "--genai", "--json"]) == 0
+    payload = json.loads(capsys.readouterr().out)
+    assert payload["adapters"] == ["x"]
+    written = [path for path in out.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    assert payload["bytes"] == sum(path.stat().st_size for path in written)
+    assert 0.05 < payload["quantization"]["mean_relative_error"] < 0.15
+    assert (out / "genai_config.json").is_file()
+    assert (out / "adapters" / "x" / "adapter.onnx_adapter").is_file()
+    assert main(["verify", str(out)]) == 0
+
+
+def test_export_tells_people_how_far_the_weights_moved(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", base, "-o", str(tmp_path / "a"), "--quant", "int8"]) == 0
+    said = capsys.readouterr().out
+    assert "rounding: 0." in said
+    assert "bits per weight" in said
+    assert main(["export", base, "-o", str(tmp_path / "b"), "--quant", "none"]) == 0
+    assert "rounding" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--target", "toaster"], "unknown target 'toaster'; choose one of cpu, mobile"),
+        (["--quant", "int3"], "--quant is 'int3'; choose one of none, fp16"),
+        (["--block-size", "48"], "block_size is 48; use 16, 32"),
+        (["--accuracy-level", "2"], "--accuracy-level is 2; use 0 (float32 activations) or 4"),
+        (["--adapter", "no-equals-sign"], "found 'no-equals-sign', expected NAME=ADAPTER_DIR"),
+        (["--adapter", "x=nowhere"], "nowhere"),
+        (["--merge", "nowhere", "--adapter", "x=nowhere"], "--merge and --adapter exclude each other"),
+    ],
+)
+def test_bad_options_end_in_one_line(
+    base: str, options: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", base, "-o", str(tmp_path / "a"), *options]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert line in said[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_model_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path / "nothing.gguf"), "-o", str(tmp_path / "a")]) == 2
+    assert "nothing.gguf" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -45,10 +45,3 @@ class DecoderGraph:
     head_dim: int
     context_length: int
     vocab_size: int
-
-
-def shape_of(value: ir.Value | None) -> tuple[int, ...]:
-    """The shape of a value that has no symbolic dimension, such as an initializer."""
-    if value is None or value.shape is None:
-        raise AssertionError("an initializer without a shape")
-    return tuple(int(size) for size in value.shape if isinstance(size, int))

@@ -15,10 +15,11 @@ import onnx_ir as ir
 
 from edgelora.grid import Grid, is_embedding, is_transposed
 from edgelora.types import ExportedModel
-from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource, shape_of
+from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.emit import emit
 from edgelora_onnx.frontends.mobius import build_decoder, default_context_length
 from edgelora_onnx.genai import write_genai_twin
+from edgelora_onnx.initializers import shape_of
 from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.lower_linears import LowerLinears

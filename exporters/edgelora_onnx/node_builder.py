@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgelora_onnx.initializers import add_constant
+
 
 class NodeBuilder:
     """Collects nodes whose outputs are named ``PREFIX.N``; their int64 constants become initializers of ``graph``."""
@@ -26,10 +28,7 @@ class NodeBuilder:
 
     def constant(self, name: str, value: list[int] | int) -> ir.Value:
         """An int64 initializer."""
-        tensor = ir.Tensor(np.array(value, np.int64), name=f"{self._prefix}.{name}")
-        result = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        self._graph.register_initializer(result)
-        return result
+        return add_constant(self._graph, f"{self._prefix}.{name}", np.array(value, np.int64))
 
     def insert_first(self) -> None:
         """Put the nodes in front of all others: they read graph inputs alone."""

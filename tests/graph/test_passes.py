@@ -6,7 +6,8 @@ from collections.abc import Callable
 import onnx_ir as ir
 import pytest
 
-from edgelora_onnx.decoder_graph import LINEAR, DecoderGraph, shape_of
+from edgelora_onnx.decoder_graph import LINEAR, DecoderGraph
+from edgelora_onnx.initializers import shape_of
 from edgelora_onnx.passes.add_slots import AddSlots, slot_name
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.pack_linears import PackLinears

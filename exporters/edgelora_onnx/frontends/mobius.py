@@ -6,7 +6,6 @@ Knows nothing about weights beyond their names and shapes.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +15,9 @@ import onnx_ir as ir
 from edgelora.errors import CheckpointError
 from edgelora.grid import is_transposed
 from edgelora.types import Checkpoint
-from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource, shape_of
+from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.frontends.rope import cos_sin_tables
+from edgelora_onnx.initializers import add_constant, remove_unused_initializers, shape_of
 
 ARCHITECTURES = (
     "gemma",
@@ -47,7 +47,7 @@ def build_decoder(checkpoint: Checkpoint, context_length: int) -> DecoderGraph:
     model = _build(config)
     _mend_attention(model, config, context_length)
     _mend_embedding_scale(model, config)
-    _remove_unused_initializers(model)
+    remove_unused_initializers(model.graph)
     heads = int(config.num_attention_heads)
     return DecoderGraph(
         model=model,
@@ -121,16 +121,11 @@ def _mend_attention(model: ir.Model, config: Any, context_length: int) -> None:
             cos, sin = cos_sin_tables(config, context_length, local)
             suffix = "_local" if local else ""
             tables[local] = (
-                _initializer(model, f"rotary.cos{suffix}", cos),
-                _initializer(model, f"rotary.sin{suffix}", sin),
+                add_constant(model.graph, f"rotary.cos{suffix}", cos),
+                add_constant(model.graph, f"rotary.sin{suffix}", sin),
             )
         node.replace_input_with(7, tables[local][0])
         node.replace_input_with(8, tables[local][1])
-
-
-def _remove_unused_initializers(model: ir.Model) -> None:
-    for name in [name for name, value in model.graph.initializers.items() if not value.uses()]:
-        del model.graph.initializers[name]
 
 
 def _has_rotary(node: ir.Node) -> bool:
@@ -145,7 +140,7 @@ def _mend_embedding_scale(model: ir.Model, config: Any) -> None:
     gather = next(node for node in model.graph if node.op_type == "Gather")
     scale = next(node for node in gather.outputs[0].consumers() if node.op_type == "Mul")
     exact = np.array(config.hidden_size**0.5, np.float32)
-    scale.replace_input_with(1, _initializer(model, "embedding_scale", exact))
+    scale.replace_input_with(1, add_constant(model.graph, "embedding_scale", exact))
 
 
 def _windows(config: Any) -> list[int]:
@@ -156,13 +151,6 @@ def _windows(config: Any) -> list[int]:
         return [0] * layers
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * layers
     return [int(window) if kind == "sliding_attention" else 0 for kind in kinds]
-
-
-def _initializer(model: ir.Model, name: str, value: np.ndarray[Any, Any]) -> ir.Value:
-    tensor = ir.Tensor(value, name=name)
-    result = ir.Value(name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    model.graph.register_initializer(result)
-    return result
 
 
 def _find_sources(model: ir.Model, checkpoint: Checkpoint, config: Any) -> Mapping[str, WeightSource]:
@@ -213,4 +201,4 @@ def _source(name: str, shape: tuple[int, ...], config: Any, names: set[str]) -> 
 def default_context_length(config: Mapping[str, Any], most: int = 32768) -> int:
     """The model's own context length, at most ``most`` tokens: rotary tables of longer ones outweigh a small model."""
     own = config.get("max_position_embeddings") or config.get("n_positions") or 2048
-    return min(int(own), most) if math.isfinite(float(own)) else most
+    return min(int(own), most)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from edgelora_onnx.decoder_graph import LINEAR, WeightSource, shape_of
+from edgelora_onnx.decoder_graph import LINEAR, WeightSource
+from edgelora_onnx.initializers import shape_of
 from edgelora_runtime.manifest import Slot, SlotPart
 
 _IN_A_LAYER = re.compile(r"\.(layers|h)\.\d+\.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgelora_onnx.initializers import remove_unused_initializers
 from edgelora_onnx.node_builder import NodeBuilder
 
 
@@ -60,5 +61,4 @@ def _remove_dead_nodes(graph: ir.Graph) -> None:
     for node in reversed(list(graph)):
         if not any(output.uses() or output.is_graph_output() for output in node.outputs):
             graph.remove(node, safe=True)
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-        del graph.initializers[name]
+    remove_unused_initializers(graph)

@@ -16,6 +16,7 @@ from edgelora.grid import Grid, is_embedding, is_transposed
 from edgelora.quantize import stack_rows, take_rows
 from edgelora.types import QuantizedMatrix
 from edgelora_onnx.decoder_graph import LINEAR, WeightSource
+from edgelora_onnx.initializers import remove_unused_initializers
 from edgelora_onnx.payload import Payload
 
 _CONTRIB = "com.microsoft"
@@ -43,8 +44,7 @@ class LowerLinears(ir.passes.InPlacePass):
                     self._float_linear(graph, node, sources)
             elif node.op_type == "Gather" and self._reads_embedding(node):
                 self._embedding(graph, node)
-        for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-            del graph.initializers[name]
+        remove_unused_initializers(graph)
         model.opset_imports[_CONTRIB] = 1
         return ir.passes.PassResult(model, True)
 
@@ -86,7 +86,6 @@ class LowerLinears(ir.passes.InPlacePass):
             "N": rows,
             "bits": spec.bits,
             "block_size": spec.block_size,
-            # no float32 kernel exists for 8 bits: level 0 would dequantize the whole matrix for each token
             "accuracy_level": self._accuracy_level,
         }
         _swap(graph, node, ir.node("MatMulNBits", inputs, attributes, domain=_CONTRIB, num_outputs=1))
@@ -190,10 +189,7 @@ def _name(value: ir.Value | None) -> str:
 def _swap(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
     name = old.outputs[0].name
     new.outputs[0].shape, new.outputs[0].type = old.outputs[0].shape, old.outputs[0].type
-    for index, output in enumerate(graph.outputs):
-        if output is old.outputs[0]:
-            graph.outputs[index] = new.outputs[0]
-    old.outputs[0].replace_all_uses_with(new.outputs[0])
+    old.outputs[0].replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
     graph.insert_before(old, new)
     graph.remove(old, safe=True)
     new.outputs[0].name = name

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN, shape_of
+from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN
+from edgelora_onnx.initializers import add_constant, shape_of
 
 _PACKED_TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
@@ -49,9 +50,7 @@ def _pack(graph: ir.Graph, nodes: list[ir.Node]) -> None:
     weights = [node.inputs[1] for node in nodes]
     linear = ir.node(LINEAR, [first.inputs[0], *weights], domain=LINEAR_DOMAIN, num_outputs=1)
     linear.outputs[0].name = f"{parent}.packed_{len(nodes)}"
-    sizes = ir.Tensor(_rows(weights), name=f"{parent}.split_{len(nodes)}")
-    split_sizes = ir.Value(name=sizes.name, shape=sizes.shape, type=ir.TensorType(sizes.dtype), const_value=sizes)
-    graph.register_initializer(split_sizes)
+    split_sizes = add_constant(graph, f"{parent}.split_{len(nodes)}", _rows(weights))
     split = ir.node("Split", [linear.outputs[0], split_sizes], {"axis": -1}, num_outputs=len(nodes))
     graph.insert_before(first, [linear, split])
     for node, output in zip(nodes, split.outputs, strict=True):

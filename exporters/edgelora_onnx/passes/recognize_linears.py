@@ -69,10 +69,7 @@ def _moved_outputs(node: ir.Node) -> list[ir.Value]:
 def _replace(graph: ir.Graph, node: ir.Node, linear: ir.Node) -> None:
     graph.insert_before(node, linear)
     for old, new in zip(node.outputs, linear.outputs, strict=True):
-        for index, output in enumerate(graph.outputs):
-            if output is old:
-                graph.outputs[index] = new
-        old.replace_all_uses_with(new)
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
     stale = [value.producer() for value in node.inputs if value is not None]
     graph.remove(node, safe=True)
     while stale:  # the transposes and concatenations that fed the weight

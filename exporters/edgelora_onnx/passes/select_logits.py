@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgelora_onnx.decoder_graph import LINEAR
+from edgelora_onnx.initializers import add_constant
 
 
 class SelectLogits(ir.passes.InPlacePass):
@@ -24,9 +25,7 @@ class SelectLogits(ir.passes.InPlacePass):
             name="logits_positions", shape=ir.Shape(["batch", "positions"]), type=ir.TensorType(ir.DataType.INT64)
         )
         graph.inputs.insert(_index_after(graph, "total_sequence_length"), positions)
-        tensor = ir.Tensor(np.array([-1], np.int64), name="logits_positions.axis")
-        axis = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(ir.DataType.INT64), const_value=tensor)
-        graph.register_initializer(axis)
+        axis = add_constant(graph, "logits_positions.axis", np.array([-1], np.int64))
         indices = ir.node("Unsqueeze", [positions, axis], num_outputs=1)  # (batch, positions, 1)
         picked = ir.node("GatherND", [hidden, indices.outputs[0]], {"batch_dims": 1}, num_outputs=1)
         indices.outputs[0].name, picked.outputs[0].name = "logits_positions.indices", "logits_positions.hidden"

@@ -40,8 +40,8 @@ class Grid:
     plan: GridSpec
     matrices: Mapping[str, QuantizedMatrix]  # tensor name -> its codes; tensors not named stay float
     errors: Mapping[str, float]  # tensor name -> rms of the rounding over rms of the weight; kept codes have none
-    base_digest: str
-    grid_digest: str
+    base_fingerprint: str  # SHA-256 (hex) of the base's float32 weights: the identity that an adapter is bound to
+    fingerprint: str  # SHA-256 (hex) over names, packed codes, scales and zero points, and the floats that stay float
 
     @property
     def specs(self) -> Mapping[str, QuantSpec]:
@@ -74,14 +74,6 @@ class Grid:
         """Columns of a linear or an embedding."""
         shape = self.checkpoint.shape(name)
         return shape[0] if is_transposed(name) else shape[1]
-
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) over names, packed codes, scales and zero points, and the floats of what stays float."""
-        return self.grid_digest
-
-    def base_fingerprint(self) -> str:
-        """SHA-256 (hex) of the base's float32 weights: the identity that an adapter is bound to."""
-        return self.base_digest
 
 
 def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None) -> GridSpec:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgelora.adapter.receipt import read_receipt
 from edgelora.errors import AdapterError
-from edgelora.grid import is_transposed, parse_quant, plan_grid
+from edgelora.grid import Grid, is_transposed, parse_quant, plan_grid
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
 from edgelora_runtime.adapter import Factors, read_adapter
 
@@ -25,7 +25,7 @@ class MergedCheckpoint:
 
     base: Checkpoint
     factors: Mapping[str, Factors]  # tensor name -> what is added to it
-    snapped: Mapping[str, FloatArray]  # values of a grid-trained adapter's tensors on that grid
+    trained_on: Grid | None  # the grid whose values the adapter has learned to correct; None for the float weights
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class MergedCheckpoint:
 
     def read(self, name: str) -> FloatArray:
         """The base's tensor, with its delta where the adapter has one."""
-        weight = self.snapped[name] if name in self.snapped else self.base.read(name)
+        weight = self.base.read(name) if self.trained_on is None else self.trained_on.value(name)
         if name not in self.factors:
             return weight
         factors = self.factors[name]
@@ -72,7 +72,8 @@ class MergedCheckpoint:
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         """None for a merged tensor: its values left the grid of the file."""
-        return None if name in self.factors or name in self.snapped else self.base.packed(name)
+        snapped = self.trained_on is not None and name in self.trained_on.matrices
+        return None if name in self.factors or snapped else self.base.packed(name)
 
 
 def merge_adapter(checkpoint: Checkpoint, folder: Path) -> MergedCheckpoint:
@@ -97,21 +98,21 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path) -> MergedCheckpoint:
         raise AdapterError(f"{folder} does not fit {checkpoint.name}: " + "; ".join(wrong))
     if not factors:
         raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
-    return MergedCheckpoint(checkpoint, factors, _snapped(checkpoint, folder))
+    return MergedCheckpoint(checkpoint, factors, _trained_on(checkpoint, folder))
 
 
-def _snapped(checkpoint: Checkpoint, folder: Path) -> Mapping[str, FloatArray]:
+def _trained_on(checkpoint: Checkpoint, folder: Path) -> Grid | None:
     receipt = read_receipt(folder)
     if receipt is None or receipt.quantization is None:
-        return {}
+        return None
     quantization = receipt.quantization
     grid = plan_grid(
         checkpoint,
         parse_quant(f"int{quantization['bits']}", quantization["block_size"], quantization["symmetric"]),
     )
-    if grid.fingerprint() != receipt.grid:
+    if grid.fingerprint != receipt.grid:
         raise AdapterError(
             f"{folder} was trained on grid {str(receipt.grid)[:12]} of {receipt.name}, but {checkpoint.name} gives "
-            f"{grid.fingerprint()[:12]} with the same settings; merge it into the base it was trained on"
+            f"{grid.fingerprint[:12]} with the same settings; merge it into the base it was trained on"
         )
-    return {name: grid.value(name) for name in grid.matrices}
+    return grid

@@ -59,7 +59,7 @@ def package(
             eos_token_ids=checkpoint.eos_token_ids,
         ),
         graph=GraphInfo(exported.graph_file, exported.weights_file),
-        base=BaseInfo(grid.base_fingerprint(), grid.fingerprint()),
+        base=BaseInfo(grid.base_fingerprint, grid.fingerprint),
         slots=exported.slots,
         adapters=(),
         files={path.name: file_info(path) for path in sorted(folder.iterdir())},

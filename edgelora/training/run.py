@@ -152,8 +152,8 @@ def _begin_receipt(grid: Grid) -> Receipt:
     spec = grid.plan.spec
     return Receipt(
         name=grid.checkpoint.name,
-        fingerprint=grid.base_fingerprint(),
-        grid=None if spec is None and not grid.plan.half else grid.fingerprint(),
+        fingerprint=grid.base_fingerprint,
+        grid=None if spec is None and not grid.plan.half else grid.fingerprint,
         quantization=None if spec is None else dataclasses.asdict(spec),
     )
 

@@ -55,15 +55,15 @@ def test_transposed_tensors_are_quantized_along_in_features() -> None:
 def test_fingerprint_depends_on_values_alone(quant: str) -> None:
     first, same = plan_grid(_checkpoint(), parse_quant(quant)), plan_grid(_checkpoint(), parse_quant(quant))
     other = plan_grid(_checkpoint(seed=1), parse_quant(quant))
-    assert first.fingerprint() == same.fingerprint() != other.fingerprint()
-    assert first.base_fingerprint() == same.base_fingerprint() != other.base_fingerprint()
+    assert first.fingerprint == same.fingerprint != other.fingerprint
+    assert first.base_fingerprint == same.base_fingerprint != other.base_fingerprint
 
 
 def test_each_quantization_has_its_own_grid_over_one_base() -> None:
     grids = [plan_grid(_checkpoint(), parse_quant(quant)) for quant in ("none", "fp16", "int8", "int4", "int2")]
     grids.append(plan_grid(_checkpoint(), parse_quant("int4", block_size=16)))
-    assert len({grid.fingerprint() for grid in grids}) == len(grids)
-    assert len({grid.base_fingerprint() for grid in grids}) == 1
+    assert len({grid.fingerprint for grid in grids}) == len(grids)
+    assert len({grid.base_fingerprint for grid in grids}) == 1
 
 
 def test_half_rounds_matrices_and_leaves_vectors() -> None:

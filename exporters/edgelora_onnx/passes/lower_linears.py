@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgelora.grid import Grid, is_embedding, is_transposed
 from edgelora.quantize import stack_rows, take_rows
-from edgelora.types import QuantizedMatrix
+from edgelora.types import QuantizedMatrix, QuantSpec
 from edgelora_onnx.decoder_graph import LINEAR, WeightSource
 from edgelora_onnx.initializers import remove_unused_initializers
 from edgelora_onnx.payload import Payload
@@ -70,17 +70,8 @@ class LowerLinears(ir.passes.InPlacePass):
             self._initializer(
                 graph, f"{key}.codes", (rows, n_blocks, blob), np.uint8, lambda: self._codes(sources).packed
             ),
-            self._initializer(
-                graph, f"{key}.scales", (rows, n_blocks), np.float32, lambda: self._codes(sources).scales
-            ),
+            *self._scales_and_zeros(graph, sources, spec, n_blocks),
         ]
-        if not spec.symmetric:
-            zero_bytes = -(-n_blocks * spec.bits // 8)
-            inputs.append(
-                self._initializer(
-                    graph, f"{key}.zero_points", (rows, zero_bytes), np.uint8, lambda: self._zeros(sources)
-                )
-            )
         attributes = {
             "K": in_features,
             "N": rows,
@@ -119,19 +110,22 @@ class LowerLinears(ir.passes.InPlacePass):
                 graph, f"{key}.codes.rows", flat, np.uint8, lambda: self._codes([source]).packed, key=f"{key}.codes"
             ),
             node.inputs[1],
-            self._initializer(
-                graph, f"{key}.scales", (rows, n_blocks), np.float32, lambda: self._codes([source]).scales
-            ),
+            *self._scales_and_zeros(graph, [source], spec, n_blocks),
         ]
-        if not spec.symmetric:
-            zero_bytes = -(-n_blocks * spec.bits // 8)
-            inputs.append(
-                self._initializer(
-                    graph, f"{key}.zero_points", (rows, zero_bytes), np.uint8, lambda: self._zeros([source])
-                )
-            )
         attributes = {"bits": spec.bits, "block_size": spec.block_size, "gather_axis": 0, "quantize_axis": 1}
         _swap(graph, node, ir.node("GatherBlockQuantized", inputs, attributes, domain=_CONTRIB, num_outputs=1))
+
+    def _scales_and_zeros(
+        self, graph: ir.Graph, sources: list[WeightSource], spec: QuantSpec, n_blocks: int
+    ) -> list[ir.Value]:
+        """Scales, and zero points where the grid is asymmetric; the same initializers for an embedding and its head."""
+        key, rows = _key(sources), sum(source.stop - source.start for source in sources)
+        shape = (rows, n_blocks)
+        values = [self._initializer(graph, f"{key}.scales", shape, np.float32, lambda: self._codes(sources).scales)]
+        if not spec.symmetric:
+            shape = (rows, -(-n_blocks * spec.bits // 8))
+            values.append(self._initializer(graph, f"{key}.zero_points", shape, np.uint8, lambda: self._zeros(sources)))
+        return values
 
     def _float_weight(
         self, graph: ir.Graph, before: ir.Node, name: str, shape: tuple[int, ...], produce: Any

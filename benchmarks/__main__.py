@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -30,7 +31,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.export import find_exporter
 from edgelora.compiler.export import export_artifact
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant
+from edgelora.grid import parse_quant, plan_grid
 from edgelora.measure import Timings, bind, measure, open_session, rounds_with_warm_up
 from edgelora.targets import find_target
 from edgelora_runtime.manifest import read_manifest
@@ -111,7 +112,7 @@ def write_plain(model: str, out: Path) -> None:
         open_checkpoint(model),
         out,
         exporter=find_exporter("onnx"),
-        grid_spec=parse_quant("int4"),
+        make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
         target=find_target("cpu"),
         slots=False,
     )

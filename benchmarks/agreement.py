@@ -5,6 +5,7 @@ Knows nothing about speed. The text is what lies in this repository: the licence
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def main() -> None:
                 checkpoint,
                 Path(folder) / str(level),
                 exporter=find_exporter("onnx"),
-                grid_spec=parse_quant("int4"),
+                make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
                 target=find_target("cpu"),
                 accuracy_level=level,
             )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,9 @@ class Grid:
         """Columns of a linear or an embedding."""
         shape = self.checkpoint.shape(name)
         return shape[0] if is_transposed(name) else shape[1]
+
+
+MakeGrid = Callable[[Checkpoint], Grid]  # how a command's options turn a checkpoint into its grid
 
 
 def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None) -> GridSpec:

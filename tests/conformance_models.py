@@ -5,6 +5,7 @@ Knows nothing about the cases.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -134,7 +135,7 @@ def write_artifact(name: str, work: Path, out: Path) -> Path:
         open_checkpoint(str(checkpoint)),
         out / name,
         exporter=OnnxExporter(),
-        grid_spec=parse_quant(QUANTS[name]),
+        make_grid=functools.partial(plan_grid, plan=parse_quant(QUANTS[name])),
         target=find_target("cpu"),
         accuracy_level=0,  # float activations: the same answer on every machine within rounding
     )

@@ -5,6 +5,7 @@ Knows nothing about what is tested.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from edgelora.checkpoint import open_checkpoint
 from edgelora.compiler.export import export_artifact
-from edgelora.grid import parse_quant
+from edgelora.grid import parse_quant, plan_grid
 from edgelora.targets import find_target
 from edgelora.training.reference import make_reference
 from edgelora_onnx import OnnxExporter
@@ -105,7 +106,7 @@ def write_artifact(
         open_checkpoint(str(checkpoint)),
         out,
         exporter=OnnxExporter(),
-        grid_spec=parse_quant(quant),
+        make_grid=functools.partial(plan_grid, plan=parse_quant(quant)),
         target=find_target("cpu"),
         accuracy_level=level,
         slots=merge is None,

@@ -5,9 +5,10 @@ Knows nothing about how it is done; it reads options, opens the checkpoint and s
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.output import Json, emit
 from edgelora.compiler.export import Exporter, export_artifact
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant
+from edgelora.grid import parse_quant, plan_grid
 from edgelora.targets import TARGETS, find_target
 from edgelora.training.reference import make_reference
 
@@ -65,7 +66,7 @@ def export(
         open_checkpoint(model),
         output,
         exporter=find_exporter("onnx"),
-        grid_spec=grid_spec,
+        make_grid=functools.partial(plan_grid, plan=grid_spec, track=_progress),
         target=profile,
         accuracy_level=accuracy_level,
         slots=merge is None,
@@ -74,7 +75,6 @@ def export(
         reference=make_reference,
         genai=genai,
         overwrite=overwrite,
-        track=lambda names: tqdm(names, desc="quantize", unit="tensor", file=sys.stderr, disable=None),
     )
     size = sum(item.bytes for item in manifest.files.values())
     seconds = round(time.perf_counter() - started, 1)
@@ -95,6 +95,11 @@ def export(
             *(f"note: {text}" for text in manifest.report["notes"]),
         ],
     )
+
+
+def _progress(names: Sequence[str]) -> Iterable[str]:
+    bar: Iterable[str] = tqdm(names, desc="quantize", unit="tensor", file=sys.stderr, disable=None)
+    return bar
 
 
 def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:

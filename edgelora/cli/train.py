@@ -5,6 +5,7 @@ Knows nothing about how training works.
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.output import Json, emit, finite
 from edgelora.data import Problem
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant
+from edgelora.grid import parse_quant, plan_grid
 from edgelora.training.loop import StepReport
 from edgelora.training.options import ALL_LINEAR, TrainOptions
 from edgelora.training.run import RunPlan, TrainResult, train_adapter
@@ -108,10 +109,10 @@ def train(
         if value < 0:
             raise ConfigError(f"{name} is {value}, expected 0 or more")
     plan = RunPlan(data, out, eval_data, eval_every, save_every, resume, overwrite)
-    grid_spec = parse_quant(quant, block_size, symmetric)
+    make_grid = functools.partial(plan_grid, plan=parse_quant(quant, block_size, symmetric))
     # A log file gets a line now and then, a terminal a bar that moves.
     with tqdm(unit="step", dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 15) as bar:
-        result = train_adapter(open_checkpoint(model), grid_spec, plan, options, lambda step: _advance(bar, step))
+        result = train_adapter(open_checkpoint(model), make_grid, plan, options, lambda step: _advance(bar, step))
     emit(as_json, _payload(result), _lines(result))
 
 

@@ -16,9 +16,9 @@ from edgelora.compiler.merge import merge_adapter
 from edgelora.compiler.package import package
 from edgelora.compiler.probes import probe_prompts
 from edgelora.errors import ConfigError
-from edgelora.grid import Grid, GridSpec, plan_grid
+from edgelora.grid import Grid, MakeGrid
 from edgelora.targets import Target
-from edgelora.types import Checkpoint, ExportedModel, Reference, TrackNames
+from edgelora.types import Checkpoint, ExportedModel, Reference
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import Manifest, read_manifest
 
@@ -40,7 +40,7 @@ def export_artifact(
     out: Path,
     *,
     exporter: Exporter,
-    grid_spec: GridSpec,
+    make_grid: MakeGrid,
     target: Target,
     accuracy_level: int | None = None,
     slots: bool = True,
@@ -49,7 +49,6 @@ def export_artifact(
     reference: MakeReference | None = None,
     genai: bool = False,
     overwrite: bool = False,
-    track: TrackNames = iter,
 ) -> Manifest:
     """Write the artifact ``out``; it appears whole or not at all.
 
@@ -62,7 +61,7 @@ def export_artifact(
         read_adapter(folder)  # an unreadable one is told before minutes of work, not after
     source = checkpoint if merge is None else merge_adapter(checkpoint, merge)
     level = target.accuracy_level if accuracy_level is None else accuracy_level
-    grid = plan_grid(source, grid_spec, track)
+    grid = make_grid(source)
     temporary = out.parent / f".{out.name}.{os.getpid()}.partial"
     temporary.mkdir(parents=True)
     try:

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from edgelora.adapter.receipt import Receipt, write_receipt
 from edgelora.data import Problem, read_rows
 from edgelora.errors import ConfigError
-from edgelora.grid import Grid, GridSpec, plan_grid
+from edgelora.grid import Grid, MakeGrid
 from edgelora.text import open_tokenizer
 from edgelora.training.encode import Encoded, Example, encode_rows
 from edgelora.training.loop import Schedule, StepReport, fit, recent
@@ -31,6 +32,7 @@ from edgelora.training.state import CHECKPOINT_FOLDER, RunState, load_state, sav
 from edgelora.types import Checkpoint
 
 _ADAPTER_CONFIG = "adapter_config.json"
+_RECORDED_PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class TrainResult:
 
 def train_adapter(
     checkpoint: Checkpoint,
-    grid_spec: GridSpec,
+    make_grid: MakeGrid,
     plan: RunPlan,
     options: TrainOptions,
     report: Callable[[StepReport], None],
@@ -81,7 +83,7 @@ def train_adapter(
     data = _read_examples(checkpoint, plan.data, options)
     held_out = _read_examples(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
     out.mkdir(parents=True, exist_ok=True)  # now, so that a path that cannot be written costs no training
-    grid = plan_grid(checkpoint, grid_spec)
+    grid = make_grid(checkpoint)
     receipt = _begin_receipt(grid)
     identity = _identity(receipt, options, data.examples, held_out.examples)
     start = load_state(out, identity) if plan.resume else None
@@ -115,8 +117,15 @@ def train_adapter(
         tokens_per_s=final.tokens / max(final.seconds, 1e-9),
         seconds=final.seconds,
     )
-    record = {**options.record(), "rows": result.rows_used, "steps": result.steps, "loss": result.loss}
-    record["eval_loss"] = result.eval_loss
+    record = {
+        **options.record(),
+        "rows": result.rows_used,
+        "steps": result.steps,
+        "loss": result.loss,
+        "eval_loss": result.eval_loss,
+        "data_sha256": _hash_examples(data.examples),
+        "versions": {name: version(name) for name in _RECORDED_PACKAGES},
+    }
     _publish(out, wrapped, final, dataclasses.replace(receipt, training=record))
     return result
 
@@ -161,8 +170,13 @@ def _begin_receipt(grid: Grid) -> Receipt:
 def _identity(receipt: Receipt, options: TrainOptions, examples: Sequence[Example], held_out: Sequence[Example]) -> str:
     """Fingerprint of all that decides the final adapter; a checkpoint is resumed under the same one alone."""
     parts: list[Any] = [receipt.fingerprint, receipt.grid, dict(options.record())]
-    parts += [[(example.ids, example.prompt_length) for example in group] for group in (examples, held_out)]
+    parts += [_hash_examples(group) for group in (examples, held_out)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_examples(examples: Sequence[Example]) -> str:
+    """SHA-256 (hex) of what is learned from: token ids and where each answer starts, in order."""
+    return hashlib.sha256(json.dumps([(item.ids, item.prompt_length) for item in examples]).encode()).hexdigest()
 
 
 def _publish(out: Path, wrapped: Any, final: RunState, receipt: Receipt) -> None:

@@ -1,5 +1,6 @@
 """Whole exports of tiny models: the files, what survives a failure, merging, and codes that a GGUF brought along."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_exporting_twice_gives_the_same_weights_and_grid(base: Path, tmp_path: P
 def _export(base: Path, out: Path, **options: Any) -> None:
     arguments: dict[str, Any] = {
         "exporter": OnnxExporter(),
-        "grid_spec": parse_quant("int4"),
+        "make_grid": functools.partial(plan_grid, plan=parse_quant("int4")),
         "target": find_target("cpu"),
         **options,
     }
@@ -65,9 +66,9 @@ def test_an_existing_folder_is_kept_unless_told_otherwise(base: Path, tmp_path: 
     _export(base, out)
     before = (out / "manifest.json").read_bytes()
     with pytest.raises(ConfigError, match=r"a exists; choose another folder, or replace it with --overwrite"):
-        _export(base, out, grid_spec=parse_quant("int8"))
+        _export(base, out, make_grid=functools.partial(plan_grid, plan=parse_quant("int8")))
     assert (out / "manifest.json").read_bytes() == before
-    _export(base, out, grid_spec=parse_quant("int8"), overwrite=True)
+    _export(base, out, make_grid=functools.partial(plan_grid, plan=parse_quant("int8")), overwrite=True)
     assert read_manifest(out).quantization["bits"] == 8
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -103,7 +104,12 @@ def test_a_failure_leaves_nothing_behind(base: Path, tmp_path: Path) -> None:
 
 def test_merged_equals_factored(base: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "adapter", rank=3)
-    _export(base, tmp_path / "factored", grid_spec=parse_quant("none"), adapters={"x": adapter})
+    _export(
+        base,
+        tmp_path / "factored",
+        make_grid=functools.partial(plan_grid, plan=parse_quant("none")),
+        adapters={"x": adapter},
+    )
     manifest = write_artifact(base, tmp_path / "merged", quant="none", merge=adapter)
     assert manifest.slots == ()
     ids = list(range(5, 60, 3))
@@ -128,7 +134,7 @@ def test_merging_refuses_what_does_not_fit_or_changes_nothing(base: Path, tmp_pa
             shallow,
             tmp_path / "a",
             exporter=OnnxExporter(),
-            grid_spec=parse_quant("int4"),
+            make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
             target=find_target("cpu"),
             merge=write_adapter(tmp_path / "adapter"),
         )
@@ -153,7 +159,7 @@ def test_codes_of_a_gguf_reach_the_artifact_untouched(kind: str, quant: str, bit
         open_checkpoint(str(path)),
         tmp_path / "a",
         exporter=OnnxExporter(),
-        grid_spec=parse_quant(quant),
+        make_grid=functools.partial(plan_grid, plan=parse_quant(quant)),
         target=find_target("cpu"),
     )
     assert manifest.quantization["tensors_with_kept_codes"] > 0

@@ -12,7 +12,7 @@ import pytest
 from edgelora.checkpoint import open_checkpoint
 from edgelora.compiler.export import export_artifact
 from edgelora.errors import AdapterError, ArtifactError, ConfigError
-from edgelora.grid import Grid, parse_quant
+from edgelora.grid import Grid, parse_quant, plan_grid
 from edgelora.quantize import unpack_codes
 from edgelora.targets import find_target
 from edgelora.types import ExportedModel

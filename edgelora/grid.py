@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
+from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
 from edgelora.quantize import dequantize, quantize
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 
 QUANT_LABELS = ("none", "fp16", "int8", "int4", "int2")
+QUANT_METHODS = ("rtn", "hqq", "gptq")
+_SCALE_BITS = 16  # an artifact stores scales as bfloat16, which quantize() rounded them to, or GGUF's own float16
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")  # gpt2 keeps (in_features, out_features)
 _LINEAR = re.compile(r"((_proj|\.c_attn|\.c_proj|\.c_fc)\.weight|^lm_head\.weight)$")
 _EMBEDDING = re.compile(r"(embed_tokens|wte)\.weight$")
@@ -25,11 +29,24 @@ _EMBEDDING_BITS = (4, 8)  # what GatherBlockQuantized reads
 
 @dataclass(frozen=True)
 class GridSpec:
-    """A ``--quant`` choice: ``spec`` for integers, ``half`` for float16 storage, neither for float32."""
+    """A ``--quant`` choice: ``spec`` for integers, ``half`` for float16 storage, neither for float32.
+
+    ``method`` is how integers are chosen; ``overrides`` gives single tensors a spec of their own (mixed precision).
+    """
 
     label: str
     spec: QuantSpec | None
     half: bool = False
+    method: str = "rtn"  # one of QUANT_METHODS
+    overrides: Mapping[str, QuantSpec] = field(default_factory=dict)  # tensor name -> its spec
+
+    def __post_init__(self) -> None:
+        if self.method not in QUANT_METHODS:
+            raise ConfigError(f"--quant-method is {self.method!r}; choose one of {', '.join(QUANT_METHODS)}")
+        if self.overrides and self.spec is None:
+            raise ConfigError(
+                f"--quant {self.label} keeps floats, but {len(self.overrides)} tensors have bits of their own"
+            )
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,7 @@ class Grid:
     errors: Mapping[str, float]  # tensor name -> rms of the rounding over rms of the weight; kept codes have none
     base_fingerprint: str  # SHA-256 (hex) of the base's float32 weights: the identity that an adapter is bound to
     fingerprint: str  # SHA-256 (hex) over names, packed codes, scales and zero points, and the floats that stay float
+    calibration: str | None = None  # fingerprint of the calibration that decided codes; None where none did
 
     @property
     def specs(self) -> Mapping[str, QuantSpec]:
@@ -61,14 +79,29 @@ class Grid:
 
     def bits_per_weight(self) -> float | None:
         """Bits that a quantized weight takes, scales and zero points included; None when nothing is quantized."""
-        weights = sum(matrix.out_features * matrix.in_features for matrix in self.matrices.values())
-        stored = sum(
-            array.nbytes
-            for matrix in self.matrices.values()
-            for array in (matrix.packed, matrix.scales, matrix.zero_points)
-            if array is not None
-        )
-        return round(stored * 8 / weights, 3) if weights else None
+        return _bits(self.matrices.values())
+
+    def bits_by_kind(self) -> Mapping[str, float | None]:
+        """``bits_per_weight`` of the linears (a head of its own included), of the embedding table, and of all."""
+        tables = {name for name in self.matrices if is_embedding(name)}
+        return {
+            "linears": _bits(matrix for name, matrix in self.matrices.items() if name not in tables),
+            "embedding": _bits(self.matrices[name] for name in tables),
+            "all": self.bits_per_weight(),
+        }
+
+    def describe(self) -> Mapping[str, Any]:
+        """What receipts and manifests record as ``quantization``, ready for JSON; enough to make an rtn grid again."""
+        spec = self.plan.spec
+        if spec is None:
+            return {"label": self.plan.label}
+        return {
+            "label": self.plan.label,
+            "method": self.plan.method,
+            **asdict(spec),
+            "overrides": {name: asdict(own) for name, own in sorted(self.plan.overrides.items())},
+            "calibration": self.calibration,
+        }
 
     def in_features(self, name: str) -> int:
         """Columns of a linear or an embedding."""
@@ -79,18 +112,24 @@ class Grid:
 MakeGrid = Callable[[Checkpoint], Grid]  # how a command's options turn a checkpoint into its grid
 
 
-def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None) -> GridSpec:
+def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None, method: str = "rtn") -> GridSpec:
     """Read a ``--quant`` value; int2 is asymmetric unless said otherwise, int4 and int8 symmetric."""
     if text not in QUANT_LABELS:
         raise ConfigError(f"--quant is {text!r}; choose one of {', '.join(QUANT_LABELS)}")
     if text in ("none", "fp16"):
         return GridSpec(text, None, half=text == "fp16")
     bits = int(text.removeprefix("int"))
-    return GridSpec(text, QuantSpec(bits, block_size, bits != 2 if symmetric is None else symmetric))
+    return GridSpec(text, QuantSpec(bits, block_size, bits != 2 if symmetric is None else symmetric), method=method)
 
 
-def plan_grid(checkpoint: Checkpoint, plan: GridSpec, track: TrackNames = iter) -> Grid:
-    """Quantize a checkpoint: one pass that reads each tensor once and hashes both what was read and what ships."""
+def plan_grid(
+    checkpoint: Checkpoint, plan: GridSpec, track: TrackNames = iter, calibration: Calibration | None = None
+) -> Grid:
+    """Quantize a checkpoint: one pass that reads each tensor once and hashes both what was read and what ships.
+
+    Raises ConfigError when an override names a tensor that is not quantized, or gptq has no ``calibration``.
+    """
+    _check(checkpoint, plan, calibration)
     matrices: dict[str, QuantizedMatrix] = {}
     errors: dict[str, float] = {}
     base, grid = hashlib.sha256(), hashlib.sha256()
@@ -104,28 +143,30 @@ def plan_grid(checkpoint: Checkpoint, plan: GridSpec, track: TrackNames = iter) 
         own = checkpoint.packed(name)
         if own is None or own.spec != spec:
             rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight
-            own = quantize(rows, spec)
+            own = _round(name, rows, spec, plan.method, calibration)
             errors[name] = _relative_error(rows, dequantize(own))
         matrices[name] = own
         _add_matrix(grid, name, own)
-    return Grid(checkpoint, plan, matrices, errors, base.hexdigest(), grid.hexdigest())
+    seen = calibration.fingerprint if calibration is not None and plan.method == "gptq" else None
+    return Grid(checkpoint, plan, matrices, errors, base.hexdigest(), grid.hexdigest(), seen)
 
 
 def choose_spec(name: str, shape: tuple[int, ...], plan: GridSpec) -> QuantSpec | None:
     """The spec of one tensor, None where it stays float.
 
-    Linears take ``plan.spec``. An embedding is read by ``GatherBlockQuantized``, which knows 4 and 8 bits and whole
-    blocks alone: it takes at least 4 bits, and stays float where ``hidden_size`` is no multiple of ``block_size``. A
-    tied head follows its embedding; a head of its own takes at least 4 bits as well.
+    Linears take ``plan.spec`` or their override. An embedding is read by ``GatherBlockQuantized``, which knows 4 and 8
+    bits and whole blocks alone: it takes at least 4 bits, and stays float where ``hidden_size`` is no multiple of
+    ``block_size``. A tied head follows its embedding; a head of its own takes at least 4 bits unless overridden.
     """
     if plan.spec is None or len(shape) != 2:
         return None
-    wide = plan.spec if plan.spec.bits in _EMBEDDING_BITS else QuantSpec(4, plan.spec.block_size, symmetric=True)
+    spec = plan.overrides.get(name, plan.spec)
+    wide = spec if spec.bits in _EMBEDDING_BITS else QuantSpec(4, spec.block_size, symmetric=True)
     if _EMBEDDING.search(name):
-        return wide if shape[1] % plan.spec.block_size == 0 else None
-    if name == "lm_head.weight":
+        return wide if shape[1] % spec.block_size == 0 else None
+    if name == "lm_head.weight" and name not in plan.overrides:
         return wide
-    return plan.spec if _LINEAR.search(name) else None
+    return spec if _LINEAR.search(name) else None
 
 
 def is_embedding(name: str) -> bool:
@@ -136,6 +177,38 @@ def is_embedding(name: str) -> bool:
 def is_transposed(name: str) -> bool:
     """True for the gpt2 tensors that are stored as (in_features, out_features)."""
     return _TRANSPOSED.search(name) is not None
+
+
+def _check(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration | None) -> None:
+    if plan.spec is not None and plan.method == "gptq" and calibration is None:
+        raise ConfigError("--quant-method gptq needs calibration text: give --calibration, or choose hqq")
+    known = set(checkpoint.names())
+    stray = sorted(
+        name for name in plan.overrides if name not in known or not (_LINEAR.search(name) or _EMBEDDING.search(name))
+    )
+    if stray:
+        raise ConfigError(
+            f"{checkpoint.name} has no linear or embedding {stray[0]!r} ({len(stray)} such overrides); "
+            "use tensor names that end in .weight"
+        )
+
+
+def _round(
+    name: str, rows: FloatArray, spec: QuantSpec, method: str, calibration: Calibration | None
+) -> QuantizedMatrix:
+    """Codes of one weight (out_features, in_features)."""
+    if method != "rtn":
+        raise ConfigError(f"--quant-method {method} is not built in")
+    return quantize(rows, spec)
+
+
+def _bits(matrices: Iterable[QuantizedMatrix]) -> float | None:
+    weights = stored = 0
+    for matrix in matrices:
+        weights += matrix.out_features * matrix.in_features
+        stored += matrix.packed.nbytes * 8 + matrix.scales.size * _SCALE_BITS
+        stored += 0 if matrix.zero_points is None else matrix.zero_points.nbytes * 8
+    return round(stored / weights, 3) if weights else None
 
 
 def _shipped(weight: FloatArray, name: str, plan: GridSpec) -> FloatArray:

@@ -19,7 +19,7 @@ from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
 from edgelora.targets import Target
 from edgelora.types import Checkpoint, ExportedModel, Reference
-from edgelora_runtime.adapter import read_adapter
+from edgelora_runtime.adapter import Factors, read_adapter
 from edgelora_runtime.manifest import Manifest, read_manifest
 
 MakeReference = Callable[[Grid, Sequence[Sequence[int]]], Reference]
@@ -28,8 +28,15 @@ MakeReference = Callable[[Grid, Sequence[Sequence[int]]], Reference]
 class Exporter(Protocol):
     """One output format: writes the graph and the weights of a grid into a folder."""
 
-    def export(self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True) -> ExportedModel:
-        """Write the files; ``slots=False`` leaves no place for adapters."""
+    def export(
+        self,
+        grid: Grid,
+        folder: Path,
+        accuracy_level: int,
+        slots: bool = True,
+        baked: Mapping[str, Factors] | None = None,
+    ) -> ExportedModel:
+        """Write the files; ``slots=False`` leaves no place for adapters, ``baked`` builds one in (module -> factors)."""
 
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
         """Add the files that let onnxruntime-genai open the artifact."""
@@ -98,16 +105,11 @@ def _put_in_place(temporary: Path, out: Path) -> None:
 
 
 def _describe(grid: Grid, accuracy_level: int) -> Mapping[str, Any]:
-    spec = grid.plan.spec
-    if spec is None:
-        return {"label": grid.plan.label}
+    if grid.plan.spec is None:
+        return grid.describe()
     worst = max(grid.errors, key=lambda name: grid.errors[name], default=None)
     return {
-        "label": grid.plan.label,
-        "method": "rtn",
-        "bits": spec.bits,
-        "block_size": spec.block_size,
-        "symmetric": spec.symmetric,
+        **grid.describe(),
         "accuracy_level": accuracy_level,
         "bits_per_weight": grid.bits_per_weight(),
         "tensors_with_kept_codes": len(grid.matrices) - len(grid.errors),

@@ -5,6 +5,7 @@ Knows nothing about graphs; the result is a checkpoint like any other.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from edgelora.adapter.receipt import read_receipt
 from edgelora.errors import AdapterError
 from edgelora.grid import Grid, is_transposed, parse_quant, plan_grid
-from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
+from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
 from edgelora_runtime.adapter import Factors, read_adapter
 
 
@@ -106,10 +107,15 @@ def _trained_on(checkpoint: Checkpoint, folder: Path) -> Grid | None:
     if receipt is None or receipt.quantization is None:
         return None
     quantization = receipt.quantization
-    grid = plan_grid(
-        checkpoint,
-        parse_quant(f"int{quantization['bits']}", quantization["block_size"], quantization["symmetric"]),
-    )
+    method = quantization.get("method", "rtn")  # receipts of version 1 name bits, block_size and symmetric alone
+    if method not in ("rtn", "hqq"):
+        raise AdapterError(
+            f"{folder} was trained on a {method} grid, which its receipt alone cannot make again; "
+            "add it to the artifact of that grid with --adapter"
+        )
+    plan = parse_quant(f"int{quantization['bits']}", quantization["block_size"], quantization["symmetric"], method)
+    overrides = {name: QuantSpec(**own) for name, own in quantization.get("overrides", {}).items()}
+    grid = plan_grid(checkpoint, dataclasses.replace(plan, overrides=overrides))
     if grid.fingerprint != receipt.grid:
         raise AdapterError(
             f"{folder} was trained on grid {str(receipt.grid)[:12]} of {receipt.name}, but {checkpoint.name} gives "

@@ -163,7 +163,7 @@ def _begin_receipt(grid: Grid) -> Receipt:
         name=grid.checkpoint.name,
         fingerprint=grid.base_fingerprint,
         grid=None if spec is None and not grid.plan.half else grid.fingerprint,
-        quantization=None if spec is None else dataclasses.asdict(spec),
+        quantization=None if spec is None else grid.describe(),
     )
 
 

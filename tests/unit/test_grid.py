@@ -1,5 +1,7 @@
 """Which tensors are quantized, what ships, and the fingerprints that bind an adapter to it."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -77,7 +79,7 @@ def test_half_rounds_matrices_and_leaves_vectors() -> None:
 
 def test_errors_and_bits_are_counted_as_they_are() -> None:
     grid = plan_grid(_checkpoint(), GridSpec("int4", QuantSpec(4, 32)))
-    assert grid.bits_per_weight() == 5.0  # 4 bits and a float32 scale for each 32
+    assert grid.bits_per_weight() == 4.5  # 4 bits and a bfloat16 scale for each 32
     assert set(grid.errors) == set(grid.matrices)
     assert 0.05 < grid.errors["lm_head.weight"] < 0.15
 
@@ -86,3 +88,51 @@ def test_errors_and_bits_are_counted_as_they_are() -> None:
 def test_unknown_quant_is_refused_with_the_choices(text: str) -> None:
     with pytest.raises(ConfigError, match="choose one of none, fp16, int8, int4, int2"):
         parse_quant(text)
+
+
+def test_overrides_give_single_tensors_bits_of_their_own() -> None:
+    q, embedding, head = "model.layers.0.self_attn.q_proj.weight", "model.embed_tokens.weight", "lm_head.weight"
+    wider = {q: QuantSpec(8, 16), embedding: QuantSpec(2, 16, symmetric=False), head: QuantSpec(2, 64)}
+    plan = GridSpec("int4", QuantSpec(4, 32), overrides=wider)
+    grid = plan_grid(_checkpoint(), plan)
+    assert (grid.specs[q], grid.specs[head]) == (wider[q], wider[head])
+    assert grid.specs[embedding] == QuantSpec(4, 16)  # GatherBlockQuantized reads no 2 bits
+    assert grid.specs["transformer.h.0.attn.c_attn.weight"] == plan.spec
+    described = json.loads(json.dumps(grid.describe()))
+    assert described["overrides"][q] == {"bits": 8, "block_size": 16, "symmetric": True}
+    assert (described["label"], described["method"], described["calibration"]) == ("int4", "rtn", None)
+    assert grid.fingerprint != plan_grid(_checkpoint(), parse_quant("int4")).fingerprint
+
+
+def test_an_overridden_embedding_of_broken_blocks_stays_float() -> None:
+    plan = GridSpec("int4", QuantSpec(4, 32), overrides={"model.embed_tokens.weight": QuantSpec(8, 128)})
+    assert "model.embed_tokens.weight" not in plan_grid(_checkpoint(), plan).specs
+
+
+@pytest.mark.parametrize("name", ["model.layers.0.input_layernorm.weight", "model.layers.9.self_attn.q_proj.weight"])
+def test_an_override_that_meets_no_linear_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"no linear or embedding '{name}'"):
+        plan_grid(_checkpoint(), GridSpec("int4", QuantSpec(4, 32), overrides={name: QuantSpec(8)}))
+
+
+def test_methods_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'awq'; choose one of rtn, hqq, gptq"):
+        parse_quant("int4", method="awq")
+    with pytest.raises(ConfigError, match="needs calibration"):
+        plan_grid(_checkpoint(), parse_quant("int4", method="gptq"))
+    with pytest.raises(ConfigError, match="keeps floats"):
+        GridSpec("none", None, overrides={"lm_head.weight": QuantSpec(4)})
+
+
+def test_a_float_grid_describes_itself_by_its_label() -> None:
+    assert plan_grid(_checkpoint(), parse_quant("fp16")).describe() == {"label": "fp16"}
+
+
+def test_bits_are_told_apart_by_kind() -> None:
+    grid = plan_grid(_checkpoint(), parse_quant("int2"))
+    bits = grid.bits_by_kind()
+    assert bits["embedding"] == 4.5
+    # Two blocks of 32 for each of 64 rows: a scale (16 bits) each, and a byte of zero points for both; the head has 4.5.
+    assert bits["linears"] == round(((16 + 48) * (64 * 2 + 2 * 16 + 8) + 20 * 64 * 4.5) / (84 * 64), 3)
+    assert bits["linears"] < bits["all"] < bits["embedding"]
+    assert set(plan_grid(_checkpoint(), parse_quant("none")).bits_by_kind().values()) == {None}

@@ -1,0 +1,158 @@
+"""Makes an adapter smaller: one threshold over the singular values of all its modules.
+
+Knows nothing about training or artifacts: factors in, factors and a PEFT folder out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelora.adapter.spectrum import Spectrum, find_spectra
+from edgelora.errors import AdapterError, ConfigError
+from edgelora.types import FloatArray
+from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter, Factors
+from edgelora_runtime.safetensors import write_safetensors
+
+_PREFIX = "base_model.model."
+_HEADER_BYTES = 96  # of one tensor in a safetensors header beside its name: dtype, shape, offsets
+_BYTES = 4  # of one float32
+
+
+@dataclass(frozen=True)
+class ModuleCost:
+    """What truncation took from one module."""
+
+    rank_before: int
+    rank_after: int
+    energy_kept: float  # share of the squared singular values
+    relative_error: float  # Frobenius norm of what was cut over that of the whole product
+
+
+def truncate(
+    adapter: Adapter, *, energy: float | None = None, rank: int | None = None, max_bytes: int | None = None
+) -> Adapter:
+    """Keep the largest singular values over all modules at once, and at least rank 1 in each.
+
+    ``energy``: until this share of all squared singular values is kept. ``rank``: at most this many a module on
+    average. ``max_bytes``: as many as ``adapter_model.safetensors`` has room for. The result has scaling 1 everywhere.
+    By Eckart and Young (1936) no other choice of as many directions is nearer to the adapter.
+    Raises ConfigError for a bound that cannot be met and AdapterError for an adapter that changes nothing.
+    """
+    if sum(choice is not None for choice in (energy, rank, max_bytes)) != 1:
+        raise ConfigError("truncate needs exactly one of energy, rank and a number of bytes")
+    spectra = find_spectra(adapter.factors)
+    total = sum(spectrum.energy for spectrum in spectra.values())
+    if not total > 0:
+        raise AdapterError("the adapter changes nothing: every product B A is zero; there is nothing to truncate")
+    modules = list(spectra)
+    values = np.concatenate([spectra[module].values.astype(np.float64) for module in modules])
+    owners = np.repeat(np.arange(len(modules)), [len(spectra[module].values) for module in modules])
+    first = np.concatenate([np.arange(len(spectra[module].values)) == 0 for module in modules])
+    # Falling values with the first of every module in front: each keeps one, whatever the threshold is.
+    order = np.lexsort((-values, ~first))
+    if energy is not None:
+        count = _count_for_energy(values, first, order, energy, total)
+    elif rank is not None:
+        if rank < 1:
+            raise ConfigError(f"rank is {rank}, expected a whole number from 1")
+        count = min(len(order), rank * len(modules))
+    else:
+        assert max_bytes is not None
+        count = _count_for_bytes(spectra, modules, owners[order], max_bytes)
+    ranks = np.bincount(owners[order[:count]], minlength=len(modules))
+    return Adapter({module: _cut(spectra[module], int(kept)) for module, kept in zip(modules, ranks, strict=True)})
+
+
+def measure_cost(before: Adapter, after: Adapter) -> dict[str, ModuleCost]:
+    """What a truncation cost, module by module; both have the same modules."""
+    costs = {}
+    for module, spectrum in find_spectra(before.factors).items():
+        kept = int(after.factors[module].a.shape[0])
+        share = (
+            float(np.sum(spectrum.values[:kept].astype(np.float64) ** 2)) / spectrum.energy if spectrum.energy else 1
+        )
+        rank = int(before.factors[module].a.shape[0])
+        costs[module] = ModuleCost(rank, kept, min(1.0, share), math.sqrt(max(0.0, 1 - share)))
+    return costs
+
+
+def write_adapter(folder: Path, adapter: Adapter, config: Mapping[str, Any]) -> None:
+    """Write a PEFT folder that gives exactly these factors back; ``config`` is the ``adapter_config.json`` it began as.
+
+    Ranks and scalings go into ``rank_pattern`` and ``alpha_pattern`` under full module names.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, FloatArray] = {}
+    for module, item in adapter.factors.items():
+        tensors[f"{_PREFIX}{module}.lora_A.weight"] = item.a.astype(np.float32, copy=False)
+        tensors[f"{_PREFIX}{module}.lora_B.weight"] = item.b.astype(np.float32, copy=False)
+    write_safetensors(folder / WEIGHTS_FILE, tensors)
+    temporary = folder / f".{CONFIG_FILE}.tmp"
+    text = json.dumps({**config, **_describe_ranks(adapter)}, indent=2, ensure_ascii=False, sort_keys=True)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(folder / CONFIG_FILE)
+
+
+def _describe_ranks(adapter: Adapter) -> dict[str, Any]:
+    """The fields of a PEFT configuration that say rank and alpha of every module: the usual ones, then exceptions."""
+    ranks = {module: int(item.a.shape[0]) for module, item in adapter.factors.items()}
+    alphas = {module: ranks[module] * item.scaling for module, item in adapter.factors.items()}
+    rank = Counter(ranks.values()).most_common(1)[0][0]
+    alpha = Counter(alphas.values()).most_common(1)[0][0]
+    return {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": _plain(alpha),
+        "rank_pattern": {module: found for module, found in ranks.items() if found != rank},
+        "alpha_pattern": {module: _plain(found) for module, found in alphas.items() if found != alpha},
+        "use_rslora": False,
+        "init_lora_weights": True,
+    }
+
+
+def _plain(alpha: float) -> float | int:
+    return int(alpha) if float(alpha).is_integer() else float(alpha)
+
+
+def _count_for_energy(
+    values: npt.NDArray[np.float64],
+    first: npt.NDArray[np.bool_],
+    order: npt.NDArray[np.int64],
+    energy: float,
+    total: float,
+) -> int:
+    if not 0 < energy <= 1:
+        raise ConfigError(f"energy is {energy:g}, expected a share above 0 and at most 1")
+    kept = np.cumsum(values[order] ** 2)
+    # Rounding may leave the last sum a hair below the total.
+    enough = int(np.searchsorted(kept, energy * total * (1 - 1e-9))) + 1
+    return min(len(order), max(enough, int(first.sum())))
+
+
+def _count_for_bytes(
+    spectra: Mapping[str, Spectrum], modules: list[str], owners: npt.NDArray[np.int64], max_bytes: int
+) -> int:
+    header = 16 + sum(2 * (len(f"{_PREFIX}{module}.lora_A.weight") + _HEADER_BYTES) for module in modules)
+    widths = np.array([spectra[module].u.shape[0] + spectra[module].v.shape[1] for module in modules])
+    sizes = header + _BYTES * np.cumsum(widths[owners])
+    if sizes[len(modules) - 1] > max_bytes:
+        raise ConfigError(
+            f"{max_bytes / 1e6:g} MB hold no adapter of {len(modules)} modules: rank 1 in each takes "
+            f"{sizes[len(modules) - 1] / 1e6:.3f} MB"
+        )
+    return int(np.searchsorted(sizes, max_bytes, side="right"))
+
+
+def _cut(spectrum: Spectrum, rank: int) -> Factors:
+    """The first ``rank`` directions, each with the root of its value on both sides."""
+    root = np.sqrt(spectrum.values[:rank])
+    return Factors(root[:, None] * spectrum.v[:rank], spectrum.u[:, :rank] * root, 1.0)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgelora.errors import ConfigError
 from edgelora.grid import Grid, is_embedding, is_transposed
 from edgelora.types import ExportedModel
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
@@ -21,12 +22,15 @@ from edgelora_onnx.frontends.mobius import build_decoder, default_context_length
 from edgelora_onnx.genai import write_genai_twin
 from edgelora_onnx.initializers import shape_of
 from edgelora_onnx.passes.add_slots import AddSlots
+from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.lower_linears import LowerLinears
 from edgelora_onnx.passes.pack_linears import PackLinears
 from edgelora_onnx.passes.recognize_linears import RecognizeLinears
 from edgelora_onnx.passes.select_logits import SelectLogits
+from edgelora_onnx.passes.unpack_linears import MayPack, UnpackLinears
 from edgelora_onnx.payload import Payload
+from edgelora_runtime.adapter import Factors
 
 GRAPH_FILE = "decoder.onnx"
 WEIGHTS_FILE = "weights.bin"
@@ -35,20 +39,37 @@ WEIGHTS_FILE = "weights.bin"
 class OnnxExporter:
     """Implements ``edgelora.compiler.export.Exporter``."""
 
-    def export(self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True) -> ExportedModel:
-        """Write the two files into ``folder``; ``slots=False`` leaves the adapters out, as a merged model may."""
+    def export(
+        self,
+        grid: Grid,
+        folder: Path,
+        accuracy_level: int,
+        slots: bool = True,
+        baked: Mapping[str, Factors] | None = None,
+    ) -> ExportedModel:
+        """Write the two files into ``folder``; ``slots=False`` leaves the adapters out, as a merged model may.
+
+        ``baked`` are factors by module name that become constants of the graph, always on; they need ``slots=False``.
+        Raises ConfigError for both together, AdapterError for factors that do not fit.
+        """
+        if baked and slots:
+            raise ConfigError("a graph has either adapter slots or a built-in adapter; export one without slots")
         decoder = build_decoder(grid.checkpoint, default_context_length(grid.checkpoint.config))
+        may_pack = _alike(decoder.sources, grid)
         add_slots = AddSlots(decoder.sources)
         lower = LowerLinears(decoder.sources, grid, accuracy_level)
         passes: list[ir.passes.PassBase] = [
             DriveInputs(),
             RecognizeLinears(decoder.sources.keys()),
-            PackLinears(),
+            UnpackLinears(may_pack),
+            PackLinears(may_pack),
             SelectLogits(),
             *([add_slots] if slots else []),
+            *([BakeAdapter(decoder.sources, baked)] if baked else []),
             lower,
         ]
-        ir.passes.Sequential(*passes)(decoder.model)
+        for step in passes:  # not ir.passes.Sequential, which would wrap our own errors in its own
+            step(decoder.model)
         emit(decoder.model, {**_left_float(decoder, grid), **lower.payloads}, folder, GRAPH_FILE, WEIGHTS_FILE)
         return ExportedModel(
             graph_file=GRAPH_FILE,
@@ -65,6 +86,12 @@ class OnnxExporter:
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
         """Add what onnxruntime-genai needs to open ``folder``: a twin graph over the same weights, and its settings."""
         write_genai_twin(folder, exported, grid.checkpoint)
+
+
+def _alike(sources: Mapping[str, WeightSource], grid: Grid) -> MayPack:
+    """One node can hold weights of one spec, or weights that all stay float."""
+    specs = grid.specs
+    return lambda names: len({specs.get(sources[name].tensor) for name in names}) == 1
 
 
 def _left_float(decoder: DecoderGraph, grid: Grid) -> Mapping[str, Payload]:

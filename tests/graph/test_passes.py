@@ -1,24 +1,30 @@
 """Each pass alone: what it changes, what it leaves, and that a second call finds nothing to do."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 import pytest
 
 from edgelora_onnx.decoder_graph import LINEAR, DecoderGraph
 from edgelora_onnx.initializers import shape_of
-from edgelora_onnx.passes.add_slots import AddSlots, slot_name
+from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.pack_linears import PackLinears
 from edgelora_onnx.passes.recognize_linears import RecognizeLinears
 from edgelora_onnx.passes.select_logits import SelectLogits
+from edgelora_onnx.passes.unpack_linears import UnpackLinears, weight_names
+from edgelora_onnx.slots import slot_name
 
 Build = Callable[[str], DecoderGraph]
 
 
 def _ops(model: ir.Model) -> Counter[str]:
     return Counter(node.op_type for node in model.graph)
+
+
+def _always(names: Sequence[str]) -> bool:
+    return True
 
 
 def _recognized(decoder: DecoderGraph) -> ir.Model:
@@ -51,14 +57,37 @@ def test_pack_joins_projections_of_one_input(build_graph: Build, name: str, spli
     decoder = build_graph(name)
     model = _recognized(decoder)
     before = _ops(model)
-    assert PackLinears()(model).modified == bool(splits)
+    assert PackLinears(_always)(model).modified == bool(splits)
     assert _ops(model)["Split"] == before["Split"] + splits
     for node in model.graph:
         linear = node.inputs[0].producer() if node.op_type == "Split" and node.inputs[0] else None
         if linear is not None and linear.op_type == LINEAR and len(linear.inputs) > 2:
             sizes = node.inputs[1].const_value.numpy().tolist()
             assert sizes == [shape_of(weight)[0] for weight in linear.inputs[1:]]
-    assert not PackLinears()(model).modified
+    assert not PackLinears(_always)(model).modified
+
+
+def test_pack_leaves_apart_what_may_not_share_a_node(build_graph: Build) -> None:
+    model = _recognized(build_graph("llama"))
+    assert PackLinears(lambda names: ".layers.2." not in names[0]).call(model).modified
+    gates = [name for node in model.graph if node.op_type == LINEAR for name in weight_names(node) if "gate" in name]
+    alone = [weight_names(node)[0] for node in model.graph if node.op_type == LINEAR and len(node.inputs) == 2]
+    assert [name for name in alone if "gate_proj" in name] == [name for name in gates if ".layers.2." in name]
+
+
+def test_unpack_takes_apart_what_the_frontend_packed(build_graph: Build) -> None:
+    model = _recognized(build_graph("llama"))
+    before = _ops(model)
+    not_third = UnpackLinears(lambda names: len(names) == 1 or ".layers.2." not in names[0])
+    assert not_third(model).modified
+    assert _ops(model)[LINEAR] == before[LINEAR] + 2
+    concat = next(node for node in model.graph if node.op_type == "Concat")
+    producers = [value.producer() for value in concat.inputs if value is not None]
+    assert [weight_names(node) for node in producers if node] == [
+        [f"model.layers.2.self_attn.{kind}_proj.weight"] for kind in "qkv"
+    ]
+    assert not not_third(model).modified
+    assert not PackLinears(lambda names: ".layers.2." not in names[0])(build_graph("phi3").model).modified
 
 
 def test_drive_inputs_replaces_the_mask_by_two_counters(build_graph: Build) -> None:
@@ -95,7 +124,7 @@ def test_select_logits_gathers_in_front_of_the_head(build_graph: Build) -> None:
 def test_slots_describe_their_modules_and_shapes(build_graph: Build) -> None:
     decoder = build_graph("llama")
     model = _recognized(decoder)
-    PackLinears()(model)
+    PackLinears(_always)(model)
     add_slots = AddSlots(decoder.sources)
     assert add_slots(model).modified
     first = add_slots.slots[0]

@@ -1,6 +1,7 @@
 """Makes one ``Linear`` of the projections that read the same input: q/k/v, and gate/up.
 
-Knows nothing about adapters, which gain the most: one slot instead of three.
+Knows nothing about adapters, which gain the most (one slot instead of three), nor about grids: it is told which weights
+may share a node.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import onnx_ir as ir
 
 from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN
 from edgelora_onnx.initializers import add_constant, shape_of
+from edgelora_onnx.passes.unpack_linears import MayPack, weight_names
 
 _PACKED_TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
@@ -20,8 +22,12 @@ _PACKED_TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 class PackLinears(ir.passes.InPlacePass):
     """The parts come back through one ``Split``, in the order of the tuple above."""
 
+    def __init__(self, may_pack: MayPack) -> None:
+        super().__init__()
+        self._may_pack = may_pack
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Pack every complete group."""
+        """Pack every complete group whose weights may be packed."""
         groups: dict[tuple[str, int], dict[str, ir.Node]] = defaultdict(dict)
         for node in model.graph:
             if node.op_type == LINEAR and node.domain == LINEAR_DOMAIN and len(node.inputs) == 2:
@@ -30,8 +36,9 @@ class PackLinears(ir.passes.InPlacePass):
         modified = False
         for members in groups.values():
             for leaves in _PACKED_TOGETHER:
-                if all(leaf in members for leaf in leaves):
-                    _pack(model.graph, [members[leaf] for leaf in leaves])
+                nodes = [members[leaf] for leaf in leaves if leaf in members]
+                if len(nodes) == len(leaves) and self._may_pack([weight_names(node)[0] for node in nodes]):
+                    _pack(model.graph, nodes)
                     modified = True
         if modified:
             model.graph.sort()

@@ -1,0 +1,63 @@
+"""Where low-rank factors belong in a graph: the slot of a ``Linear``, and the two products beside it.
+
+Knows nothing about where factors come from; they are graph inputs in one pass and constants in another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import onnx_ir as ir
+
+from edgelora_onnx.decoder_graph import LINEAR, WeightSource
+from edgelora_onnx.initializers import shape_of
+from edgelora_runtime.manifest import Slot, SlotPart
+
+_IN_A_LAYER = re.compile(r"\.(layers|h)\.\d+\.")
+
+
+def find_slots(graph: ir.Graph, sources: Mapping[str, WeightSource]) -> Iterator[tuple[ir.Node, Slot]]:
+    """Every ``Linear`` of the decoder layers with its slot, in graph order; the head has none."""
+    for node in list(graph):
+        if node.op_type == LINEAR:
+            slot = _describe(node, sources)
+            if _IN_A_LAYER.search(slot.name):
+                yield node, slot
+
+
+def slot_name(modules: list[str]) -> str:
+    """The module's path, or ``PARENT.q_k_v_proj`` and the like for several."""
+    if len(modules) == 1:
+        return modules[0]
+    parent = modules[0].rsplit(".", 1)[0]
+    return f"{parent}.{'_'.join(module.rsplit('.', 1)[1].removesuffix('_proj') for module in modules)}_proj"
+
+
+def add_delta(graph: ir.Graph, node: ir.Node, slot: Slot, a: ir.Value, b: ir.Value) -> None:
+    """Turn ``y = Linear(x)`` into ``y = Linear(x) + x @ a @ b``; a ([n,] in_features, rank), b ([n,] rank, out)."""
+    x, y = node.inputs[0], node.outputs[0]
+    shrink = ir.node("MatMul", [x, a], num_outputs=1)
+    expand = ir.node("MatMul", [shrink.outputs[0], b], num_outputs=1)
+    shrink.outputs[0].name, expand.outputs[0].name = f"{slot.name}.shrunk", f"{slot.name}.delta"
+    add = ir.node("Add", [y, expand.outputs[0]], num_outputs=1)
+    add.outputs[0].name = f"{slot.name}.adapted"
+    y.replace_all_uses_with(add.outputs[0])
+    add.replace_input_with(0, y)
+    graph.insert_after(node, [shrink, expand, add])
+
+
+def _describe(node: ir.Node, sources: Mapping[str, WeightSource]) -> Slot:
+    """Name the modules of the checkpoint; neighbouring rows of one tensor are one module."""
+    parts: list[SlotPart] = []
+    offset = 0
+    for weight in node.inputs[1:]:
+        assert weight is not None and weight.name is not None
+        source, rows = sources[weight.name], shape_of(weight)[0]
+        if parts and parts[-1].module == source.module:
+            parts[-1] = SlotPart(source.module, parts[-1].offset, parts[-1].out_features + rows)
+        else:
+            parts.append(SlotPart(source.module, offset, rows))
+        offset += rows
+    name = slot_name([part.module for part in parts])
+    return Slot(name, f"{name}.lora_A", f"{name}.lora_B", shape_of(node.inputs[1])[1], offset, tuple(parts))

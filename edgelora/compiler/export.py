@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from edgelora.adapter.store import add_adapter
 from edgelora.compiler.merge import merge_adapter
 from edgelora.compiler.package import package
-from edgelora.compiler.probes import probe_prompts
+from edgelora.probes import probe_prompts
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
 from edgelora.targets import Target

@@ -7,36 +7,105 @@ Source of the layout: the ``MatMulNBits`` operator of onnxruntime's com.microsof
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec
 
-_CHUNK_WEIGHTS = 1 << 21  # rows are independent, so a few megabytes at a time keep temporaries small
+ChooseRange = Callable[[FloatArray], tuple[FloatArray, FloatArray]]  # blocks -> scales and zero points
+
+_CHUNK_WEIGHTS = 1 << 18  # rows are independent, so a megabyte at a time keeps temporaries in the processor's cache
+_STEPS_OF_2_BITS = (0.22, 0.26, 0.3, 0.34, 0.38, 0.42, 0.46, 0.5, 0.55, 0.6, 0.7)  # scale over the largest magnitude
+_SHRINKS = (0.96, 0.92, 0.88, 0.84, 0.8, 0.76, 0.72)  # scale over that of the full range
+_REFINEMENTS = 2
+_TINY = 1e-30
 
 
 def quantize(weight: FloatArray, spec: QuantSpec) -> QuantizedMatrix:
     """Round ``weight`` (out_features, in_features) to the nearest point of its grid; deterministic.
 
     Symmetric: the entry of largest magnitude in a block becomes the lowest code. Asymmetric: the block's range, widened
-    to hold zero, is divided evenly. Scales are rounded to bfloat16 first, because some ARM kernels drop the lower bits.
+    to hold zero, is divided evenly. With 2 bits that wastes most of four levels, so the range is searched instead
+    (``search_range``). Scales are rounded to bfloat16 first, because some ARM kernels drop the lower bits.
     """
+    choose = search_range if spec.bits == 2 else full_range
+    return quantize_blocks(weight, spec, lambda blocks: choose(blocks, spec))
+
+
+def quantize_blocks(weight: FloatArray, spec: QuantSpec, choose: ChooseRange) -> QuantizedMatrix:
+    """Round ``weight`` (out_features, in_features) to nearest on the range that ``choose`` finds for each block."""
     out_features, in_features = weight.shape
     n_blocks = -(-in_features // spec.block_size)
     packed = np.empty((out_features, n_blocks, spec.block_size * spec.bits // 8), np.uint8)
     scales = np.empty((out_features, n_blocks), np.float32)
-    zero_codes = None if spec.symmetric else np.empty((out_features, n_blocks), np.uint8)
+    zeros = np.empty((out_features, n_blocks), np.float32)
     for rows in _row_chunks(out_features, in_features):
         blocks = _blocks(weight[rows], spec.block_size)  # (rows, n_blocks, block_size)
-        if zero_codes is None:
-            codes, scales[rows] = _round_symmetric(blocks, spec.bits)
-        else:
-            codes, scales[rows], zero_codes[rows] = _round_asymmetric(blocks, spec.bits)
-        packed[rows] = pack_codes(codes, spec.bits)
-    zero_points = None if zero_codes is None else pack_codes(_pad_codes(zero_codes, spec.bits), spec.bits)
-    return QuantizedMatrix(packed, scales, zero_points, spec, in_features)
+        scales[rows], zeros[rows] = choose(blocks)
+        codes = round_to_levels(blocks, scales[rows], zeros[rows], spec.bits)
+        codes += zeros[rows][:, :, None]
+        packed[rows] = pack_codes(codes.astype(np.uint8), spec.bits)
+    return QuantizedMatrix(packed, scales, pack_zeros(zeros, spec), spec, in_features)
+
+
+def full_range(blocks: FloatArray, spec: QuantSpec) -> tuple[FloatArray, FloatArray]:
+    """Scale and zero point (rows, n_blocks) with which no weight of ``blocks`` (rows, n_blocks, block_size) clips."""
+    low, high = blocks.min(axis=-1), blocks.max(axis=-1)
+    if spec.symmetric:
+        half = 1 << (spec.bits - 1)
+        extreme = np.where(high > -low, high, low)  # (rows, n_blocks)
+        return _safe(to_bfloat16(extreme / -half)), np.full(low.shape, half, np.float32)
+    top = (1 << spec.bits) - 1
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scales = _safe(to_bfloat16((high - low) / top))
+    return scales, np.clip(np.rint(-low / scales), 0, top)
+
+
+def search_range(
+    blocks: FloatArray, spec: QuantSpec, importance: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Scale and zero point (rows, n_blocks) of least squared error over a fixed list of ranges; never worse than full.
+
+    ``importance`` (n_blocks, block_size) weighs the columns. With 2 bits the four levels lie unevenly around zero, so
+    both sides are tried: by the scale's sign where the grid is symmetric, by the zero point where it is not. The best
+    of the list is refined by least squares with its codes held.
+    """
+    bits, found = spec.bits, full_range(blocks, spec)
+    best = _Best(blocks, bits, importance, *found)
+    if bits == 2:
+        reach = np.abs(blocks).max(axis=-1)  # (rows, n_blocks)
+        for step in _STEPS_OF_2_BITS:
+            scales = _safe(nearest_bfloat16(reach * np.float32(step)))
+            mirrored = (-scales, 2.0) if spec.symmetric else (scales, 1.0)
+            for candidate, zero in ((scales, 2.0), mirrored):
+                best.offer(candidate, np.full(reach.shape, zero, np.float32))
+    else:
+        for shrink in _SHRINKS:
+            best.offer(_safe(nearest_bfloat16(found[0] * np.float32(shrink))), found[1])
+    for _ in range(_REFINEMENTS):
+        best.offer(fit_scales(blocks, best.scales, best.zeros, bits, importance), best.zeros)
+    return best.scales, best.zeros
+
+
+def fit_scales(
+    blocks: FloatArray, scales: FloatArray, zeros: FloatArray, bits: int, importance: FloatArray | None = None
+) -> FloatArray:
+    """The scales of least squared error for the codes that ``scales`` lead to; unchanged where every code is zero."""
+    levels = round_to_levels(blocks, scales, zeros, bits)
+    weighted = levels if importance is None else levels * importance
+    across, along = np.einsum("rbk,rbk->rb", weighted, blocks), np.einsum("rbk,rbk->rb", weighted, levels)
+    fitted = np.where(along > 0, across / np.where(along > 0, along, 1), scales)
+    return nearest_bfloat16(np.where(np.abs(fitted) > _TINY, fitted, scales))
+
+
+def round_to_levels(blocks: FloatArray, scales: FloatArray, zeros: FloatArray, bits: int) -> FloatArray:
+    """Codes less their zero point, as floats: blocks is (rows, n_blocks, block_size), the others (rows, n_blocks)."""
+    levels: FloatArray = blocks / scales[:, :, None]
+    np.rint(levels, out=levels)
+    np.clip(levels, -zeros[:, :, None], ((1 << bits) - 1) - zeros[:, :, None], out=levels)
+    return levels
 
 
 def dequantize(matrix: QuantizedMatrix) -> FloatArray:
@@ -114,31 +183,6 @@ def _blocks(weight: FloatArray, block_size: int) -> FloatArray:
     return weight.reshape(rows, n_blocks, block_size)
 
 
-def _round_symmetric(blocks: FloatArray, bits: int) -> tuple[ByteArray, FloatArray]:
-    half = 1 << (bits - 1)
-    low, high = blocks.min(axis=-1), blocks.max(axis=-1)
-    extreme = np.where(high > -low, high, low)  # (rows, n_blocks)
-    scales = _safe(to_bfloat16(extreme / -half))
-    codes = blocks / scales[:, :, None]
-    np.rint(codes, out=codes)
-    np.clip(codes, -half, half - 1, out=codes)
-    codes += half
-    return codes.astype(np.uint8), scales
-
-
-def _round_asymmetric(blocks: FloatArray, bits: int) -> tuple[ByteArray, FloatArray, ByteArray]:
-    top = (1 << bits) - 1
-    low = np.minimum(blocks.min(axis=-1), 0.0)
-    high = np.maximum(blocks.max(axis=-1), 0.0)
-    scales = _safe(to_bfloat16((high - low) / top))
-    zeros = np.clip(np.rint(-low / scales), 0, top)
-    codes = blocks / scales[:, :, None]
-    np.rint(codes, out=codes)
-    codes += zeros[:, :, None]
-    np.clip(codes, 0, top, out=codes)
-    return codes.astype(np.uint8), scales, zeros.astype(np.uint8)
-
-
 def _safe(scales: FloatArray) -> FloatArray:
     """A block of zeros has no scale; any other than zero will do."""
     return np.where(scales == 0, np.float32(1), scales)
@@ -150,7 +194,44 @@ def to_bfloat16(values: FloatArray) -> FloatArray:
     return ((raw + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def _pad_codes(codes: ByteArray, bits: int) -> ByteArray:
-    """Zero points fill whole bytes: pad (out_features, n_blocks) to a multiple of ``8 / bits`` blocks."""
-    missing = -codes.shape[1] % (8 // bits)
-    return np.pad(codes, ((0, 0), (0, missing))) if missing else codes
+def nearest_bfloat16(values: FloatArray) -> FloatArray:
+    """The nearest bfloat16 value, ties to even, still stored as float32; for scales that need not cover a range."""
+    raw = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    odd = (raw >> np.uint32(16)) & np.uint32(1)
+    return ((raw + np.uint32(0x7FFF) + odd) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def pack_zeros(zeros: FloatArray, spec: QuantSpec) -> ByteArray | None:
+    """Zero points (out_features, n_blocks) as a device reads them: None where the grid is symmetric.
+
+    They fill whole bytes: a row is padded to a multiple of ``8 / bits`` blocks.
+    """
+    if spec.symmetric:
+        return None
+    missing = -zeros.shape[1] % (8 // spec.bits)
+    return pack_codes(np.pad(zeros.astype(np.uint8), ((0, 0), (0, missing))), spec.bits)
+
+
+class _Best:
+    """The range of least squared error seen so far, for each block."""
+
+    def __init__(
+        self, blocks: FloatArray, bits: int, importance: FloatArray | None, scales: FloatArray, zeros: FloatArray
+    ) -> None:
+        self._blocks, self._bits, self._importance = blocks, bits, importance
+        self.scales, self.zeros = scales.copy(), zeros.copy()
+        self._errors = self._measure(scales, zeros)
+
+    def offer(self, scales: FloatArray, zeros: FloatArray) -> None:
+        """Take ``scales`` and ``zeros`` (rows, n_blocks) wherever they are better."""
+        errors = self._measure(scales, zeros)
+        better = errors < self._errors
+        self.scales[better], self.zeros[better], self._errors[better] = scales[better], zeros[better], errors[better]
+
+    def _measure(self, scales: FloatArray, zeros: FloatArray) -> FloatArray:
+        moved = round_to_levels(self._blocks, scales, zeros, self._bits)
+        moved *= scales[:, :, None]
+        moved -= self._blocks
+        weighted = moved if self._importance is None else moved * self._importance
+        error: FloatArray = np.einsum("rbk,rbk->rb", weighted, moved)
+        return error

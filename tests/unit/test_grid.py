@@ -132,7 +132,7 @@ def test_bits_are_told_apart_by_kind() -> None:
     grid = plan_grid(_checkpoint(), parse_quant("int2"))
     bits = grid.bits_by_kind()
     assert bits["embedding"] == 4.5
-    # Two blocks of 32 for each of 64 rows: a scale (16 bits) each, and a byte of zero points for both; the head has 4.5.
+    # Two blocks of 32 for each of 64 rows: 16 bits of scale each, and a byte of zero points for both; the head has 4.5.
     assert bits["linears"] == round(((16 + 48) * (64 * 2 + 2 * 16 + 8) + 20 * 64 * 4.5) / (84 * 64), 3)
     assert bits["linears"] < bits["all"] < bits["embedding"]
     assert set(plan_grid(_checkpoint(), parse_quant("none")).bits_by_kind().values()) == {None}

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from edgelora.errors import ConfigError
-from edgelora.quantize import dequantize, pack_codes, quantize, stack_rows, take_rows, to_bfloat16, unpack_codes
+from edgelora.quantize import (
+    dequantize,
+    full_range,
+    nearest_bfloat16,
+    pack_codes,
+    quantize,
+    quantize_blocks,
+    search_range,
+    stack_rows,
+    take_rows,
+    to_bfloat16,
+    unpack_codes,
+)
 from edgelora.types import QuantSpec
 
 SPECS = [
@@ -25,9 +37,63 @@ def test_every_weight_moves_less_than_a_step(spec: QuantSpec, shape: tuple[int, 
     assert matrix.scales.shape == (shape[0], n_blocks)
     assert (matrix.zero_points is None) == spec.symmetric
     step = np.repeat(np.abs(matrix.scales), spec.block_size, axis=1)[:, : shape[1]]
-    # A symmetric grid reaches one step further on the side of its largest weight than on the other.
-    bound = 1.02 if spec.symmetric else 0.52
+    # A symmetric grid reaches one step further on the side of its largest weight than on the other. The searched range
+    # of 2 bits clips, and the largest weight is at most 1 / 0.22 steps away from zero, of which a level covers one.
+    bound = 3.6 if spec.bits == 2 else 1.02 if spec.symmetric else 0.52
     assert (np.abs(dequantize(matrix) - weight) <= bound * step + 1e-6).all()
+
+
+def _error(weight: np.ndarray, spec: QuantSpec, *, search: bool) -> float:
+    choose = search_range if search else full_range
+    moved = dequantize(quantize_blocks(weight, spec, lambda blocks: choose(blocks, spec))) - weight
+    return float(np.linalg.norm(moved) / np.linalg.norm(weight))
+
+
+@pytest.mark.parametrize(("block_size", "symmetric", "most"), [(16, True, 0.94), (32, True, 0.93), (32, False, 0.83)])
+def test_two_bits_gain_from_a_searched_range(block_size: int, symmetric: bool, most: float) -> None:  # noqa: FBT001
+    weight = np.random.default_rng(5).standard_normal((64, 200)).astype(np.float32)
+    spec = QuantSpec(2, block_size, symmetric)
+    assert _error(weight, spec, search=True) < most * _error(weight, spec, search=False)
+    assert quantize(weight, spec).packed.tobytes() == quantize(weight.copy(), spec).packed.tobytes()
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_a_searched_range_is_never_worse_in_any_block(spec: QuantSpec) -> None:
+    blocks = np.random.default_rng(6).standard_t(3, (20, 4, spec.block_size)).astype(np.float32)
+
+    def errors(search: bool) -> np.ndarray:  # noqa: FBT001
+        flat = blocks.reshape(20, -1)
+        choose = search_range if search else full_range
+        moved = dequantize(quantize_blocks(flat, spec, lambda part: choose(part, spec))) - flat
+        return np.square(moved).reshape(blocks.shape).sum(axis=-1)
+
+    assert (errors(search=True) <= errors(search=False) * (1 + 1e-5)).all()
+    assert errors(search=True).sum() <= errors(search=False).sum()
+
+
+def test_two_bits_keep_weights_that_already_lie_on_the_grid() -> None:
+    codes = np.random.default_rng(7).integers(-2, 2, (4, 64)).astype(np.float32)
+    codes[:, ::32] = -2
+    weight = codes * np.float32(0.125)
+    assert (dequantize(quantize(weight, QuantSpec(2))) == weight).all()
+
+
+def test_importance_draws_the_range_to_the_columns_that_matter() -> None:
+    blocks = np.random.default_rng(8).standard_normal((30, 2, 32)).astype(np.float32)
+    importance = np.where(np.arange(64).reshape(2, 32) % 4 == 0, 50, 1).astype(np.float32)
+
+    def error(weights: np.ndarray | None) -> float:
+        spec = QuantSpec(2, 32)
+        scales, zeros = search_range(blocks, spec, weights)
+        levels = np.clip(np.rint(blocks / scales[..., None]), -zeros[..., None], 3 - zeros[..., None])
+        return float((importance * np.square(levels * scales[..., None] - blocks)).sum())
+
+    assert error(importance) < 0.95 * error(None)
+
+
+def test_nearest_bfloat16_is_nearest() -> None:
+    values = np.array([1.0, 1.00390625, 1.01171875, -3.1415927, 0.0], np.float32)  # two ties among them
+    assert nearest_bfloat16(values).tolist() == [1.0, 1.0, 1.015625, -3.140625, 0.0]
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

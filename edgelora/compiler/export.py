@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from edgelora.adapter.store import add_adapter
 from edgelora.compiler.merge import merge_adapter
 from edgelora.compiler.package import package
-from edgelora.probes import probe_prompts
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
+from edgelora.probes import probe_prompts
 from edgelora.targets import Target
 from edgelora.types import Checkpoint, ExportedModel, Reference
 from edgelora_runtime.adapter import Factors, read_adapter

@@ -64,12 +64,12 @@ def encode_row(row: Row, tokenizer: Tokenizer, eos_ids: Sequence[int], raw: bool
     if isinstance(row.prompt, tuple) and tokenizer.chat_template is not None and not raw:
         return _encode_chat(row.line, [dict(message) for message in row.prompt], row.completion, tokenizer, eos_ids)
     prompt = _raw_prompt(row)
-    prompt_ids = _drop_end(tokenizer.encode(prompt, special=True), eos_ids) if prompt else []
+    prompt_ids = drop_end(tokenizer.encode(prompt, special=True), eos_ids) if prompt else []
     if not prompt_ids:
-        ids = _drop_end(tokenizer.encode(row.completion, special=True), eos_ids)
+        ids = drop_end(tokenizer.encode(row.completion, special=True), eos_ids)
         return Example(row.line, (*ids, eos_ids[0]), 1)
     answer = _encode_after(prompt_ids, prompt, row.completion, tokenizer, special=True)
-    return Example(row.line, (*prompt_ids, *_drop_end(answer, eos_ids), eos_ids[0]), len(prompt_ids))
+    return Example(row.line, (*prompt_ids, *drop_end(answer, eos_ids), eos_ids[0]), len(prompt_ids))
 
 
 def _encode_chat(
@@ -107,6 +107,6 @@ def _raw_prompt(row: Row) -> str:
     return row.prompt[0]["content"]
 
 
-def _drop_end(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
+def drop_end(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
     """Without the end token that some tokenizers append to every text."""
     return ids[:-1] if ids and ids[-1] in eos_ids else ids

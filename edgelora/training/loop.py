@@ -17,7 +17,7 @@ from edgelora.errors import ConfigError
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
 from edgelora.training.encode import Example
 from edgelora.training.lora import adapter_state, restore_adapter, trainable
-from edgelora.training.loss import completion_loss
+from edgelora.training.loss import Loss
 from edgelora.training.options import TrainOptions, learning_rate_at
 from edgelora.training.state import RunState
 
@@ -47,6 +47,7 @@ class Schedule:
 def fit(
     model: Any,
     wrapped: Any,
+    loss: Loss,
     examples: Sequence[Example],
     held_out: Sequence[Example],
     options: TrainOptions,
@@ -57,6 +58,7 @@ def fit(
 ) -> RunState:
     """Train the LoRA factors of ``model`` (``wrapped`` is PEFT's view of it) and return the finished run.
 
+    ``loss`` gives the sum over the learned positions of a batch; it is divided by their number.
     With held-out examples ``best_adapter`` is the one of the lowest evaluation loss; without, that of the last step.
     The model stays in eval mode: nothing is dropped out, so the same step always gives the same factors.
     Raises ConfigError when the loss is no number any more.
@@ -68,9 +70,7 @@ def fit(
     if start is not None:
         restore_adapter(wrapped, start.adapter)
         optimizer.load_state_dict(start.optimizer)
-    plan = BatchPlan(tuple(len(example.ids) for example in examples), options.batch_size, options.seed)
-    total = count_steps(plan, options.epochs, options.accumulate, options.max_steps)
-    last_batch = plan.per_epoch * options.epochs if options.max_steps is None else total * options.accumulate
+    plan, total, last_batch = _plan_batches(examples, options)
     eval_every = max(1, total // 4) if schedule.eval_every is None else schedule.eval_every
     losses, tokens, best_loss, best_adapter = list(state.losses), state.tokens, state.best_loss, state.best_adapter
     began = time.perf_counter() - state.seconds
@@ -81,13 +81,13 @@ def fit(
         ]
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(options, step, total)
-        losses.append(_take_step(model, batches, parameters, optimizer, options, device))
+        losses.append(_take_step(loss, batches, parameters, optimizer, options, device))
         if not math.isfinite(losses[-1]):
             raise ConfigError(f"the loss is {losses[-1]} at step {step + 1}; try a lower --learning-rate")
         tokens += sum(len(example.ids) for batch in batches for example in batch)
         done, eval_loss = step + 1, None
         if held_out and (done == total or (eval_every and done % eval_every == 0)):
-            eval_loss = mean_loss(model, held_out, options, device)
+            eval_loss = mean_loss(loss, held_out, options.batch_size)
             if best_loss is None or eval_loss < best_loss:
                 best_loss, best_adapter = eval_loss, adapter_state(wrapped)
         seconds = time.perf_counter() - began
@@ -101,33 +101,46 @@ def fit(
 
 
 def _take_step(
-    model: Any,
+    loss: Loss,
     batches: Sequence[Sequence[Example]],
     parameters: Sequence[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     options: TrainOptions,
     device: torch.device,
 ) -> float:
-    """One optimizer step over all batches; returns the mean loss per completion token."""
+    """One optimizer step over all batches; returns the mean loss per learned position."""
     learned = sum(len(example.ids) - example.prompt_length for batch in batches for example in batch)
-    loss = 0.0
+    total = 0.0
     optimizer.zero_grad(set_to_none=True)
     for batch in batches:
         with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-            part = completion_loss(model, batch, device) / learned
+            part = loss(batch) / learned
         part.backward()  # type: ignore[no-untyped-call]
-        loss += float(part.detach())
+        total += float(part.detach())
     torch.nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
     optimizer.step()
-    return loss
+    return total
 
 
-def mean_loss(model: Any, examples: Sequence[Example], options: TrainOptions, device: torch.device) -> float:
-    """Mean cross entropy (nats) per completion token, always in float32."""
+def last_examples(examples: Sequence[Example], options: TrainOptions) -> list[Example]:
+    """What the last batch of a run with these options holds."""
+    plan, total, last_batch = _plan_batches(examples, options)
+    return [examples[index] for index in batches_of_step(plan, total - 1, options.accumulate, last_batch)[-1]]
+
+
+def _plan_batches(examples: Sequence[Example], options: TrainOptions) -> tuple[BatchPlan, int, int]:
+    """The batches of a run, its number of steps, and the batch that it ends before."""
+    plan = BatchPlan(tuple(len(example.ids) for example in examples), options.batch_size, options.seed)
+    total = count_steps(plan, options.epochs, options.accumulate, options.max_steps)
+    return plan, total, plan.per_epoch * options.epochs if options.max_steps is None else total * options.accumulate
+
+
+def mean_loss(loss: Loss, examples: Sequence[Example], batch_size: int) -> float:
+    """Mean loss (nats) per learned position, always in float32."""
     total = 0.0
     with torch.inference_mode():
-        for batch in sorted_batches([len(example.ids) for example in examples], options.batch_size):
-            total += float(completion_loss(model, [examples[index] for index in batch], device))
+        for batch in sorted_batches([len(example.ids) for example in examples], batch_size):
+            total += float(loss([examples[index] for index in batch]))
     return total / sum(len(example.ids) - example.prompt_length for example in examples)
 
 

@@ -15,22 +15,35 @@ import safetensors.torch
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from edgelora.errors import ConfigError
+from edgelora.errors import AdapterError, ConfigError
 from edgelora.training.options import ALL_LINEAR, TrainOptions
+from edgelora_runtime.adapter import Factors
 
 _LAYER_LINEAR = re.compile(r"(^|\.)(layers|h)\.\d+\.(?P<inside>.+)$")
 
 
-def attach_lora(model: Any, options: TrainOptions, base_name: str) -> Any:
-    """Freeze the model and give it fresh LoRA factors (drawn from the seed); returns the PEFT model around it.
+def attach_lora(model: Any, options: TrainOptions, base_name: str, start: Mapping[str, Factors] | None = None) -> Any:
+    """Freeze the model and give it LoRA factors; returns the PEFT model around it.
 
-    Raises ConfigError when a target module does not exist.
+    They are fresh ones drawn from the seed, or those of ``start`` (module name -> factors), in which each module may
+    have a rank and a scaling of its own. Raises ConfigError when a target module does not exist, and AdapterError when
+    ``start`` does not fit the model.
     """
     linears = layer_linears(model)
     targets = choose_targets(linears, options.target_modules)
+    ranks: dict[str, int] = {}
+    alphas: dict[str, float] = {}
+    if start is not None:
+        _check_modules(linears, start)
+        if set(start) != {name for name in linears if name.rsplit(".", 1)[-1] in targets}:
+            targets = sorted(start)
+        ranks = {name: item.a.shape[0] for name, item in start.items()}
+        alphas = {name: round(item.scaling * ranks[name], 9) for name, item in start.items()}
     config = peft.LoraConfig(
         r=options.rank,
-        lora_alpha=int(options.alpha) if options.alpha.is_integer() else options.alpha,
+        lora_alpha=_plain(options.alpha),
+        rank_pattern={name: rank for name, rank in ranks.items() if rank != options.rank},
+        alpha_pattern={name: _plain(alpha) for name, alpha in alphas.items() if alpha != options.alpha},
         target_modules=targets,
         lora_dropout=0.0,
         bias="none",
@@ -41,7 +54,45 @@ def attach_lora(model: Any, options: TrainOptions, base_name: str) -> Any:
     torch.manual_seed(options.seed)
     wrapped = peft.get_peft_model(model, config)
     config.base_model_name_or_path = base_name  # before the call, PEFT would replace it with the model's empty path
+    if start is not None:
+        set_factors(wrapped, start)
     return wrapped
+
+
+def adapted_layers(wrapped: Any) -> dict[str, Any]:
+    """Every layer with LoRA factors by its name in the model below."""
+    layers = wrapped.base_model.model.named_modules()
+    return {name: layer for name, layer in layers if isinstance(layer, peft.tuners.lora.LoraLayer)}
+
+
+def set_factors(wrapped: Any, factors: Mapping[str, Factors]) -> None:
+    """Give layers these factors, of at most their own rank, so that each product with its scaling is the same.
+
+    A direction that is zero in both factors could never learn: it keeps the A that the layer has.
+    """
+    layers = adapted_layers(wrapped)
+    with torch.no_grad():
+        for name, item in factors.items():
+            layer = layers[name]
+            a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+            rank = item.a.shape[0]
+            used = torch.from_numpy(item.a.any(axis=1) | item.b.any(axis=0)).to(a.device)
+            given = torch.from_numpy(item.a).to(a.device)
+            a[:rank] = torch.where(used[:, None], given, a[:rank])
+            b.zero_()
+            b[:, :rank] = torch.from_numpy(item.b).to(b.device) * (item.scaling / layer.scaling["default"])
+
+
+def current_factors(wrapped: Any) -> dict[str, Factors]:
+    """The factors of every adapted layer by its name in the model, as numpy arrays."""
+    return {
+        name: Factors(
+            layer.lora_A["default"].weight.detach().cpu().numpy().copy(),
+            layer.lora_B["default"].weight.detach().cpu().numpy().copy(),
+            float(layer.scaling["default"]),
+        )
+        for name, layer in adapted_layers(wrapped).items()
+    }
 
 
 def layer_linears(model: Any) -> Mapping[str, torch.nn.Module]:
@@ -82,6 +133,23 @@ def adapter_state(wrapped: Any) -> dict[str, torch.Tensor]:
 def restore_adapter(wrapped: Any, state: Mapping[str, torch.Tensor]) -> None:
     """Put saved factors back."""
     peft.set_peft_model_state_dict(wrapped, dict(state))
+
+
+def _check_modules(linears: Mapping[str, Any], start: Mapping[str, Factors]) -> None:
+    wrong = [f"{name}: the base has no such linear in its layers" for name in start if name not in linears]
+    for name, item in start.items():
+        if name in linears:
+            shape = tuple(linears[name].weight.shape)  # (out_features, in_features), of Conv1D the other way round
+            expected = shape[::-1] if isinstance(linears[name], Conv1D) else shape
+            found = (item.b.shape[0], item.a.shape[1])
+            if found != expected:
+                wrong.append(f"{name}: B A is {found}, the base {expected}")
+    if wrong:
+        raise AdapterError(f"the adapter to start from does not fit the base: {'; '.join(wrong)}")
+
+
+def _plain(alpha: float) -> float | int:
+    return int(alpha) if float(alpha).is_integer() else alpha
 
 
 def write_peft(wrapped: Any, state: dict[str, torch.Tensor], folder: Path) -> None:

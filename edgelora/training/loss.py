@@ -9,13 +9,16 @@ its keys and values, and its gradient is the sum over the rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from edgelora.training.encode import Example
+
+# The loss of a batch: the sum over every learned position, ids[prompt_length:] of each example.
+Loss = Callable[[Sequence[Example]], torch.Tensor]
 
 _SHORTEST_PREFIX = 4  # tokens; below that a second pass through the decoder costs more than it saves
 
@@ -25,14 +28,7 @@ def completion_loss(model: Any, examples: Sequence[Example], device: torch.devic
     shared = common_prefix(examples) if len(examples) > 1 else 0
     if shared < _SHORTEST_PREFIX:
         shared = 0
-    longest = max(len(example.ids) for example in examples)
-    # Padding stands on the right, where causal attention keeps it from every token that counts: no mask is needed.
-    ids = torch.zeros((len(examples), longest), dtype=torch.long)
-    learned = torch.zeros((len(examples), longest), dtype=torch.bool)
-    for row, example in enumerate(examples):
-        ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        learned[row, example.prompt_length : len(example.ids)] = True
-    ids, learned = ids.to(device), learned.to(device)
+    ids, learned = pad_examples(examples, device)
     targets = ids[learned]
     predicting = learned[:, shared + 1 :]  # position t predicts t + 1; the last position predicts nothing
     tail = ids[:, shared:-1]
@@ -44,6 +40,20 @@ def completion_loss(model: Any, examples: Sequence[Example], device: torch.devic
         cache.batch_repeat_interleave(len(examples))
         logits = logits_at(model, predicting, input_ids=tail, past_key_values=cache, use_cache=True)
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def pad_examples(examples: Sequence[Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids, and which of them are learned: both (n_examples, longest).
+
+    Padding stands on the right, where causal attention keeps it from every token that counts: no mask is needed.
+    """
+    longest = max(len(example.ids) for example in examples)
+    ids = torch.zeros((len(examples), longest), dtype=torch.long)
+    learned = torch.zeros((len(examples), longest), dtype=torch.bool)
+    for row, example in enumerate(examples):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        learned[row, example.prompt_length : len(example.ids)] = True
+    return ids.to(device), learned.to(device)
 
 
 def common_prefix(examples: Sequence[Example]) -> int:

@@ -16,6 +16,8 @@ from edgelora.errors import ConfigError
 ALL_LINEAR = "all-linear"
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("float32", "bfloat16")
+INITS = ("zero", "residual")
+AUTO_RANK = 32  # what `--rank auto` trains with before it truncates
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class TrainOptions:
     seed: int = 0
     precision: str = "float32"
     raw: bool = False  # prompts without the chat template
+    init: str = "zero"  # B starts at zero, or A and B at what rounding took away
+    rank_auto_energy: float | None = None  # share of the squared singular values that truncation keeps at the end
 
     def __post_init__(self) -> None:
         wrong = [
@@ -50,9 +54,11 @@ class TrainOptions:
         ]
         wrong += [
             f"--{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
-            for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS))
+            for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("init", INITS))
             if getattr(self, name) not in known
         ]
+        if self.rank_auto_energy is not None and not 0 < self.rank_auto_energy <= 1:
+            wrong.append(f"--rank-energy is {self.rank_auto_energy}, expected a share above 0 and at most 1")
         if not self.target_modules:
             wrong.append(f"--target-modules is empty, expected {ALL_LINEAR} or names such as q_proj")
         if wrong:

@@ -6,11 +6,12 @@ Knows nothing about the command line; how a step works is the loop's matter.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,13 +24,17 @@ from edgelora.data import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
 from edgelora.text import open_tokenizer
+from edgelora.training.auto_rank import Truncation, rewrite_truncated, truncate_trained
 from edgelora.training.encode import Encoded, Example, encode_rows
-from edgelora.training.loop import Schedule, StepReport, fit, recent
-from edgelora.training.lora import attach_lora, trainable, write_peft
+from edgelora.training.loop import Schedule, StepReport, fit, last_examples, recent
+from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
+from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions
+from edgelora.training.residual import residual_factors
+from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.training.state import CHECKPOINT_FOLDER, RunState, load_state, save_state
-from edgelora.types import Checkpoint
+from edgelora.types import Checkpoint, TrackNames
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _RECORDED_PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy")
@@ -46,6 +51,16 @@ class RunPlan:
     save_every: int = 50  # steps; 0 never saves
     resume: bool = False
     overwrite: bool = False
+    start_from: Path | None = None  # an adapter whose factors are the first ones
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a run learns from: how a file becomes examples, and which loss a batch of them has."""
+
+    name: str  # as the receipt calls it
+    read: Callable[[Checkpoint, Path, TrainOptions], Encoded]
+    make_loss: Callable[[Checkpoint, Any, torch.device], Loss]  # of the model with its factors
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,10 @@ class TrainResult:
 
     adapter: Path
     steps: int
-    loss: float  # mean of the last steps, nats per completion token
+    first_loss: float  # of the first batch, before anything was learned; nats per learned token
+    loss: float  # mean of the last steps
     eval_loss: float | None  # of the adapter that was written
+    truncation: Truncation | None  # what --rank auto cut, and what that cost
     trainable_parameters: int
     trainable_share: float  # of all parameters, the adapter's included
     rows_used: int
@@ -72,29 +89,41 @@ def train_adapter(
     plan: RunPlan,
     options: TrainOptions,
     report: Callable[[StepReport], None],
+    lesson: Lesson | None = None,
+    track: TrackNames = iter,
 ) -> TrainResult:
     """Train a LoRA adapter on the base's shipped values and write it as a PEFT folder with a receipt.
 
-    Raises DataError for unusable data, ConfigError for options that cannot work or a folder in the way, and
-    CheckpointError for a base that cannot be built.
+    Without a ``lesson`` it learns the completions of the rows; ``track`` shows the progress of a residual start.
+    Raises DataError for unusable data, ConfigError for options that cannot work or a folder in the way, AdapterError
+    for an adapter that cannot be started from, and CheckpointError for a base that cannot be built.
     """
+    lesson = lesson or COMPLETIONS
     out = plan.out.resolve()
     check_out(out, plan.overwrite)
-    data = _read_examples(checkpoint, plan.data, options)
-    held_out = _read_examples(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
+    source = _read_source(plan, options)
+    data = lesson.read(checkpoint, plan.data, options)
+    held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
     out.mkdir(parents=True, exist_ok=True)  # now, so that a path that cannot be written costs no training
     grid = make_grid(checkpoint)
     receipt = _begin_receipt(grid)
-    identity = _identity(receipt, options, data.examples, held_out.examples)
+    if source is not None:
+        check_start(source, receipt)
+    origin = {"lesson": lesson.name, "start_from": None if source is None else source.sha256}
+    identity = _identity(receipt, options, origin, data.examples, held_out.examples)
     start = load_state(out, identity) if plan.resume else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_torch(checkpoint, grid).to(device)
-    wrapped = attach_lora(model, options, checkpoint.name)
+    wrapped = attach_lora(model, options, checkpoint.name, None if source is None else source.factors)
+    if options.init == "residual" and start is None:
+        _start_at_residual(grid, model, wrapped, options, track)
     count = sum(parameter.numel() for parameter in trainable(model))
     share = count / sum(parameter.numel() for parameter in model.parameters())
+    loss = lesson.make_loss(checkpoint, model, device)
     final = fit(
         model,
         wrapped,
+        loss,
         data.examples,
         held_out.examples,
         options,
@@ -103,11 +132,18 @@ def train_adapter(
         lambda state: save_state(out, state, identity),
         report,
     )
+    truncation = None
+    if options.rank_auto_energy is not None:
+        # What is to be told of the cost is told of the rows that nobody learned from, where there are any.
+        judged = held_out.examples or last_examples(data.examples, options)
+        truncation = truncate_trained(wrapped, final.best_adapter or final.adapter, loss, judged, options)
     result = TrainResult(
         adapter=plan.out,
         steps=final.step,
+        first_loss=final.losses[0],
         loss=recent(final.losses),
-        eval_loss=final.best_loss,
+        eval_loss=truncation.loss_after if truncation and held_out.examples else final.best_loss,
+        truncation=truncation,
         trainable_parameters=count,
         trainable_share=share,
         rows_used=len(data.examples),
@@ -119,14 +155,16 @@ def train_adapter(
     )
     record = {
         **options.record(),
+        **origin,
         "rows": result.rows_used,
         "steps": result.steps,
         "loss": result.loss,
         "eval_loss": result.eval_loss,
+        "truncation": None if truncation is None else dict(truncation.record()),
         "data_sha256": _hash_examples(data.examples),
         "versions": {name: version(name) for name in _RECORDED_PACKAGES},
     }
-    _publish(out, wrapped, final, dataclasses.replace(receipt, training=record))
+    _publish(out, wrapped, final, truncation, dataclasses.replace(receipt, training=record))
     return result
 
 
@@ -145,6 +183,32 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise ConfigError(f"{out} already holds an adapter; choose another folder or replace it with --overwrite")
 
 
+def _read_source(plan: RunPlan, options: TrainOptions) -> Start | None:
+    """The adapter to start from, held to the options; None where the run starts from its own factors."""
+    if plan.start_from is None:
+        return None
+    if options.init != "zero" or options.rank_auto_energy is not None:
+        raise ConfigError("--from takes factors and ranks from its adapter; leave --init and --rank auto out")
+    source = read_start(plan.start_from)
+    check_shape(source, options)
+    return source
+
+
+def _start_at_residual(grid: Grid, model: Any, wrapped: Any, options: TrainOptions, track: TrackNames) -> None:
+    """Replace the fresh factors by those that mend the rounding best."""
+    known = set(grid.checkpoint.names())
+    modules = {}  # name in the checkpoint -> in the model; some checkpoints leave the prefix of the decoder out
+    for name in adapted_layers(wrapped):
+        bare = name.removeprefix(f"{model.base_model_prefix}.")
+        modules[name if f"{name}.weight" in known else bare] = name
+    factors = residual_factors(grid, list(modules), options.rank, options.alpha / options.rank, track)
+    set_factors(wrapped, {modules[module]: item for module, item in factors.items()})
+
+
+def _completion_loss(_checkpoint: Checkpoint, model: Any, device: torch.device) -> Loss:
+    return functools.partial(completion_loss, model, device=device)
+
+
 def _read_examples(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Encoded:
     return encode_rows(
         read_rows(path),
@@ -154,6 +218,9 @@ def _read_examples(checkpoint: Checkpoint, path: Path, options: TrainOptions) ->
         options.raw,
         where=str(path),
     )
+
+
+COMPLETIONS = Lesson("completions", _read_examples, _completion_loss)
 
 
 def _begin_receipt(grid: Grid) -> Receipt:
@@ -167,9 +234,15 @@ def _begin_receipt(grid: Grid) -> Receipt:
     )
 
 
-def _identity(receipt: Receipt, options: TrainOptions, examples: Sequence[Example], held_out: Sequence[Example]) -> str:
+def _identity(
+    receipt: Receipt,
+    options: TrainOptions,
+    origin: Mapping[str, Any],
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+) -> str:
     """Fingerprint of all that decides the final adapter; a checkpoint is resumed under the same one alone."""
-    parts: list[Any] = [receipt.fingerprint, receipt.grid, dict(options.record())]
+    parts: list[Any] = [receipt.fingerprint, receipt.grid, dict(options.record()), dict(origin)]
     parts += [_hash_examples(group) for group in (examples, held_out)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -179,13 +252,15 @@ def _hash_examples(examples: Sequence[Example]) -> str:
     return hashlib.sha256(json.dumps([(item.ids, item.prompt_length) for item in examples]).encode()).hexdigest()
 
 
-def _publish(out: Path, wrapped: Any, final: RunState, receipt: Receipt) -> None:
+def _publish(out: Path, wrapped: Any, final: RunState, truncation: Truncation | None, receipt: Receipt) -> None:
     """Write the adapter beside ``out`` and swap the folders, so that ``out`` is never half an adapter."""
     fresh = out.with_name(f".{out.name}.new{os.getpid()}")
     spent = out.with_name(f".{out.name}.old{os.getpid()}")
     fresh.mkdir()
     try:
         write_peft(wrapped, final.best_adapter or final.adapter, fresh)
+        if truncation is not None:
+            rewrite_truncated(fresh, truncation.adapter)
         write_receipt(fresh, receipt)
         out.rename(spent)
         fresh.rename(out)

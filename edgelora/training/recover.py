@@ -1,0 +1,98 @@
+"""A recovery adapter: it learns from the float model's own answers to give back what a coarse grid took away.
+
+Knows nothing about how a run goes; that is ``run``, which this hands another way to read and another loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgelora.data import read_rows
+from edgelora.errors import ConfigError, DataError
+from edgelora.grid import Grid, MakeGrid
+from edgelora.text import open_tokenizer
+from edgelora.training.distill import distill_loss
+from edgelora.training.encode import Encoded, Example, drop_end, encode_rows
+from edgelora.training.loop import StepReport
+from edgelora.training.loss import Loss
+from edgelora.training.model import load_torch
+from edgelora.training.options import TrainOptions
+from edgelora.training.run import Lesson, RunPlan, TrainResult, train_adapter
+from edgelora.types import Checkpoint, TrackNames
+
+_TEXT = ".txt"
+
+
+def recover_adapter(
+    checkpoint: Checkpoint,
+    make_grid: MakeGrid,
+    plan: RunPlan,
+    options: TrainOptions,
+    report: Callable[[StepReport], None],
+    track: TrackNames = iter,
+) -> TrainResult:
+    """Train an adapter under which the base on its grid answers like the float base; losses are KL in nats per token.
+
+    The result is an adapter like any other. Errors are those of ``train_adapter``, and ConfigError for a base that is
+    not quantized, which has nothing to recover.
+    """
+
+    def make_checked(source: Checkpoint) -> Grid:
+        grid = make_grid(source)
+        if not grid.matrices and not grid.plan.half:
+            raise ConfigError("recover mends a quantized base and this one is not; use --quant int2, int4 or int8")
+        return grid
+
+    return train_adapter(checkpoint, make_checked, plan, options, report, RECOVERY, track)
+
+
+def read_texts(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Encoded:
+    """The examples of a file, in which every token but the first counts.
+
+    A ``.txt`` file is one long text, cut into windows of ``options.max_length`` tokens; anything else holds the rows
+    that training reads, rendered in the same way. Raises DataError when there is nothing to learn from.
+    """
+    tokenizer = open_tokenizer(checkpoint)
+    if path.suffix.lower() != _TEXT:
+        found = encode_rows(
+            read_rows(path), tokenizer, checkpoint.eos_token_ids, options.max_length, options.raw, where=str(path)
+        )
+        whole = tuple(dataclasses.replace(example, prompt_length=1) for example in found.examples)
+        return dataclasses.replace(found, examples=whole)
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; expected plain text ({_TEXT}) or one JSON object a line")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    opening = drop_end(tokenizer.encode("", special=True), checkpoint.eos_token_ids)
+    windows = cut_windows(tokenizer.encode(text, special=False), opening, options.max_length)
+    if not windows:
+        raise DataError(f"{path} has too few tokens to predict one from another; give it more text")
+    return Encoded(windows, ())
+
+
+def cut_windows(ids: Sequence[int], opening: Sequence[int], max_length: int) -> tuple[Example, ...]:
+    """Windows of at most ``max_length`` tokens, each with the opening that the tokenizer gives every text.
+
+    What is left at the end is a shorter window, unless nothing in it could be predicted.
+    """
+    size = max_length - len(opening)
+    if size < 2:
+        raise ConfigError(f"--max-length is {max_length}, expected at least {len(opening) + 2}")
+    windows = ((*opening, *ids[start : start + size]) for start in range(0, len(ids), size))
+    return tuple(Example(number, window, 1) for number, window in enumerate(windows, 1) if len(window) > 1)
+
+
+def _learn_from_float(checkpoint: Checkpoint, model: Any, device: torch.device) -> Loss:
+    teacher = load_torch(checkpoint, None).to(device).requires_grad_(False)
+    return functools.partial(distill_loss, teacher, model, device=device)
+
+
+RECOVERY = Lesson("recovery", read_texts, _learn_from_float)

@@ -1,0 +1,87 @@
+"""An adapter that another one starts from: read, and held to the base and the grid that it was trained on.
+
+Knows nothing about torch or about how its factors get into a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelora.adapter.receipt import Receipt, read_receipt
+from edgelora.errors import AdapterError, ConfigError
+from edgelora.training.options import TrainOptions
+from edgelora_runtime.adapter import WEIGHTS_FILE, Factors, read_adapter
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The factors to begin with, and what names them in a receipt."""
+
+    folder: Path
+    sha256: str  # of adapter_model.safetensors
+    factors: Mapping[str, Factors]  # by module
+    receipt: Receipt | None
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of any module."""
+        return max(int(item.a.shape[0]) for item in self.factors.values())
+
+    @property
+    def alpha(self) -> float:
+        """What gives the modules of the largest rank their scaling."""
+        widest = next(item for item in self.factors.values() if item.a.shape[0] == self.rank)
+        return round(widest.scaling * self.rank, 9)
+
+    @property
+    def target_modules(self) -> tuple[str, ...]:
+        """The last parts of the adapted modules' names, sorted."""
+        return tuple(sorted({module.rsplit(".", 1)[-1] for module in self.factors}))
+
+
+def read_start(folder: Path) -> Start:
+    """Read a PEFT folder to start from; raises AdapterError when it is no plain LoRA or cannot be read."""
+    adapter = read_adapter(folder)
+    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    return Start(folder, digest, adapter.factors, read_receipt(folder))
+
+
+def check_start(start: Start, ours: Receipt) -> None:
+    """Raise AdapterError when the receipt names another base or grid than this run's; without a receipt all goes."""
+    theirs = start.receipt
+    if theirs is None:
+        return
+    if theirs.fingerprint != ours.fingerprint:
+        raise AdapterError(
+            f"--from {start.folder} was trained on another base: {theirs.name or 'unnamed'} "
+            f"({theirs.fingerprint[:12]}), this one is {ours.name} ({ours.fingerprint[:12]}); start from an adapter "
+            "of this base"
+        )
+    if theirs.grid != ours.grid:
+        raise AdapterError(
+            f"--from {start.folder} was trained on another grid of {ours.name}: {_short(theirs.grid)}, this run uses "
+            f"{_short(ours.grid)}; give the same --quant, --block-size and --quant-method as it was trained with"
+        )
+
+
+def check_shape(start: Start, options: TrainOptions) -> None:
+    """Raise ConfigError unless the options ask for what the adapter is; target modules by their last parts."""
+    modules = sorted({name.rsplit(".", 1)[-1] for name in options.target_modules})
+    wrong = [
+        f"{option} is {asked}, it has {found}"
+        for option, asked, found in (
+            ("--rank", options.rank, start.rank),
+            ("--alpha", options.alpha, start.alpha),
+            ("--target-modules", ",".join(modules), ",".join(start.target_modules)),
+        )
+        if asked != found
+    ]
+    if wrong:
+        raise ConfigError(f"--from {start.folder}: {'; '.join(wrong)}; leave them out to take the adapter's own")
+
+
+def _short(grid: str | None) -> str:
+    return "the float weights" if grid is None else grid[:12]

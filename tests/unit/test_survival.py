@@ -106,10 +106,11 @@ def test_transposed_weights_are_turned() -> None:
     a, b = rng.standard_normal((2, in_features)), rng.standard_normal((out_features, 2))
     item = Factors(a.astype(np.float32), b.astype(np.float32), 0.01)
     spec = turned.specs[f"{module}.weight"]
-    packed = measure_survival(turned, {module: item})[module]
-    floats = measure_survival(turned, {module: item}, spec=spec, from_float=True)[module]
-    assert packed.step_to_delta == pytest.approx(floats.step_to_delta, rel=1e-3)
-    assert packed.correlation == pytest.approx(floats.correlation, abs=0.05)
+    base, delta = turned.value(f"{module}.weight").T, 0.01 * item.b @ item.a
+    change = dequantize(quantize(np.ascontiguousarray(base + delta), spec)) - base
+    cosine = np.vdot(change, delta) / np.linalg.norm(change) / np.linalg.norm(delta)
+    assert measure_survival(turned, {module: item})[module].correlation == pytest.approx(cosine, abs=1e-4)
+    assert measure_survival(turned, {module: item}, spec=spec, from_float=True)[module].correlation > 0.5
 
 
 def test_modules_of_another_base_are_refused(grid: Grid) -> None:

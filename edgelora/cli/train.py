@@ -79,6 +79,10 @@ def train(
         bool, typer.Option("--resume", help="Go on from the checkpoint of a run that was stopped, if there is one.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the adapter that ADAPTER_DIR holds.")] = False,
+    low_memory: Annotated[
+        bool,
+        typer.Option("--low-memory", help="Keep the base packed and dequantize a layer at a time: the same adapter."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a LoRA adapter on the values that an export will ship.
@@ -108,7 +112,7 @@ def train(
     for name, value in (("--save-every", save_every), ("--eval-every", eval_every or 0)):
         if value < 0:
             raise ConfigError(f"{name} is {value}, expected 0 or more")
-    plan = RunPlan(data, out, eval_data, eval_every, save_every, resume, overwrite)
+    plan = RunPlan(data, out, eval_data, eval_every, save_every, resume, overwrite, low_memory=low_memory)
     make_grid = functools.partial(plan_grid, plan=parse_quant(quant, block_size, symmetric))
     # A log file gets a line now and then, a terminal a bar that moves.
     with tqdm(unit="step", dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 15) as bar:

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_utils import no_init_weights
 
-from edgelora.errors import CheckpointError
+from edgelora.errors import CheckpointError, ConfigError
 from edgelora.grid import Grid
 from edgelora.types import Checkpoint
 
@@ -21,11 +21,14 @@ _COMPUTED = re.compile(r"(attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
 _SHOWN = 8
 
 
-def load_torch(checkpoint: Checkpoint, grid: Grid | None) -> Any:
+def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = False) -> Any:
     """The model in float32 and eval mode; its tensors are ``grid.value(name)``, or the checkpoint's own without a grid.
 
-    Raises CheckpointError naming every missing, unexpected or misshapen tensor.
+    Raises CheckpointError naming every missing, unexpected or misshapen tensor, and ConfigError where ``low_memory`` is
+    asked for a grid that has no codes.
     """
+    if low_memory and (grid is None or not grid.matrices):
+        raise ConfigError("--low-memory keeps the base as packed codes, but nothing is quantized; give --quant int4")
     model = _build(checkpoint)
     wanted: dict[str, torch.Tensor] = dict(model.named_parameters())  # a tied head is the same tensor, named once
     saved = model.state_dict()

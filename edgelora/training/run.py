@@ -51,6 +51,7 @@ class RunPlan:
     save_every: int = 50  # steps; 0 never saves
     resume: bool = False
     overwrite: bool = False
+    low_memory: bool = False  # the base stays packed and is dequantized a layer at a time
     start_from: Path | None = None  # an adapter whose factors are the first ones
 
 
@@ -113,7 +114,7 @@ def train_adapter(
     identity = _identity(receipt, options, origin, data.examples, held_out.examples)
     start = load_state(out, identity) if plan.resume else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_torch(checkpoint, grid).to(device)
+    model = load_torch(checkpoint, grid, low_memory=plan.low_memory).to(device)
     wrapped = attach_lora(model, options, checkpoint.name, None if source is None else source.factors)
     if options.init == "residual" and start is None:
         _start_at_residual(grid, model, wrapped, options, track)

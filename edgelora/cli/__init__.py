@@ -23,6 +23,7 @@ from edgelora.errors import EdgeLoraError
 # name -> (function or app in the module edgelora.cli.NAME, what `edgelora --help` says)
 COMMANDS = {
     "train": ("train", "Train a LoRA adapter on the values that an export will ship."),
+    "quantize": ("quantize", "Write the grid of a base model as one file, for train and export."),
     "export": ("export", "Compile a base model and adapters into an artifact."),
     "adapter": ("app", "Add, remove and list the adapters of an artifact."),
     "run": ("run", "Generate text with an artifact."),

@@ -5,24 +5,32 @@ Knows nothing about how it is done; it reads options, opens the checkpoint and s
 
 from __future__ import annotations
 
-import functools
-import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tqdm import tqdm
 
 from edgelora.adapter.store import split_assignment
 from edgelora.checkpoint import open_checkpoint
+from edgelora.cli.grid_options import (
+    BlockSize,
+    BudgetBits,
+    BudgetMb,
+    Calibration,
+    Quant,
+    QuantMethod,
+    Symmetric,
+    grid_bar,
+    grid_choice,
+)
 from edgelora.cli.output import Json, emit
 from edgelora.compiler.export import Exporter, export_artifact
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant, plan_grid
 from edgelora.targets import TARGETS, find_target
+from edgelora.training.choose_grid import grid_maker, is_grid_file
 from edgelora.training.reference import make_reference
 
 
@@ -30,13 +38,13 @@ def export(
     model: Annotated[str, typer.Argument(help="A Hugging Face folder, a hub id, or a GGUF file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The artifact folder to write; it must not exist.")],
     target: Annotated[str, typer.Option(help=f"Device profile: {', '.join(TARGETS)}.")] = "cpu",
-    quant: Annotated[
-        str | None, typer.Option(help="none, fp16, int8, int4 or int2; the target's own choice if not given.")
-    ] = None,
-    block_size: Annotated[int, typer.Option(help="Weights that share one scale: 16, 32, 64, 128 or 256.")] = 32,
-    symmetric: Annotated[
-        bool | None, typer.Option("--symmetric/--asymmetric", help="Default: int8 and int4 symmetric, int2 not.")
-    ] = None,
+    quant: Quant = None,
+    block_size: BlockSize = None,
+    symmetric: Symmetric = None,
+    quant_method: QuantMethod = None,
+    calibration: Calibration = None,
+    budget_mb: BudgetMb = None,
+    budget_bits: BudgetBits = None,
     accuracy_level: Annotated[
         int | None, typer.Option(help="4 multiplies int8 activations (fast), 0 keeps float32; default by target.")
     ] = None,
@@ -55,7 +63,14 @@ def export(
     Example: edgelora export SmolLM2.gguf -o smol --adapter support=adapters/support
     """
     profile = find_target(target)
-    grid_spec = parse_quant(quant or profile.quant, block_size, symmetric)
+    choice = grid_choice(
+        quant or profile.quant, block_size, symmetric, quant_method, calibration, budget_mb, budget_bits
+    )
+    if merge is not None and is_grid_file(choice.quant):
+        raise ConfigError(
+            f"--quant {choice.quant} holds the codes of the base, which --merge changes; give the label that the "
+            "merged weights are rounded with, such as int4"
+        )
     if accuracy_level not in (None, 0, 4):
         raise ConfigError(f"--accuracy-level is {accuracy_level}; use 0 (float32 activations) or 4 (int8 activations)")
     adapters = dict(split_assignment(item) for item in adapter or ())
@@ -66,7 +81,7 @@ def export(
         open_checkpoint(model),
         output,
         exporter=find_exporter("onnx"),
-        make_grid=functools.partial(plan_grid, plan=grid_spec, track=_progress),
+        make_grid=grid_maker(choice, grid_bar),
         target=profile,
         accuracy_level=accuracy_level,
         slots=merge is None,
@@ -95,11 +110,6 @@ def export(
             *(f"note: {text}" for text in manifest.report["notes"]),
         ],
     )
-
-
-def _progress(names: Sequence[str]) -> Iterable[str]:
-    bar: Iterable[str] = tqdm(names, desc="quantize", unit="tensor", file=sys.stderr, disable=None)
-    return bar
 
 
 def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,6 @@ Knows nothing about how training works.
 
 from __future__ import annotations
 
-import functools
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +13,20 @@ import typer
 from tqdm import tqdm
 
 from edgelora.checkpoint import open_checkpoint
+from edgelora.cli.grid_options import (
+    BlockSize,
+    BudgetBits,
+    BudgetMb,
+    Calibration,
+    Quant,
+    QuantMethod,
+    Symmetric,
+    grid_choice,
+)
 from edgelora.cli.output import Json, emit, finite
 from edgelora.data import Problem
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.training.choose_grid import calibrated_on, grid_maker
 from edgelora.training.loop import StepReport
 from edgelora.training.options import ALL_LINEAR, TrainOptions
 from edgelora.training.run import RunPlan, TrainResult, train_adapter
@@ -39,14 +48,13 @@ def train(
         Path | None,
         typer.Option(help="Rows held out; the adapter with the lowest loss on them is the one that is kept."),
     ] = None,
-    quant: Annotated[
-        str, typer.Option(help="none, fp16, int8, int4 or int2: train on the values that an export with it ships.")
-    ] = "int4",
-    block_size: Annotated[int, typer.Option(help="Weights that share a scale, as in the export.")] = 32,
-    symmetric: Annotated[
-        bool | None,
-        typer.Option("--symmetric/--asymmetric", help="As in the export; int8 and int4 symmetric, int2 not."),
-    ] = None,
+    quant: Quant = "int4",
+    block_size: BlockSize = None,
+    symmetric: Symmetric = None,
+    quant_method: QuantMethod = None,
+    calibration: Calibration = None,
+    budget_mb: BudgetMb = None,
+    budget_bits: BudgetBits = None,
     rank: Annotated[
         int, typer.Option(help="Width of the adapter; its size and its cost on the device grow with it.")
     ] = 8,
@@ -88,7 +96,8 @@ def train(
     """Train a LoRA adapter on the values that an export will ship.
 
     The base is frozen and snapped to the grid of --quant first, so the adapter learns on what the device multiplies
-    with; export with the same --quant and --block-size. The loss covers completions alone, rendered with the model's
+    with; export with the same grid options, or give both one file of `edgelora quantize`. gptq and budgets calibrate
+    on DATA itself unless --calibration names other rows. The loss covers completions alone, rendered with the model's
     chat template. ADAPTER_DIR becomes a PEFT folder with a receipt.json that names the base and the grid.
 
     Example: edgelora train SmolLM2-135M.gguf rows.jsonl -o adapters/mine --epochs 2
@@ -113,7 +122,8 @@ def train(
         if value < 0:
             raise ConfigError(f"{name} is {value}, expected 0 or more")
     plan = RunPlan(data, out, eval_data, eval_every, save_every, resume, overwrite, low_memory=low_memory)
-    make_grid = functools.partial(plan_grid, plan=parse_quant(quant, block_size, symmetric))
+    choice = grid_choice(quant or "int4", block_size, symmetric, quant_method, calibration, budget_mb, budget_bits)
+    make_grid = grid_maker(calibrated_on(choice, data))
     # A log file gets a line now and then, a terminal a bar that moves.
     with tqdm(unit="step", dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 15) as bar:
         result = train_adapter(open_checkpoint(model), make_grid, plan, options, lambda step: _advance(bar, step))

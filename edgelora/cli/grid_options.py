@@ -1,0 +1,89 @@
+"""The options that choose a grid, the same words in every command that takes them.
+
+Knows nothing about how a grid is made.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from edgelora.errors import ConfigError
+from edgelora.grid import QUANT_LABELS, QUANT_METHODS
+from edgelora.training.choose_grid import GridChoice, is_grid_file
+
+Quant = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LABEL|GRID",
+        help=f"{', '.join(QUANT_LABELS)}, or a grid file of `edgelora quantize`, which decides all that follows.",
+    ),
+]
+BlockSize = Annotated[
+    int | None, typer.Option(help="Weights that share one scale: 16, 32, 64, 128 or 256.  [default: 32]")
+]
+Symmetric = Annotated[
+    bool | None, typer.Option("--symmetric/--asymmetric", help="Default: int8 and int4 symmetric, int2 not.")
+]
+QuantMethod = Annotated[
+    str | None,
+    typer.Option(
+        metavar="METHOD", help=f"{', '.join(QUANT_METHODS)}: how codes are chosen; gptq is calibrated.  [default: rtn]"
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(metavar="DATA.jsonl", help="Rows that tell gptq and the budgets which weights matter most."),
+]
+BudgetMb = Annotated[
+    float | None,
+    typer.Option(help="Mixed precision: widen the most sensitive linears above --quant up to so many MB of weights."),
+]
+BudgetBits = Annotated[
+    float | None,
+    typer.Option(help="The same, up to so many bits for a weight of the decoder's linears, scales counted."),
+]
+
+
+def grid_choice(
+    quant: str,
+    block_size: int | None,
+    symmetric: bool | None,
+    method: str | None,
+    calibration: Path | None,
+    budget_mb: float | None,
+    budget_bits: float | None,
+) -> GridChoice:
+    """The options as one choice; raises ConfigError where a grid file has decided already."""
+    if is_grid_file(quant):
+        given = {
+            "--block-size": block_size,
+            "--symmetric": symmetric,
+            "--quant-method": method,
+            "--calibration": calibration,
+            "--budget-mb": budget_mb,
+            "--budget-bits": budget_bits,
+        }
+        extra = [name for name, value in given.items() if value is not None]
+        if extra:
+            raise ConfigError(f"--quant {quant} is a grid file and decides {', '.join(extra)}; leave that out")
+    return GridChoice(
+        quant=quant,
+        block_size=32 if block_size is None else block_size,
+        symmetric=symmetric,
+        method="rtn" if method is None else method,
+        budget_mb=budget_mb,
+        calibration=calibration,
+        budget_bits=budget_bits,
+    )
+
+
+def grid_bar(names: Sequence[str]) -> Iterable[str]:
+    """A bar on standard error over rows that calibrate and tensors that are rounded; none where that is no terminal."""
+    bar: Iterable[str] = tqdm(names, desc="grid", file=sys.stderr, disable=None)
+    return bar

@@ -1,0 +1,146 @@
+"""``edgelora quantize``: make the grid of a base once, as a file that train and export read.
+
+Knows nothing about how codes are chosen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgelora.budget import BitPlan
+from edgelora.checkpoint import open_checkpoint
+from edgelora.cli.grid_options import (
+    BlockSize,
+    BudgetBits,
+    BudgetMb,
+    Calibration,
+    Quant,
+    QuantMethod,
+    Symmetric,
+    grid_bar,
+    grid_choice,
+)
+from edgelora.cli.output import Json, emit, size
+from edgelora.errors import ConfigError
+from edgelora.grid import Grid, parse_quant
+from edgelora.grid_file import check_is_grid, write_grid
+from edgelora.training.choose_grid import ChosenGrid, check_choice, choose_grid, is_grid_file
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a hub id, or a GGUF file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="GRID", help="The grid file to write.")],
+    quant: Quant = "int4",
+    block_size: BlockSize = None,
+    symmetric: Symmetric = None,
+    quant_method: QuantMethod = None,
+    calibration: Calibration = None,
+    budget_mb: BudgetMb = None,
+    budget_bits: BudgetBits = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the grid file at GRID.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the grid of MODEL as one file, for `train --quant GRID` and `export --quant GRID`.
+
+    A budget starts every linear at the bits of --quant and widens to 4 or 8 bits where that removes most error for its
+    size; the error is measured on --calibration, on the weights alone without it.
+
+    Example: edgelora quantize SmolLM2.gguf -o smol.safetensors --quant int2 --budget-bits 3 --calibration rows.jsonl
+    """
+    choice = grid_choice(quant or "int4", block_size, symmetric, quant_method, calibration, budget_mb, budget_bits)
+    check_output(output, overwrite)
+    if is_grid_file(choice.quant):
+        raise ConfigError(f"{choice.quant} is a grid file already; give --quant int8, int4 or int2")
+    check_choice(choice)
+    if parse_quant(choice.quant).spec is None:
+        raise ConfigError(f"--quant {choice.quant} keeps floats and has no codes to write; give int8, int4 or int2")
+    started = time.perf_counter()
+    chosen = choose_grid(open_checkpoint(model), choice, grid_bar)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_grid(output, chosen.grid)
+    seconds = round(time.perf_counter() - started, 1)
+    payload = describe(output, chosen, seconds)
+    emit(as_json, payload, _lines(payload))
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raise ConfigError when ``output`` holds anything but a grid file that may be replaced."""
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder; choose a file name, such as {output.name}.safetensors")
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output} exists; choose another name, or replace it with --overwrite")
+    if output.exists():
+        check_is_grid(output)
+
+
+def describe(output: Path, chosen: ChosenGrid, seconds: float) -> dict[str, Any]:
+    """What the command reports, as JSON."""
+    grid = chosen.grid
+    worst = max(grid.errors, key=lambda name: grid.errors[name], default=None)
+    return {
+        "grid": str(output),
+        "bytes": output.stat().st_size,
+        "label": grid.plan.label,
+        "method": grid.plan.method,
+        "bits_per_weight": dict(grid.bits_by_kind()),
+        "tensors_per_bits": {str(bits): count for bits, count in sorted(_widths(grid).items())},
+        "tensors_with_kept_codes": len(grid.matrices) - len(grid.errors),
+        "mean_relative_error": round(sum(grid.errors.values()) / len(grid.errors), 5) if grid.errors else 0.0,
+        "worst_relative_error": round(grid.errors[worst], 5) if worst else 0.0,
+        "worst_tensor": worst,
+        "budget": None if chosen.bits is None else _budget(chosen.bits),
+        "calibration": grid.calibration,
+        "base": grid.base_fingerprint,
+        "fingerprint": grid.fingerprint,
+        "seconds": seconds,
+    }
+
+
+def _widths(grid: Grid) -> Counter[int]:
+    return Counter(spec.bits for spec in grid.specs.values())
+
+
+def _budget(bits: BitPlan) -> dict[str, Any]:
+    return {
+        "megabytes": bits.budget.megabytes,
+        "bits": bits.budget.bits,
+        "reached": round(bits.reached, 4),
+        "error": round(bits.error, 5),
+        "choices": [
+            {
+                "tensors": list(item.tensors),
+                "bits": item.bits,
+                "errors": {str(width): round(error, 6) for width, error in item.errors.items()},
+                "reason": item.reason,
+            }
+            for item in bits.choices
+        ],
+    }
+
+
+def _lines(data: dict[str, Any]) -> list[str]:
+    kinds = ", ".join(f"{kind} {bits}" for kind, bits in data["bits_per_weight"].items() if bits is not None)
+    widths = ", ".join(f"{count} at {bits} bits" for bits, count in data["tensors_per_bits"].items())
+    lines = [
+        f"wrote {data['grid']}: {size(data['bytes'])} in {data['seconds']} s, grid {data['fingerprint'][:12]}",
+        f"{data['label']} by {data['method']}; bits per weight: {kinds}; tensors: {widths}",
+    ]
+    if data["worst_tensor"]:
+        mean, worst = (f"{100 * data[key]:.1f} %" for key in ("mean_relative_error", "worst_relative_error"))
+        lines.append(f"rounding: {mean} of a weight's size on average, at most {worst} ({data['worst_tensor']})")
+    if data["budget"] is not None:
+        budget = data["budget"]
+        unit, limit = ("bits for a linear weight", budget["bits"]) if budget["bits"] else ("MB", budget["megabytes"])
+        lines.append(f"budget: {budget['reached']:g} of {limit:g} {unit}")
+        narrowest = min(int(bits) for bits in data["tensors_per_bits"])
+        lines += [
+            f"  {item['bits']} bits: {', '.join(item['tensors'])}: {item['reason']}"
+            for item in budget["choices"]
+            if item["bits"] > narrowest
+        ]
+    return lines

@@ -1,0 +1,140 @@
+"""From a ``--quant`` choice to a grid: a label or a grid file, a method, a budget, and the text that calibrates them.
+
+Knows nothing about the command line; which options exclude each other is its matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelora.budget import BitPlan, Budget, plan_bits
+from edgelora.calibration import Calibration
+from edgelora.data import Rows, read_rows
+from edgelora.errors import ArtifactError, ConfigError
+from edgelora.grid import QUANT_LABELS, Grid, GridSpec, MakeGrid, parse_quant, plan_grid
+from edgelora.grid_file import read_grid
+from edgelora.text import open_tokenizer
+from edgelora.training.encode import encode_rows
+from edgelora.types import Checkpoint, TrackNames
+
+GRID_SUFFIX = ".safetensors"
+_SEQUENCES = 128
+_MAX_TOKENS = 2048  # longer rows are left out
+
+
+@dataclass(frozen=True)
+class GridChoice:
+    """What a user asked for; two commands with equal choices get equal grids."""
+
+    quant: str  # one of QUANT_LABELS, or the path of a grid file, which then decides all the rest
+    block_size: int = 32
+    symmetric: bool | None = None  # None: int8 and int4 symmetric, int2 not
+    method: str = "rtn"
+    budget_mb: float | None = None
+    calibration: Path | None = None  # data rows, as for training
+    budget_bits: float | None = None
+
+    @property
+    def budget(self) -> Budget | None:
+        """The limit for mixed precision; raises ConfigError when there are two."""
+        if self.budget_mb is None and self.budget_bits is None:
+            return None
+        return Budget(self.budget_mb, self.budget_bits)
+
+
+@dataclass(frozen=True)
+class ChosenGrid:
+    """A grid, and how the budget was spent where there was one."""
+
+    grid: Grid
+    bits: BitPlan | None
+
+
+def is_grid_file(quant: str) -> bool:
+    """True for a ``--quant`` value that names a file rather than one of QUANT_LABELS."""
+    return quant not in QUANT_LABELS and (quant.endswith(GRID_SUFFIX) or Path(quant).is_file())
+
+
+def uses_calibration(choice: GridChoice) -> bool:
+    """True where data rows would change the grid."""
+    return not is_grid_file(choice.quant) and (choice.method == "gptq" or choice.budget is not None)
+
+
+def calibrated_on(choice: GridChoice, data: Path) -> GridChoice:
+    """``choice`` with ``data`` to calibrate on, where it can use any and names none."""
+    if choice.calibration is not None or not uses_calibration(choice):
+        return choice
+    return dataclasses.replace(choice, calibration=data)
+
+
+def grid_maker(choice: GridChoice, track: TrackNames = iter) -> MakeGrid:
+    """What makes the grid of ``choice`` for any checkpoint, a merged one included.
+
+    Raises at once what can be told without a checkpoint: ConfigError when the choice contradicts itself, DataError
+    when ``calibration`` is missing or has no usable row, ArtifactError when the grid file is missing.
+    """
+    check_choice(choice)
+
+    def make_grid(checkpoint: Checkpoint) -> Grid:
+        return choose_grid(checkpoint, choice, track).grid
+
+    return make_grid
+
+
+def choose_grid(checkpoint: Checkpoint, choice: GridChoice, track: TrackNames = iter) -> ChosenGrid:
+    """Read or make the grid; raises what ``check_choice`` does, and ConfigError for a budget that cannot be met."""
+    check_choice(choice)
+    if is_grid_file(choice.quant):
+        return ChosenGrid(read_grid(Path(choice.quant), checkpoint, track), None)
+    plan, budget = _parse(choice), choice.budget
+    calibration = None
+    if choice.calibration is not None:
+        calibration = calibrate_on(checkpoint, choice.calibration, track)
+    if budget is None:
+        return ChosenGrid(plan_grid(checkpoint, plan, track, calibration), None)
+    bits = plan_bits(checkpoint, plan, budget, choice.symmetric, calibration, track)
+    return ChosenGrid(plan_grid(checkpoint, bits.plan, track, calibration), bits)
+
+
+def check_choice(choice: GridChoice) -> None:
+    """Raise what is wrong with a choice whatever the checkpoint; cheap enough to come before any work."""
+    if is_grid_file(choice.quant):
+        if not Path(choice.quant).is_file():
+            raise ArtifactError(f"{choice.quant} is not a file; expected a grid file, as `edgelora quantize` writes")
+        return
+    plan, budget = _parse(choice), choice.budget
+    if plan.spec is None and budget is not None:
+        raise ConfigError(f"{budget.option} chooses bits, but --quant {plan.label} keeps floats; give --quant int2")
+    if plan.spec is not None and plan.method == "gptq" and choice.calibration is None:
+        raise ConfigError(
+            "--quant-method gptq is calibrated on text: give --calibration DATA.jsonl, your training rows for example"
+        )
+    if choice.calibration is not None:
+        if plan.spec is None or not uses_calibration(choice):
+            raise ConfigError(
+                "--calibration changes nothing here; it serves --quant-method gptq, --budget-mb and --budget-bits"
+            )
+        read_rows(choice.calibration)
+
+
+def calibrate_on(checkpoint: Checkpoint, data: Path, track: TrackNames = iter) -> Calibration:
+    """What the float model does on up to 128 rows of ``data``, spread evenly over the file.
+
+    Rows are rendered as training renders them, prompt and completion together, with the chat template where there is
+    one, so that equal data gives equal grids whatever else a command was told. Raises DataError without usable rows.
+    """
+    from edgelora.training.calibrate import calibrate  # torch, which a grid without calibration never waits for
+
+    found = read_rows(data)
+    count = min(_SEQUENCES, len(found.rows))
+    rows = tuple(found.rows[index * len(found.rows) // count] for index in range(count))
+    encoded = encode_rows(
+        Rows(rows, ()), open_tokenizer(checkpoint), checkpoint.eos_token_ids, _MAX_TOKENS, raw=False, where=str(data)
+    )
+    return calibrate(checkpoint, [example.ids for example in encoded.examples], track)
+
+
+def _parse(choice: GridChoice) -> GridSpec:
+    return parse_quant(choice.quant, choice.block_size, choice.symmetric, choice.method)

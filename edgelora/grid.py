@@ -15,6 +15,8 @@ import numpy as np
 
 from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
+from edgelora.gptq import quantize_gptq
+from edgelora.hqq import quantize_hqq
 from edgelora.quantize import dequantize, quantize
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 
@@ -174,6 +176,11 @@ def is_embedding(name: str) -> bool:
     return _EMBEDDING.search(name) is not None
 
 
+def is_layer_linear(name: str) -> bool:
+    """True for the linears of the decoder layers, the ones that calibration watches; the head is none."""
+    return name != "lm_head.weight" and _LINEAR.search(name) is not None
+
+
 def is_transposed(name: str) -> bool:
     """True for the gpt2 tensors that are stored as (in_features, out_features)."""
     return _TRANSPOSED.search(name) is not None
@@ -182,6 +189,8 @@ def is_transposed(name: str) -> bool:
 def _check(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration | None) -> None:
     if plan.spec is not None and plan.method == "gptq" and calibration is None:
         raise ConfigError("--quant-method gptq needs calibration text: give --calibration, or choose hqq")
+    if plan.method == "gptq" and calibration is not None:
+        _check_hessians(checkpoint, plan, calibration)
     known = set(checkpoint.names())
     stray = sorted(
         name for name in plan.overrides if name not in known or not (_LINEAR.search(name) or _EMBEDDING.search(name))
@@ -193,12 +202,30 @@ def _check(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration | No
         )
 
 
+def _check_hessians(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration) -> None:
+    """Every linear of the decoder layers must have been seen, with the width it has."""
+    for name in checkpoint.names():
+        shape = checkpoint.shape(name)
+        if choose_spec(name, shape, plan) is None or not is_layer_linear(name):
+            continue
+        width = shape[0] if is_transposed(name) else shape[1]
+        found = calibration.hessians.get(name)
+        if found is None or found.shape != (width, width):
+            what = "nothing" if found is None else f"a matrix of {found.shape}"
+            raise ConfigError(
+                f"the calibration holds {what} for {name}, gptq needs ({width}, {width}); "
+                f"calibrate on {checkpoint.name}"
+            )
+
+
 def _round(
     name: str, rows: FloatArray, spec: QuantSpec, method: str, calibration: Calibration | None
 ) -> QuantizedMatrix:
-    """Codes of one weight (out_features, in_features)."""
-    if method != "rtn":
-        raise ConfigError(f"--quant-method {method} is not built in")
+    """Codes of one weight (out_features, in_features); gptq leaves the embedding and a head of its own to rtn."""
+    if method == "hqq":
+        return quantize_hqq(rows, spec)
+    if method == "gptq" and calibration is not None and name in calibration.hessians:
+        return quantize_gptq(rows, spec, calibration.hessians[name])
     return quantize(rows, spec)
 
 

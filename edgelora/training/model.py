@@ -30,10 +30,8 @@ def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = Fal
     if low_memory and (grid is None or not grid.matrices):
         raise ConfigError("--low-memory keeps the base as packed codes, but nothing is quantized; give --quant int4")
     model = _build(checkpoint)
-    wanted: dict[str, torch.Tensor] = dict(model.named_parameters())  # a tied head is the same tensor, named once
-    saved = model.state_dict()
-    wanted.update({name: buffer for name, buffer in model.named_buffers() if name in saved})
-    sources = _match(checkpoint, set(wanted), set(saved), model.base_model_prefix)
+    wanted = _wanted(model)
+    sources = tensor_sources(checkpoint, model)
     wrong = _differences(checkpoint, sources, wanted)
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
@@ -48,6 +46,18 @@ def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = Fal
                 value = checkpoint.read(source) if grid is None else grid.value(source)
                 wanted[name].copy_(torch.from_numpy(value))
     return model
+
+
+def tensor_sources(checkpoint: Checkpoint, model: Any) -> dict[str, str]:
+    """Name of each tensor in ``model`` -> its name in ``checkpoint``; unexpected ones keep their name."""
+    return _match(checkpoint, set(_wanted(model)), set(model.state_dict()), model.base_model_prefix)
+
+
+def _wanted(model: Any) -> dict[str, torch.Tensor]:
+    wanted: dict[str, torch.Tensor] = dict(model.named_parameters())  # a tied head is the same tensor, named once
+    saved = model.state_dict()
+    wanted.update({name: buffer for name, buffer in model.named_buffers() if name in saved})
+    return wanted
 
 
 def _build(checkpoint: Checkpoint) -> Any:

@@ -50,7 +50,7 @@ def _error(weight: np.ndarray, spec: QuantSpec, *, search: bool) -> float:
 
 
 @pytest.mark.parametrize(("block_size", "symmetric", "most"), [(16, True, 0.94), (32, True, 0.93), (32, False, 0.83)])
-def test_two_bits_gain_from_a_searched_range(block_size: int, symmetric: bool, most: float) -> None:  # noqa: FBT001
+def test_two_bits_gain_from_a_searched_range(block_size: int, symmetric: bool, most: float) -> None:
     weight = np.random.default_rng(5).standard_normal((64, 200)).astype(np.float32)
     spec = QuantSpec(2, block_size, symmetric)
     assert _error(weight, spec, search=True) < most * _error(weight, spec, search=False)
@@ -61,7 +61,7 @@ def test_two_bits_gain_from_a_searched_range(block_size: int, symmetric: bool, m
 def test_a_searched_range_is_never_worse_in_any_block(spec: QuantSpec) -> None:
     blocks = np.random.default_rng(6).standard_t(3, (20, 4, spec.block_size)).astype(np.float32)
 
-    def errors(search: bool) -> np.ndarray:  # noqa: FBT001
+    def errors(search: bool) -> np.ndarray:
         flat = blocks.reshape(20, -1)
         choose = search_range if search else full_range
         moved = dequantize(quantize_blocks(flat, spec, lambda part: choose(part, spec))) - flat

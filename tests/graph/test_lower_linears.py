@@ -90,6 +90,9 @@ def test_tied_embedding_and_head_share_their_bytes(quant: str, hidden: int, tmp_
     once = sum({payload.key: payload.size_bytes for payload in lower.payloads.values()}.values())
     assert (tmp_path / "m.bin").stat().st_size < once + 64 * len(lower.payloads) + 4096
     assert once == _stored_bytes(grid, name)
+    n_casts = sum(node.op_type == "Cast" for node in ir.load(tmp_path / "m.onnx").graph)
+    narrow = quant == "fp16" or name in grid.matrices
+    assert n_casts == narrow, "the two readers share one Cast, and float32 needs none"
 
 
 def _stored_bytes(grid: Grid, name: str) -> int:
@@ -97,4 +100,5 @@ def _stored_bytes(grid: Grid, name: str) -> int:
     if name not in grid.matrices:
         return grid.value(name).nbytes // (2 if grid.plan.half else 1)
     matrix = grid.matrix(name)
-    return sum(part.nbytes for part in (matrix.packed, matrix.scales, matrix.zero_points) if part is not None)
+    zero_points = 0 if matrix.zero_points is None else matrix.zero_points.nbytes
+    return matrix.packed.nbytes + matrix.scales.nbytes // 2 + zero_points  # scales are bfloat16 values

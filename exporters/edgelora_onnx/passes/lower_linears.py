@@ -18,6 +18,7 @@ from edgelora.types import QuantizedMatrix, QuantSpec
 from edgelora_onnx.decoder_graph import LINEAR, WeightSource
 from edgelora_onnx.initializers import remove_unused_initializers
 from edgelora_onnx.payload import Payload
+from edgelora_onnx.scale_storage import storage_type
 
 _CONTRIB = "com.microsoft"
 
@@ -30,6 +31,8 @@ class LowerLinears(ir.passes.InPlacePass):
         self._sources = sources
         self._grid = grid
         self._accuracy_level = accuracy_level
+        self._storage = np.float16 if grid.plan.half else np.float32  # of the weights that stay float
+        self._wide: dict[str, ir.Value] = {}  # name -> what its Cast gives
         self.payloads: dict[str, Payload] = {}
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -87,7 +90,7 @@ class LowerLinears(ir.passes.InPlacePass):
         rows = sum(source.stop - source.start for source in sources)
         in_features = self._grid.in_features(sources[0].tensor)
         shape = (rows, in_features) if tied else (in_features, rows)
-        weight = self._float_weight(graph, node, key, shape, lambda: self._stacked(sources, transposed=not tied))
+        weight = self._widened(graph, key, shape, self._storage, lambda: self._stacked(sources, transposed=not tied))
         if tied:  # the embedding's own rows serve the head, so they are multiplied as they lie
             lowered = ir.node("FusedMatMul", [node.inputs[0], weight], {"transB": 1}, domain=_CONTRIB, num_outputs=1)
         else:
@@ -100,7 +103,7 @@ class LowerLinears(ir.passes.InPlacePass):
         spec = self._grid.specs.get(source.tensor)
         if spec is None:
             shape = (rows, self._grid.in_features(source.tensor))
-            weight = self._float_weight(graph, node, key, shape, lambda: self._stacked([source], transposed=False))
+            weight = self._widened(graph, key, shape, self._storage, lambda: self._stacked([source], transposed=False))
             node.replace_input_with(0, weight)
             return
         n_blocks = self._grid.in_features(source.tensor) // spec.block_size
@@ -120,24 +123,31 @@ class LowerLinears(ir.passes.InPlacePass):
     ) -> list[ir.Value]:
         """Scales, and zero points where the grid is asymmetric; the same initializers for an embedding and its head."""
         key, rows = _key(sources), sum(source.stop - source.start for source in sources)
-        shape = (rows, n_blocks)
-        values = [self._initializer(graph, f"{key}.scales", shape, np.float32, lambda: self._codes(sources).scales)]
+        shape, name = (rows, n_blocks), f"{key}.scales"
+        scales = [self._grid.matrix(item.tensor).scales[item.start : item.stop] for item in sources]
+        values = [self._widened(graph, name, shape, storage_type(scales), lambda: np.concatenate(scales))]
         if not spec.symmetric:
             shape = (rows, -(-n_blocks * spec.bits // 8))
             values.append(self._initializer(graph, f"{key}.zero_points", shape, np.uint8, lambda: self._zeros(sources)))
         return values
 
-    def _float_weight(
-        self, graph: ir.Graph, before: ir.Node, name: str, shape: tuple[int, ...], produce: Any
-    ) -> ir.Value:
-        """A float32 initializer, or a float16 one behind a Cast that onnxruntime folds when it loads the graph."""
-        if not self._grid.plan.half:
-            return self._initializer(graph, name, shape, np.float32, produce)
-        half = self._initializer(graph, f"{name}.half", shape, np.float16, lambda: produce().astype(np.float16))
-        cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT.value}, num_outputs=1)
-        cast.outputs[0].name = f"{name}.float.{len(half.uses())}"
-        graph.insert_before(before, cast)
-        return cast.outputs[0]
+    def _widened(self, graph: ir.Graph, name: str, shape: tuple[int, ...], stored: Any, produce: Any) -> ir.Value:
+        """A float32 value, stored as float32 or as a narrower type behind a Cast.
+
+        onnxruntime folds the Cast when it loads the graph, before the readers look for a constant. Everyone who asks
+        for ``name`` gets the same value, so that it is widened once.
+        """
+        stored = np.dtype(stored)
+        if stored == np.float32:
+            return self._initializer(graph, name, shape, stored, produce)
+        if name not in self._wide:
+            narrow = self._initializer(graph, f"{name}.{stored.name}", shape, stored, produce)
+            cast = ir.node("Cast", [narrow], {"to": ir.DataType.FLOAT.value}, num_outputs=1)
+            value = cast.outputs[0]
+            value.name, value.shape, value.type = name, narrow.shape, ir.TensorType(ir.DataType.FLOAT)
+            graph.insert_before(graph.node(0), cast)
+            self._wide[name] = value
+        return self._wide[name]
 
     def _initializer(
         self, graph: ir.Graph, name: str, shape: tuple[int, ...], dtype: Any, produce: Any, key: str | None = None

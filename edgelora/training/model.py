@@ -5,15 +5,20 @@ Knows nothing about adapters or training.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.integrations.accelerate import init_empty_weights
 from transformers.modeling_utils import no_init_weights
+from transformers.pytorch_utils import Conv1D
 
 from edgelora.errors import CheckpointError, ConfigError
-from edgelora.grid import Grid
+from edgelora.grid import Grid, is_transposed
+from edgelora.training.packed import PackedMatrix, can_pack, pack_module
 from edgelora.types import Checkpoint
 
 # Buffers that old checkpoints store and transformers computes: causal masks of gpt2, rotary frequencies.
@@ -24,12 +29,14 @@ _SHOWN = 8
 def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = False) -> Any:
     """The model in float32 and eval mode; its tensors are ``grid.value(name)``, or the checkpoint's own without a grid.
 
+    With ``low_memory`` weights that have codes stay packed, and the float model never exists as a whole.
+
     Raises CheckpointError naming every missing, unexpected or misshapen tensor, and ConfigError where ``low_memory`` is
     asked for a grid that has no codes.
     """
     if low_memory and (grid is None or not grid.matrices):
         raise ConfigError("--low-memory keeps the base as packed codes, but nothing is quantized; give --quant int4")
-    model = _build(checkpoint)
+    model = _build(checkpoint, empty=low_memory)
     wanted = _wanted(model)
     sources = tensor_sources(checkpoint, model)
     wrong = _differences(checkpoint, sources, wanted)
@@ -40,6 +47,9 @@ def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = Fal
             + "; ".join(wrong[:_SHOWN])
             + more
         )
+    if low_memory and grid is not None:
+        _fill_empty(model, wanted, sources, grid)
+        return model
     with torch.no_grad():
         for name, source in sources.items():
             if name in wanted:
@@ -60,8 +70,34 @@ def _wanted(model: Any) -> dict[str, torch.Tensor]:
     return wanted
 
 
-def _build(checkpoint: Checkpoint) -> Any:
-    """The model with weights yet to be filled in; buffers such as rotary tables are computed."""
+def _fill_empty(model: Any, wanted: Mapping[str, torch.Tensor], sources: Mapping[str, str], grid: Grid) -> None:
+    """Give a model without weights its codes, and floats where there are none; no matrix with codes is made float."""
+    users: dict[int, list[tuple[torch.nn.Module, str]]] = {}  # an empty parameter -> who holds it: a tied one has two
+    for module in model.modules():
+        for key, parameter in module._parameters.items():
+            users.setdefault(id(parameter), []).append((module, key))
+    for name, source in sources.items():
+        holders = users.get(id(wanted[name]), [])
+        if holders and source in grid.matrices and all(_fits(module, source) for module, _ in holders):
+            codes = PackedMatrix(grid.matrix(source))
+            for module, _ in holders:
+                pack_module(module, codes)
+            continue
+        value = torch.from_numpy(grid.value(source)).clone()  # some checkpoints hand out their own memory
+        if not holders:  # a buffer, which is never empty
+            wanted[name].copy_(value)
+        filled = torch.nn.Parameter(value)
+        for module, key in holders:
+            module._parameters[key] = filled
+
+
+def _fits(module: torch.nn.Module, source: str) -> bool:
+    """Whether the codes' rows are the module's outputs."""
+    return can_pack(module) and isinstance(module, Conv1D) == is_transposed(source)
+
+
+def _build(checkpoint: Checkpoint, empty: bool) -> Any:
+    """The model with weights yet to be filled in, without any memory where ``empty``; its buffers are computed."""
     settings = {key: value for key, value in checkpoint.config.items() if key != "model_type"}
     model_type = checkpoint.config.get("model_type")
     try:
@@ -69,7 +105,7 @@ def _build(checkpoint: Checkpoint) -> Any:
         # sdpa leaves attention softcapping out without a word; the plain implementation has it.
         softcapped = getattr(config, "attn_logit_softcapping", None) is not None
         options = {"attn_implementation": "eager"} if softcapped else {}
-        with no_init_weights():
+        with no_init_weights(), init_empty_weights() if empty else contextlib.nullcontext():
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **options)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

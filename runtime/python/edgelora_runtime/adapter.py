@@ -46,6 +46,8 @@ _REFUSED = {
     "velora_config": "VeLoRA",
     "monteclora_config": "MonteCLoRA",
 }
+_NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
+_NO_CHANGE = 1e-8  # root mean square of a delta that float32 weights cannot even hold
 _BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
@@ -60,9 +62,13 @@ class Factors:
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """Every adapted module of a PEFT folder, by its name in the checkpoint."""
+    """Every adapted module of a PEFT folder, by its name in the checkpoint.
+
+    ``targets`` are PEFT's ``target_modules``, a pattern or name endings, where they claim every layer; None elsewhere.
+    """
 
     factors: Mapping[str, Factors]
+    targets: str | tuple[str, ...] | None = None
 
     @property
     def rank(self) -> int:
@@ -102,13 +108,14 @@ def read_adapter(folder: Path) -> Adapter:
         wrong.append(f"{WEIGHTS_FILE} holds no tensors")
     if wrong:
         raise AdapterError(f"{folder} cannot be used: " + "; ".join(wrong) + "; expected plain LoRA as PEFT saves it")
-    return Adapter(factors)
+    return Adapter(factors, _targets(config))
 
 
 def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
     """Check that every module has its place in ``slots`` and that something changes; ``where`` names the adapter.
 
-    Raises one AdapterError that lists every module without a slot and every wrong shape.
+    Raises one AdapterError that lists every module without a slot, every one that ``target_modules`` ask for and the
+    file lacks, and every wrong shape.
     """
     places = {part.module: (slot, part) for slot in slots for part in slot.parts}
     missing = [module for module in adapter.factors if module not in places]
@@ -119,6 +126,12 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
             f"{where}: {share} of its {len(adapter.factors)} modules are in this artifact (which has {known}, …); "
             f"missing: {', '.join(missing)}; use an adapter trained for this base"
         )
+    absent = [module for module in places if module not in adapter.factors and _is_target(module, adapter.targets)]
+    if absent:
+        raise AdapterError(
+            f"{where} is incomplete: {len(absent)} of the {len(absent) + len(adapter.factors)} modules that its "
+            f"target_modules ask for have no factors: {', '.join(absent)}; save or copy the adapter again"
+        )
     wrong = []
     for module, item in adapter.factors.items():
         slot, part = places[module]
@@ -128,8 +141,10 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
             wrong.append(f"{module} maps {found[0]} to {found[1]} features, expected {expected[0]} to {expected[1]}")
     if wrong:
         raise AdapterError(f"{where} does not fit: " + "; ".join(wrong) + "; use an adapter trained for this base")
-    if not any(item.scaling != 0 and item.a.any() and item.b.any() for item in adapter.factors.values()):
-        raise AdapterError(f"{where} changes nothing: A or B is all zeros in every module; was it trained and saved?")
+    if not any(_largest_rms(item) > _NO_CHANGE for item in adapter.factors.values()):
+        raise AdapterError(
+            f"{where} changes nothing: alpha, A or B is zero or next to it in every module; was it trained and saved?"
+        )
 
 
 def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -> dict[str, FloatArray]:
@@ -240,6 +255,30 @@ def _refusals(config: Mapping[str, Any]) -> list[str]:
         if not isinstance(pattern, dict) or not all(_is_positive(item) for item in pattern.values()):
             wrong.append(f"{field} is {pattern!r}, expected module patterns with numbers above 0")
     return wrong
+
+
+def _targets(config: Mapping[str, Any]) -> str | tuple[str, ...] | None:
+    """``target_modules`` where nothing else in the configuration narrows them down to some layers."""
+    targets = config.get("target_modules")
+    narrowed = any(config.get(field) not in (None, [], "") for field in _NARROWING)
+    if narrowed or targets == "all-linear":
+        return None
+    if isinstance(targets, str):
+        return targets
+    return tuple(item for item in targets if isinstance(item, str)) if isinstance(targets, list) else None
+
+
+def _is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
+    """PEFT's rule: a text is a pattern for the whole name, a list holds endings of names."""
+    if isinstance(targets, str):
+        return re.fullmatch(targets, module) is not None
+    return any(module == target or module.endswith(f".{target}") for target in targets or ())
+
+
+def _largest_rms(item: Factors) -> float:
+    """An upper bound on the root mean square of the delta."""
+    norms = float(np.linalg.norm(item.a)) * float(np.linalg.norm(item.b))
+    return abs(item.scaling) * norms / math.sqrt(item.a.shape[1] * item.b.shape[0])
 
 
 def _is_positive(value: Any) -> bool:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import Decoding, FinishReason, logits_at, score_choices, score_tokens
 from edgelora_runtime.manifest import Manifest, check_files, read_manifest
+from edgelora_runtime.probe import ProbeResult, check_adapter
 from edgelora_runtime.request import IdOptions, Request, TextOptions, make_request
 from edgelora_runtime.sampling import Sampler, SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
@@ -39,8 +40,12 @@ class Generation:
     choice_scores: tuple[float, ...] | None = None
 
 
-def load(path: str | Path, *, threads: int | None = None, hashes: bool = False) -> Model:
-    """Open an artifact. Sizes and small files are always checked; ``hashes`` reads every byte of the weights too."""
+def load(path: str | Path, *, threads: int | None = None, hashes: bool = False, probe: bool = False) -> Model:
+    """Open an artifact. Sizes and small files are always checked; ``hashes`` reads every byte of the weights too.
+
+    ``probe`` holds every adapter to its receipt: factors, base, and one replayed probe. Raises ArtifactError for a
+    damaged artifact, AdapterError naming the adapter that is not what its receipt says.
+    """
     folder = Path(path)
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         raise InputError(f"threads is {threads!r}, expected a whole number from 1, or None")
@@ -49,7 +54,10 @@ def load(path: str | Path, *, threads: int | None = None, hashes: bool = False) 
     if not hashes:
         small = {name: info for name, info in manifest.files.items() if info.bytes <= _ALWAYS_HASHED_BYTES}
         check_files(folder, dataclasses.replace(manifest, files=small))
-    return Model(folder, manifest, Session(folder / manifest.graph.file, manifest.model, manifest.slots, threads))
+    model = Model(folder, manifest, Session(folder / manifest.graph.file, manifest.model, manifest.slots, threads))
+    for info in manifest.adapters if probe else ():
+        model.probe(info.name)
+    return model
 
 
 class Model:
@@ -91,6 +99,14 @@ class Model:
     def load_adapter(self, name: str, folder: str | Path) -> None:
         """Make the PEFT folder known as ``name`` (replacing that name); raises AdapterError when it does not fit."""
         self._adapters.load(name, Path(folder))
+
+    def probe(self, name: str) -> ProbeResult | None:
+        """Hold an adapter to its receipt and replay a probe of it; None where the receipt has none, or there is none.
+
+        Raises AdapterError when it does nothing, or not what its receipt says.
+        """
+        self._adapters.find(name)
+        return check_adapter(self, name, self._adapters.folder(name))
 
     @overload
     def generate(

@@ -44,6 +44,10 @@ class AdapterSet:
         """Known names, those of the artifact first."""
         return tuple(self._folders)
 
+    def folder(self, name: str) -> Path:
+        """Where a known name was read from."""
+        return self._folders[name]
+
     def load(self, name: str, folder: Path) -> None:
         """Read, check and pack a PEFT folder under ``name``, replacing what had that name."""
         check_name(name)

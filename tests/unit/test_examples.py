@@ -13,8 +13,10 @@ import pytest
 
 from edgelora.data import read_rows
 from examples.download import DatasetError, read_member, write_rows
-from examples.prepare_addresses import INSTRUCTION, merge_fields, parse_addresses, split_rows
+from examples.labelled_xml import merge_fields, split_rows
+from examples.prepare_addresses import INSTRUCTION, parse_addresses
 from examples.prepare_icd import CHAPTERS, Term, parse_terms, split_terms, to_row
+from examples.prepare_names import KEYS, parse_names
 
 ADDRESSES = """<AddressCollection>
   <AddressString><AddressNumber>12</AddressNumber> <StreetName>Peña</StreetName> <StreetName>Blanca</StreetName>
@@ -26,6 +28,20 @@ ADDRESSES = """<AddressCollection>
   </AddressString>
   <AddressString><PlaceName>,</PlaceName></AddressString>
 </AddressCollection>""".encode()
+
+PEOPLE = b"""<NameCollection>
+  <Name><Surname>Russell,</Surname> <GivenName>Ana</GivenName> <MiddleInitial>B.</MiddleInitial></Name>
+  <Name><Surname>BELL</Surname>
+  </Name>
+  <Name><GivenName>Jo</GivenName> <And>&amp;</And> <GivenName>Al</GivenName> <Surname>Fry</Surname></Name>
+  <Name><GivenName>kay</GivenName> <Surname>jewelers</Surname></Name>
+</NameCollection>"""
+COMPANIES = b"""<NameCollection>
+  <Name><CorporationName>swidler</CorporationName> <CorporationName>berlin</CorporationName>
+  <CorporationNameAndCompany>&amp;</CorporationNameAndCompany>
+  <CorporationNameAndCompany>co,</CorporationNameAndCompany> <CorporationLegalType>llc</CorporationLegalType></Name>
+  <Name><CorporationName>Kay</CorporationName> <CorporationName>Jewelers</CorporationName></Name>
+</NameCollection>"""
 
 
 def icd(chapter: str, codes: str, *categories: tuple[str, tuple[str, ...]]) -> str:
@@ -50,6 +66,17 @@ def test_addresses_are_merged_deduplicated_and_unambiguous() -> None:
     }
     assert next(iter(json.loads(row["completion"]))) == "number"
     assert " :" not in row["completion"]
+
+
+def test_names_leave_out_single_words_couples_and_what_both_files_claim() -> None:
+    rows = parse_names(PEOPLE, COMPANIES)
+    assert [row["prompt"].partition(": ")[2] for row in rows] == ["Russell, Ana B.", "swidler berlin & co, llc"]
+    assert [json.loads(row["completion"]) for row in rows] == [
+        {"last": "Russell", "first": "Ana", "middle_initial": "B."},
+        {"company": "swidler berlin", "partners": "& co", "legal": "llc"},
+    ]
+    assert len(parse_names(PEOPLE)) == 2
+    assert len(set(KEYS.values())) == len(KEYS)
 
 
 def test_merge_fields_refuses_a_label_that_comes_back() -> None:

@@ -22,7 +22,7 @@ from edgelora.training.packed import PackedMatrix, can_pack, pack_module
 from edgelora.types import Checkpoint
 
 # Buffers that old checkpoints store and transformers computes: causal masks of gpt2, rotary frequencies.
-_COMPUTED = re.compile(r"(attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
+_COMPUTED = re.compile(r"(\.attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
 _SHOWN = 8
 
 

@@ -1,0 +1,87 @@
+"""Calibration: second moments of what each linear is really handed, under the checkpoint's own tensor names."""
+
+import numpy as np
+import pytest
+import torch
+
+from edgelora.errors import DataError
+from edgelora.grid import is_layer_linear, is_transposed, parse_quant, plan_grid
+from edgelora.training.calibrate import calibrate
+from edgelora.training.model import load_torch
+from tests.parity.architectures import TorchCheckpoint, checkpoint_of, random_model
+
+SEQUENCES = [[1, 5, 9, 2], [7, 7, 3], [4]]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_moments_are_those_of_the_inputs(name: str) -> None:
+    checkpoint = checkpoint_of(random_model(name), name)
+    found = calibrate(checkpoint, SEQUENCES)
+    assert (found.rows, found.tokens) == (3, 8)
+    model = load_torch(checkpoint, None)
+    modules = dict(model.named_modules())
+    for tensor in list(found.hessians)[:6]:
+        seen: list[torch.Tensor] = []
+        handle = modules[tensor.removesuffix(".weight")].register_forward_pre_hook(
+            lambda _module, inputs, seen=seen: seen.append(inputs[0][0])
+        )
+        with torch.inference_mode():
+            for sequence in SEQUENCES:
+                model(torch.tensor([sequence]))
+        handle.remove()
+        inputs = torch.cat(seen).numpy()
+        np.testing.assert_allclose(found.hessians[tensor], inputs.T @ inputs / 8, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt2", "phi3", "qwen3"])
+def test_every_linear_of_the_layers_is_watched(name: str) -> None:
+    checkpoint = checkpoint_of(random_model(name), name)
+    found = calibrate(checkpoint, SEQUENCES)
+    linears = {tensor for tensor in checkpoint.names() if is_layer_linear(tensor)}
+    assert set(found.hessians) == linears
+    assert linears
+    for tensor, hessian in found.hessians.items():
+        shape = checkpoint.shape(tensor)
+        width = shape[0] if is_transposed(tensor) else shape[1]
+        assert hessian.shape == (width, width)
+        assert hessian.dtype == np.float32
+        assert hessian.trace() > 0
+    plan_grid(checkpoint, parse_quant("int4", 16, method="gptq"), calibration=found)
+
+
+def test_linears_with_one_input_share_one_matrix() -> None:
+    found = calibrate(checkpoint_of(random_model("llama"), "llama"), SEQUENCES).hessians
+    q, k, v, o, gate, up = (
+        found[f"model.layers.0.{part}.weight"]
+        for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                     "mlp.gate_proj", "mlp.up_proj")
+    )  # fmt: skip
+    assert q is k
+    assert k is v
+    assert gate is up
+    assert o is not q
+    assert found["model.layers.1.self_attn.q_proj.weight"] is not q
+
+
+def test_names_are_those_of_a_checkpoint_without_the_prefix() -> None:
+    checkpoint = checkpoint_of(random_model("gpt2"), "gpt2")
+    bare = {name.removeprefix("transformer."): checkpoint.read(name) for name in checkpoint.names()}
+    found = calibrate(TorchCheckpoint("bare", checkpoint.config, bare), SEQUENCES)
+    assert "h.0.attn.c_attn.weight" in found.hessians
+    assert set(found.hessians) <= set(bare)
+
+
+def test_the_fingerprint_follows_the_ids() -> None:
+    checkpoint = checkpoint_of(random_model("llama"), "llama")
+    first, same, other = (calibrate(checkpoint, rows) for rows in (SEQUENCES, [*SEQUENCES, []], SEQUENCES[:2]))
+    assert first.fingerprint == same.fingerprint != other.fingerprint
+    for name, hessian in first.hessians.items():
+        assert hessian.tobytes() == same.hessians[name].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"), [([], "no calibration text"), ([[]], "no calibration"), ([[9999]], "9999")]
+)
+def test_unusable_text_is_refused(rows: list[list[int]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        calibrate(checkpoint_of(random_model("llama"), "llama"), rows)

@@ -1,0 +1,245 @@
+"""``train --init``, ``--from`` and ``--rank auto`` on a tiny model: where a run starts and what it leaves."""
+
+import hashlib
+import json
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+
+from edgelora.adapter.receipt import read_receipt
+from edgelora.adapter.truncate import truncate, write_adapter
+from edgelora.checkpoint import open_checkpoint
+from edgelora.cli import main
+from edgelora.grid import parse_quant, plan_grid
+from edgelora.training.model import load_torch
+from edgelora_runtime.adapter import read_adapter
+from tests import tiny
+
+QUICK = ("--batch-size", "4", "--warmup", "0", "--learning-rate", "0.01", "--max-length", "64")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny models spend their time waiting when several threads share a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny.write_checkpoint(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    words = ("one", "two", "drei", "vier")
+    path.write_text("".join(json.dumps({"prompt": word, "completion": word.upper()}) + "\n" for word in words))
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(base, rows, tmp_path_factory):
+    """An adapter that has learned a little, with a rank and an alpha of its own."""
+    out = tmp_path_factory.mktemp("source") / "adapter"
+    options = (*QUICK, "--max-steps", "20", "--rank", "5", "--alpha", "15", "--target-modules", "q_proj,down_proj")
+    assert main(["train", str(base), str(rows), "-o", str(out), *options, "--eval-data", str(rows)]) == 0
+    return out
+
+
+def run_json(capsys, *arguments):
+    capsys.readouterr()
+    assert main(["train", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refuse(capsys, *arguments):
+    capsys.readouterr()
+    assert main(["train", *map(str, arguments)]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("edgelora: ")]
+    assert len(said) == 1, said
+    return said[0]
+
+
+def distance(base, grid, adapter=None):
+    """Mean KL from the float model, of the grid alone or with an adapter, over some random token ids."""
+    checkpoint = open_checkpoint(str(base))
+    student = load_torch(checkpoint, grid)
+    if adapter is not None:
+        student = peft.PeftModel.from_pretrained(student, adapter)
+    ids = torch.tensor([np.random.default_rng(0).integers(0, 200, 60).tolist()])
+    with torch.no_grad():
+        teacher, found = (
+            model(input_ids=ids).logits.log_softmax(-1) for model in (load_torch(checkpoint, None), student)
+        )
+    return float((teacher.exp() * (teacher - found)).sum(-1).mean())
+
+
+def test_residual_starts_nearer_to_the_float_model_as_plain_lora(base, rows, tmp_path, capsys):
+    out = tmp_path / "adapter"
+    options = (*QUICK, "--max-steps", 1, "--learning-rate", 1e-12, "--quant", "int2", "--rank", 24)
+    result = run_json(capsys, base, rows, "-o", out, *options, "--init", "residual")
+    plain = run_json(capsys, base, rows, "-o", tmp_path / "plain", *options)
+    assert result["first_loss"] != plain["first_loss"]
+    checkpoint = open_checkpoint(str(base))
+    grid = plan_grid(checkpoint, parse_quant("int2"))
+    for module, item in read_adapter(out).factors.items():
+        residual = checkpoint.read(f"{module}.weight") - grid.value(f"{module}.weight")
+        u, sigma, v = np.linalg.svd(residual, full_matrices=False)
+        best = (u[:, :24] * sigma[:24]) @ v[:24]
+        np.testing.assert_allclose(item.scaling * item.b @ item.a, best, atol=1e-4)
+    assert distance(base, grid, out) < 0.6 * distance(base, grid)
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert config["init_lora_weights"] is True
+    assert read_receipt(out).training["init"] == "residual"
+    assert read_receipt(tmp_path / "plain").training["init"] == "zero"
+
+
+def test_residual_starts_are_equal_and_need_a_rounded_base(base, rows, tmp_path, capsys):
+    options = (*QUICK, "--max-steps", 2, "--init", "residual")
+    for name in "ab":
+        run_json(capsys, base, rows, "-o", tmp_path / name, *options)
+    first, second = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in "ab")
+    assert first == second
+    said = refuse(capsys, base, rows, "-o", tmp_path / "c", *options, "--quant", "none")
+    assert "none rounds none of the adapted modules; use --quant int4" in said
+    assert "--init is 'pissa', expected one of zero, residual" in refuse(
+        capsys, base, rows, "-o", tmp_path / "c", "--init", "pissa"
+    )
+
+
+def test_residual_mends_a_transposed_base(rows, tmp_path, capsys):
+    folder = tmp_path / "gpt2"
+    tiny.write_checkpoint(folder)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).unlink()
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=264, n_embd=64, n_layer=2, n_head=4, n_positions=128, eos_token_id=258, initializer_range=0.2
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    options = (*QUICK, "--max-steps", 1, "--learning-rate", 1e-12, "--quant", "int2", "--rank", 24)
+    run_json(capsys, folder, rows, "-o", tmp_path / "adapter", *options, "--init", "residual")
+    grid = plan_grid(open_checkpoint(str(folder)), parse_quant("int2"))
+    assert distance(folder, grid, tmp_path / "adapter") < 0.7 * distance(folder, grid)
+
+
+def test_from_goes_on_where_the_other_adapter_stands(base, rows, source, tmp_path, capsys):
+    out = tmp_path / "next"
+    ended = read_receipt(source).training["eval_loss"]
+    fresh = run_json(capsys, base, rows, "-o", tmp_path / "fresh", *QUICK, "--max-steps", 1)
+    result = run_json(capsys, base, rows, "-o", out, *QUICK, "--max-steps", 12, "--from", source, "--eval-data", rows)
+    assert result["first_loss"] == pytest.approx(ended, abs=1e-5)
+    assert result["first_loss"] < fresh["first_loss"] - 0.1
+    assert result["eval_loss"] < result["first_loss"]
+    record = read_receipt(out).training
+    assert record["start_from"] == hashlib.sha256((source / "adapter_model.safetensors").read_bytes()).hexdigest()
+    assert (record["rank"], record["alpha"], record["target_modules"]) == (5, 15.0, ["down_proj", "q_proj"])
+    # The same words as in the source are no contradiction.
+    again = run_json(
+        capsys, base, rows, "-o", out, *QUICK, "--max-steps", 1, "--from", source, "--rank", 5, "--alpha", 15,
+        "--target-modules", "q_proj,down_proj", "--overwrite",
+    )  # fmt: skip
+    assert again["first_loss"] == result["first_loss"]
+
+
+def test_from_takes_a_truncated_adapter_with_a_rank_for_each_module(base, rows, source, tmp_path, capsys):
+    cut = truncate(read_adapter(source), energy=0.8)
+    partly = type(cut)({name: item for name, item in cut.factors.items() if name != "model.layers.0.mlp.down_proj"})
+    config = json.loads((source / "adapter_config.json").read_text())
+    write_adapter(tmp_path / "cut", partly, config)
+    ranks = {name: item.a.shape for name, item in partly.factors.items()}
+    assert len({shape[0] for shape in ranks.values()}) > 1
+    result = run_json(
+        capsys, base, rows, "-o", tmp_path / "next", *QUICK, "--max-steps", 1, "--learning-rate", 1e-12,
+        "--from", tmp_path / "cut",
+    )  # fmt: skip
+    assert result["steps"] == 1
+    found = read_adapter(tmp_path / "next").factors
+    assert {name: item.a.shape for name, item in found.items()} == ranks
+    for name, item in partly.factors.items():
+        np.testing.assert_allclose(found[name].scaling * found[name].b @ found[name].a, item.b @ item.a, atol=1e-6)
+
+
+def test_from_what_does_not_fit_is_refused_in_one_line(base, rows, source, tmp_path, capsys):
+    other_base = tiny.write_checkpoint(tmp_path / "other", seed=1)
+    foreign, shaped = tmp_path / "foreign", tmp_path / "shaped"
+    names = [f"base_model.model.model.layers.{layer}.mlp.up_proj.lora_" for layer in (0, 7)]
+    pair = {"A.weight": np.ones((2, 64), np.float32), "B.weight": np.ones((96, 2), np.float32)}
+    tiny.write_peft(foreign, {name + side: value for name in names for side, value in pair.items()}, 2, 4)
+    pair["A.weight"] = np.ones((2, 63), np.float32)
+    tiny.write_peft(shaped, {names[0] + side: value for side, value in pair.items()}, 2, 4)
+    out = ("-o", tmp_path / "out")
+    refused = {
+        (base, rows, *out, "--from", source, "--quant", "int8"): "trained on another grid of tiny",
+        (base, rows, *out, "--from", source, "--quant", "none"): "this run uses the float weights",
+        (other_base, rows, *out, "--from", source): "trained on another base: tiny",
+        (base, rows, *out, "--from", source, "--rank", 4): "--rank is 4, it has 5",
+        (base, rows, *out, "--from", source, "--alpha", 4): "--alpha is 4.0, it has 15.0",
+        (base, rows, *out, "--from", source, "--target-modules", "q_proj"): "it has down_proj,q_proj",
+        (base, rows, *out, "--from", source, "--init", "zero"): "--from and --init exclude each other",
+        (base, rows, *out, "--from", source, "--rank", "auto"): "--from and --rank auto exclude each other",
+        (base, rows, *out, "--from", tmp_path / "none"): "has no adapter_config.json",
+        (base, rows, *out, "--from", foreign): "model.layers.7.mlp.up_proj: the base has no such linear",
+        (base, rows, *out, "--from", shaped): "B A is (96, 63), the base (96, 64)",
+    }
+    for arguments, reason in refused.items():
+        assert reason in refuse(capsys, *arguments)
+    assert not (tmp_path / "out" / "adapter_config.json").exists()
+
+
+def test_a_checkpoint_belongs_to_its_start(base, rows, source, tmp_path, capsys):
+    out, options = tmp_path / "adapter", (*QUICK, "--max-steps", "6", "--save-every", "4")
+    run_json(capsys, base, rows, "-o", out, *options, "--from", source)
+    stopped = tmp_path / "stopped"
+    # A run that breaks off between its checkpoint and its end.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgelora.training.run._publish", _interrupt)
+        assert main(["train", *map(str, (base, rows, "-o", stopped, *options, "--from", source))]) == 130
+    shape = ("--rank", 5, "--alpha", 15, "--target-modules", "q_proj,down_proj")
+    for start in (shape, (*shape, "--init", "residual")):
+        assert "other options" in refuse(capsys, base, rows, "-o", stopped, *options, *start, "--resume")
+    run_json(capsys, base, rows, "-o", stopped, *options, "--from", source, "--resume")
+    for name in ("adapter_model.safetensors", "receipt.json"):
+        assert (stopped / name).read_bytes() == (out / name).read_bytes()
+
+
+def _interrupt(*_arguments):
+    raise KeyboardInterrupt
+
+
+def test_rank_auto_trains_wide_and_says_what_the_cut_cost(base, rows, tmp_path, capsys):
+    out = tmp_path / "adapter"
+    options = (*QUICK, "--max-steps", 15, "--rank", "auto")
+    result = run_json(capsys, base, rows, "-o", out, *options, "--eval-data", rows, "--rank-energy", 0.9)
+    cut = result["truncation"]
+    factors = read_adapter(out).factors
+    ranks = [item.a.shape[0] for item in factors.values()]
+    assert cut["rank_before"] == 32
+    assert cut["largest_rank"] == max(ranks) < 32
+    assert cut["mean_rank"] == pytest.approx(np.mean(ranks), abs=0.01)
+    assert cut["parameters"] == sum(item.a.size + item.b.size for item in factors.values()) < cut["parameters_before"]
+    assert result["eval_loss"] == cut["loss_after"]
+    assert read_receipt(out).training["truncation"] == cut
+    # PEFT opens ranks of their own, and the loss of the folder is the one that was told.
+    follow = run_json(capsys, base, rows, "-o", tmp_path / "next", *QUICK, "--max-steps", 1, "--from", out)
+    assert follow["first_loss"] == pytest.approx(cut["loss_after"], abs=1e-4)
+    # Without rows held out, the last batch is what the cost is told of; it has all four rows.
+    plain = run_json(capsys, base, rows, "-o", tmp_path / "plain", *options, "--rank-energy", 1.0)
+    assert plain["eval_loss"] is None
+    assert plain["truncation"]["loss_after"] == pytest.approx(plain["truncation"]["loss_before"], abs=1e-4)
+
+
+def test_rank_options_that_cannot_be_are_refused(base, rows, tmp_path, capsys):
+    refused = {
+        ("--rank", "broad"): "--rank is 'broad', expected a whole number from 1, or auto",
+        ("--rank-energy", 0.9): "give --rank auto as well",
+        ("--rank", "auto", "--rank-energy", 1.5): "--rank-energy is 1.5, expected a share above 0 and at most 1",
+    }
+    for options, reason in refused.items():
+        assert reason in refuse(capsys, base, rows, "-o", tmp_path / "out", *options)

@@ -160,12 +160,15 @@ def dequantize_rows(
     packed: torch.Tensor, scales: torch.Tensor, zero_points: torch.Tensor | None, bits: int, in_features: int
 ) -> torch.Tensor:
     """The float32 values (n, in_features) of n rows; arguments as in ``PackedMatrix``."""
-    values = _unpack(packed, bits).to(torch.float32)  # (n, n_blocks, block_size)
-    if zero_points is None:
-        values.sub_(1 << (bits - 1))
+    codes = _unpack(packed, bits)  # (n, n_blocks, block_size)
+    zeros: torch.Tensor | int = 1 << (bits - 1)
+    if zero_points is not None:
+        zeros = _unpack(zero_points, bits)[:, : scales.shape[1], None]
+    if bits == 8 and zero_points is not None:
+        levels = codes.to(torch.int16) - zeros
     else:
-        values.sub_(_unpack(zero_points, bits)[:, : scales.shape[1], None].to(torch.float32))
-    values.mul_(scales.to(torch.float32)[:, :, None])
+        levels = (codes - zeros).view(torch.int8)  # what wraps around below 0 is right again when read as signed
+    values = levels.to(torch.float32).mul_(scales.to(torch.float32)[:, :, None])
     return values.flatten(1)[:, :in_features]
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from edgelora.adapter.receipt import Receipt, write_receipt
+from edgelora.adapter.describe import begin_receipt
+from edgelora.adapter.receipt import Receipt
 from edgelora.data import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
@@ -29,6 +30,7 @@ from edgelora.training.encode import Encoded, Example, encode_rows
 from edgelora.training.loop import Schedule, StepReport, fit, last_examples, recent
 from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
+from edgelora.training.measure_receipt import measure_receipt
 from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions
 from edgelora.training.residual import residual_factors
@@ -107,7 +109,7 @@ def train_adapter(
     held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
     out.mkdir(parents=True, exist_ok=True)  # now, so that a path that cannot be written costs no training
     grid = make_grid(checkpoint)
-    receipt = _begin_receipt(grid)
+    receipt = begin_receipt(grid)
     if source is not None:
         check_start(source, receipt)
     origin = {"lesson": lesson.name, "start_from": None if source is None else source.sha256}
@@ -162,10 +164,11 @@ def train_adapter(
         "loss": result.loss,
         "eval_loss": result.eval_loss,
         "truncation": None if truncation is None else dict(truncation.record()),
-        "data_sha256": _hash_examples(data.examples),
+        "data_sha256": hash_examples(data.examples),
         "versions": {name: version(name) for name in _RECORDED_PACKAGES},
     }
-    _publish(out, wrapped, final, truncation, dataclasses.replace(receipt, training=record))
+    receipt = dataclasses.replace(receipt, training=record)
+    _publish(out, wrapped, final, truncation, lambda folder: measure_receipt(folder, receipt, grid, model, wrapped))
     return result
 
 
@@ -224,17 +227,6 @@ def _read_examples(checkpoint: Checkpoint, path: Path, options: TrainOptions) ->
 COMPLETIONS = Lesson("completions", _read_examples, _completion_loss)
 
 
-def _begin_receipt(grid: Grid) -> Receipt:
-    """The receipt without its training record."""
-    spec = grid.plan.spec
-    return Receipt(
-        name=grid.checkpoint.name,
-        fingerprint=grid.base_fingerprint,
-        grid=None if spec is None and not grid.plan.half else grid.fingerprint,
-        quantization=None if spec is None else grid.describe(),
-    )
-
-
 def _identity(
     receipt: Receipt,
     options: TrainOptions,
@@ -244,16 +236,18 @@ def _identity(
 ) -> str:
     """Fingerprint of all that decides the final adapter; a checkpoint is resumed under the same one alone."""
     parts: list[Any] = [receipt.fingerprint, receipt.grid, dict(options.record()), dict(origin)]
-    parts += [_hash_examples(group) for group in (examples, held_out)]
+    parts += [hash_examples(group) for group in (examples, held_out)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _hash_examples(examples: Sequence[Example]) -> str:
+def hash_examples(examples: Sequence[Example]) -> str:
     """SHA-256 (hex) of what is learned from: token ids and where each answer starts, in order."""
     return hashlib.sha256(json.dumps([(item.ids, item.prompt_length) for item in examples]).encode()).hexdigest()
 
 
-def _publish(out: Path, wrapped: Any, final: RunState, truncation: Truncation | None, receipt: Receipt) -> None:
+def _publish(
+    out: Path, wrapped: Any, final: RunState, truncation: Truncation | None, add_receipt: Callable[[Path], Receipt]
+) -> None:
     """Write the adapter beside ``out`` and swap the folders, so that ``out`` is never half an adapter."""
     fresh = out.with_name(f".{out.name}.new{os.getpid()}")
     spent = out.with_name(f".{out.name}.old{os.getpid()}")
@@ -262,7 +256,7 @@ def _publish(out: Path, wrapped: Any, final: RunState, truncation: Truncation | 
         write_peft(wrapped, final.best_adapter or final.adapter, fresh)
         if truncation is not None:
             rewrite_truncated(fresh, truncation.adapter)
-        write_receipt(fresh, receipt)
+        add_receipt(fresh)
         out.rename(spent)
         fresh.rename(out)
     finally:

@@ -1,44 +1,107 @@
-"""The receipt of an adapter: on which base, and on which values of it, the adapter was trained.
+"""The receipt of an adapter: on what it was trained, how much of it is there, and what it does.
 
-Knows nothing about the factors themselves; training writes a receipt, adding an adapter to an artifact compares it.
+Knows nothing about how any of this is measured; a receipt is written into an adapter folder and read from one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgelora.errors import AdapterError
-from edgelora_runtime.manifest import BaseInfo
+from edgelora_runtime.receipt import RECEIPT_FILE, RECEIPT_VERSION
+from edgelora_runtime.receipt import read_receipt as read_json
 
-RECEIPT_FILE = "receipt.json"
-RECEIPT_VERSION = 1
+_NUMBERS = re.compile(r"\[\s+([-+.\deE,\s]+?)\s+\]")  # a list that json spread over many lines
+
+
+@dataclass(frozen=True)
+class ModuleCount:
+    """How many of the base's modules that ``target_modules`` ask for have factors."""
+
+    matched: int
+    expected: int
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One adapted module. The last three say what merging would do to it; None where that was not measured."""
+
+    rank: int
+    effective_rank: float  # of the product, by the entropy of its singular values
+    energy: Mapping[str, float]  # rank 1, 2, 4, ... as text -> share of the squared singular values up to there
+    step_to_delta: float | None = None
+    codes_changed: float | None = None
+    correlation: float | None = None
+
+
+@dataclass(frozen=True)
+class TokenRecord:
+    """The likeliest tokens of a distribution, falling, with their natural log-probabilities."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ProbeRecord:
+    """What base and adapted model answer to one built-in prompt."""
+
+    text: str | None
+    input_ids: tuple[int, ...]
+    greedy: tuple[int, ...]  # the adapted model's first tokens
+    base_greedy: tuple[int, ...]
+    kl: float  # nats, base || adapted, after the prompt
+    adapted: TokenRecord
+    base: TokenRecord
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """``grid`` is None when the adapter was trained on the float weights; ``training`` is a free record."""
+    """``grid`` is None when the adapter was trained on the float weights; ``training`` is a free record.
+
+    Version 1 had nothing after ``training``; what a receipt does not know is None or empty.
+    """
 
     name: str  # of the base
     fingerprint: str  # of the base's float32 weights
     grid: str | None = None  # of the values that training multiplied with
-    quantization: Mapping[str, Any] | None = None  # bits, block_size, symmetric
+    quantization: Mapping[str, Any] | None = None  # as Grid.describe gives it
     training: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = RECEIPT_VERSION
+    tokenizer: str | None = None  # SHA-256 of tokenizer.json
+    chat_template: str | None = None  # SHA-256 of the template
+    weights: str | None = None  # SHA-256 of adapter_model.safetensors
+    modules: ModuleCount | None = None
+    merge: Mapping[str, Any] | None = None  # the bits, block_size and symmetry that merging was measured with
+    layers: Mapping[str, LayerRecord] = field(default_factory=dict)
+    probes: tuple[ProbeRecord, ...] = ()
+    truncation: Mapping[str, Any] | None = None  # what was cut after training, and its cost
 
     def to_json(self) -> str:
         """The receipt as it stands in ``receipt.json``."""
+        base = {key: getattr(self, key) for key in ("name", "fingerprint", "grid", "tokenizer", "chat_template")}
         data = {
             "format_version": self.format_version,
-            "base": {"name": self.name, "fingerprint": self.fingerprint, "grid": self.grid},
+            "base": base,
             "quantization": None if self.quantization is None else dict(self.quantization),
             "training": dict(self.training),
+            "weights": self.weights,
+            "modules": None if self.modules is None else dataclasses.asdict(self.modules),
+            "merge": None if self.merge is None else dict(self.merge),
+            "layers": {module: dataclasses.asdict(layer) for module, layer in self.layers.items()},
+            "probes": [dataclasses.asdict(probe) for probe in self.probes],
+            "truncation": None if self.truncation is None else dict(self.truncation),
         }
-        return json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        text = json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        return _NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
 
 
 def write_receipt(folder: Path, receipt: Receipt) -> None:
@@ -50,41 +113,53 @@ def write_receipt(folder: Path, receipt: Receipt) -> None:
 
 def read_receipt(folder: Path) -> Receipt | None:
     """The receipt of an adapter folder, None where none was written; raises AdapterError when it cannot be read."""
-    path = folder / RECEIPT_FILE
-    if not path.is_file():
+    data = read_json(folder)
+    if data is None:
         return None
+    base = data["base"]
     try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise AdapterError(f"{path} is not JSON ({error}); train the adapter again or delete the file") from error
-    if not isinstance(data, dict) or not isinstance(data.get("base"), dict):
-        raise AdapterError(f"{path} has no 'base'; expected a receipt written by `edgelora train`")
-    version = data.get("format_version")
-    if not isinstance(version, int) or version > RECEIPT_VERSION:
-        raise AdapterError(f"{path}: format_version is {version!r}, the newest read here is {RECEIPT_VERSION}")
-    base, quantization, training = data["base"], data.get("quantization"), data.get("training", {})
-    name, fingerprint, grid = base.get("name", ""), base.get("fingerprint"), base.get("grid")
-    if not isinstance(fingerprint, str) or not isinstance(name, str) or not isinstance(grid, str | None):
-        raise AdapterError(f"{path}: base needs the texts 'name' and 'fingerprint', and 'grid' as text or null")
-    if not isinstance(quantization, dict | None) or not isinstance(training, dict):
-        raise AdapterError(f"{path}: quantization is an object or null, training an object")
-    return Receipt(name, fingerprint, grid, quantization, training, version)
-
-
-def compare_receipt(receipt: Receipt, base: BaseInfo, model_name: str) -> str | None:
-    """Why an adapter with this receipt does not belong to a base; None when it does."""
-    if receipt.fingerprint != base.fingerprint:
-        return (
-            f"trained for another base: {receipt.name or 'unnamed'} ({receipt.fingerprint[:12]}), "
-            f"this artifact holds {model_name} ({base.fingerprint[:12]})"
+        return Receipt(
+            name=base.get("name", ""),
+            fingerprint=base["fingerprint"],
+            grid=base.get("grid"),
+            quantization=data.get("quantization"),
+            training=data.get("training") or {},
+            format_version=data["format_version"],
+            tokenizer=base.get("tokenizer"),
+            chat_template=base.get("chat_template"),
+            weights=data.get("weights"),
+            modules=None if data.get("modules") is None else _read_modules(data["modules"]),
+            merge=data.get("merge"),
+            layers={module: _read_layer(layer) for module, layer in (data.get("layers") or {}).items()},
+            probes=tuple(_read_probe(probe) for probe in data.get("probes") or ()),
+            truncation=data.get("truncation"),
         )
-    if receipt.grid is not None and receipt.grid != base.grid:
-        return (
-            f"trained on another grid of {model_name}: {_describe(receipt)} ({receipt.grid[:12]}), this artifact "
-            f"ships {base.grid[:12]}; train it with the same --quant and --block-size as the export"
-        )
-    return None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AdapterError(
+            f"{folder / RECEIPT_FILE} cannot be used ({error!r}); write it anew with `edgelora adapter receipt`"
+        ) from error
 
 
-def _describe(receipt: Receipt) -> str:
-    return ", ".join(f"{key} {value}" for key, value in sorted((receipt.quantization or {}).items())) or "not quantized"
+def _read_modules(data: Mapping[str, Any]) -> ModuleCount:
+    return ModuleCount(int(data["matched"]), int(data["expected"]), tuple(data.get("missing", ())))
+
+
+def _read_layer(data: Mapping[str, Any]) -> LayerRecord:
+    known = {item.name for item in dataclasses.fields(LayerRecord)}
+    return LayerRecord(**{key: value for key, value in data.items() if key in known})
+
+
+def _read_probe(data: Mapping[str, Any]) -> ProbeRecord:
+    return ProbeRecord(
+        text=data.get("text"),
+        input_ids=tuple(data["input_ids"]),
+        greedy=tuple(data.get("greedy", ())),
+        base_greedy=tuple(data.get("base_greedy", ())),
+        kl=float(data["kl"]),
+        adapted=_read_tokens(data["adapted"]),
+        base=_read_tokens(data["base"]),
+    )
+
+
+def _read_tokens(data: Mapping[str, Any]) -> TokenRecord:
+    return TokenRecord(tuple(data["ids"]), tuple(data["logprobs"]))

@@ -126,7 +126,7 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
             f"{where}: {share} of its {len(adapter.factors)} modules are in this artifact (which has {known}, …); "
             f"missing: {', '.join(missing)}; use an adapter trained for this base"
         )
-    absent = [module for module in places if module not in adapter.factors and _is_target(module, adapter.targets)]
+    absent = [module for module in places if module not in adapter.factors and is_target(module, adapter.targets)]
     if absent:
         raise AdapterError(
             f"{where} is incomplete: {len(absent)} of the {len(absent) + len(adapter.factors)} modules that its "
@@ -268,7 +268,7 @@ def _targets(config: Mapping[str, Any]) -> str | tuple[str, ...] | None:
     return tuple(item for item in targets if isinstance(item, str)) if isinstance(targets, list) else None
 
 
-def _is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
+def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
     """PEFT's rule: a text is a pattern for the whole name, a list holds endings of names."""
     if isinstance(targets, str):
         return re.fullmatch(targets, module) is not None

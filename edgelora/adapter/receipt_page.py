@@ -1,0 +1,170 @@
+"""The receipt as a page for people: what the adapter was trained on, what is there of it, what it does.
+
+Knows nothing about measuring; every figure is taken from the receipt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from edgelora.adapter.receipt import LayerRecord, Receipt
+
+PAGE_FILE = "receipt.md"
+Decode = Callable[[Sequence[int]], str]
+
+_SHOWN_TRAINING = (
+    "data",
+    "rows",
+    "steps",
+    "loss",
+    "eval_loss",
+    "rank",
+    "alpha",
+    "learning_rate",
+    "seed",
+    "data_sha256",
+)
+
+
+def write_page(folder: Path, receipt: Receipt, decode: Decode | None = None) -> None:
+    """Write ``receipt.md`` into an adapter folder; without ``decode`` answers are shown as token ids."""
+    temporary = folder / f".{PAGE_FILE}.{os.getpid()}"
+    temporary.write_text("\n".join(page_lines(receipt, decode)) + "\n", encoding="utf-8")
+    temporary.replace(folder / PAGE_FILE)
+
+
+def page_lines(receipt: Receipt, decode: Decode | None = None) -> list[str]:
+    """The page in Markdown, line by line."""
+    grid = f"grid `{receipt.grid[:12]}` ({_spec(receipt.quantization)})" if receipt.grid else "its float weights"
+    lines = [
+        f"# Adapter for {receipt.name}",
+        "",
+        f"Trained on `{receipt.fingerprint[:12]}`, {grid}.",
+        "",
+    ]
+    lines += headline(receipt)
+    lines += _training(receipt.training)
+    if receipt.truncation:
+        lines += ["", "## Truncated", "", *(f"- {key}: {_plain(item)}" for key, item in receipt.truncation.items())]
+    if receipt.layers:
+        lines += ["", "## Layers, by kind", "", *_layers(receipt)]
+    if receipt.probes:
+        lines += [
+            "",
+            "## Probes",
+            "",
+            "Built-in prompts, the same for every adapter; no training row is among them.",
+            "",
+        ]
+        lines += _probes(receipt, decode)
+    return lines
+
+
+def headline(receipt: Receipt) -> list[str]:
+    """The few sentences that matter: what is there, what it changes, and what a merge would leave of it."""
+    lines = []
+    if receipt.modules is not None:
+        lack = f"; missing: {', '.join(receipt.modules.missing)}" if receipt.modules.missing else ""
+        lines.append(f"- {receipt.modules.matched} of {receipt.modules.expected} modules have factors{lack}")
+    if receipt.layers:
+        ranks = [layer.rank for layer in receipt.layers.values()]
+        effective = fmean(layer.effective_rank for layer in receipt.layers.values())
+        span = f"{min(ranks)}" if min(ranks) == max(ranks) else f"{min(ranks)} to {max(ranks)}"
+        lines.append(f"- rank {span}, effective rank {effective:.1f} on average")
+    if receipt.probes:
+        told = ", ".join(f"{probe.kl:.3g}" for probe in receipt.probes)
+        lines.append(f"- KL between base and adapted on {len(receipt.probes)} probes: {told} nats")
+    correlation = _mean(receipt.layers.values(), "correlation")
+    if correlation is not None:
+        changed, step = (_mean(receipt.layers.values(), key) for key in ("codes_changed", "step_to_delta"))
+        lines.append(
+            f"- merged into {_spec(receipt.merge)}, {100 * (changed or 0):.1f} % of the codes would change and the "
+            f"change would correlate {correlation:.2f} with the delta (a step is {step:.3g} times the delta)"
+        )
+    return lines
+
+
+def layer_rows(receipt: Receipt) -> list[tuple[str, ...]]:
+    """Means over each kind of module, the header first."""
+    rows: list[tuple[str, ...]] = [
+        (
+            "kind",
+            "modules",
+            "rank",
+            "effective rank",
+            "energy at half rank",
+            "step/delta",
+            "codes changed",
+            "correlation",
+        )
+    ]
+    kinds: dict[str, list[LayerRecord]] = {}
+    for module, layer in receipt.layers.items():
+        kinds.setdefault(module.rsplit(".", 1)[-1], []).append(layer)
+    for kind, layers in kinds.items():
+        ranks = sorted({layer.rank for layer in layers})
+        figures = [_mean(layers, key) for key in ("step_to_delta", "codes_changed", "correlation")]
+        rows.append(
+            (
+                kind,
+                str(len(layers)),
+                str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}",
+                f"{fmean(layer.effective_rank for layer in layers):.1f}",
+                f"{fmean(_at_half(layer) for layer in layers):.3f}",
+                *("-" if figure is None else f"{figure:.3g}" for figure in figures),
+            )
+        )
+    return rows
+
+
+def _layers(receipt: Receipt) -> list[str]:
+    head, *rows = layer_rows(receipt)
+    return [_row(head), _row(["---"] * len(head)), *(_row(row) for row in rows)]
+
+
+def _probes(receipt: Receipt, decode: Decode | None) -> list[str]:
+    lines = [_row(("prompt", "KL (nats)", "base", "adapted")), _row(["---"] * 4)]
+    for probe in receipt.probes:
+        prompt = probe.text or f"{len(probe.input_ids)} fixed token ids"
+        answers = [_answer(ids, decode) for ids in (probe.base_greedy, probe.greedy)]
+        lines.append(_row((prompt, f"{probe.kl:.4g}", *answers)))
+    return lines
+
+
+def _answer(ids: Sequence[int], decode: Decode | None) -> str:
+    return repr(decode(ids)) if decode is not None else " ".join(map(str, ids))
+
+
+def _training(training: Mapping[str, Any]) -> list[str]:
+    known = [(key, training[key]) for key in _SHOWN_TRAINING if training.get(key) is not None]
+    return ["", "## Training", "", *(f"- {key}: {_plain(item)}" for key, item in known)] if known else []
+
+
+def _at_half(layer: LayerRecord) -> float:
+    """Energy up to the largest recorded rank of at most half the rank."""
+    fitting = [int(rank) for rank in layer.energy if int(rank) <= max(1, layer.rank // 2)]
+    return layer.energy[str(max(fitting))] if fitting else 0.0
+
+
+def _mean(layers: Iterable[LayerRecord], key: str) -> float | None:
+    known = [value for layer in layers if (value := getattr(layer, key)) is not None]
+    return fmean(known) if known else None
+
+
+def _spec(data: Mapping[str, Any] | None) -> str:
+    if not data or "bits" not in data:
+        return str((data or {}).get("label", "float"))
+    kind = "symmetric" if data.get("symmetric") else "asymmetric"
+    return f"int{data['bits']} in blocks of {data.get('block_size')}, {kind}"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in cells)} |"

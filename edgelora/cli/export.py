@@ -5,6 +5,7 @@ Knows nothing about how it is done; it reads options, opens the checkpoint and s
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -26,11 +27,21 @@ from edgelora.cli.grid_options import (
     grid_bar,
     grid_choice,
 )
+from edgelora.cli.merge_lines import describe_merge
+from edgelora.cli.merge_options import (
+    AcceptLossyMerge,
+    BudgetMs,
+    MaxKl,
+    MergePolicy,
+    auto_merge,
+    check_merge_options,
+)
 from edgelora.cli.output import Json, emit
-from edgelora.compiler.export import Exporter, export_artifact
+from edgelora.compiler.export import export_artifact
+from edgelora.compiler.exporter import Exporter
 from edgelora.errors import ConfigError
 from edgelora.targets import TARGETS, find_target
-from edgelora.training.choose_grid import grid_maker, is_grid_file
+from edgelora.training.choose_grid import grid_maker, is_grid_file, uses_calibration
 from edgelora.training.reference import make_reference
 
 
@@ -54,6 +65,10 @@ def export(
     merge: Annotated[
         Path | None, typer.Option(help="Merge this adapter into the weights; the artifact then has no slots.")
     ] = None,
+    merge_policy: MergePolicy = "all",
+    accept_lossy_merge: AcceptLossyMerge = False,
+    max_kl: MaxKl = None,
+    budget_ms: BudgetMs = None,
     genai: Annotated[bool, typer.Option(help="Add a twin graph and settings for onnxruntime-genai.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the artifact at OUTPUT.")] = False,
     json: Json = False,
@@ -63,10 +78,14 @@ def export(
     Example: edgelora export SmolLM2.gguf -o smol --adapter support=adapters/support
     """
     profile = find_target(target)
-    choice = grid_choice(
-        quant or profile.quant, block_size, symmetric, quant_method, calibration, budget_mb, budget_bits
-    )
-    if merge is not None and is_grid_file(choice.quant):
+    check_merge_options(merge_policy, merge, accept_lossy_merge, max_kl, budget_ms)
+    auto = merge_policy == "auto"
+    # With auto the budget is that of the artifact, not of the grid, and the rows are what KL is measured on.
+    grid_mb = None if auto else budget_mb
+    choice = grid_choice(quant or profile.quant, block_size, symmetric, quant_method, calibration, grid_mb, budget_bits)
+    if auto and not uses_calibration(choice):
+        choice = dataclasses.replace(choice, calibration=None)
+    if merge is not None and not auto and is_grid_file(choice.quant):
         raise ConfigError(
             f"--quant {choice.quant} holds the codes of the base, which --merge changes; give the label that the "
             "merged weights are rounded with, such as int4"
@@ -77,8 +96,9 @@ def export(
     if merge is not None and adapters:
         raise ConfigError("--merge and --adapter exclude each other: a merged artifact has no slots")
     started = time.perf_counter()
+    checkpoint = open_checkpoint(model)
     manifest = export_artifact(
-        open_checkpoint(model),
+        checkpoint,
         output,
         exporter=find_exporter("onnx"),
         make_grid=grid_maker(choice, grid_bar),
@@ -86,6 +106,8 @@ def export(
         accuracy_level=accuracy_level,
         slots=merge is None,
         merge=merge,
+        accept_lossy_merge=accept_lossy_merge,
+        auto=auto_merge(checkpoint, calibration, max_kl, budget_mb, budget_ms) if auto else None,
         adapters=adapters,
         reference=make_reference,
         genai=genai,
@@ -102,11 +124,13 @@ def export(
             "quantization": dict(manifest.quantization),
             "slots": len(manifest.slots),
             "adapters": [item.name for item in manifest.adapters],
+            "merged": None if manifest.merged is None else dict(manifest.merged),
             "notes": manifest.report["notes"],
         },
         [
             f"wrote {output}: {size / 1e6:.1f} MB with {len(manifest.slots)} slots in {seconds} s",
             *_describe_rounding(manifest.quantization),
+            *describe_merge(manifest.merged),
             *(f"note: {text}" for text in manifest.report["notes"]),
         ],
     )

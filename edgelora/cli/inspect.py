@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from edgelora.adapter.receipt import Receipt, read_receipt
+from edgelora.cli.merge_lines import describe_merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import read_adapter
@@ -110,7 +111,8 @@ def _artifact_lines(data: dict[str, Any]) -> list[str]:
         f"slots      {data['slots']}" + (f" for {_list(data['modules'])}" if data["modules"] else ""),
     ]
     if data["merged"] is not None:
-        lines.append(f"merged     {', '.join(f'{key} {value}' for key, value in data['merged'].items())}")
+        lines.append(f"merged     {data['merged']['adapter']}")
+        lines += [f"           {line}" for line in describe_merge(data["merged"])]
     lines += ["", *table([("file", "size"), *((name, size(count)) for name, count in data["files"].items())])]
     if data["adapters"]:
         rows = [("adapter", "rank", "size", "trained on")]

@@ -7,39 +7,31 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgelora.adapter.store import add_adapter
-from edgelora.compiler.merge import merge_adapter
+from edgelora.compiler.exporter import Exporter
+from edgelora.compiler.merge_all import Assembled, merge_all
+from edgelora.compiler.merge_auto import AutoMerge, merge_auto
 from edgelora.compiler.package import package
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
 from edgelora.probes import probe_prompts
 from edgelora.targets import Target
-from edgelora.types import Checkpoint, ExportedModel, Reference
+from edgelora.types import Checkpoint, Reference
 from edgelora_runtime.adapter import Factors, read_adapter
 from edgelora_runtime.manifest import Manifest, read_manifest
 
-MakeReference = Callable[[Grid, Sequence[Sequence[int]]], Reference]
 
+class MakeReference(Protocol):
+    """Answers prompts on the values of a grid, with factors of an adapter beside them; PyTorch does."""
 
-class Exporter(Protocol):
-    """One output format: writes the graph and the weights of a grid into a folder."""
-
-    def export(
-        self,
-        grid: Grid,
-        folder: Path,
-        accuracy_level: int,
-        slots: bool = True,
-        baked: Mapping[str, Factors] | None = None,
-    ) -> ExportedModel:
-        """Write the files; ``slots=False`` leaves no place for adapters, ``baked`` builds one in (module -> factors)."""
-
-    def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
-        """Add the files that let onnxruntime-genai open the artifact."""
+    def __call__(
+        self, grid: Grid, prompts: Sequence[Sequence[int]], *, baked: Mapping[str, Factors] | None = None
+    ) -> Reference:
+        """Logits and greedy tokens for each prompt; ``baked`` are factors by module name."""
 
 
 def export_artifact(
@@ -52,6 +44,8 @@ def export_artifact(
     accuracy_level: int | None = None,
     slots: bool = True,
     merge: Path | None = None,
+    accept_lossy_merge: bool = False,
+    auto: AutoMerge | None = None,
     adapters: Mapping[str, Path] | None = None,
     reference: MakeReference | None = None,
     genai: bool = False,
@@ -60,30 +54,42 @@ def export_artifact(
     """Write the artifact ``out``; it appears whole or not at all.
 
     ``reference`` answers the probe prompts on the grid (PyTorch does); without it ``verify`` cannot compare.
-    Raises ConfigError when ``out`` exists, AdapterError when an adapter does not fit.
+    ``merge`` puts an adapter into the weights: all of it, refused when rounding would lose it unless
+    ``accept_lossy_merge``, or layer by layer as ``auto`` measures. A merged artifact has no slots.
+    Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit.
     """
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists; choose another folder, or replace it with --overwrite")
     for folder in (adapters or {}).values():
         read_adapter(folder)  # an unreadable one is told before minutes of work, not after
-    source = checkpoint if merge is None else merge_adapter(checkpoint, merge)
     level = target.accuracy_level if accuracy_level is None else accuracy_level
-    grid = make_grid(source)
+
+    def compile_into(folder: Path, assembled: Assembled, answers: Reference | None = None) -> None:
+        exported = exporter.export(assembled.grid, folder, level, slots and merge is None, assembled.baked)
+        if genai:
+            exporter.add_genai(folder, exported, assembled.grid)
+        package(
+            folder,
+            exported,
+            assembled.grid,
+            target=target.name,
+            quantization=_describe(assembled.grid, level),
+            merged=assembled.record,
+            reference=answers,
+        )
+
+    if merge is None:
+        assembled = Assembled(make_grid(checkpoint))
+    elif auto is None:
+        assembled = merge_all(checkpoint, merge, make_grid, accept_lossy_merge)
+    else:
+        assembled = merge_auto(checkpoint, merge, make_grid, auto, compile_into)
     temporary = out.parent / f".{out.name}.{os.getpid()}.partial"
     temporary.mkdir(parents=True)
     try:
-        exported = exporter.export(grid, temporary, level, slots)
-        if genai:
-            exporter.add_genai(temporary, exported, grid)
-        package(
-            temporary,
-            exported,
-            grid,
-            target=target.name,
-            quantization=_describe(grid, level),
-            merged=None if merge is None else {"adapter": merge.name},
-            reference=None if reference is None else reference(grid, probe_prompts(source)),
-        )
+        prompts = probe_prompts(checkpoint)
+        answers = None if reference is None else reference(assembled.grid, prompts, baked=assembled.baked)
+        compile_into(temporary, assembled, answers)
         for name, folder in (adapters or {}).items():
             add_adapter(temporary, name, folder)
         manifest = read_manifest(temporary)

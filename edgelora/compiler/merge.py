@@ -51,7 +51,8 @@ class MergedCheckpoint:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes of the base, and what was merged."""
-        return (*self.base.notes, f"an adapter was merged into {len(self.factors)} tensors")
+        count = len(self.factors)
+        return (*self.base.notes, f"an adapter was merged into {count} tensors") if count else self.base.notes
 
     def names(self) -> tuple[str, ...]:
         """Every tensor name, sorted."""
@@ -72,22 +73,32 @@ class MergedCheckpoint:
         return merged
 
     def packed(self, name: str) -> QuantizedMatrix | None:
-        """None for a merged tensor: its values left the grid of the file."""
-        snapped = self.trained_on is not None and name in self.trained_on.matrices
-        return None if name in self.factors or snapped else self.base.packed(name)
+        """None for a merged tensor: its values left the grid. Any other keeps the codes it has, to the bit."""
+        if name in self.factors:
+            return None
+        snapped = None if self.trained_on is None else self.trained_on.matrices.get(name)
+        return snapped if snapped is not None else self.base.packed(name)
 
 
-def merge_adapter(checkpoint: Checkpoint, folder: Path) -> MergedCheckpoint:
+def merge_adapter(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> MergedCheckpoint:
     """Merge the PEFT folder into ``checkpoint``; raises AdapterError listing every module that does not fit.
 
     An adapter that was trained on a grid is added to the values of that grid, the ones it has learned to correct.
+    ``own`` is the grid that this export makes of the base; mostly the adapter was trained on that.
     """
+    factors = read_factors(checkpoint, folder)
+    return MergedCheckpoint(checkpoint, factors, _trained_on(checkpoint, folder, own))
+
+
+def read_factors(checkpoint: Checkpoint, folder: Path) -> Mapping[str, Factors]:
+    """Tensor name -> the factors of a PEFT folder that change it; raises AdapterError for what does not fit."""
     adapter = read_adapter(folder)
+    names = set(checkpoint.names())
     wrong: list[str] = []
     factors: dict[str, Factors] = {}
     for module, item in adapter.factors.items():
         name = f"{module}.weight"
-        if name not in checkpoint.names():
+        if name not in names:
             wrong.append(f"{module}: the base has no such module")
             continue
         shape = checkpoint.shape(name)[::-1] if is_transposed(name) else checkpoint.shape(name)
@@ -99,19 +110,21 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path) -> MergedCheckpoint:
         raise AdapterError(f"{folder} does not fit {checkpoint.name}: " + "; ".join(wrong))
     if not factors:
         raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
-    return MergedCheckpoint(checkpoint, factors, _trained_on(checkpoint, folder))
+    return factors
 
 
-def _trained_on(checkpoint: Checkpoint, folder: Path) -> Grid | None:
+def _trained_on(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Grid | None:
     receipt = read_receipt(folder)
     if receipt is None or receipt.quantization is None:
         return None
+    if own is not None and own.fingerprint == receipt.grid:
+        return own
     quantization = receipt.quantization
     method = quantization.get("method", "rtn")  # receipts of version 1 name bits, block_size and symmetric alone
     if method not in ("rtn", "hqq"):
         raise AdapterError(
-            f"{folder} was trained on a {method} grid, which its receipt alone cannot make again; "
-            "add it to the artifact of that grid with --adapter"
+            f"{folder} was trained on a {method} grid, which its receipt alone cannot make again; export with the "
+            "grid it was trained on"
         )
     plan = parse_quant(f"int{quantization['bits']}", quantization["block_size"], quantization["symmetric"], method)
     overrides = {name: QuantSpec(**own) for name, own in quantization.get("overrides", {}).items()}

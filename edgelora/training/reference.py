@@ -5,23 +5,30 @@ Knows nothing about graphs; a merged adapter is part of the grid that the caller
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from edgelora.grid import Grid
-from edgelora.training.model import load_torch
+from edgelora.training.adapted import load_adapted
 from edgelora.types import FloatArray, Reference
+from edgelora_runtime.adapter import Factors
 
 
-def make_reference(grid: Grid, prompts: Sequence[Sequence[int]], new_tokens: int = 32) -> Reference:
+def make_reference(
+    grid: Grid,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int = 32,
+    baked: Mapping[str, Factors] | None = None,
+) -> Reference:
     """Logits after each prompt, and up to ``new_tokens`` greedy tokens; the token that ends an answer is the last.
 
-    Every prompt is a non-empty sequence of token ids. Raises CheckpointError when the model cannot be built.
+    Every prompt is a non-empty sequence of token ids. ``baked`` are factors by module name that are constants of the
+    graph. Raises CheckpointError when the model cannot be built.
     """
-    model = load_torch(grid.checkpoint, grid)
+    model = load_adapted(grid, baked or {})
     answers = [_answer(model, prompt, grid.checkpoint.eos_token_ids, new_tokens) for prompt in prompts]
     return Reference(
         prompts=tuple(tuple(prompt) for prompt in prompts),

@@ -1,0 +1,31 @@
+"""What the compiler asks of an output format.
+
+Knows nothing about any format; one registers itself under the entry points ``edgelora.exporters``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from edgelora.grid import Grid
+from edgelora.types import ExportedModel
+from edgelora_runtime.adapter import Factors
+
+
+class Exporter(Protocol):
+    """One output format: writes the graph and the weights of a grid into a folder."""
+
+    def export(
+        self,
+        grid: Grid,
+        folder: Path,
+        accuracy_level: int,
+        slots: bool = True,
+        baked: Mapping[str, Factors] | None = None,
+    ) -> ExportedModel:
+        """Write the files; ``slots=False`` leaves no place for adapters, ``baked`` (by module name) builds one in."""
+
+    def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
+        """Add the files that let onnxruntime-genai open the artifact."""

@@ -33,6 +33,7 @@ from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
 from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions
+from edgelora.training.packed import weigh
 from edgelora.training.residual import residual_factors
 from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.training.state import CHECKPOINT_FOLDER, RunState, load_state, save_state
@@ -117,11 +118,12 @@ def train_adapter(
     start = load_state(out, identity) if plan.resume else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_torch(checkpoint, grid, low_memory=plan.low_memory).to(device)
+    base_weights = weigh(model).weights
     wrapped = attach_lora(model, options, checkpoint.name, None if source is None else source.factors)
     if options.init == "residual" and start is None:
         _start_at_residual(grid, model, wrapped, options, track)
     count = sum(parameter.numel() for parameter in trainable(model))
-    share = count / sum(parameter.numel() for parameter in model.parameters())
+    share = count / (count + base_weights)
     loss = lesson.make_loss(checkpoint, model, device)
     final = fit(
         model,

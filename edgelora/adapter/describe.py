@@ -6,6 +6,7 @@ Knows nothing about torch: the probes, which need the model, are handed in.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 from edgelora.adapter.receipt import LayerRecord, ModuleCount, ProbeRecord, Receipt
 from edgelora.adapter.spectrum import Spectrum, find_spectra
 from edgelora.adapter.survival import Survival, measure_survival
+from edgelora.adapter.truncate import measure_cost
 from edgelora.grid import Grid
 from edgelora.types import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors, is_target
 from edgelora_runtime.manifest import file_info
-from edgelora_runtime.receipt import hash_text
+from edgelora_runtime.receipt import RECEIPT_VERSION, hash_text
 
 _DEFAULT_MERGE = QuantSpec(4, 32, symmetric=True)  # what merging is judged by where the adapter knows no grid
 _SAMPLED_ROWS = 96  # of each module: tens of thousands of weights, an error of well under a percent
@@ -108,3 +110,41 @@ def _describe(factors: Factors, spectrum: Spectrum, survival: Survival | None) -
             "correlation": round(survival.correlation, 5),
         }
     return LayerRecord(int(factors.a.shape[0]), round(spectrum.effective_rank, 3), energy_curve(spectrum), **measured)
+
+
+def carry_over(receipt: Receipt, folder: Path, before: Adapter, after: Adapter, bound: Mapping[str, float]) -> Receipt:
+    """The receipt of a truncated adapter that lies in ``folder``: what is known of it, and what the cut cost.
+
+    Its probes stay those of the whole adapter, so that replaying one tells whether the cut went too far.
+    """
+    costs = measure_cost(before, after)
+    total = sum(spectrum.energy for spectrum in find_spectra(before.factors).values())
+    left = sum(spectrum.energy for spectrum in find_spectra(after.factors).values())
+    share = min(1.0, left / total)
+    layers = {}
+    for module, layer in describe_layers(after, {}).items():
+        old = receipt.layers.get(module)
+        if old is not None and old.step_to_delta is not None and costs[module].energy_kept > 0:
+            step = float(f"{old.step_to_delta / math.sqrt(costs[module].energy_kept):.4g}")
+            layer = dataclasses.replace(layer, step_to_delta=step)
+        layers[module] = layer
+    ranks = [(cost.rank_before, cost.rank_after) for cost in costs.values()]
+    truncation = {
+        "bound": dict(bound),
+        "energy_kept": round(share, 6),
+        "relative_error": round(math.sqrt(1 - share), 5),
+        "mean_rank_before": round(sum(rank for rank, _ in ranks) / len(ranks), 2),
+        "mean_rank_after": round(sum(rank for _, rank in ranks) / len(ranks), 2),
+        "modules": {
+            module: {
+                "rank_before": cost.rank_before,
+                "rank_after": cost.rank_after,
+                "relative_error": round(cost.relative_error, 5),
+            }
+            for module, cost in costs.items()
+        },
+    }
+    weights = file_info(folder / WEIGHTS_FILE).sha256
+    return dataclasses.replace(
+        receipt, format_version=RECEIPT_VERSION, weights=weights, layers=layers, truncation=truncation
+    )

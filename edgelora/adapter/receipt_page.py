@@ -49,7 +49,7 @@ def page_lines(receipt: Receipt, decode: Decode | None = None) -> list[str]:
     lines += headline(receipt)
     lines += _training(receipt.training)
     if receipt.truncation:
-        lines += ["", "## Truncated", "", *(f"- {key}: {_plain(item)}" for key, item in receipt.truncation.items())]
+        lines += ["", "## Truncated", "", *_truncation(receipt.truncation)]
     if receipt.layers:
         lines += ["", "## Layers, by kind", "", *_layers(receipt)]
     if receipt.probes:
@@ -142,6 +142,15 @@ def _answer(ids: Sequence[int], decode: Decode | None) -> str:
 def _training(training: Mapping[str, Any]) -> list[str]:
     known = [(key, training[key]) for key in _SHOWN_TRAINING if training.get(key) is not None]
     return ["", "## Training", "", *(f"- {key}: {_plain(item)}" for key, item in known)] if known else []
+
+
+def _truncation(truncation: Mapping[str, Any]) -> list[str]:
+    told = [(key, item) for key, item in truncation.items() if key != "modules"]
+    return [
+        *(f"- {key}: {_plain(item)}" for key, item in told),
+        "",
+        "The probes below are those of the whole adapter.",
+    ]
 
 
 def _at_half(layer: LayerRecord) -> float:

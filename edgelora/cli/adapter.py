@@ -1,34 +1,48 @@
-"""``edgelora adapter``: add, remove and list the adapters of a finished artifact.
+"""``edgelora adapter``: add, remove and list the adapters of an artifact; truncate one, or measure its receipt.
 
-Knows nothing about how an artifact is changed safely.
+Knows nothing about how any of this is done safely.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from edgelora.adapter.receipt import read_receipt
+from edgelora.adapter.describe import carry_over
+from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
+from edgelora.adapter.receipt_page import headline, write_page
 from edgelora.adapter.store import add_adapter, remove_adapter, split_assignment
+from edgelora.adapter.truncate import truncate, write_adapter
+from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.output import Json, emit, size, table
+from edgelora.errors import ConfigError
+from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, read_adapter
 from edgelora_runtime.manifest import read_manifest
 
 app = typer.Typer(rich_markup_mode=None)
 Artifact = Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT folder.", show_default=False)]
 
 
 @app.command()
 def add(
     artifact: Artifact,
     adapter: Annotated[str, typer.Argument(metavar="NAME=ADAPTER_DIR", help="Its name and its PEFT folder.")],
+    probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="Replay a probe of the receipt on the artifact first.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Add an adapter to an artifact; the base is not touched."""
     name, folder = split_assignment(adapter)
-    info = add_adapter(artifact, name, folder)
+    info = add_adapter(artifact, name, folder, probe)
     emit(as_json, {"added": dataclasses.asdict(info)}, [f"added {info.name} (rank {info.rank}) to {artifact}"])
 
 
@@ -55,3 +69,86 @@ def show(artifact: Artifact, as_json: Json = False) -> None:
     rows = [("name", "rank", "size", "receipt")]
     rows += [(a["name"], str(a["rank"]), size(a["bytes"]), "yes" if a["receipt"] else "no") for a in found]
     emit(as_json, {"adapters": found}, table(rows) if found else [f"{artifact} has no adapters"])
+
+
+@app.command("truncate")
+def cut(
+    adapter: Folder,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the smaller adapter.", show_default=False)],
+    energy: Annotated[
+        float | None, typer.Option(help="Share of all squared singular values to keep, 0.99 say.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank that the modules may have on average.")] = None,
+    budget_mb: Annotated[float | None, typer.Option(help="Size that the file of factors may have.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an adapter smaller: one threshold over the singular values of all modules; each keeps at least rank 1."""
+    given = {"--energy": energy, "--rank": rank, "--budget-mb": budget_mb}
+    bound = {option.lstrip("-").replace("-", "_"): value for option, value in given.items() if value is not None}
+    if len(bound) != 1:
+        raise ConfigError(f"found {len(bound)} of {', '.join(given)}; give exactly one")
+    if out.exists():
+        raise ConfigError(f"{out} exists; choose another folder")
+    before = read_adapter(adapter)
+    after = truncate(
+        before, energy=energy, rank=rank, max_bytes=None if budget_mb is None else int(budget_mb * 1_000_000)
+    )
+    receipt = read_receipt(adapter)
+    config = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        write_adapter(temporary, after, config)
+        record = carry_over(receipt or Receipt("", ""), temporary, before, after, bound)
+        if receipt is not None:
+            write_receipt(temporary, record)
+            write_page(temporary, record)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    cost: dict[str, Any] = dict(record.truncation or {})
+    cost |= {key: (folder / WEIGHTS_FILE).stat().st_size for key, folder in (("bytes_before", adapter), ("bytes", out))}
+    ranks = f"mean rank {cost['mean_rank_before']:g} to {cost['mean_rank_after']:g}"
+    kept, error = 100 * cost["energy_kept"], 100 * cost["relative_error"]
+    lines = [
+        f"{out}: {ranks}, {size(cost['bytes_before'])} to {size(cost['bytes'])}",
+        f"kept {kept:.2f} % of the energy; the delta is off by {error:.2f} %",
+    ]
+    emit(as_json, {"adapter": str(out), **cost}, lines)
+
+
+@app.command("receipt")
+def measure(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The base: HF folder, hub id or GGUF file.")],
+    adapter: Folder,
+    quant: Annotated[
+        str | None, typer.Option(help="The --quant of the training.  [default: as its old receipt says, else none]")
+    ] = None,
+    block_size: Annotated[int, typer.Option(help="The --block-size of the training.")] = 32,
+    symmetric: Annotated[bool | None, typer.Option("--symmetric/--asymmetric", help="As in the training.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure an adapter on its base and write receipt.json and receipt.md, for one that was trained elsewhere too."""
+    from edgelora.training.measure_receipt import make_receipt  # torch, which no other subcommand waits for
+
+    make_grid = _grid_maker(adapter, quant, block_size, symmetric)
+    receipt = make_receipt(open_checkpoint(model), adapter, make_grid)
+    emit(
+        as_json, json.loads(receipt.to_json()), [f"wrote {adapter / 'receipt.json'} and receipt.md", *headline(receipt)]
+    )
+
+
+def _grid_maker(folder: Path, quant: str | None, block_size: int, symmetric: bool | None) -> Callable[..., Any]:
+    from edgelora.cli.grid_options import grid_bar
+    from edgelora.training.choose_grid import GridChoice, grid_maker
+
+    choice = GridChoice(quant or "none", block_size, symmetric)
+    if quant is None:
+        receipt = read_receipt(folder)
+        known = (receipt.quantization or {}) if receipt else {}
+        if known.get("method", "rtn") != "rtn" or known.get("overrides"):
+            raise ConfigError(
+                f"{folder} was trained on a grid that its receipt cannot give anew; give it as --quant GRID"
+            )
+        if "bits" in known:
+            choice = GridChoice(f"int{known['bits']}", known["block_size"], known["symmetric"])
+    return grid_maker(choice, grid_bar)

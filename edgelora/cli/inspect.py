@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from edgelora.adapter.receipt import Receipt, read_receipt
+from edgelora.adapter.receipt_page import headline, layer_rows
 from edgelora.cli.merge_lines import describe_merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
@@ -31,11 +32,12 @@ def inspect(
 ) -> None:
     """Describe an artifact or an adapter folder: sizes, slots, ranks, modules, identity of the base."""
     if (folder / MANIFEST_FILE).is_file():
-        payload = describe_artifact(folder, read_manifest(folder))
-        emit(as_json, payload, _artifact_lines(payload))
+        manifest = read_manifest(folder)
+        payload = describe_artifact(folder, manifest)
+        emit(as_json, payload, [*_artifact_lines(payload), *_listed_lines(folder, manifest)])
     elif (folder / _CONFIG_FILE).is_file():
         payload = describe_adapter(folder)
-        emit(as_json, payload, _adapter_lines(payload))
+        emit(as_json, payload, [*_adapter_lines(payload), *_receipt_lines(folder)])
     else:
         raise ConfigError(f"{folder} has neither {MANIFEST_FILE} nor {_CONFIG_FILE}; it is no artifact and no adapter")
 
@@ -129,6 +131,24 @@ def _adapter_lines(data: dict[str, Any]) -> list[str]:
         f"modules    {_list(data['modules'])}",
         f"trained on {_trained_on(data['receipt'])}",
     ]
+
+
+def _receipt_lines(folder: Path) -> list[str]:
+    """What the receipt measured, in brief: its headline and a table of the layers by kind."""
+    receipt = read_receipt(folder)
+    if receipt is None or not (receipt.layers or receipt.probes):
+        return []
+    layers = ["", *table(layer_rows(receipt))] if receipt.layers else []
+    return ["receipt", *(f"  {line}" for line in headline(receipt)), *layers]
+
+
+def _listed_lines(folder: Path, manifest: Manifest) -> list[str]:
+    lines: list[str] = []
+    for info in manifest.adapters:
+        receipt = read_receipt(folder / info.path)
+        told = [] if receipt is None else headline(receipt)
+        lines += ["", f"receipt of {info.name}", *(f"  {line}" for line in told)] if told else []
+    return lines
 
 
 def _list(modules: dict[str, int]) -> str:

@@ -165,11 +165,11 @@ def train_adapter(
         "steps": result.steps,
         "loss": result.loss,
         "eval_loss": result.eval_loss,
-        "truncation": None if truncation is None else dict(truncation.record()),
         "data_sha256": hash_examples(data.examples),
         "versions": {name: version(name) for name in _RECORDED_PACKAGES},
     }
-    receipt = dataclasses.replace(receipt, training=record)
+    cut = None if truncation is None else truncation.record()
+    receipt = dataclasses.replace(receipt, training=record, truncation=cut)
     _publish(out, wrapped, final, truncation, lambda folder: measure_receipt(folder, receipt, grid, model, wrapped))
     return result
 

@@ -155,3 +155,12 @@ def test_bad_input_is_one_line_and_exit_code_2(base, texts, tmp_path, capsys):
         assert len(said) == 1, said
         assert reason in said[0]
     assert not (tmp_path / "out" / "adapter_config.json").exists()
+
+
+def test_low_memory_learns_the_same(base, texts, tmp_path, capsys):
+    found = [
+        run_json(capsys, "recover", base, texts / "train.txt", "-o", tmp_path / str(len(more)), *QUICK, *more)
+        for more in (("--max-steps", 4), ("--max-steps", 4, "--low-memory"))
+    ]
+    for key in ("first_loss", "loss"):
+        assert found[1][key] == pytest.approx(found[0][key], abs=1e-4)

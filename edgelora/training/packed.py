@@ -220,7 +220,11 @@ class _Product(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             return None, None
         codes: PackedMatrix = ctx.codes
-        total = gradient.new_zeros(gradient.shape[0], codes.in_features)
+        # Sums over chunks stay float32, as they do inside a single product of bfloat16.
+        total = gradient.new_zeros(gradient.shape[0], codes.in_features, dtype=torch.float32)
         for some, weight in codes.chunks():
-            total.addmm_(gradient[:, some], weight.to(gradient.dtype))
-        return total, None
+            if gradient.dtype == torch.float32:
+                total.addmm_(gradient[:, some], weight)
+            else:
+                total += gradient[:, some] @ weight.to(gradient.dtype)
+        return total.to(gradient.dtype), None

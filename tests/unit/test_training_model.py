@@ -6,13 +6,15 @@ import itertools
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from edgelora.errors import CheckpointError, ConfigError
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.grid import Grid, parse_quant, plan_grid
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps
-from edgelora.training.lora import adapter_state, attach_lora, choose_targets, layer_linears
+from edgelora.training.lora import adapter_state, attach_lora, choose_targets, layer_linears, trainable
 from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions, learning_rate_at
+from edgelora.training.packed import weigh
 from edgelora.training.reference import make_reference
 from tests.parity.architectures import MODELS, checkpoint_of, random_model
 
@@ -49,6 +51,81 @@ def test_every_tensor_is_the_value_that_ships(name, quant):
     if "lm_head.weight" not in checkpoint.names():
         embedding = "transformer.wte.weight" if name == "gpt2" else "model.embed_tokens.weight"
         assert np.array_equal(state["lm_head.weight"].numpy(), grid.value(embedding))
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchedGrid(Grid):
+    """A grid that notes which tensors were made float."""
+
+    floats: list[str] = dataclasses.field(default_factory=list)
+
+    def value(self, name):
+        self.floats.append(name)
+        return super().value(name)
+
+
+def watched(checkpoint, plan):
+    grid = plan_grid(checkpoint, plan)
+    return WatchedGrid(**{field.name: getattr(grid, field.name) for field in dataclasses.fields(grid)})
+
+
+def adapted(model, name):
+    """The model's logits and LoRA gradients with the same random adapter on it."""
+    attach_lora(model, TrainOptions(rank=3), name)
+    torch.manual_seed(1)
+    for parameter in trainable(model):
+        torch.nn.init.normal_(parameter, 0.0, 0.1)
+    logits = model(IDS).logits
+    gradients = torch.autograd.grad(torch.nn.functional.cross_entropy(logits[0, :-1], IDS[0, 1:]), trainable(model))
+    return logits.detach(), gradients
+
+
+# llama, gpt2 and gemma3_text (a scaled embedding) tie their heads, mistral has one of its own
+@pytest.mark.parametrize("name", ["llama", "mistral", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("quant", ["int2", "int4", "int8"])
+def test_low_memory_answers_and_learns_like_float_weights(name, quant):
+    checkpoint = checkpoint_of(random_model(name), name)
+    grid = watched(checkpoint, parse_quant(quant))
+    packed = load_torch(checkpoint, grid, low_memory=True)
+    assert not set(grid.floats) & set(grid.matrices)
+    assert not any(parameter.is_meta for parameter in packed.parameters())
+    (expected, wanted), (found, gradients) = (adapted(load_torch(checkpoint, grid), name), adapted(packed, name))
+    assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+    for one, other in zip(gradients, wanted, strict=True):
+        assert float((one - other).abs().max()) <= 1e-5 * float(other.abs().max())
+
+
+def test_low_memory_keeps_what_has_no_codes_in_float():
+    source = random_model("llama")
+    checkpoint = checkpoint_of(source, "llama")
+    grid = plan_grid(checkpoint, parse_quant("int4", block_size=64))  # 96 is no multiple: the embedding stays float
+    assert "model.embed_tokens.weight" not in grid.matrices
+    packed = load_torch(checkpoint, grid, low_memory=True)
+    assert packed.lm_head.weight is packed.model.embed_tokens.weight
+    assert torch.equal(packed(IDS).logits, load_torch(checkpoint, grid)(IDS).logits)
+    packed.model.norm.weight.data.zero_()
+    assert float(np.abs(checkpoint.read("model.norm.weight")).max()) > 0
+
+
+@pytest.mark.parametrize("quant", ["none", "fp16"])
+def test_low_memory_without_codes_is_refused(quant):
+    checkpoint = checkpoint_of(random_model("llama"), "llama")
+    with pytest.raises(ConfigError, match=r"--low-memory .* nothing is quantized"):
+        load_torch(checkpoint, plan_grid(checkpoint, parse_quant(quant)), low_memory=True)
+
+
+def test_packed_weights_take_a_fifth_of_float32_at_most():
+    config = transformers.LlamaConfig(
+        vocab_size=2048, hidden_size=256, intermediate_size=704, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    checkpoint = checkpoint_of(transformers.LlamaForCausalLM(config), "llama")
+    grid = plan_grid(checkpoint, parse_quant("int4"))
+    plain, packed = weigh(load_torch(checkpoint, grid)), weigh(load_torch(checkpoint, grid, low_memory=True))
+    assert plain.weights == packed.weights == sum(tensor.size for tensor in checkpoint.tensors.values())
+    assert plain.ratio == 1.0
+    assert packed.ratio <= 0.2
+    assert packed.held_bytes * 8 / packed.weights == pytest.approx(4.5, abs=0.05)
 
 
 def test_names_and_shapes_that_do_not_fit_are_listed():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgelora import gptq
 from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
 from edgelora.gptq import output_error, quantize_gptq
@@ -57,7 +58,7 @@ def test_the_layout_is_that_of_rounding_to_nearest(spec: QuantSpec, shape: tuple
     assert again.scales.tobytes() == found.scales.tobytes()
 
 
-def test_columns_that_never_had_an_input_are_rounded_to_nearest() -> None:
+def test_columns_that_never_had_an_input_stay_near() -> None:
     weight, inputs, _ = _problem((16, 96))
     dead = np.arange(0, 96, 3)
     inputs[:, dead] = 0
@@ -66,8 +67,26 @@ def test_columns_that_never_had_an_input_are_rounded_to_nearest() -> None:
     step = np.repeat(np.abs(found.scales), 32, axis=1)[:, dead]
     assert np.isfinite(dequantize(found)).all()
     inside = np.abs(weight[:, dead]) <= 7 * step
-    assert (np.abs(dequantize(found)[:, dead] - weight[:, dead]) <= 0.51 * step)[inside].all()
+    assert (np.abs(dequantize(found)[:, dead] - weight[:, dead]) <= 0.75 * step)[inside].all()
     assert inside.mean() > 0.9
+
+
+def test_scales_solved_together_lower_the_output_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, _, hessian = _problem((40, 150))
+    spec = QuantSpec(2, 32)
+    solved = output_error(weight, dequantize(quantize_gptq(weight, spec, hessian)), hessian)
+    monkeypatch.setattr(gptq, "_refit", lambda _weight, _levels, scales, _hessian: scales)
+    assert solved < 0.98 * output_error(weight, dequantize(quantize_gptq(weight, spec, hessian)), hessian)
+
+
+def test_a_block_of_zeros_stays_zero() -> None:
+    weight, _, hessian = _problem((6, 96))
+    weight[:, 32:64] = 0
+    weight[2] = 0
+    for spec in (QuantSpec(2), QuantSpec(4, 32, symmetric=False)):
+        found = dequantize(quantize_gptq(weight, spec, np.diag(np.diagonal(hessian))))
+        assert not found[:, 32:64].any()
+        assert not found[2].any()
 
 
 def test_without_any_input_nothing_breaks() -> None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "train": ("train", "Train a LoRA adapter on the values that an export will ship."),
     "quantize": ("quantize", "Write the grid of a base model as one file, for train and export."),
     "recover": ("recover", "Train an adapter that gives back what a coarse grid took from the base."),
+    "compare": ("compare", "Train, export and score the ways to ship one adapter; one table, one plot."),
     "export": ("export", "Compile a base model and adapters into an artifact."),
     "adapter": ("app", "Add, remove and list the adapters of an artifact."),
     "run": ("run", "Generate text with an artifact."),

@@ -1,0 +1,73 @@
+"""A whole comparison: grids, adapters, scores, timing, and the three files of the report.
+
+Knows nothing about the command line; reading this file tells what a comparison is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelora.comparison.adapters import obtain_adapters
+from edgelora.comparison.arms import Settings, Watch, list_arms
+from edgelora.comparison.artifacts import Workshop
+from edgelora.comparison.grids import make_grids
+from edgelora.comparison.plot import draw
+from edgelora.comparison.report import PLOT_FILE, to_json, to_markdown
+from edgelora.comparison.score import score_arms
+from edgelora.comparison.storage import write_bytes, write_text
+from edgelora.comparison.summary import Summary, summarize
+from edgelora.comparison.timing import time_arms
+from edgelora.compiler.exporter import Exporter
+from edgelora.data import read_rows
+from edgelora.errors import ConfigError
+from edgelora.types import Checkpoint
+
+JSON_FILE, MARKDOWN_FILE = "report.json", "report.md"
+_OWN = {"adapters", "artifacts", "grids", "scores", JSON_FILE, MARKDOWN_FILE, PLOT_FILE}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison."""
+
+    report: dict[str, Any]  # as report.json holds it
+    summary: Summary
+    trained: tuple[str, ...]  # adapters that were trained now; all others were there
+
+
+def compare(checkpoint: Checkpoint, settings: Settings, output: Path, exporter: Exporter, watch: Watch) -> Compared:
+    """Fill ``output``: adapters, grids and scores that are there are used where they are the right ones.
+
+    Raises ConfigError for a folder that holds something else or adapters of other options, DataError for unusable rows.
+    """
+    _check_output(output)
+    read_rows(settings.eval_data)  # before hours of training
+    arms = list_arms(settings.methods)
+    grids = make_grids(checkpoint, settings, output / "grids", watch)
+    adapters = obtain_adapters(checkpoint, grids, settings, output / "adapters", watch)
+    workshop = Workshop(checkpoint, grids, adapters, exporter, settings, output / "artifacts", watch)
+    workshop.clear()  # of a run that was killed
+    try:
+        scores = score_arms(workshop, arms, output / "scores")
+        decode_ms = time_arms(workshop, arms, output / "scores" / "decode.json") if settings.decode else {}
+    finally:
+        workshop.clear()
+    found = summarize(arms, scores, decode_ms)
+    report = to_json(settings, output, grids, adapters, found)
+    name = f"{checkpoint.name}, {settings.quant}, trained on {settings.data.name}"
+    write_bytes(output / PLOT_FILE, draw(found, name))
+    write_text(output / MARKDOWN_FILE, to_markdown(settings, output, grids, found))
+    write_text(output / JSON_FILE, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return Compared(report, found, tuple(name for name, item in adapters.items() if not item.reused))
+
+
+def _check_output(output: Path) -> None:
+    """Raise ConfigError for a folder that no comparison made."""
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"{output} is a file; choose a folder for the report")
+    foreign = sorted(item.name for item in output.iterdir() if item.name not in _OWN) if output.exists() else []
+    if foreign:
+        raise ConfigError(f"{output} holds other files ({', '.join(foreign[:3])}); choose another folder")

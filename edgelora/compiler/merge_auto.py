@@ -35,7 +35,7 @@ OpenKl = Callable[[Grid, Mapping[str, Factors], Sequence[Sequence[int]]], Measur
 _LAYER = re.compile(r"(^|\.)(layers|h)\.(?P<layer>\d+)\.")
 _WIDE = "int8"
 _ROUNDS, _STEPS = 5, 16  # of timing: how often every candidate has its turn, tokens in a turn
-_ATTEMPTS = 3  # a choice whose measured size or time is over is made again with so much less
+_MORE_ATTEMPTS = 2  # after a choice whose measured size or time is over
 
 
 @dataclass(frozen=True)
@@ -104,20 +104,15 @@ def merge_auto(
     measure_kl = settings.open_kl(candidates.grid, by_module, settings.prompts or probe_prompts(checkpoint))
     kl = _measure_layers(candidates, measure_kl, settings.track)
     limits = settings.limits
-    decision: Decision | None = None
-    found: _Measured | None = None
     with tempfile.TemporaryDirectory(prefix="edgelora-merge-") as scratch:
         uniform = _measure_uniform(candidates, limits, export, Path(scratch))
-        options, fixed = _cost(candidates, kl, uniform)
-        target = limits
-        for _ in range(_ATTEMPTS):
-            previous = decision
-            decision = choose(options, target, lambda choices: measure_kl(candidates.replaced(choices)), fixed)
-            if not uniform or (previous is not None and previous.choices == decision.choices):
-                break
-            found = _measure(candidates.assemble(decision.choices), limits, export, Path(scratch) / "chosen")
-            target = _tighten(target, limits, found)
-    assert decision is not None
+        decision, found = _decide(
+            candidates,
+            _cost(candidates, kl, uniform),
+            limits,
+            lambda choices: measure_kl(candidates.replaced(choices)),
+            (lambda assembled: _measure(assembled, limits, export, Path(scratch) / "chosen")) if uniform else None,
+        )
     if found is not None:
         check_budgets(limits, found.bytes, found.ms, decision.kl)
     assembled = candidates.assemble(decision.choices)
@@ -160,6 +155,29 @@ def _make_candidates(grid: Grid, factors: Mapping[str, Factors], folder: Path) -
         overrides = {**plan.overrides, **wide}
         merged[_WIDE] = plan_grid(everything, dataclasses.replace(plan, overrides=overrides))
     return _Candidates(grid, factors, dict(sorted(layers.items(), key=lambda item: int(item[0]))), merged)
+
+
+def _decide(
+    candidates: _Candidates,
+    costs: tuple[Mapping[str, Mapping[str, Option]], Option],
+    limits: Limits,
+    measure_kl: Callable[[Choices], float],
+    measure_cost: Callable[[Assembled], _Measured] | None,
+) -> tuple[Decision, _Measured | None]:
+    """A choice and what it was found to take; one that is over its budgets is made again with tighter ones."""
+    decision = choose(costs[0], limits, measure_kl, costs[1])
+    if measure_cost is None:
+        return decision, None
+    found, target = measure_cost(candidates.assemble(decision.choices)), limits
+    for _ in range(_MORE_ATTEMPTS):
+        tighter = _tighten(target, limits, found)
+        if tighter == target:
+            break
+        target, again = tighter, choose(costs[0], tighter, measure_kl, costs[1])
+        if again.choices == decision.choices:
+            break
+        decision, found = again, measure_cost(candidates.assemble(again.choices))
+    return decision, found
 
 
 def _measure_layers(

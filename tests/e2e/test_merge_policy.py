@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from edgelora.adapter.receipt import Receipt, write_receipt
 from edgelora.checkpoint import open_checkpoint
@@ -173,6 +174,23 @@ def test_the_kl_of_a_merge_is_that_of_the_whole_distribution(base: Path, uneven:
 def _softmax(logits: np.ndarray) -> np.ndarray:
     raised = np.exp((logits - logits.max(axis=-1, keepdims=True)).astype(np.float64))
     return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+
+
+def test_weights_that_are_stored_transposed_are_merged_and_kept_alike(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    config = GPT2Config(vocab_size=259, n_embd=64, n_layer=2, n_head=4, n_positions=128, initializer_range=0.2)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    rng, tensors = np.random.default_rng(4), {}
+    for layer, size in enumerate((_LARGE, _SMALL)):
+        for kind, out_features, in_features in (("attn.c_attn", 192, 64), ("mlp.c_proj", 64, 256)):
+            name = f"base_model.model.transformer.h.{layer}.{kind}"
+            tensors[f"{name}.lora_A.weight"] = rng.standard_normal((_RANK, in_features)).astype(np.float32)
+            tensors[f"{name}.lora_B.weight"] = (size * rng.standard_normal((out_features, _RANK))).astype(np.float32)
+    write_peft(tmp_path / "adapter", tensors, rank=_RANK, alpha=_RANK, targets=["c_attn", "c_proj"])
+    for max_kl, expected in (("1e-4", ["factored", "int4"]), ("9", ["int4", "int4"])):
+        out = tmp_path / max_kl
+        assert _choices(_auto(tmp_path / "gpt2", out, tmp_path / "adapter", "--max-kl", max_kl)) == expected
+        assert main(["verify", str(out)]) == 0
 
 
 def test_budgets_bound_the_size_and_the_time(

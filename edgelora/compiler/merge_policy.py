@@ -122,7 +122,7 @@ def choose(
     layers = {
         layer: LayerChoice(
             label,
-            options[layer][label].kl,
+            round(options[layer][label].kl, 6),
             reasons.get(layer) or _why_factored(options[layer], layer, dropped, met, limits),
         )
         for layer, label in chosen.items()
@@ -198,7 +198,9 @@ def _why_factored(
             continue
         more = option.bytes - labels[FACTORED].bytes
         if (layer, label) in dropped:
-            parts.append(f"{label} alone costs {option.kl:.2g} nats and would pass --max-kl {limits.max_kl:g}")
+            parts.append(
+                f"{label} alone costs {option.kl:.2g} nats, which --max-kl {limits.max_kl:g} leaves no room for"
+            )
         elif more >= 0:
             parts.append(f"{label} takes {more / 1e6:.3f} MB more than the factors")
         elif not met:

@@ -76,7 +76,7 @@ Resume = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the adapter that ADAPTER_DIR holds.")]
 LowMemory = Annotated[
     bool,
-    typer.Option("--low-memory", help="Keep the base packed and dequantize a layer at a time: the same adapter."),
+    typer.Option("--low-memory", help="Keep the base packed and compute layers twice: slower, the same adapter."),
 ]
 
 

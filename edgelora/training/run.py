@@ -34,6 +34,7 @@ from edgelora.training.measure_receipt import measure_receipt
 from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions
 from edgelora.training.packed import weigh
+from edgelora.training.recompute import recompute_layers
 from edgelora.training.residual import residual_factors
 from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.training.state import CHECKPOINT_FOLDER, RunState, load_state, save_state
@@ -54,7 +55,7 @@ class RunPlan:
     save_every: int = 50  # steps; 0 never saves
     resume: bool = False
     overwrite: bool = False
-    low_memory: bool = False  # the base stays packed and is dequantized a layer at a time
+    low_memory: bool = False  # the base stays packed and layers are computed again in the backward pass
     start_from: Path | None = None  # an adapter whose factors are the first ones
 
 
@@ -119,6 +120,8 @@ def train_adapter(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_torch(checkpoint, grid, low_memory=plan.low_memory).to(device)
     base_weights = weigh(model).weights
+    if plan.low_memory:
+        recompute_layers(model)
     wrapped = attach_lora(model, options, checkpoint.name, None if source is None else source.factors)
     if options.init == "residual" and start is None:
         _start_at_residual(grid, model, wrapped, options, track)

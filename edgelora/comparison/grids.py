@@ -18,7 +18,7 @@ from edgelora.comparison.storage import read_json, write_text
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, parse_quant, plan_grid
 from edgelora.grid_file import read_grid, write_grid
-from edgelora.training.choose_grid import calibrate_on
+from edgelora.training.choose_grid import GridChoice, calibrated_on, grid_maker
 from edgelora.types import Checkpoint
 
 
@@ -61,8 +61,8 @@ def _kept_grid(checkpoint: Checkpoint, settings: Settings, method: str, folder: 
             )
         return read_grid(path, checkpoint, watch.names)
     watch.say(f"making the {method} grid")
-    calibration = None if calibrated is None else calibrate_on(checkpoint, settings.data, watch.names)
-    grid = plan_grid(checkpoint, plan, watch.names, calibration)
+    choice = GridChoice(settings.quant, settings.block_size, settings.symmetric, method)
+    grid = grid_maker(calibrated_on(choice, settings.data), watch.names)(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps(made, indent=1) + "\n")  # first: a grid without it could not be told from another
     write_grid(path, grid)

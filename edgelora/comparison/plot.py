@@ -25,9 +25,10 @@ _STYLES = {
     "grid-gptq": ("#009E73", "^"),
     "grid-hqq": ("#CC79A7", "P"),
 }
+_INK = "#222222"
 _WIDTH, _HEIGHT, _DPI = 8.0, 3.6, 100  # inches of one panel; 800 pixels across
 _NEAR = 0.06  # sizes that are closer than this share of the axis stand side by side
-_APART = 0.028  # share of the axis between two that do
+_APART = 0.018  # share of the axis between two that do
 _LINE = 0.075  # share of the axis that a label is high
 
 
@@ -43,13 +44,13 @@ def draw(found: Summary, title: str) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
     losses = ", ".join(f"{row.arm.name} {row.loss.median:.3f}" for row in bases)
-    _panel(axes[0], rows, [row.loss for row in rows], "loss (nats per token), lower is better")
+    _panel(axes[0], rows, [row.loss for row in rows], "loss (nats per token), lower is better", ".3f")
     axes[0].set_title(f"{title}\nwithout an adapter, not shown: {losses}", fontsize=10, loc="left")
     if found.metric is not None:
         name = METRIC_NAMES[found.metric]
         shares = ", ".join(f"{row.arm.name} {100 * row.figures[found.metric].median:.1f} %" for row in bases)
         values = [_percent(row.figures[found.metric]) for row in rows]
-        _panel(axes[1], rows, values, f"{name} (%), higher is better")
+        _panel(axes[1], rows, values, f"{name} (%), higher is better", ".1f")
         axes[1].set_title(f"without an adapter, not shown: {shares}", fontsize=10, loc="left")
     axes[-1].set_xlabel("size of graph, weights and adapter (MB); points of like size stand side by side")
     stream = io.BytesIO()
@@ -73,7 +74,7 @@ def spread_labels(heights: Sequence[float], least: float) -> list[float]:
     return result
 
 
-def _panel(axes: Axes, rows: Sequence[ArmSummary], values: Sequence[Over], name: str) -> None:
+def _panel(axes: Axes, rows: Sequence[ArmSummary], values: Sequence[Over], name: str, spec: str) -> None:
     sizes = [row.bytes / 1e6 for row in rows]
     left, right = min(sizes), max(sizes)
     width = (right - left) or right or 1.0
@@ -93,10 +94,10 @@ def _panel(axes: Axes, rows: Sequence[ArmSummary], values: Sequence[Over], name:
             errors = [[value.median - value.least], [value.most - value.median]]
             axes.errorbar(places[index], value.median, yerr=errors, fmt=marker, color=colour, capsize=3, markersize=7)
             axes.annotate(
-                f"{rows[index].arm.name} {value.median:.3g}",
+                f"{rows[index].arm.name} {format(value.median, spec)}",
                 (places[index], value.median),
                 xytext=(edge + 0.04 * span, bottom + share * (top - bottom)),
-                color=colour,
+                color=_INK,
                 fontsize=10,
                 va="center",
                 arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6},
@@ -119,8 +120,9 @@ def _groups(sizes: Sequence[float], span: float) -> list[list[int]]:
 def _side_by_side(sizes: Sequence[float], span: float) -> list[float]:
     places = list(sizes)
     for group in _groups(sizes, span):
+        middle = sum(sizes[index] for index in group) / len(group)
         for number, index in enumerate(group):
-            places[index] = sizes[group[0]] + number * _APART * span
+            places[index] = middle + (number - (len(group) - 1) / 2) * _APART * span
     return places
 
 

@@ -105,7 +105,8 @@ def to_markdown(settings: Settings, output: Path, grids: Mapping[str, Grid], fou
         "MB are graph, weights and adapter."
     )
     if settings.decode:
-        threads = "all cores" if settings.threads is None else f"{settings.threads} threads"
+        count = settings.threads
+        threads = "all cores" if count is None else f"{count} {'thread' if count == 1 else 'threads'}"
         made += (
             f" Decode is the median time of one token after {PROMPT_TOKENS}, at the accuracy level that ships "
             f"({TARGET.accuracy_level}), on {threads}, all arms in turns in one process, with the adapters of seed "

@@ -57,7 +57,7 @@ def compare(checkpoint: Checkpoint, settings: Settings, output: Path, exporter: 
         workshop.clear()
     found = summarize(arms, scores, decode_ms)
     report = to_json(settings, output, grids, adapters, found)
-    name = f"{checkpoint.name}, {settings.quant}, trained on {settings.data.name}"
+    name = f"{checkpoint.name}, {settings.quant}, trained on {'/'.join(settings.data.parts[-2:])}"
     write_bytes(output / PLOT_FILE, draw(found, name))
     write_text(output / MARKDOWN_FILE, to_markdown(settings, output, grids, found))
     write_text(output / JSON_FILE, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

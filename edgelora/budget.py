@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,9 @@ from edgelora.errors import ConfigError
 from edgelora.grid import GridSpec, choose_spec, is_embedding, is_transposed
 from edgelora.quantize import dequantize, quantize
 from edgelora.types import Checkpoint, FloatArray, QuantSpec, TrackNames
+
+# Values for some tensors, as the state dict orients them -> nats that the model's answers then diverge by.
+MeasureChange = Callable[[Mapping[str, FloatArray]], float]
 
 _WIDTHS = (2, 4, 8)
 _SCALE_BYTES = 2  # an artifact stores scales at 16 bits
@@ -57,7 +60,7 @@ class BitChoice:
 
     tensors: tuple[str, ...]
     bits: int
-    errors: Mapping[int, float]  # bits -> share of the output's energy that rounding to them disturbs, summed
+    errors: Mapping[int, float]  # bits -> what rounding to them costs, in the unit of BitPlan.unit
     costs: Mapping[int, int]  # bits -> bits of storage, or bytes under a budget in megabytes
     reason: str
 
@@ -69,6 +72,7 @@ class BitPlan:
     plan: GridSpec
     choices: tuple[BitChoice, ...]  # in the order of the checkpoint
     error: float  # sum over all choices
+    unit: str  # of every error: "nats" of KL divergence, or "energy", the share of outputs' energy that is disturbed
     reached: float  # megabytes, or bits for a linear weight
     budget: Budget
 
@@ -102,24 +106,28 @@ def plan_bits(
     budget: Budget,
     symmetric: bool | None = None,
     calibration: Calibration | None = None,
+    change: MeasureChange | None = None,
     track: TrackNames = iter,
 ) -> BitPlan:
     """Give each linear 2, 4 or 8 bits, ``plan.spec.bits`` at least, so that ``budget`` holds; deterministic.
 
     The error of a tensor is sum(dW H dW^T) / sum(W H W^T) with H = mean of x x^T from ``calibration``, the share of
-    its output's energy that rounding disturbs; without one, H is the identity. Codes are rounded to nearest here,
-    whatever ``plan.method`` says: it ranks the tensors, and the better methods keep the ranks. The budget is spent
-    greedily along each group's lower convex hull, most error removed for a byte first, and what no longer fits is
-    passed over. A larger budget never gives a larger error. ``symmetric`` None keeps the
-    default of each width: 2 bits asymmetric, 4 and 8 symmetric. q/k/v and gate/up are decided together, because an
-    artifact packs each into one linear only where their specs are equal. A budget in bits leaves the embedding and
-    the head at what ``plan`` gives them.
+    its output's energy that rounding disturbs; without one, H is the identity. Where that error is made matters more
+    than its size, the outermost layers most, so with ``change`` the narrowest width of each group costs what the whole
+    model diverges by when it alone is rounded, and wider ones their share of that by energy. Codes are rounded to
+    nearest here, whatever ``plan.method`` says: this ranks the groups, it does not foretell the final error.
+
+    The budget is spent greedily along each group's lower convex hull, most error removed for a byte first, and what no
+    longer fits is passed over: a larger budget never gives a larger error. ``symmetric`` None keeps the default of each
+    width: 2 bits asymmetric, 4 and 8 symmetric. q/k/v and gate/up are decided together, because an artifact packs each
+    into one linear only where their specs are equal. A budget in bits leaves the embedding and the head at what
+    ``plan`` gives them.
 
     Raises ConfigError, with the smallest budget that can be met, when this one cannot.
     """
     if plan.spec is None:
         raise ConfigError(f"{budget.option} chooses bits, but --quant {plan.label} keeps floats; give --quant int2")
-    groups = _measure(checkpoint, plan, budget, symmetric, calibration, track)
+    groups = _measure(checkpoint, plan, budget, symmetric, calibration, change, track)
     fixed, limit = _limit(checkpoint, groups, budget, plan)
     smallest = fixed + sum(group.costs[min(group.costs)] for group in groups)
     if smallest > limit:
@@ -133,8 +141,11 @@ def plan_bits(
                 overrides[name] = group.specs[width]
     return BitPlan(
         plan=dataclasses.replace(plan, overrides=overrides),
-        choices=tuple(_explain(group, width, last_rate) for group, width in zip(groups, bits, strict=True)),
+        choices=tuple(
+            _explain(group, width, last_rate, change is not None) for group, width in zip(groups, bits, strict=True)
+        ),
         error=sum(group.errors[width] for group, width in zip(groups, bits, strict=True)),
+        unit="energy" if change is None else "nats",
         reached=spent / 1e6 if budget.bits is None else spent / sum(group.weights for group in groups),
         budget=budget,
     )
@@ -156,6 +167,7 @@ def _measure(
     budget: Budget,
     symmetric: bool | None,
     calibration: Calibration | None,
+    change: MeasureChange | None,
     track: TrackNames,
 ) -> list[_Group]:
     shapes = {name: checkpoint.shape(name) for name in checkpoint.names()}
@@ -168,16 +180,22 @@ def _measure(
         raise ConfigError(f"{checkpoint.name} has no linear to give bits to; leave {budget.option} out")
     groups = group_tensors(open_ones)
     specs = {members: _candidates(members[0], plan, symmetric) for members in groups}
-    errors = {
-        name: _errors(checkpoint, name, specs[members], calibration)
-        for members, name in zip(_owners(groups), track([name for members in groups for name in members]), strict=True)
-    }
+    errors: dict[str, Mapping[int, float]] = {}
+    scales = dict.fromkeys(groups, 1.0)  # group -> what its errors are multiplied with
+    narrow: dict[str, FloatArray] = {}  # the group's tensors at their fewest bits
+    for members, name in zip(_owners(groups), track([name for group in groups for name in group]), strict=True):
+        errors[name], narrow[name] = _errors(checkpoint, name, specs[members], calibration)
+        if name == members[-1]:
+            energy = sum(errors[other][min(specs[members])] for other in members)
+            if change is not None and energy > 0:
+                scales[members] = change(narrow) / energy
+            narrow = {}
     return [
         _Group(
             tensors=members,
             weights=sum(math.prod(shapes[name]) for name in members),
             specs=specs[members],
-            errors={bits: sum(errors[name][bits] for name in members) for bits in specs[members]},
+            errors={bits: scales[members] * sum(errors[name][bits] for name in members) for bits in specs[members]},
             costs={
                 bits: _cost([_oriented(name, shapes[name]) for name in members], spec, budget)
                 for bits, spec in specs[members].items()
@@ -204,20 +222,24 @@ def _candidates(name: str, plan: GridSpec, symmetric: bool | None) -> Mapping[in
 
 def _errors(
     checkpoint: Checkpoint, name: str, specs: Mapping[int, QuantSpec], calibration: Calibration | None
-) -> Mapping[int, float]:
+) -> tuple[Mapping[int, float], FloatArray]:
+    """The error of each width, and the values of the narrowest as the state dict orients them."""
     weight = checkpoint.read(name)
     rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight  # (out_features, in_features)
     hessian = None if calibration is None else calibration.hessians.get(name)
     energy = _energy(rows, hessian)
     own = checkpoint.packed(name)
-    errors = {}
+    errors: dict[int, float] = {}
+    narrow = weight
     for bits, spec in specs.items():
         if own is not None and own.spec == spec:
             errors[bits] = 0.0  # the file's own codes are kept
             continue
-        moved = dequantize(quantize(rows, spec))
-        errors[bits] = _energy(np.subtract(moved, rows, out=moved), hessian) / energy if energy > 0 else 0.0
-    return errors
+        values = dequantize(quantize(rows, spec))
+        errors[bits] = _energy(values - rows, hessian) / energy if energy > 0 else 0.0
+        if bits == min(specs):
+            narrow = np.ascontiguousarray(values.T) if is_transposed(name) else values
+    return errors, narrow
 
 
 def _energy(rows: FloatArray, hessian: FloatArray | None) -> float:
@@ -291,17 +313,20 @@ def _hull(index: int, group: _Group) -> list[_Step]:
         at = best.bits
 
 
-def _explain(group: _Group, bits: int, last_rate: float) -> BitChoice:
+def _explain(group: _Group, bits: int, last_rate: float, nats: bool) -> BitChoice:
+    def told(error: float) -> str:
+        return f"{error:.4f} nats" if nats else f"{error:.1%} of the output"
+
     wider = [step for step in _hull(0, group) if step.bits > bits]
-    before = group.errors[min(group.errors)]
-    if bits > min(group.costs):
-        reason = f"rounding disturbed {before:.2%} at {min(group.costs)} bits and {group.errors[bits]:.2%} here"
+    fewest = min(group.costs)
+    if bits > fewest:
+        reason = f"{fewest} bits would cost {told(group.errors[fewest])}, {bits} cost {told(group.errors[bits])}"
     elif not wider:
-        reason = f"more bits would not help: rounding disturbs {before:.2%}"
+        reason = f"more bits would not help: {bits} cost {told(group.errors[bits])}"
     elif wider[0].rate < last_rate:
-        reason = f"{wider[0].bits} bits would remove {wider[0].gain:.2%}, less for its size than what was widened"
+        reason = f"{wider[0].bits} bits would save {told(wider[0].gain)}, less for their size than what was widened"
     else:
-        reason = f"{wider[0].bits} bits would remove {wider[0].gain:.2%} but no longer fitted"
+        reason = f"{wider[0].bits} bits would save {told(wider[0].gain)} but no longer fitted"
     return BitChoice(group.tensors, bits, group.errors, group.costs, reason)
 
 

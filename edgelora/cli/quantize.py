@@ -111,6 +111,7 @@ def _budget(bits: BitPlan) -> dict[str, Any]:
         "bits": bits.budget.bits,
         "reached": round(bits.reached, 4),
         "error": round(bits.error, 5),
+        "unit": bits.unit,
         "choices": [
             {
                 "tensors": list(item.tensors),

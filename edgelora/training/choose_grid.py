@@ -6,10 +6,11 @@ Knows nothing about the command line; which options exclude each other is its ma
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelora.budget import BitPlan, Budget, plan_bits
+from edgelora.budget import BitPlan, Budget, MeasureChange, plan_bits
 from edgelora.calibration import Calibration
 from edgelora.data import Rows, read_rows
 from edgelora.errors import ArtifactError, ConfigError
@@ -89,12 +90,13 @@ def choose_grid(checkpoint: Checkpoint, choice: GridChoice, track: TrackNames = 
     if is_grid_file(choice.quant):
         return ChosenGrid(read_grid(Path(choice.quant), checkpoint, track), None)
     plan, budget = _parse(choice), choice.budget
-    calibration = None
-    if choice.calibration is not None:
-        calibration = calibrate_on(checkpoint, choice.calibration, track)
+    data, calibration = choice.calibration, None
+    if data is not None and plan.method == "gptq":
+        calibration = calibrate_on(checkpoint, data, track)
     if budget is None:
         return ChosenGrid(plan_grid(checkpoint, plan, track, calibration), None)
-    bits = plan_bits(checkpoint, plan, budget, choice.symmetric, calibration, track)
+    change = None if data is None else measure_on(checkpoint, data)
+    bits = plan_bits(checkpoint, plan, budget, choice.symmetric, calibration, change, track)
     return ChosenGrid(plan_grid(checkpoint, bits.plan, track, calibration), bits)
 
 
@@ -119,21 +121,33 @@ def check_choice(choice: GridChoice) -> None:
         read_rows(choice.calibration)
 
 
-def calibrate_on(checkpoint: Checkpoint, data: Path, track: TrackNames = iter) -> Calibration:
-    """What the float model does on up to 128 rows of ``data``, spread evenly over the file.
+def read_sequences(checkpoint: Checkpoint, data: Path) -> Sequence[Sequence[int]]:
+    """Token ids of up to 128 rows of ``data``, spread evenly over the file.
 
     Rows are rendered as training renders them, prompt and completion together, with the chat template where there is
     one, so that equal data gives equal grids whatever else a command was told. Raises DataError without usable rows.
     """
-    from edgelora.training.calibrate import calibrate  # torch, which a grid without calibration never waits for
-
     found = read_rows(data)
     count = min(_SEQUENCES, len(found.rows))
     rows = tuple(found.rows[index * len(found.rows) // count] for index in range(count))
     encoded = encode_rows(
         Rows(rows, ()), open_tokenizer(checkpoint), checkpoint.eos_token_ids, _MAX_TOKENS, raw=False, where=str(data)
     )
-    return calibrate(checkpoint, [example.ids for example in encoded.examples], track)
+    return [example.ids for example in encoded.examples]
+
+
+def calibrate_on(checkpoint: Checkpoint, data: Path, track: TrackNames = iter) -> Calibration:
+    """Second moments of the linears' inputs on the sequences of ``data``, for gptq."""
+    from edgelora.training.calibrate import calibrate  # torch, which a grid without calibration never waits for
+
+    return calibrate(checkpoint, read_sequences(checkpoint, data), track)
+
+
+def measure_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:
+    """What rounding does to the float model's answers on the sequences of ``data``, for a budget."""
+    from edgelora.training.sensitivity import open_sensitivity  # torch again
+
+    return open_sensitivity(checkpoint, read_sequences(checkpoint, data))
 
 
 def _parse(choice: GridChoice) -> GridSpec:

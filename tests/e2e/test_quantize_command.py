@@ -5,12 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgelora.checkpoint import open_checkpoint
 from edgelora.cli import main
 from edgelora.grid_file import read_grid
-from edgelora.training.choose_grid import GridChoice, grid_maker
+from edgelora.training.choose_grid import GridChoice, grid_maker, read_sequences
+from edgelora.training.sensitivity import open_sensitivity
 from tests.tiny import write_adapter, write_checkpoint
 
 MIXED = ("--quant", "int2", "--budget-bits", "3.2")
@@ -173,3 +175,14 @@ def test_a_grid_file_belongs_to_its_base(
     assert main(["export", str(base), "-o", str(tmp_path / "a"), "--quant", str(file), *merge]) == 2
     assert "holds the codes of the base, which --merge changes" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_sensitivity_is_the_divergence_of_the_answers(base: Path, rows: Path) -> None:
+    checkpoint = open_checkpoint(str(base))
+    measure = open_sensitivity(checkpoint, read_sequences(checkpoint, rows))
+    name = "model.layers.0.mlp.down_proj.weight"
+    weight = checkpoint.read(name)
+    assert measure({name: weight}) == 0.0
+    small, large = (measure({name: weight * np.float32(factor)}) for factor in (1.01, 1.5))
+    assert 0 < small < large
+    assert measure({name: weight}) == 0.0  # the model is put back as it was

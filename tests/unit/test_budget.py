@@ -1,6 +1,7 @@
 """Bits for each linear: what a budget buys, in which order, and what happens when it buys nothing."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from edgelora.budget import Budget, group_tensors, plan_bits
 from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
 from edgelora.grid import parse_quant, plan_grid
-from edgelora.types import QuantSpec
+from edgelora.types import FloatArray, QuantSpec
 from tests.parity.architectures import TorchCheckpoint
 
 HIDDEN, WIDE = 64, 96
@@ -154,6 +155,27 @@ def test_budgets_that_say_nothing_are_refused() -> None:
 def test_every_choice_says_why() -> None:
     found = plan_bits(base("model.layers.0.mlp.down_proj.weight"), INT2, Budget(bits=3.0))
     for item in found.choices:
-        assert item.reason.startswith("rounding disturbed" if item.bits > 2 else "4 bits would remove"), item.reason
+        assert item.reason.startswith(
+            "2 bits would cost" if item.bits > 2 else ("4 bits would save", "more bits would not")
+        ), item.reason
         assert list(item.errors) == [2, 4, 8]
         assert item.costs[2] < item.costs[4] < item.costs[8]
+
+
+def test_what_the_model_answers_outweighs_what_a_linear_puts_out() -> None:
+    asked: list[tuple[str, ...]] = []
+    checkpoint = base()
+    loud = "model.layers.0.mlp.down_proj.weight"
+
+    def change(values: Mapping[str, FloatArray]) -> float:
+        asked.append(tuple(values))
+        grid = plan_grid(checkpoint, INT2)
+        assert all((values[name] == grid.value(name)).all() for name in values)
+        return 1.0 if loud in values else 0.01
+
+    found = plan_bits(checkpoint, INT2, Budget(bits=2.8), change=change)
+    assert {name for item in found.choices if item.bits > 2 for name in item.tensors} == {loud}
+    assert asked == [item.tensors for item in found.choices]
+    assert [item.errors[2] for item in found.choices if item.tensors == (loud,)] == [pytest.approx(1.0)]
+    assert found.unit == "nats"
+    assert next(item.reason for item in found.choices if item.bits > 2).startswith("2 bits would cost 1.0000 nats")

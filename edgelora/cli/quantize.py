@@ -47,8 +47,8 @@ def quantize(
 ) -> None:
     """Write the grid of MODEL as one file, for `train --quant GRID` and `export --quant GRID`.
 
-    A budget starts every linear at the bits of --quant and widens to 4 or 8 bits where that removes most error for its
-    size; the error is measured on --calibration, on the weights alone without it.
+    A budget starts every linear at the bits of --quant and widens to 4 or 8 bits what saves most for its size: with
+    --calibration by how far the model's answers diverge when a linear is rounded, else by how far its weights move.
 
     Example: edgelora quantize SmolLM2.gguf -o smol.safetensors --quant int2 --budget-bits 3 --calibration rows.jsonl
     """

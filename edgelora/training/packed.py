@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
@@ -49,11 +51,11 @@ class PackedMatrix(torch.nn.Module):
     def __init__(self, matrix: QuantizedMatrix) -> None:
         super().__init__()
         self.bits, self.in_features, self.out_features = matrix.spec.bits, matrix.in_features, matrix.out_features
-        scales = torch.from_numpy(matrix.scales)
+        scales = _share(matrix.scales)
         short = scales.bfloat16()
-        self.register_buffer("packed", torch.from_numpy(matrix.packed))
+        self.register_buffer("packed", _share(matrix.packed))
         self.register_buffer("scales", short if torch.equal(short.float(), scales) else scales)
-        zeros = None if matrix.zero_points is None else torch.from_numpy(matrix.zero_points)
+        zeros = None if matrix.zero_points is None else _share(matrix.zero_points)
         self.register_buffer("zero_points", zeros)
 
     def rows(self, chosen: slice | torch.Tensor) -> torch.Tensor:
@@ -170,6 +172,11 @@ def dequantize_rows(
         levels = (codes - zeros).view(torch.int8)  # what wraps around below 0 is right again when read as signed
     values = levels.to(torch.float32).mul_(scales.to(torch.float32)[:, :, None])
     return values.flatten(1)[:, :in_features]
+
+
+def _share(array: npt.NDArray[Any]) -> torch.Tensor:
+    """The array's own memory; a copy where it is mapped from a file or not contiguous, which torch does not take."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:

@@ -51,6 +51,16 @@ def test_values_are_those_of_numpy_bit_for_bit(bits, symmetric, in_features, blo
     assert np.array_equal(torch.cat([rows for _, rows in codes.chunks()]).numpy(), expected)
 
 
+@pytest.mark.filterwarnings("error")
+def test_codes_are_shared_where_they_can_be():
+    matrix = random_matrix(8, 64, QuantSpec(4))
+    assert PackedMatrix(matrix).packed.data_ptr() == matrix.packed.ctypes.data
+    matrix.packed.flags.writeable = False  # as an array mapped from a file is
+    codes = PackedMatrix(matrix)
+    assert codes.packed.data_ptr() != matrix.packed.ctypes.data
+    assert np.array_equal(codes.rows(slice(None)).numpy(), dequantize(matrix))
+
+
 def test_every_code_meets_every_zero_point():
     spec = QuantSpec(8, 256, symmetric=False)
     packed = np.tile(np.arange(256, dtype=np.uint8), (256, 1, 1))

@@ -170,3 +170,16 @@ def test_a_class_of_its_own_stays_itself():
     tied = weigh(torch.nn.ModuleList([table, head]))
     assert tied.weights == 50 * 64
     assert tied.held_bytes == 50 * 64 // 2 + 50 * 2 * 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("spec", [QuantSpec(2, 32, symmetric=False), QuantSpec(4), QuantSpec(8, 32, symmetric=False)])
+def test_cuda_holds_the_same_values_and_gradients(spec):
+    matrix = random_matrix(300, 200, spec)
+    plain = float_linear(matrix)
+    packed = packed_linear(matrix, plain).cuda()
+    assert np.array_equal(packed.codes.rows(slice(None)).cpu().numpy(), dequantize(matrix))
+    inputs = torch.randn(7, 200, requires_grad=True)
+    expected = torch.autograd.grad(plain.cpu()(inputs).sin().sum(), inputs)[0]
+    found = torch.autograd.grad(packed.cuda()(inputs.cuda()).sin().sum(), inputs)[0]
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4)

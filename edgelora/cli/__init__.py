@@ -27,7 +27,7 @@ COMMANDS = {
     "recover": ("recover", "Train an adapter that gives back what a coarse grid took from the base."),
     "compare": ("compare", "Train, export and score the ways to ship one adapter; one table, one plot."),
     "export": ("export", "Compile a base model and adapters into an artifact."),
-    "adapter": ("app", "Add, remove and list the adapters of an artifact."),
+    "adapter": ("app", "Add, remove and list the adapters of an artifact; truncate one, measure its receipt."),
     "run": ("run", "Generate text with an artifact."),
     "eval": ("evaluate", "Score an artifact on a data file."),
     "verify": ("verify", "Check an artifact against what PyTorch answered."),

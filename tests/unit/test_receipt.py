@@ -17,8 +17,9 @@ from edgelora.errors import AdapterError
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.training.measure_receipt import make_receipt
 from edgelora.training.model import load_torch
-from edgelora_runtime.adapter import Adapter, Factors, read_adapter
-from edgelora_runtime.manifest import file_info
+from edgelora_runtime.adapter import Adapter, Factors, fit_adapter, read_adapter
+from edgelora_runtime.manifest import file_info, read_manifest
+from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 from tests.tiny import write_adapter
 
 GRID = functools.partial(plan_grid, plan=parse_quant("int4"))
@@ -126,6 +127,36 @@ def test_modules_that_targets_ask_for_are_counted(tiny_checkpoint: Path, tmp_pat
     counted = count_modules(checkpoint, half, match_tensors(checkpoint, half.factors))
     assert (counted.matched, counted.expected) == (2, 4)
     assert counted.missing == ("model.layers.1.mlp.up_proj", "model.layers.1.self_attn.q_proj")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "is_refused"),
+    [
+        ("target_modules", ["q_proj", "up_proj"], True),
+        ("target_modules", r".*layers\.\d+\..*(q_proj|up_proj)", True),
+        ("target_modules", r".*layers\.0\..*(q_proj|up_proj)", False),
+        ("target_modules", ["model.layers.0.self_attn.q_proj", "layers.0.mlp.up_proj"], False),
+        ("target_modules", "(", False),
+        ("target_modules", None, False),
+        ("layers_to_transform", [0], False),
+        ("exclude_modules", ["layers.1.mlp.up_proj"], False),
+    ],
+)
+def test_target_modules_say_what_must_be_there(
+    shared_artifact: Path, tmp_path: Path, field: str, value: object, is_refused: bool
+) -> None:
+    folder = write_adapter(tmp_path / "a", targets=("q_proj", "up_proj"))
+    tensors = read_safetensors(folder / "adapter_model.safetensors")
+    kept = {name: item for name, item in tensors.items() if "layers.0." in name}
+    write_safetensors(folder / "adapter_model.safetensors", kept)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, field: value}))
+    slots = read_manifest(shared_artifact).slots
+    if not is_refused:
+        fit_adapter(read_adapter(folder), slots, "a")
+        return
+    with pytest.raises(AdapterError, match=r"2 of the 4 modules that its target_modules ask for"):
+        fit_adapter(read_adapter(folder), slots, "a")
 
 
 def test_a_checkpoint_without_the_prefix_is_matched(tiny_checkpoint: Path) -> None:

@@ -271,7 +271,10 @@ def _targets(config: Mapping[str, Any]) -> str | tuple[str, ...] | None:
 def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
     """PEFT's rule: a text is a pattern for the whole name, a list holds endings of names."""
     if isinstance(targets, str):
-        return re.fullmatch(targets, module) is not None
+        try:
+            return re.fullmatch(targets, module) is not None
+        except re.error:  # PEFT would not take it either; then it claims nothing
+            return False
     return any(module == target or module.endswith(f".{target}") for target in targets or ())
 
 

@@ -16,7 +16,7 @@ from edgelora.errors import DataError
 from edgelora.training.model import load_torch, tensor_sources
 from edgelora.types import Checkpoint, FloatArray
 
-_SEQUENCES = 4
+_SEQUENCES = 2
 _POSITIONS = 48  # the last of each sequence, where the answer stands
 
 
@@ -24,7 +24,7 @@ def open_sensitivity(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]])
     """A function from tensor values to the mean KL divergence, in nats a token, that they cause.
 
     It compares the float model with the same model in which the named tensors hold the given values, on the last
-    tokens of up to 4 of ``sequences``, spread evenly. Holds the float model as long as the function lives. Raises
+    tokens of up to 2 of ``sequences``, spread evenly. Holds the float model as long as the function lives. Raises
     DataError without a sequence.
     """
     if not sequences:

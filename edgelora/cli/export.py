@@ -81,8 +81,9 @@ def export(
     check_merge_options(merge_policy, merge, accept_lossy_merge, max_kl, budget_ms)
     auto = merge_policy == "auto"
     # With auto the budget is that of the artifact, not of the grid, and the rows are what KL is measured on.
-    grid_mb = None if auto else budget_mb
-    choice = grid_choice(quant or profile.quant, block_size, symmetric, quant_method, calibration, grid_mb, budget_bits)
+    grid_mb, label = None if auto else budget_mb, quant or profile.quant
+    rows = None if auto and is_grid_file(label) else calibration
+    choice = grid_choice(label, block_size, symmetric, quant_method, rows, grid_mb, budget_bits)
     if auto and not uses_calibration(choice):
         choice = dataclasses.replace(choice, calibration=None)
     if merge is not None and not auto and is_grid_file(choice.quant):

@@ -22,7 +22,11 @@ from edgelora.types import Checkpoint
 MERGE_POLICIES = ("all", "auto")
 
 MergePolicy = Annotated[
-    str, typer.Option(help="all, or auto: by measurement merge a layer as it is, at int8, or keep it factored.")
+    str,
+    typer.Option(
+        help="all, or auto: measure for each layer whether to merge it, merge it at int8 or keep it factored. With "
+        "auto, --budget-mb bounds graph and weights together, and KL is measured on the rows of --calibration if given."
+    ),
 ]
 AcceptLossyMerge = Annotated[
     bool, typer.Option("--accept-lossy-merge", help="Merge all, even where rounding loses most of what was trained.")

@@ -15,6 +15,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.cli import main
 from edgelora.compiler.merge import MergedCheckpoint, read_factors
 from edgelora.grid import parse_quant, plan_grid
+from edgelora.grid_file import write_grid
 from edgelora.quantize import dequantize, quantize
 from edgelora.training.merge_kl import MergeKl, read_kl_prompts
 from edgelora.training.model import load_torch
@@ -229,6 +230,17 @@ def test_an_adapter_of_this_grid_is_taken_and_one_of_another_refused(
     assert _export(base, tmp_path / "b", adapter, "--quant", "int8", "--accept-lossy-merge") == 0
     found = load(tmp_path / "b").logits(_IDS)
     np.testing.assert_allclose(found, _torch_logits(base, adapter, ["int8", "int8"]), atol=2e-4)
+
+
+def test_layers_kept_factored_ship_the_codes_of_a_grid_file(base: Path, uneven: Path, tmp_path: Path) -> None:
+    grid = plan_grid(open_checkpoint(str(base)), parse_quant("int4", method="hqq"))
+    write_grid(tmp_path / "grid.safetensors", grid)
+    merged = _auto(base, tmp_path / "a", uneven, "--quant", str(tmp_path / "grid.safetensors"), "--max-kl", "1e-9")
+    assert _choices(merged) == ["factored", "factored"]
+    manifest = read_manifest(tmp_path / "a")
+    assert manifest.base.grid == grid.fingerprint
+    assert manifest.quantization["method"] == "hqq"
+    assert main(["verify", str(tmp_path / "a")]) == 0
 
 
 def test_kl_is_measured_on_the_rows_of_a_file(base: Path, uneven: Path, tmp_path: Path) -> None:

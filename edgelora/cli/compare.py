@@ -50,7 +50,8 @@ class Bars:
     @contextlib.contextmanager
     def counting(self, name: str, total: int, unit: str) -> Iterator[Step]:
         """A bar over rows or rounds."""
-        with tqdm(total=total, desc=name, unit=unit, file=sys.stderr, disable=None) as bar:
+        interval = 0.5 if sys.stderr.isatty() else 15  # seconds; a log file gets a line now and then
+        with tqdm(total=total, desc=name, unit=unit, file=sys.stderr, mininterval=interval) as bar:
             yield bar.update
 
     def say(self, text: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgelora.adapter.store import add_adapter
 from edgelora.comparison.adapters import Trained
-from edgelora.comparison.arms import Settings, Watch
+from edgelora.comparison.arms import FLOAT, Settings, Watch
 from edgelora.compiler.export import export_artifact
 from edgelora.compiler.exporter import Exporter
 from edgelora.grid import Grid, plan_grid
@@ -39,6 +39,8 @@ class Workshop:
 
     def on_values(self, values: str, names: Sequence[str], level: int) -> Path:
         """One grid of the base with the adapters ``names``; what is there already is used again."""
+        if values == FLOAT:
+            level = EXACT_LEVEL  # floats are multiplied as floats at any level, so one artifact serves both
         out = self.folder / f"{values}-level{level}"
         if not out.exists():
             self.watch.say(f"exporting {values} values, accuracy level {level}")

@@ -74,6 +74,10 @@ def compare(
         list[str] | None,
         typer.Option(help="A better grid with adapters of its own: gptq or hqq, repeated for both.  [default: gptq]"),
     ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=GRID", help="A grid file of `edgelora quantize`, likewise; may be repeated."),
+    ] = None,
     seeds: Annotated[str, typer.Option(metavar="N,N,...", help="One adapter for each, on each grid.")] = "0,1,2",
     rank: Annotated[int, typer.Option(help="Width of the adapters; alpha is twice that.")] = 8,
     max_steps: MaxSteps = None,
@@ -114,6 +118,7 @@ def compare(
         block_size=32 if block_size is None else block_size,
         symmetric=symmetric,
         methods=("gptq",) if method is None else () if method == [_NO_METHOD] else tuple(method),
+        grid_files=tuple(_read_grid_file(text) for text in grid or ()),
         limit=limit,
         threads=threads,
         decode=decode,
@@ -149,6 +154,15 @@ def _table(found: Compared) -> list[str]:
             )
         )
     return table(rows)
+
+
+def _read_grid_file(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not separator or not name or not path:
+        raise ConfigError(f"--grid is {text!r}, expected NAME=GRID.safetensors")
+    if not Path(path).is_file():
+        raise ConfigError(f"--grid {name}: {path} is not a file; expected a grid file, as `edgelora quantize` writes")
+    return name, Path(path)
 
 
 def _read_seeds(text: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ Knows nothing about how any of them is made.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from edgelora.training.loop import StepReport
 from edgelora.training.options import TrainOptions
 from edgelora.types import TrackNames
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 FLOAT, GRID = "float", "grid"  # the values of a base: as they are, or on the plain grid; a method names its own grid
 REFERENCE_ARM = "float"  # what every other arm is held to, seed by seed
 
@@ -28,7 +30,7 @@ class Arm:
     """One row of the table."""
 
     name: str
-    values: str  # of the base that ships: FLOAT, GRID or a method
+    values: str  # of the base that ships: FLOAT, GRID, a method or the name of a grid file
     trained_on: str | None  # the values that its adapter has learned on; None for the base without an adapter
     merged: bool  # the adapter is added to the float weights, and the sum is rounded
     what: str  # for people
@@ -47,6 +49,7 @@ class Settings:
     block_size: int = 32
     symmetric: bool | None = None
     methods: tuple[str, ...] = ("gptq",)  # better grids, each with adapters of its own
+    grid_files: tuple[tuple[str, Path], ...] = ()  # names and files of grids that `edgelora quantize` wrote, likewise
     limit: int | None = None  # rows that are answered; the loss is that of all
     threads: int | None = None  # for one matrix product of onnxruntime; None is all cores
     decode: bool = True
@@ -58,8 +61,21 @@ class Settings:
         wrong = [method for method in self.methods if method not in known]
         if wrong or len(set(self.methods)) != len(self.methods):
             raise ConfigError(f"--method is {', '.join(self.methods)}; give each of {', '.join(known)} at most once")
+        names = [name for name, _ in self.grid_files]
+        taken = {FLOAT, GRID, *QUANT_METHODS}
+        bad = [name for name in names if name in taken or not _NAME.fullmatch(name)]
+        if bad or len(set(names)) != len(names):
+            raise ConfigError(
+                f"--grid names are {', '.join(names)}; give different ones of small letters, digits and '-', "
+                f"none of {', '.join(sorted(taken))}"
+            )
         if self.plan().spec is None:
             raise ConfigError(f"--quant {self.quant} keeps floats, which leaves nothing to compare; give int4 or int2")
+
+    @property
+    def better(self) -> tuple[str, ...]:
+        """Every grid beyond the plain one, in the order of the table."""
+        return (*self.methods, *(name for name, _ in self.grid_files))
 
     def plan(self, method: str = "rtn") -> GridSpec:
         """The grid of the arms that are quantized, by one method."""
@@ -87,8 +103,8 @@ class Watch(Protocol):
         """Tell what comes next, or what was found."""
 
 
-def list_arms(methods: Sequence[str]) -> tuple[Arm, ...]:
-    """Every arm, in the order of the table."""
+def list_arms(better: Sequence[str]) -> tuple[Arm, ...]:
+    """Every arm, in the order of the table; ``better`` names the grids beyond the plain one."""
     return (
         Arm("base-float", FLOAT, None, False, "the base, no adapter"),
         Arm("base-grid", GRID, None, False, "the quantized base, no adapter"),
@@ -96,10 +112,7 @@ def list_arms(methods: Sequence[str]) -> tuple[Arm, ...]:
         Arm("float-merged", GRID, FLOAT, True, "the same LoRA, merged in float and then quantized"),
         Arm("float-factored", GRID, FLOAT, False, "the same LoRA beside the quantized base"),
         Arm("grid", GRID, GRID, False, "LoRA trained on the quantized values, beside them"),
-        *(
-            Arm(f"grid-{method}", method, method, False, f"LoRA trained on a {method} grid, beside it")
-            for method in methods
-        ),
+        *(Arm(f"grid-{name}", name, name, False, f"LoRA trained on the {name} grid, beside it") for name in better),
     )
 
 

@@ -23,9 +23,10 @@ from edgelora.types import Checkpoint
 
 
 def make_grids(checkpoint: Checkpoint, settings: Settings, folder: Path, watch: Watch) -> Mapping[str, Grid]:
-    """FLOAT, GRID and every method -> its grid; those of methods are read from ``folder`` where they are there.
+    """FLOAT, GRID, every method and every grid file -> its grid; methods are read from ``folder`` where they are there.
 
-    Raises ConfigError when a file there is another grid, or was calibrated on other rows.
+    Raises ConfigError when a file there is another grid, or was calibrated on other rows, ArtifactError for a grid
+    file that is damaged or of another base.
     """
     grids = {
         FLOAT: plan_grid(checkpoint, parse_quant("none"), watch.names),
@@ -33,6 +34,8 @@ def make_grids(checkpoint: Checkpoint, settings: Settings, folder: Path, watch: 
     }
     for method in settings.methods:
         grids[method] = _kept_grid(checkpoint, settings, method, folder, watch)
+    for name, path in settings.grid_files:
+        grids[name] = read_grid(path, checkpoint, watch.names)
     return grids
 
 

@@ -38,6 +38,8 @@ def command_line(settings: Settings, output: Path) -> str:
         words.append("--symmetric" if settings.symmetric else "--asymmetric")
     for method in settings.methods or ("none",):
         words += ["--method", method]
+    for name, path in settings.grid_files:
+        words += ["--grid", f"{name}={path}"]
     words += ["--seeds", ",".join(map(str, settings.seeds)), "--rank", str(options.rank)]
     words += ["--epochs", str(options.epochs)] if options.max_steps is None else ["--max-steps", str(options.max_steps)]
     words += ["--batch-size", str(options.batch_size), "--learning-rate", f"{options.learning_rate:g}"]
@@ -93,11 +95,12 @@ def to_markdown(settings: Settings, output: Path, grids: Mapping[str, Grid], fou
     steps = settings.options.max_steps
     length = f"{settings.options.epochs} epochs" if steps is None else f"{steps} steps"
     answers = "" if found.metric is None else f", {METRIC_NAMES[found.metric]} that of {found.answered} greedy answers"
+    others = "".join(f"; `{name}` is {_name(grids[name])}" for name in settings.better)
     made = (
         f"Each adapter has rank {settings.options.rank} and learned from `{settings.data.name}` for {length} of "
         f"{settings.options.batch_size} rows at a learning rate of {settings.options.learning_rate:g}, with "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} ({', '.join(map(str, settings.seeds))}) on each kind of values. "
-        f"The quantized values are {_name(grids[GRID])}. Loss is the mean over the answer tokens (nats) of the "
+        f"The quantized values are {_name(grids[GRID])}{others}. Loss is the mean over the answer tokens (nats) of the "
         f"{found.rows} rows of `{settings.eval_data.name}`{answers}. Figures are the median over the seeds, with the "
         'lowest and the highest in brackets; "loss over float" is the difference to the arm `float` with the same '
         "seed. Scores are from exported artifacts in onnxruntime with float32 activations (accuracy level "
@@ -163,7 +166,12 @@ def _name(grid: Grid) -> str:
     if spec is None:
         return grid.plan.label
     kind = "symmetric" if spec.symmetric else "asymmetric"
-    return f"{grid.plan.label}, {kind}, blocks of {spec.block_size} ({grid.bits_per_weight()} bits per weight)"
+    bits = grid.bits_by_kind()
+    mixed = f", {len(grid.plan.overrides)} tensors wider" if grid.plan.overrides else ""
+    return (
+        f"{grid.plan.label} by {grid.plan.method}, {kind}, blocks of {spec.block_size}{mixed} "
+        f"({bits['linears']} bits for a weight of the linears, {bits['all']} for all)"
+    )
 
 
 def _row(cells: list[str]) -> str:

@@ -122,6 +122,23 @@ def test_losses_are_those_of_pytorch_on_the_same_values(inputs, finished):
     assert not math.isclose(found["float"]["by_seed"][0]["loss"], found["float-factored"]["by_seed"][0]["loss"])
 
 
+def test_a_grid_file_takes_part_with_adapters_of_its_own(inputs, report, tmp_path, capsys):
+    base, _, _ = inputs
+    grid = tmp_path / "narrow.safetensors"
+    assert main(["quantize", str(base), "-o", str(grid), "--quant", "int2", "--block-size", "16"]) == 0
+    capsys.readouterr()
+    assert main([*command(inputs, report, "--grid", f"narrow={grid}", "--no-decode"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["trained"] == ["narrow-seed0", "narrow-seed1"]
+    arms = {arm["name"]: arm for arm in found["arms"]}
+    assert list(arms) == [*ARMS, "grid-narrow"]
+    assert arms["grid-narrow"]["bytes"] < arms["grid"]["bytes"]
+    assert main(command(inputs, report, "--grid", f"gptq={grid}")) == 2
+    assert "--grid names are gptq" in capsys.readouterr().err
+    assert main(command(inputs, report, "--grid", f"narrow={tmp_path}/absent.safetensors")) == 2
+    assert "is not a file" in capsys.readouterr().err
+
+
 def test_a_second_run_trains_and_scores_nothing(inputs, report, capsys, monkeypatch):
     def refuse(*_arguments, **_options):
         raise AssertionError("called again")

@@ -85,8 +85,13 @@ def commands(
     return listed
 
 
-def write_calibration(build: Path) -> None:
-    """Rows of every task's training data in one file."""
+def prepare_data(build: Path) -> None:
+    """Data of every task, and rows of all of them in one file to calibrate on; what is there is left alone."""
+    for name, task in TASKS.items():
+        if not (build / "data" / name / "heldout.jsonl").is_file():
+            task.prepare(build / "data" / name)
+    if (build / "calibration.jsonl").is_file():
+        return
     rows: list[dict[str, Any]] = []
     for name in TASKS:
         lines = (build / "data" / name / "train.jsonl").read_text(encoding="utf-8").splitlines()
@@ -148,11 +153,7 @@ def main() -> int:
     try:
         build.mkdir(parents=True, exist_ok=True)
         model = link_base(build)
-        for name, task in TASKS.items():
-            if not (build / "data" / name / "heldout.jsonl").is_file():
-                task.prepare(build / "data" / name)
-        if not (build / "calibration.jsonl").is_file():
-            write_calibration(build)
+        prepare_data(build)
         for arguments in commands(model, build, tasks, given.seeds, given.threads, not given.no_decode):
             print("$ edgelora " + " ".join(arguments), flush=True)
             run_edgelora(arguments, None)

@@ -19,9 +19,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from edgelora.derived import DerivedCheckpoint
 from edgelora.errors import ArtifactError, ConfigError
 from edgelora.grid import Grid, GridSpec, is_transposed, plan_grid
-from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles, TrackNames
+from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 
 FORMAT = "edgelora-grid"
 FORMAT_VERSION = 1
@@ -114,40 +115,10 @@ def check_is_grid(path: Path) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True)
-class _CodedCheckpoint:
+class _CodedCheckpoint(DerivedCheckpoint):
     """A base whose file seems to hold the codes of the grid file, so that ``plan_grid`` keeps every one of them."""
 
-    base: Checkpoint
     matrices: Mapping[str, QuantizedMatrix]
-
-    @property
-    def name(self) -> str:
-        return self.base.name
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        return self.base.config
-
-    @property
-    def eos_token_ids(self) -> tuple[int, ...]:
-        return self.base.eos_token_ids
-
-    @property
-    def tokenizer(self) -> TokenizerFiles | None:
-        return self.base.tokenizer
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self.base.notes
-
-    def names(self) -> tuple[str, ...]:
-        return self.base.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.base.shape(name)
-
-    def read(self, name: str) -> FloatArray:
-        return self.base.read(name)
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         return self.matrices.get(name)

@@ -9,58 +9,29 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgelora.adapter.receipt import read_receipt
+from edgelora.derived import DerivedCheckpoint
 from edgelora.errors import AdapterError
 from edgelora.grid import Grid, is_transposed, parse_quant, plan_grid
-from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
+from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.adapter import Factors, read_adapter
 
 
 @dataclass(frozen=True)
-class MergedCheckpoint:
+class MergedCheckpoint(DerivedCheckpoint):
     """A base with an adapter added; tensors that the adapter does not touch keep even their packed codes."""
 
-    base: Checkpoint
     factors: Mapping[str, Factors]  # tensor name -> what is added to it
     trained_on: Grid | None  # the grid whose values the adapter has learned to correct; None for the float weights
-
-    @property
-    def name(self) -> str:
-        """Name of the base."""
-        return self.base.name
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """Configuration of the base."""
-        return self.base.config
-
-    @property
-    def eos_token_ids(self) -> tuple[int, ...]:
-        """Token ids of the base that end an answer."""
-        return self.base.eos_token_ids
-
-    @property
-    def tokenizer(self) -> TokenizerFiles | None:
-        """Tokenizer of the base."""
-        return self.base.tokenizer
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes of the base, and what was merged."""
         count = len(self.factors)
         return (*self.base.notes, f"an adapter was merged into {count} tensors") if count else self.base.notes
-
-    def names(self) -> tuple[str, ...]:
-        """Every tensor name, sorted."""
-        return self.base.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor without reading it."""
-        return self.base.shape(name)
 
     def read(self, name: str) -> FloatArray:
         """The base's tensor, with its delta where the adapter has one."""

@@ -1,5 +1,7 @@
 """The rounding of one matrix: layout, error bounds and exactness, for every width and block size."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -147,3 +149,23 @@ def test_scales_are_bfloat16_values() -> None:
 def test_a_spec_that_no_kernel_reads_is_refused(bits: int, block_size: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         QuantSpec(bits, block_size)
+
+
+def test_the_page_on_quantization_spells_packing_as_the_code_packs() -> None:
+    page = (Path(__file__).parents[2] / "docs/quantization.md").read_text(encoding="utf-8")
+    for bits, codes in ((4, [1, 2, 3, 4]), (2, [0, 1, 2, 3])):
+        spelled = " ".join(f"{byte:02x}" for byte in pack_codes(np.array(codes, np.uint8), bits))
+        assert f"`{' '.join(map(str, codes))}` are the byte" in page
+        assert f"`{spelled}`" in page
+
+
+@pytest.mark.parametrize(("bits", "symmetric"), [(2, True), (2, False), (4, True), (8, True)])
+def test_the_page_on_quantization_counts_bits_as_the_grid_does(bits: int, symmetric: bool) -> None:
+    page = (Path(__file__).parents[2] / "docs/quantization.md").read_text(encoding="utf-8")
+    row = f"| {bits} bits, {'symmetric' if symmetric else 'asymmetric'} | "
+    told = [float(cell) for cell in page.split(row)[1].splitlines()[0].strip(" |").split(" | ")]
+    for block_size, expected in zip((16, 32, 64, 128), told, strict=True):
+        matrix = quantize(np.ones((4, 1024), np.float32), QuantSpec(bits, block_size, symmetric))
+        zeros = 0 if matrix.zero_points is None else matrix.zero_points.nbytes
+        stored = 8 * (matrix.packed.nbytes + 2 * matrix.scales.size + zeros) / (4 * 1024)  # scales at 16 bits
+        assert abs(stored - expected) <= 0.0006

@@ -168,7 +168,9 @@ def _spec(data: Mapping[str, Any] | None) -> str:
     if not data or "bits" not in data:
         return str((data or {}).get("label", "float"))
     kind = "symmetric" if data.get("symmetric") else "asymmetric"
-    return f"int{data['bits']} in blocks of {data.get('block_size')}, {kind}"
+    method = f" by {data['method']}" if data.get("method", "rtn") != "rtn" else ""
+    wider = f", {len(data['overrides'])} tensors with bits of their own" if data.get("overrides") else ""
+    return f"int{data['bits']}{method} in blocks of {data.get('block_size')}, {kind}{wider}"
 
 
 def _plain(value: Any) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
-from edgelora.grid import GridSpec, choose_spec, is_embedding, is_transposed
+from edgelora.grid import GridSpec, choose_spec, is_transposed, is_vocabulary
 from edgelora.quantize import dequantize, quantize
 from edgelora.types import Checkpoint, FloatArray, QuantSpec, TrackNames
 
@@ -26,7 +26,6 @@ _WIDTHS = (2, 4, 8)
 _SCALE_BYTES = 2  # an artifact stores scales at 16 bits
 _PAGE_BYTES = 4096  # an array of a page or more starts on a page of weights.bin, a smaller one on 64 bytes
 _SMALL_BYTES = 64
-_HEAD = "lm_head.weight"
 _PACKED_TOGETHER = re.compile(r"\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight$")
 
 
@@ -174,7 +173,7 @@ def _measure(
     open_ones = [
         name
         for name, shape in shapes.items()
-        if choose_spec(name, shape, plan) is not None and (budget.bits is None or not _is_vocabulary(name))
+        if choose_spec(name, shape, plan) is not None and (budget.bits is None or not is_vocabulary(name))
     ]
     if not open_ones:
         raise ConfigError(f"{checkpoint.name} has no linear to give bits to; leave {budget.option} out")
@@ -212,7 +211,7 @@ def _owners(groups: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def _candidates(name: str, plan: GridSpec, symmetric: bool | None) -> Mapping[int, QuantSpec]:
     assert plan.spec is not None
-    lowest = max(plan.spec.bits, 4) if _is_vocabulary(name) else plan.spec.bits
+    lowest = max(plan.spec.bits, 4) if is_vocabulary(name) else plan.spec.bits
     return {
         bits: QuantSpec(bits, plan.spec.block_size, bits != 2 if symmetric is None else symmetric)
         for bits in _WIDTHS
@@ -344,11 +343,6 @@ def _too_small(checkpoint: Checkpoint, groups: Sequence[_Group], smallest: int, 
         f"{budget.option} is {found}, but {checkpoint.name} takes at least {least:g} {unit} with --quant {plan.label}; "
         f"give at least that, or {wider if plan.spec.bits > 2 else wider.removeprefix('--quant int2 or ')}"
     )
-
-
-def _is_vocabulary(name: str) -> bool:
-    """The embedding and the head: read as at least 4 bits, and no linear of the decoder layers."""
-    return is_embedding(name) or name == _HEAD
 
 
 def _oriented(name: str, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -26,7 +26,7 @@ _SCALE_BITS = 16  # an artifact stores scales as bfloat16, which quantize() roun
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")  # gpt2 keeps (in_features, out_features)
 _LINEAR = re.compile(r"((_proj|\.c_attn|\.c_proj|\.c_fc)\.weight|^lm_head\.weight)$")
 _EMBEDDING = re.compile(r"(embed_tokens|wte)\.weight$")
-_EMBEDDING_BITS = (4, 8)  # what GatherBlockQuantized reads
+EMBEDDING_BITS = (4, 8)  # what GatherBlockQuantized reads
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def choose_spec(name: str, shape: tuple[int, ...], plan: GridSpec) -> QuantSpec 
     if plan.spec is None or len(shape) != 2:
         return None
     spec = plan.overrides.get(name, plan.spec)
-    wide = spec if spec.bits in _EMBEDDING_BITS else QuantSpec(4, spec.block_size, symmetric=True)
+    wide = spec if spec.bits in EMBEDDING_BITS else QuantSpec(4, spec.block_size, symmetric=True)
     if _EMBEDDING.search(name):
         return wide if shape[1] % spec.block_size == 0 else None
     if name == "lm_head.weight" and name not in plan.overrides:
@@ -179,6 +179,11 @@ def is_embedding(name: str) -> bool:
 def is_layer_linear(name: str) -> bool:
     """True for the linears of the decoder layers, the ones that calibration watches; the head is none."""
     return name != "lm_head.weight" and _LINEAR.search(name) is not None
+
+
+def is_vocabulary(name: str) -> bool:
+    """The embedding and the head: read as at least 4 bits, and no linear of the decoder layers."""
+    return is_embedding(name) or name == "lm_head.weight"
 
 
 def is_transposed(name: str) -> bool:

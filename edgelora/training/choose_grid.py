@@ -14,7 +14,17 @@ from edgelora.budget import BitPlan, Budget, MeasureChange, plan_bits
 from edgelora.calibration import Calibration
 from edgelora.data import Rows, read_rows
 from edgelora.errors import ArtifactError, ConfigError
-from edgelora.grid import QUANT_LABELS, Grid, GridSpec, MakeGrid, parse_quant, plan_grid
+from edgelora.grid import (
+    EMBEDDING_BITS,
+    QUANT_LABELS,
+    Grid,
+    GridSpec,
+    MakeGrid,
+    choose_spec,
+    is_vocabulary,
+    parse_quant,
+    plan_grid,
+)
 from edgelora.grid_file import read_grid
 from edgelora.text import open_tokenizer
 from edgelora.training.encode import encode_rows
@@ -36,6 +46,7 @@ class GridChoice:
     budget_mb: float | None = None
     calibration: Path | None = None  # data rows, as for training
     budget_bits: float | None = None
+    embedding_bits: int | None = None  # of the embedding and the head; None: as the label says, at least 4
 
     @property
     def budget(self) -> Budget | None:
@@ -89,7 +100,7 @@ def choose_grid(checkpoint: Checkpoint, choice: GridChoice, track: TrackNames = 
     check_choice(choice)
     if is_grid_file(choice.quant):
         return ChosenGrid(read_grid(Path(choice.quant), checkpoint, track), None)
-    plan, budget = _parse(choice), choice.budget
+    plan, budget = _widen_vocabulary(checkpoint, _parse(choice), choice.embedding_bits), choice.budget
     data, calibration = choice.calibration, None
     if data is not None and plan.method == "gptq":
         calibration = calibrate_on(checkpoint, data, track)
@@ -109,6 +120,13 @@ def check_choice(choice: GridChoice) -> None:
     plan, budget = _parse(choice), choice.budget
     if plan.spec is None and budget is not None:
         raise ConfigError(f"{budget.option} chooses bits, but --quant {plan.label} keeps floats; give --quant int2")
+    if choice.embedding_bits is not None and (plan.spec is None or choice.embedding_bits not in EMBEDDING_BITS):
+        raise ConfigError(
+            f"--embedding-bits is {choice.embedding_bits} with --quant {plan.label}; give "
+            f"{' or '.join(map(str, EMBEDDING_BITS))}, and a --quant with integers"
+        )
+    if choice.embedding_bits is not None and choice.budget_mb is not None:
+        raise ConfigError("--budget-mb decides the bits of the embedding too; leave --embedding-bits out")
     if plan.spec is not None and plan.method == "gptq" and choice.calibration is None:
         raise ConfigError(
             "--quant-method gptq is calibrated on text: give --calibration DATA.jsonl, your training rows for example"
@@ -152,3 +170,14 @@ def measure_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:
 
 def _parse(choice: GridChoice) -> GridSpec:
     return parse_quant(choice.quant, choice.block_size, choice.symmetric, choice.method)
+
+
+def _widen_vocabulary(checkpoint: Checkpoint, plan: GridSpec, bits: int | None) -> GridSpec:
+    """``plan`` with so many bits for the embedding and a head of its own, where they are rounded at all."""
+    if bits is None or plan.spec is None:
+        return plan
+    specs = {
+        name: choose_spec(name, checkpoint.shape(name), plan) for name in checkpoint.names() if is_vocabulary(name)
+    }
+    wide = {name: dataclasses.replace(spec, bits=bits) for name, spec in specs.items() if spec is not None}
+    return dataclasses.replace(plan, overrides={**plan.overrides, **wide})

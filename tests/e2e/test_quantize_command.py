@@ -186,3 +186,21 @@ def test_sensitivity_is_the_divergence_of_the_answers(base: Path, rows: Path) ->
     small, large = (measure({name: weight * np.float32(factor)}) for factor in (1.01, 1.5))
     assert 0 < small < large
     assert measure({name: weight}) == 0.0  # the model is put back as it was
+
+
+def test_the_embedding_may_have_more_bits_than_the_linears(base: Path, tmp_path: Path, call: Any, capsys: Any) -> None:
+    file = tmp_path / "wide.safetensors"
+    said = call("quantize", base, "-o", file, "--quant", "int4", "--embedding-bits", "8")
+    assert said["bits_per_weight"]["embedding"] == 8.5
+    assert said["bits_per_weight"]["linears"] == 4.5
+    call("export", base, "-o", tmp_path / "a", "--quant", file, "--accuracy-level", "0")
+    assert main(["verify", str(tmp_path / "a")]) == 0
+    capsys.readouterr()
+    for wrong, expected in (
+        (("--quant", "int4", "--embedding-bits", "2"), "--embedding-bits is 2 with --quant int4; give 4 or 8"),
+        (("--quant", "fp16", "--embedding-bits", "8"), "fp16"),
+        (("--embedding-bits", "8", "--budget-mb", "9"), "--budget-mb decides the bits of the embedding too"),
+    ):
+        assert main(["quantize", str(base), "-o", str(tmp_path / "no.safetensors"), *wrong]) == 2
+        assert expected in capsys.readouterr().err
+    assert not (tmp_path / "no.safetensors").exists()

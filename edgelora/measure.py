@@ -6,6 +6,7 @@ their ratio holds on a machine whose speed drifts.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,10 +52,10 @@ class Timings:
     swap_ms: Spread  # binding another loaded adapter
 
 
-def open_session(artifact: Path, threads: int | None = None) -> tuple[Session, Manifest]:
-    """A session of its own for an artifact."""
+def open_session(artifact: Path, threads: int | None = None, twin: bool = False) -> tuple[Session, Manifest]:
+    """A session of its own for an artifact; ``twin`` as in ``edgelora_runtime.load``."""
     manifest = read_manifest(artifact)
-    return Session(artifact / manifest.graph.file, manifest.model, manifest.slots, threads), manifest
+    return Session(artifact, manifest, threads, twin), manifest
 
 
 def bind(session: Session, manifest: Manifest, artifact: Path, spec: str, label: str | None = None) -> Subject:
@@ -128,7 +129,7 @@ def _swap(subjects: Sequence[Subject]) -> Iterator[float]:
     session = subjects[-1].session
     loaded = [subject.adapter for subject in subjects if subject.session is session]
     if len(loaded) == 1:
-        loaded.append(BoundAdapter(loaded[0].rows, loaded[0].inputs))
+        loaded.append(dataclasses.replace(loaded[0]))
     for number in range(_SWAPS):
         adapter = loaded[number % len(loaded)]
         started = time.perf_counter()

@@ -126,6 +126,7 @@ class ExportedModel:
 
     graph_file: str
     weights_file: str
+    twin_file: str | None  # the graph without slots, over the same weights
     slots: tuple[Slot, ...]
     num_layers: int
     num_kv_heads: int

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from edgelora.cli.output import Json, emit, table
 from edgelora.measure import PROMPT_TOKENS, Spread, bind, measure, open_session, rounds_with_warm_up
 from edgelora_runtime import load
-from edgelora_runtime.session import default_threads
+from edgelora_runtime.graph import default_threads
 
 
 def bench(
@@ -27,11 +27,14 @@ def bench(
         list[str] | None, typer.Option(metavar="SPEC", help="Measure this beside none; may be repeated. Default: all.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for one matrix product.")] = None,
+    twin: Annotated[
+        bool, typer.Option("--twin", help="Keep the graph without slots in memory too: none then costs nothing.")
+    ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="How often every adapter has its turn.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Measure decode with no adapter and with each, in turns; prefill, switching, loading, memory."""
-    session, manifest = open_session(artifact, threads)
+    session, manifest = open_session(artifact, threads, twin)
     names = adapter or [info.name for info in manifest.adapters]
     specs = ["none", *dict.fromkeys(spec for spec in names if spec != "none")]
     subjects = [bind(session, manifest, artifact, spec) for spec in specs]
@@ -40,10 +43,11 @@ def bench(
     peak_bytes = peak_rss_bytes()  # before the artifact is loaded once more
     del session, subjects
     started = time.perf_counter()
-    load(artifact, threads=threads)
+    load(artifact, threads=threads, twin=twin)
     load_ms = 1e3 * (time.perf_counter() - started)
     payload = {
         "threads": threads or default_threads(),
+        "twin": twin,
         "decode_ms": {spec: dataclasses.asdict(times) for spec, times in found.decode_ms.items()},
         "decode_ratio": dict(found.decode_ratio),
         "prefill_tokens_per_s": _per_second(found.prefill_ms["none"]),

@@ -58,7 +58,7 @@ def package(
             context_length=exported.context_length,
             eos_token_ids=checkpoint.eos_token_ids,
         ),
-        graph=GraphInfo(exported.graph_file, exported.weights_file),
+        graph=GraphInfo(exported.graph_file, exported.weights_file, exported.twin_file),
         base=BaseInfo(grid.base_fingerprint, grid.fingerprint),
         slots=exported.slots,
         adapters=(),

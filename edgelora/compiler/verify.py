@@ -5,6 +5,7 @@ Knows nothing about how the artifact was made; it runs it as a device would.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ import numpy as np
 from edgelora.errors import ArtifactError, EdgeLoraError
 from edgelora.types import FloatArray
 from edgelora_runtime import Model, load
+from edgelora_runtime.adapter import blend_packed
+from edgelora_runtime.generate import feed
 from edgelora_runtime.manifest import Manifest, check_files, read_manifest
 from edgelora_runtime.safetensors import read_safetensors
+from edgelora_runtime.session import Session
 
 # Largest difference of a logit, relative to the largest logit. At accuracy level 4 onnxruntime rounds every
 # activation to 8 bits, which PyTorch on the same grid does not.
@@ -77,6 +81,8 @@ def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
     if not answers:
         checks.append(Check("reference", True, "none was stored; nothing to compare with PyTorch"))
     prompt = answers[0].prompt if answers else tuple(7 * i % manifest.model.vocab_size for i in range(_PROBE))
+    if manifest.graph.without_slots is not None:
+        checks.append(check_twin(path, manifest, prompt, threads))
     checks += check_adapters(model, prompt)
     return VerifyReport(tuple(checks))
 
@@ -150,6 +156,20 @@ def check_adapters(model: Model, prompt: Sequence[int]) -> Iterator[Check]:
         for spec in ("none", f"{name}:0"):
             same = np.array_equal(model.logits(list(prompt), adapter=spec), base)
             yield Check(f"{spec} after {name}", same, "is the base bit for bit" if same else "differs from the base")
+
+
+def check_twin(path: Path, manifest: Manifest, prompt: Sequence[int], threads: int | None) -> Check:
+    """The graph without slots answers bit for bit like the one with empty slots."""
+    try:
+        session = Session(path, manifest, threads, twin=True)
+    except ArtifactError as error:
+        return Check("twin", False, str(error))
+    none = session.prepare(blend_packed([], manifest.slots))
+    empty = dataclasses.replace(none, is_none=False)  # so that the graph with slots is chosen
+    twin, slotted = (feed(session, adapter, prompt, 0) for adapter in (none, empty))
+    same = np.array_equal(twin, slotted)
+    apart = "" if same else f", up to {float(np.abs(twin - slotted).max()):.3g} of a logit"
+    return Check("twin", same, f"{manifest.graph.without_slots} is the base bit for bit" if same else f"differs{apart}")
 
 
 def _last_logits(model: Model, ids: Sequence[int]) -> FloatArray:

@@ -27,12 +27,14 @@ from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.lower_linears import LowerLinears
 from edgelora_onnx.passes.pack_linears import PackLinears
 from edgelora_onnx.passes.recognize_linears import RecognizeLinears
+from edgelora_onnx.passes.remove_slots import RemoveSlots
 from edgelora_onnx.passes.select_logits import SelectLogits
 from edgelora_onnx.passes.unpack_linears import MayPack, UnpackLinears
 from edgelora_onnx.payload import Payload
 from edgelora_runtime.adapter import Factors
 
 GRAPH_FILE = "decoder.onnx"
+TWIN_FILE = "decoder.plain.onnx"
 WEIGHTS_FILE = "weights.bin"
 
 
@@ -47,7 +49,7 @@ class OnnxExporter:
         slots: bool = True,
         baked: Mapping[str, Factors] | None = None,
     ) -> ExportedModel:
-        """Write the two files into ``folder``; ``slots=False`` leaves the adapters out, as a merged model may.
+        """Write weights, graph and its twin without slots; ``slots=False`` leaves adapters out, as a merged model may.
 
         ``baked`` are factors by module name that become constants of the graph, always on; they need ``slots=False``.
         Raises ConfigError for both together, AdapterError for factors that do not fit.
@@ -71,16 +73,21 @@ class OnnxExporter:
         for step in passes:  # not ir.passes.Sequential, which would wrap our own errors in its own
             step(decoder.model)
         emit(decoder.model, {**_left_float(decoder, grid), **lower.payloads}, folder, GRAPH_FILE, WEIGHTS_FILE)
+        report = _count_ops(decoder.model)
+        if add_slots.slots:
+            RemoveSlots(add_slots.slots)(decoder.model)
+            ir.save(decoder.model, folder / TWIN_FILE)
         return ExportedModel(
             graph_file=GRAPH_FILE,
             weights_file=WEIGHTS_FILE,
+            twin_file=TWIN_FILE if add_slots.slots else None,
             slots=add_slots.slots,
             num_layers=decoder.num_layers,
             num_kv_heads=decoder.num_kv_heads,
             head_dim=decoder.head_dim,
             context_length=decoder.context_length,
             vocab_size=decoder.vocab_size,
-            report=_count_ops(decoder.model),
+            report=report,
         )
 
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:

@@ -47,6 +47,20 @@ def add_delta(graph: ir.Graph, node: ir.Node, slot: Slot, a: ir.Value, b: ir.Val
     graph.insert_after(node, [shrink, expand, add])
 
 
+def remove_delta(graph: ir.Graph, a: ir.Value, b: ir.Value) -> None:
+    """Undo ``add_delta``: whoever read ``Linear(x) + x @ a @ b`` reads ``Linear(x)``."""
+    shrink, expand = _reader(a), _reader(b)
+    add = _reader(expand.outputs[0])
+    y = next(value for value in add.inputs if value is not None and value is not expand.outputs[0])
+    add.outputs[0].replace_all_uses_with(y)
+    graph.remove([add, expand, shrink], safe=True)
+
+
+def _reader(value: ir.Value) -> ir.Node:
+    (use,) = value.uses()
+    return use.node
+
+
 def _describe(node: ir.Node, sources: Mapping[str, WeightSource]) -> Slot:
     """Name the modules of the checkpoint; neighbouring rows of one tensor are one module."""
     parts: list[SlotPart] = []

@@ -37,6 +37,7 @@ def test_an_artifact_holds_what_its_manifest_lists(base: Path, tmp_path: Path) -
     assert _files(tmp_path / "a") == {*manifest.files, "manifest.json"}
     assert set(manifest.files) == {
         "decoder.onnx",
+        "decoder.plain.onnx",
         "weights.bin",
         "tokenizer.json",
         "chat_template.jinja",

@@ -28,6 +28,7 @@ def test_twin_equals_the_decoder_with_and_without_an_adapter(quant: str, level: 
         "weights.bin",
         "decoder.genai.onnx",
         "genai_config.json",
+        "decoder.plain.onnx",
     }
     packed, _ = random_adapter(exported, rank=3, seed=5)
     write_genai_adapter(tmp_path / "a.onnx_adapter", packed)

@@ -51,10 +51,9 @@ def test_switching_adapters_leaks_nothing_of_the_old_cache(model: Model) -> None
         np.testing.assert_allclose(model.logits(ids, adapter=spec), expected[spec], atol=1e-4)
     # The proof that the cache matters: had the prompt's keys survived the switch, the last logits would be these.
     model.logits(ids[:-1], adapter="four")
-    cached = model._session
-    cached._adapter = model._adapters.find("none")
-    for name, value in cached._adapter.inputs:
-        cached._binding.bind_ortvalue_input(name, value)
+    cached, none = model._session, model._adapters.find("none")
+    cached._adapter = none
+    cached._graph.bind_inputs("adapter", none, none.inputs)
     leaked = model.logits(ids, adapter="none", positions=[39])
     assert np.abs(leaked - expected["none"][39]).max() > 0.1
 

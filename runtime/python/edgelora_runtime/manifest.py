@@ -57,10 +57,11 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class GraphInfo:
-    """The graph file and the one file its initializers live in."""
+    """The graph file, the one file its initializers live in, and the graph's twin without slots over the same file."""
 
     file: str
     weights: str
+    without_slots: str | None = None
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,14 @@ class Generation:
     choice_scores: tuple[float, ...] | None = None
 
 
-def load(path: str | Path, *, threads: int | None = None, hashes: bool = False, probe: bool = False) -> Model:
+def load(
+    path: str | Path, *, threads: int | None = None, hashes: bool = False, probe: bool = False, twin: bool = False
+) -> Model:
     """Open an artifact. Sizes and small files are always checked; ``hashes`` reads every byte of the weights too.
 
-    ``probe`` holds every adapter to its receipt: factors, base, and one replayed probe. Raises ArtifactError for a
-    damaged artifact, AdapterError naming the adapter that is not what its receipt says.
+    ``probe`` holds every adapter to its receipt: factors, base, and one replayed probe. ``twin`` keeps the graph
+    without slots in memory beside the one with slots, for calls without an adapter at the speed of the bare base.
+    Raises ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says.
     """
     folder = Path(path)
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
@@ -54,7 +57,7 @@ def load(path: str | Path, *, threads: int | None = None, hashes: bool = False, 
     if not hashes:
         small = {name: info for name, info in manifest.files.items() if info.bytes <= _ALWAYS_HASHED_BYTES}
         check_files(folder, dataclasses.replace(manifest, files=small))
-    model = Model(folder, manifest, Session(folder / manifest.graph.file, manifest.model, manifest.slots, threads))
+    model = Model(folder, manifest, Session(folder, manifest, threads, twin))
     for info in manifest.adapters if probe else ():
         model.probe(info.name)
     return model

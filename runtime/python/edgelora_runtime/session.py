@@ -5,7 +5,6 @@ Knows nothing about text, sampling or adapter files; it counts tokens and owns b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,27 +12,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from edgelora_runtime.errors import ArtifactError, InputError
-from edgelora_runtime.manifest import ModelInfo, Slot
+from edgelora_runtime.errors import InputError
+from edgelora_runtime.graph import Graph, value_over
+from edgelora_runtime.manifest import Manifest
 
 FloatArray = npt.NDArray[np.float32]
 TokenArray = npt.NDArray[np.int64]
+_Named = list[tuple[str, ort.OrtValue]]
 
 FIRST_CAPACITY = 256  # tokens; doubled whenever more are needed
 PREFILL_CHUNK = 512  # tokens of one row per call; attention memory grows with the square of a call's length
 
-_MAX_DEFAULT_THREADS = 4
-_LOAD_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
+_COUNTERS = {"input_ids", "seqlens_k", "total_sequence_length", "logits_positions"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,34 +33,34 @@ class BoundAdapter:
 
     rows: int  # 1 (shared by every row) or the number of rows
     inputs: tuple[tuple[str, ort.OrtValue], ...]
+    is_none: bool  # every slot has rank 0
 
 
 class Session:
-    """A loaded graph with one KV cache, one call at a time; ``turn`` changes when the cache starts anew or rewinds."""
+    """The graphs of an artifact over one KV cache, one call at a time; ``turn`` changes when the cache is rewound.
 
-    def __init__(self, graph: Path, model: ModelInfo, slots: Sequence[Slot], threads: int | None = None) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # a warning for each of hundreds of slot inputs helps nobody
-        options.intra_op_num_threads = default_threads() if threads is None else threads
-        options.inter_op_num_threads = 1
-        try:
-            self._graph = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        except _LOAD_ERRORS as error:
-            raise ArtifactError(
-                f"{graph} cannot be loaded ({_first_line(error)}); export the artifact again"
-            ) from error
-        self._model = model
+    An artifact may hold a twin graph without slots, which costs nothing where no adapter acts. One graph is in memory,
+    the twin until the first adapter is used when the artifact has none; with ``twin`` both are, for as long as the
+    session lives.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, threads: int | None = None, twin: bool = False) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._model = manifest.model
+        self._threads = threads
+        self._keeps_both = twin
         self._cache_names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
-            for layer in range(model.num_layers)
+            for layer in range(self._model.num_layers)
             for part in ("key", "value")
         ]
-        self._check_inputs(graph, slots)
-        self._binding = self._graph.io_binding()
+        has_twin = manifest.graph.without_slots is not None
+        self._plain = self._load(with_slots=False) if has_twin and (twin or not manifest.adapters) else None
+        self._slotted = self._load(with_slots=True) if twin or self._plain is None else None
         self._adapter: BoundAdapter | None = None
         self._rows = 0
         self._capacity = 0
-        self._is_decode_bound = False
         self.lengths: TokenArray = np.zeros(0, np.int64)  # (rows,) tokens in the cache
         self.tokens: list[int] = []  # what the cache holds while there is one row
         self.turn = 0
@@ -97,7 +88,8 @@ class Session:
     def prepare(self, packed: Mapping[str, FloatArray]) -> BoundAdapter:
         """Slot inputs, each (n, in_features, rank) or (n, rank, out_features), ready to be bound without a copy."""
         rows = max((array.shape[0] for array in packed.values()), default=1)
-        return BoundAdapter(rows, tuple((name, _value(np.ascontiguousarray(item))) for name, item in packed.items()))
+        inputs = tuple((name, value_over(np.ascontiguousarray(item))) for name, item in packed.items())
+        return BoundAdapter(rows, inputs, all(item.size == 0 for item in packed.values()))
 
     def begin(self, rows: int, adapter: BoundAdapter) -> None:
         """Start ``rows`` empty rows with ``adapter``; nothing of what the cache held can be reached afterwards."""
@@ -108,11 +100,10 @@ class Session:
             self._allocate_rows(rows)
         self.lengths[:] = 0
         self.tokens.clear()
-        if adapter is not self._adapter:
-            bind = self._binding.bind_ortvalue_input
-            for name, value in adapter.inputs:
-                bind(name, value)
-            self._adapter = adapter
+        self._adapter = adapter
+        self._graph = self._choose_graph(adapter)
+        if self._graph is not self._plain:
+            self._graph.bind_inputs("adapter", adapter, adapter.inputs)
 
     def rewind(self, length: int) -> None:
         """Forget every token of the single row after the first ``length``; they are overwritten by the next ones."""
@@ -152,12 +143,10 @@ class Session:
         """
         total = int(self.lengths.max()) + 1
         self._reserve(total)
-        if not self._is_decode_bound:
-            self._bind_decode()
         self._decode_ids[:, 0] = ids
         self._seqlens[:] = self.lengths
         self._total[...] = total
-        self._graph.run_with_iobinding(self._binding)
+        self._compute(self._decode_inputs, self._decode_output)
         self.lengths += is_active
         if self._rows == 1 and is_active[0]:
             self.tokens.append(int(ids[0]))
@@ -170,14 +159,39 @@ class Session:
         logits = np.empty((*positions.shape, self._model.vocab_size), np.float32)
         self._seqlens[:] = self.lengths + counts - 1
         self._total[...] = total
-        values = [_value(np.ascontiguousarray(ids)), _value(np.ascontiguousarray(positions)), _value(logits)]
-        self._is_decode_bound = False
-        self._binding.bind_ortvalue_input("input_ids", values[0])
-        self._binding.bind_ortvalue_input("logits_positions", values[1])
-        self._binding.bind_ortvalue_output("logits", values[2])
-        self._graph.run_with_iobinding(self._binding)
+        inputs = [
+            ("input_ids", value_over(np.ascontiguousarray(ids))),
+            ("logits_positions", value_over(np.ascontiguousarray(positions))),
+        ]
+        self._compute(inputs, [("logits", value_over(logits))])
         self.lengths += counts
         return logits
+
+    def _compute(self, inputs: _Named, outputs: _Named) -> None:
+        """Run the graph; what is bound already stays as it is."""
+        graph = self._graph
+        graph.bind_inputs("step", inputs, inputs)
+        graph.bind_inputs("lengths", self._length_inputs, self._length_inputs)
+        graph.bind_inputs("past", self._cache_values, self._past_values)
+        graph.bind_outputs("present", self._cache_values, self._present_values)
+        graph.bind_outputs("logits", outputs, outputs)
+        graph.run()
+
+    def _choose_graph(self, adapter: BoundAdapter) -> Graph:
+        """The twin for no adapter where it is in memory; the graph with slots takes its place otherwise."""
+        if adapter.is_none and self._plain is not None:
+            return self._plain
+        if self._slotted is None:
+            self._plain = None  # before the other one is loaded: an app has memory for one
+            self._slotted = self._load(with_slots=True)
+        return self._slotted
+
+    def _load(self, *, with_slots: bool) -> Graph:
+        info = self._manifest.graph
+        file = info.file if with_slots or info.without_slots is None else info.without_slots
+        slots = self._manifest.slots if with_slots else ()
+        names = {past for past, _ in self._cache_names} | {name for slot in slots for name in (slot.a, slot.b)}
+        return Graph(self._folder / file, self._threads, _COUNTERS | names)
 
     def _allocate_rows(self, rows: int) -> None:
         self._rows = rows
@@ -188,24 +202,15 @@ class Session:
         self._decode_logits = np.zeros((rows, 1, self._model.vocab_size), np.float32)
         self._seqlens = np.zeros(rows, np.int32)
         self._total = np.zeros((), np.int32)
-        self._decode_values = [
-            ("input_ids", _value(self._decode_ids)),
-            ("logits_positions", _value(np.zeros((rows, 1), np.int64))),
+        self._decode_inputs: _Named = [
+            ("input_ids", value_over(self._decode_ids)),
+            ("logits_positions", value_over(np.zeros((rows, 1), np.int64))),
         ]
-        self._decode_output = _value(self._decode_logits)
-        self._length_values = [
-            ("seqlens_k", _value(self._seqlens)),
-            ("total_sequence_length", _value(self._total)),
+        self._decode_output: _Named = [("logits", value_over(self._decode_logits))]
+        self._length_inputs: _Named = [
+            ("seqlens_k", value_over(self._seqlens)),
+            ("total_sequence_length", value_over(self._total)),
         ]
-        for name, value in self._length_values:
-            self._binding.bind_ortvalue_input(name, value)
-        self._is_decode_bound = False
-
-    def _bind_decode(self) -> None:
-        for name, value in self._decode_values:
-            self._binding.bind_ortvalue_input(name, value)
-        self._binding.bind_ortvalue_output("logits", self._decode_output)
-        self._is_decode_bound = True
 
     def _reserve(self, total: int) -> None:
         """Make room for ``total`` tokens in every row, keeping what the cache holds."""
@@ -223,50 +228,14 @@ class Session:
         n_kept = int(self.lengths.max())
         shape = (self._rows, self._model.num_kv_heads, capacity, self._model.head_dim)
         values = []
-        for index, (past, present) in enumerate(self._cache_names):
+        for index in range(len(self._cache_names)):
             grown: FloatArray = np.zeros(shape, np.float32)
             if n_kept:
                 grown[:, :, :n_kept] = self._caches[index][:, :, :n_kept]
-            value = _value(grown)
-            # Past and present are the same memory, so attention appends in place and nothing is copied in a step.
-            self._binding.bind_ortvalue_input(past, value)
-            self._binding.bind_ortvalue_output(present, value)
             self._caches[index] = grown
-            values.append(value)
-        self._cache_values = values  # the binding does not keep the arrays alive
+            values.append(value_over(grown))
+        # Past and present are the same memory, so attention appends in place and nothing is copied in a step.
+        self._past_values = [(past, value) for (past, _), value in zip(self._cache_names, values, strict=True)]
+        self._present_values = [(present, value) for (_, present), value in zip(self._cache_names, values, strict=True)]
+        self._cache_values = values
         self._capacity = capacity
-
-    def _check_inputs(self, graph: Path, slots: Sequence[Slot]) -> None:
-        found = {item.name for item in self._graph.get_inputs()}
-        expected = {"input_ids", "seqlens_k", "total_sequence_length", "logits_positions"}
-        expected |= {past for past, _ in self._cache_names} | {name for slot in slots for name in (slot.a, slot.b)}
-        if found != expected:
-            wrong = [f"{name} is missing" for name in sorted(expected - found)]
-            wrong += [f"{name} is unknown" for name in sorted(found - expected)]
-            raise ArtifactError(f"{graph} and the manifest disagree: inputs {'; '.join(wrong)}; export it again")
-
-
-def default_threads() -> int:
-    """Physical cores that this process may use, at most four: more only add waiting on small models."""
-    return max(1, min(_physical_cores(), _MAX_DEFAULT_THREADS))
-
-
-def _physical_cores() -> int:
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    siblings = set()
-    for cpu in usable:
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            siblings.add(path.read_text(encoding="ascii").strip())
-        except OSError:  # not Linux, or hidden: count logical cores
-            siblings.add(str(cpu))
-    return len(siblings)
-
-
-def _value(array: npt.NDArray[np.generic]) -> ort.OrtValue:
-    """An onnxruntime value over the memory of ``array``, which it keeps alive."""
-    return ort.OrtValue.ortvalue_from_numpy(array)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

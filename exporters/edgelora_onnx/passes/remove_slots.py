@@ -1,0 +1,30 @@
+"""Turns the decoder graph into its twin without slots: what the base alone computes, over the same weights.
+
+Knows nothing about which runtime opens which of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from edgelora_onnx.slots import remove_delta
+from edgelora_runtime.manifest import Slot
+
+
+class RemoveSlots(ir.passes.InPlacePass):
+    """The linears, their packing and their initializers stay as they are, so that both graphs share every byte."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        super().__init__()
+        self._slots = slots
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Remove every slot with its two inputs."""
+        inputs = {value.name: value for value in model.graph.inputs}
+        for slot in self._slots:
+            remove_delta(model.graph, inputs[slot.a], inputs[slot.b])
+            model.graph.inputs.remove(inputs[slot.a])
+            model.graph.inputs.remove(inputs[slot.b])
+        return ir.passes.PassResult(model, bool(self._slots))

@@ -1,0 +1,95 @@
+"""One loaded graph and what is bound to it: memory of the caller, input by input.
+
+Knows nothing about tokens, adapters' values or how long anything is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Set
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from edgelora_runtime.errors import ArtifactError
+
+_MAX_DEFAULT_THREADS = 4
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+NamedValues = Iterable[tuple[str, ort.OrtValue]]
+
+
+class Graph:
+    """An onnxruntime session with one binding; ``held`` says whose values each group of inputs has now."""
+
+    def __init__(self, path: Path, threads: int | None, expected: Set[str]) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # a warning for each of hundreds of slot inputs helps nobody
+        options.intra_op_num_threads = default_threads() if threads is None else threads
+        options.inter_op_num_threads = 1
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except _LOAD_ERRORS as error:
+            raise ArtifactError(f"{path} cannot be loaded ({_first_line(error)}); export the artifact again") from error
+        found = {item.name for item in self._session.get_inputs()}
+        if found != expected:
+            wrong = [f"{name} is missing" for name in sorted(expected - found)]
+            wrong += [f"{name} is unknown" for name in sorted(found - expected)]
+            raise ArtifactError(f"{path} and the manifest disagree: inputs {'; '.join(wrong)}; export it again")
+        self._binding = self._session.io_binding()
+        self.held: dict[str, object] = {}  # group -> the values it is bound to, which are kept alive by it
+
+    def bind_inputs(self, group: str, values: object, named: NamedValues) -> None:
+        """Bind ``named`` as inputs unless ``group`` holds these very ``values`` already."""
+        if self.held.get(group) is not values:
+            for name, value in named:
+                self._binding.bind_ortvalue_input(name, value)
+            self.held[group] = values
+
+    def bind_outputs(self, group: str, values: object, named: NamedValues) -> None:
+        """Bind ``named`` as outputs unless ``group`` holds these very ``values`` already."""
+        if self.held.get(group) is not values:
+            for name, value in named:
+                self._binding.bind_ortvalue_output(name, value)
+            self.held[group] = values
+
+    def run(self) -> None:
+        """Compute the outputs in place."""
+        self._session.run_with_iobinding(self._binding)
+
+
+def value_over(array: npt.NDArray[np.generic]) -> ort.OrtValue:
+    """An onnxruntime value over the memory of ``array``, which it keeps alive."""
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def default_threads() -> int:
+    """Physical cores that this process may use, at most four: more only add waiting on small models."""
+    return max(1, min(_physical_cores(), _MAX_DEFAULT_THREADS))
+
+
+def _physical_cores() -> int:
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    siblings = set()
+    for cpu in usable:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            siblings.add(path.read_text(encoding="ascii").strip())
+        except OSError:  # not Linux, or hidden: count logical cores
+            siblings.add(str(cpu))
+    return len(siblings)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from peft import LoraConfig, get_peft_model
 
 from edgelora_runtime.adapter import (
+    Adapter,
+    Factors,
     blend_packed,
     check_name,
     fit_adapter,
@@ -93,6 +96,104 @@ def test_a_slot_without_modules_has_rank_0(tmp_path: Path) -> None:
     assert {name: array.shape for name, array in packed.items()} == {
         "0.qk.a": (1, 6, 2), "0.qk.b": (1, 2, 8), "0.o.a": (1, 5, 0), "0.o.b": (1, 0, 6)
     }  # fmt: skip
+
+
+WIDE = Slot(
+    "0.qkv", "a", "b", 6, 12,
+    (SlotPart("layers.0.q", 0, 5), SlotPart("layers.0.k", 5, 3), SlotPart("layers.0.v", 8, 4)),
+)  # fmt: skip
+
+
+def block_diagonal(adapter: Adapter, slot: Slot) -> np.ndarray:
+    """The delta of a slot with ranks of its own for every part: (in_features, out_features)."""
+    present = [(part, adapter.factors[part.module]) for part in slot.parts if part.module in adapter.factors]
+    a = np.concatenate([item.a.T for _, item in present], axis=1)
+    b = np.zeros((a.shape[1], slot.out_features), np.float32)
+    start = 0
+    for part, item in present:
+        end = start + len(item.a)
+        b[start:end, part.offset : part.offset + part.out_features] = item.scaling * item.b.T
+        start = end
+    return a @ b
+
+
+@pytest.mark.parametrize(
+    ("shared", "rank"), [("", 9), ("qk", 6), ("kv", 6), ("qv", 6), ("qkv", 3)], ids=["apart", "qk", "kv", "qv", "all"]
+)
+def test_parts_with_equal_a_share_their_ranks(shared: str, rank: int) -> None:
+    rng = np.random.default_rng(0)
+    common = rng.standard_normal((3, 6)).astype(np.float32)
+    factors = {
+        part.module: Factors(
+            common.copy() if part.module[-1] in shared else rng.standard_normal((3, 6)).astype(np.float32),
+            rng.standard_normal((part.out_features, 3)).astype(np.float32),
+            0.5 + index,  # a scaling of its own stays with B
+        )
+        for index, part in enumerate(WIDE.parts)
+    }
+    packed = pack_adapter(Adapter(factors), [WIDE])
+    assert packed["a"].shape == (1, 6, rank)
+    assert packed["b"].shape == (1, rank, 12)
+    np.testing.assert_allclose(delta(packed, WIDE), block_diagonal(Adapter(factors), WIDE), atol=1e-5)
+    if shared == "qkv":
+        assert np.count_nonzero(packed["b"]) == packed["b"].size
+
+
+def test_a_part_without_factors_keeps_zero_columns_beside_shared_ranks() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal((3, 6)).astype(np.float32)
+    factors = {
+        f"layers.0.{name}": Factors(a, rng.standard_normal((size, 3)).astype(np.float32), 2.0)
+        for name, size in (("q", 5), ("v", 4))
+    }
+    packed = pack_adapter(Adapter(factors), [WIDE])
+    assert packed["a"].shape == (1, 6, 3)
+    assert not packed["b"][:, :, 5:8].any()
+    np.testing.assert_allclose(delta(packed, WIDE), block_diagonal(Adapter(factors), WIDE), atol=1e-5)
+
+
+def test_a_that_differs_in_its_last_number_is_not_shared() -> None:
+    rng = np.random.default_rng(2)
+    factors = {
+        part.module: Factors(np.ones((2, 6), np.float32), rng.standard_normal((part.out_features, 2)), 1.0)
+        for part in WIDE.parts
+    }
+    factors["layers.0.k"].a[-1, -1] = np.nextafter(np.float32(1), np.float32(2))
+    packed = pack_adapter(Adapter(factors), [WIDE])
+    assert packed["a"].shape == (1, 6, 4)
+    np.testing.assert_allclose(delta(packed, WIDE), block_diagonal(Adapter(factors), WIDE), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_factors_of_other_precisions_give_the_same_slots(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_peft(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    rounded = {name: value.to(dtype) for name, value in safetensors.torch.load_file(path).items()}
+    safetensors.torch.save_file(rounded, path)
+    found = pack_adapter(read_adapter(tmp_path), SLOTS)
+    safetensors.torch.save_file({name: value.float() for name, value in rounded.items()}, path)
+    expected = pack_adapter(read_adapter(tmp_path), SLOTS)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_numbers_too_large_for_float32_are_refused(tmp_path: Path) -> None:
+    save_peft(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = {name: value.double() for name, value in safetensors.torch.load_file(path).items()}
+    tensors["base_model.model.layers.0.k.lora_A.weight"][0, 0] = 1e300
+    safetensors.torch.save_file(tensors, path)
+    with pytest.raises(AdapterError, match=r"k\.lora_A\.weight holds numbers that are not finite"):
+        read_adapter(tmp_path)
+
+
+def test_large_numbers_whose_squares_overflow_are_still_finite(tmp_path: Path) -> None:
+    save_peft(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    tensors["base_model.model.layers.0.k.lora_A.weight"][0, 0] = 3e38
+    safetensors.torch.save_file(tensors, path)
+    assert read_adapter(tmp_path).factors["layers.0.k"].a.max() == np.float32(3e38)
 
 
 def test_blends_add_up_and_rows_stay_apart(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch
 
 from edgelora_runtime.errors import ArtifactError
-from edgelora_runtime.safetensors import read_safetensors, write_safetensors
+from edgelora_runtime.safetensors import map_safetensors, read_safetensors, write_safetensors
 
 TENSORS = {
     "f32": np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32),
@@ -43,6 +43,27 @@ def test_bfloat16_comes_back_exact_as_float32(tmp_path: Path) -> None:
     values = torch.randn(4, 3).to(torch.bfloat16)
     save_torch({"x": values}, tmp_path / "x")
     assert np.array_equal(read_safetensors(tmp_path / "x")["x"], values.float().numpy())
+
+
+def test_mapped_views_are_read_only_and_outlive_a_replaced_file(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    write_safetensors(tmp_path / "x", {"x": values})
+    view = map_safetensors(tmp_path / "x")["x"]
+    copy = read_safetensors(tmp_path / "x")["x"]
+    write_safetensors(tmp_path / "x", {"x": -values})
+    assert np.array_equal(view, values)
+    with pytest.raises(ValueError, match="read-only"):
+        view[0, 0] = 1
+    copy[0, 0] = 1  # a copy is the reader's own
+
+
+def test_headers_that_leave_the_data_unaligned_are_read(tmp_path: Path) -> None:
+    values = np.arange(2, dtype=np.float32)
+    for blanks in range(8):
+        text = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode() + b" " * blanks
+        (tmp_path / "x").write_bytes(len(text).to_bytes(8, "little") + text + values.tobytes())
+        assert np.array_equal(read_safetensors(tmp_path / "x")["x"], values)
+        assert np.array_equal(map_safetensors(tmp_path / "x")["x"], values)
 
 
 def with_header(header: object, body: bytes = b"\0" * 8) -> bytes:

@@ -5,6 +5,7 @@ Knows nothing about sessions or tokens: files and numpy arrays; ``docs/artifact.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -17,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora_runtime.errors import AdapterError, ArtifactError
-from edgelora_runtime.manifest import Slot
-from edgelora_runtime.safetensors import read_safetensors
+from edgelora_runtime.manifest import Slot, SlotPart
+from edgelora_runtime.safetensors import map_safetensors
 
 FloatArray = npt.NDArray[np.float32]
 Packed = Mapping[str, FloatArray]  # slot input name -> (1, in_features, rank) or (1, rank, out_features)
@@ -47,6 +48,7 @@ _REFUSED = {
     "monteclora_config": "MonteCLoRA",
 }
 _NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
+_ALIGNMENT = 16  # floats; slot inputs start at a cache line
 _NO_CHANGE = 1e-8  # root mean square of a delta that float32 weights cannot even hold
 _BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
@@ -77,26 +79,21 @@ class Adapter:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Read ``adapter_model.safetensors`` and ``adapter_config.json``; raises one AdapterError."""
+    """Read ``adapter_model.safetensors`` and ``adapter_config.json``; raises one AdapterError.
+
+    Factors stored as float32 are read-only views of the file, which may be replaced, but not cut short, meanwhile.
+    """
     config = _read_config(folder)
     wrong = _refusals(config)
     if wrong:  # the tensors of another method would only add noise
         raise AdapterError(f"{folder} cannot be used: " + "; ".join(wrong) + "; expected plain LoRA as PEFT saves it")
     try:
-        tensors = read_safetensors(folder / WEIGHTS_FILE)
+        tensors = map_safetensors(folder / WEIGHTS_FILE)
     except ArtifactError as error:
         raise AdapterError(str(error)) from error
-    sides: dict[str, dict[str, FloatArray]] = {}
-    for key, value in tensors.items():
-        match = _KEY.match(key)
-        if match is None:
-            wrong.append(f"{key} is no LoRA factor")
-        elif value.ndim != 2 or not np.issubdtype(value.dtype, np.floating):
-            wrong.append(f"{key} is {value.dtype} {value.shape}, expected two dimensions of floats")
-        elif not np.isfinite(value).all():
-            wrong.append(f"{key} holds numbers that are not finite")
-        else:
-            sides.setdefault(match["module"], {})[match["side"]] = value.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32 become infinite, and are refused
+        sides, odd = _collect(tensors)
+    wrong += odd
     factors: dict[str, Factors] = {}
     for module, pair in sorted(sides.items()):
         problem = _pair_problem(pair, _by_pattern(config, "rank_pattern", "r", module))
@@ -148,21 +145,52 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
 
 
 def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -> dict[str, FloatArray]:
-    """The slot inputs of an adapter, times ``weight``; a slot that it does not touch gets rank 0."""
+    """The slot inputs of an adapter, times ``weight``; a slot that it does not touch gets rank 0.
+
+    All are views of one array of zeros, which the system hands out in large pages and untouched: only what is not
+    zero is written, once.
+    """
+    groups = [_rank_groups(slot, adapter.factors) for slot in slots]
+    shapes: list[tuple[int, int, int]] = []
+    for slot, found in zip(slots, groups, strict=True):
+        rank = sum(item[0][1].a.shape[0] for item in found)
+        shapes += [(1, slot.in_features, rank), (1, rank, slot.out_features)]
+    ends = list(itertools.accumulate(_ALIGNMENT * math.ceil(math.prod(shape) / _ALIGNMENT) for shape in shapes))
+    memory = np.zeros(ends[-1] if ends else 0, np.float32)
+    views = iter(
+        memory[end - size : end][: math.prod(shape)].reshape(shape)
+        for shape, size, end in zip(shapes, np.diff(ends, prepend=0).tolist(), ends, strict=True)
+    )
     packed: dict[str, FloatArray] = {}
-    for slot in slots:
-        present = [(part, adapter.factors[part.module]) for part in slot.parts if part.module in adapter.factors]
-        rank = sum(item.a.shape[0] for _, item in present)
-        a = np.zeros((1, slot.in_features, rank), np.float32)
-        b = np.zeros((1, rank, slot.out_features), np.float32)
+    for slot, found in zip(slots, groups, strict=True):
+        packed[slot.a], packed[slot.b] = a, b = next(views), next(views)
         start = 0
-        for part, item in present:
-            end = start + item.a.shape[0]
-            a[0, :, start:end] = item.a.T
-            b[0, start:end, part.offset : part.offset + part.out_features] = (weight * item.scaling) * item.b.T
+        for group in found:
+            end = start + group[0][1].a.shape[0]
+            a[0, :, start:end] = group[0][1].a.T
+            for part, item in group:
+                columns = b[0, start:end, part.offset : part.offset + part.out_features]
+                # numpy transposes by a copy faster than by a product, and what was just written is still in the cache.
+                np.copyto(columns, item.b.T)
+                columns *= np.float32(weight * item.scaling)
             start = end
-        packed[slot.a], packed[slot.b] = a, b
     return packed
+
+
+def _rank_groups(slot: Slot, factors: Mapping[str, Factors]) -> list[list[tuple[SlotPart, Factors]]]:
+    """The adapted parts of a slot, those with equal A together: they share their ranks."""
+    groups: list[list[tuple[SlotPart, Factors]]] = []
+    for part in slot.parts:
+        item = factors.get(part.module)
+        if item is None:
+            continue
+        for group in groups:
+            if _are_equal(group[0][1].a, item.a):
+                group.append((part, item))
+                break
+        else:
+            groups.append([(part, item)])
+    return groups
 
 
 def blend_packed(parts: Sequence[tuple[Packed, float]], slots: Sequence[Slot]) -> dict[str, FloatArray]:
@@ -276,6 +304,34 @@ def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
         except re.error:  # PEFT would not take it either; then it claims nothing
             return False
     return any(module == target or module.endswith(f".{target}") for target in targets or ())
+
+
+def _collect(tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, dict[str, FloatArray]], list[str]]:
+    """For each module its sides A and B in float32, and a line for every tensor that cannot be one."""
+    sides: dict[str, dict[str, FloatArray]] = {}
+    wrong = []
+    for key, value in tensors.items():
+        match = _KEY.match(key)
+        if match is None:
+            wrong.append(f"{key} is no LoRA factor")
+        elif value.ndim != 2 or value.dtype.kind != "f":
+            wrong.append(f"{key} is {value.dtype} {value.shape}, expected two dimensions of floats")
+        elif not _is_finite(factor := value.astype(np.float32, copy=False)):
+            wrong.append(f"{key} holds numbers that are not finite")
+        else:
+            sides.setdefault(match["module"], {})[match["side"]] = factor
+    return sides, wrong
+
+
+def _is_finite(values: FloatArray) -> bool:
+    flat = values.reshape(-1)
+    # One pass without a temporary: NaN and infinity survive a sum of squares. A sum that overflows is looked into.
+    return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(flat).all())
+
+
+def _are_equal(one: FloatArray, other: FloatArray) -> bool:
+    # The first row nearly always tells; comparing everything would read each A three times.
+    return one.shape == other.shape and bool((one[:1] == other[:1]).all()) and bool((one == other).all())
 
 
 def _largest_rms(item: Factors) -> float:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.quality``: every way to ship an adapter, on three real tasks, with one 2-bit base for all.
+"""``python -m benchmarks.quality``: every way to ship an adapter, on three real tasks that share their bases.
 
 Knows nothing about training or scores: it prepares data, runs ``edgelora quantize`` and ``edgelora compare``, and keeps
 their reports.
@@ -21,18 +21,15 @@ from examples.download import DatasetError, write_rows
 
 RESULTS = Path(__file__).parent / "results" / "quality"
 NARROW = "mixed2"  # the 2-bit grid: its most sensitive linears have 4 bits, 3.0 on average
-NARROW_OPTIONS = (
-    "--quant",
-    "int2",
-    "--symmetric",
-    "--block-size",
-    "32",
-    "--quant-method",
-    "gptq",
-    "--budget-bits",
-    "3",
-)
+REPAIRED = "repaired"  # int4, and an adapter distilled on it from which those of the tasks start
+_GPTQ = ("--symmetric", "--block-size", "32", "--quant-method", "gptq")
+GRIDS: Mapping[str, tuple[str, ...]] = {
+    NARROW: ("--quant", "int2", *_GPTQ, "--budget-bits", "3"),
+    REPAIRED: ("--quant", "int4", *_GPTQ),
+}
 CALIBRATION_ROWS = 43  # of each task, evenly spread: one base must serve all tasks
+REPAIR_ROWS = {"addresses": 400, "icd": 800, "names": 400}
+REPAIR_OPTIONS = ("--rank", "8", "--max-steps", "100", "--batch-size", "8", "--eval-every", "0")
 
 
 @dataclass(frozen=True)
@@ -67,18 +64,24 @@ def commands(
     model: Path, build: Path, tasks: Sequence[str], seeds: str, threads: int, decode: bool
 ) -> list[tuple[str, ...]]:
     """The ``edgelora`` commands, in order; a grid file that is there is not made again."""
-    grid = build / f"{NARROW}.safetensors"
     listed: list[tuple[str, ...]] = []
-    if not grid.is_file():
-        calibration = ("--calibration", str(build / "calibration.jsonl"))
-        listed.append(("quantize", str(model), "-o", str(grid), *NARROW_OPTIONS, *calibration))
+    grids = {name: build / f"{name}.safetensors" for name in GRIDS}
+    for name, grid in grids.items():
+        if not grid.is_file():
+            calibration = ("--calibration", str(build / "calibration.jsonl"))
+            listed.append(("quantize", str(model), "-o", str(grid), *GRIDS[name], *calibration))
+    adapter = build / "recovery"
+    if not (adapter / "receipt.json").is_file():
+        texts, quant = str(build / "repair.jsonl"), ("--quant", str(grids[REPAIRED]))
+        listed.append(("recover", str(model), texts, *quant, "-o", str(adapter), *REPAIR_OPTIONS, "--resume"))
+    better = [word for name, grid in grids.items() for word in ("--grid", f"{name}={grid}")]
     for name in tasks:
         data, task = build / "data" / name, TASKS[name]
         listed.append(
             (
                 "compare", str(model), str(data / "train.jsonl"), "--eval-data", str(data / "heldout.jsonl"),
                 "-o", str(build / name), "--quant", "int4", "--symmetric", "--method", "gptq",
-                "--grid", f"{NARROW}={grid}", "--seeds", seeds, "--rank", "8", *task.training,
+                *better, "--from", f"{REPAIRED}={adapter}", "--seeds", seeds, "--rank", "8", *task.training,
                 "--limit", str(task.answered), "--threads", str(threads), "--decode" if decode else "--no-decode",
             )
         )  # fmt: skip
@@ -90,13 +93,15 @@ def prepare_data(build: Path) -> None:
     for name, task in TASKS.items():
         if not (build / "data" / name / "heldout.jsonl").is_file():
             task.prepare(build / "data" / name)
-    if (build / "calibration.jsonl").is_file():
-        return
-    rows: list[dict[str, Any]] = []
-    for name in TASKS:
-        lines = (build / "data" / name / "train.jsonl").read_text(encoding="utf-8").splitlines()
-        rows += [json.loads(lines[index * len(lines) // CALIBRATION_ROWS]) for index in range(CALIBRATION_ROWS)]
-    write_rows(build / "calibration.jsonl", rows)
+    lines = {name: (build / "data" / name / "train.jsonl").read_text(encoding="utf-8").splitlines() for name in TASKS}
+    spread: list[dict[str, Any]] = []
+    first: list[dict[str, Any]] = []
+    for name, found in lines.items():
+        spread += [json.loads(found[index * len(found) // CALIBRATION_ROWS]) for index in range(CALIBRATION_ROWS)]
+        first += [json.loads(line) for line in found[: REPAIR_ROWS[name]]]
+    for file, rows in (("calibration.jsonl", spread), ("repair.jsonl", first)):
+        if not (build / file).is_file():
+            write_rows(build / file, rows)
 
 
 def overview(reports: Mapping[str, Mapping[str, Any]]) -> str:

@@ -78,6 +78,14 @@ def compare(
         list[str] | None,
         typer.Option(metavar="NAME=GRID", help="A grid file of `edgelora quantize`, likewise; may be repeated."),
     ] = None,
+    start_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="NAME=ADAPTER_DIR",
+            help="The adapters of that --grid start from one that `edgelora recover` made on it; may be repeated.",
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(metavar="N,N,...", help="One adapter for each, on each grid.")] = "0,1,2",
     rank: Annotated[int, typer.Option(help="Width of the adapters; alpha is twice that.")] = 8,
     max_steps: MaxSteps = None,
@@ -119,6 +127,7 @@ def compare(
         symmetric=symmetric,
         methods=("gptq",) if method is None else () if method == [_NO_METHOD] else tuple(method),
         grid_files=tuple(_read_grid_file(text) for text in grid or ()),
+        starts=tuple(_read_start(text) for text in start_from or ()),
         limit=limit,
         threads=threads,
         decode=decode,
@@ -162,6 +171,13 @@ def _read_grid_file(text: str) -> tuple[str, Path]:
         raise ConfigError(f"--grid is {text!r}, expected NAME=GRID.safetensors")
     if not Path(path).is_file():
         raise ConfigError(f"--grid {name}: {path} is not a file; expected a grid file, as `edgelora quantize` writes")
+    return name, Path(path)
+
+
+def _read_start(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not separator or not name or not path:
+        raise ConfigError(f"--from is {text!r}, expected NAME=ADAPTER_DIR, where NAME is that of a --grid")
     return name, Path(path)
 
 

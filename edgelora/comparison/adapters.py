@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelora.adapter.describe import begin_receipt
 from edgelora.adapter.receipt import Receipt, read_receipt
 from edgelora.comparison.arms import Settings, Watch, adapter_name
 from edgelora.comparison.grids import hash_file
@@ -19,10 +20,10 @@ from edgelora.errors import ConfigError
 from edgelora.grid import Grid
 from edgelora.training.options import TrainOptions
 from edgelora.training.run import COMPLETIONS, RunPlan, hash_examples, train_adapter
+from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.types import Checkpoint
 
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
-_LESSON: Mapping[str, Any] = {"lesson": "completions", "start_from": None}  # of every training here
 
 
 @dataclass(frozen=True)
@@ -64,21 +65,27 @@ def obtain_adapters(
     encoded = COMPLETIONS.read(checkpoint, settings.data, settings.options)
     lines = Lines(len(encoded.examples), hash_examples(encoded.examples))
     wanted = [(values, seed) for seed in settings.seeds for values in grids]
+    starts = {name: read_start(path) for name, path in settings.starts}
+    for name, start in starts.items():
+        check_start(start, begin_receipt(grids[name]))
+        check_shape(start, settings.options_of(settings.seeds[0], start))
     trained = {}
     for values, seed in wanted:
         name = adapter_name(values, seed)
         if (folder / name / _CONFIG).is_file():
-            trained[name] = _reuse(folder / name, grids[values], settings.options_of(seed), lines)
+            trained[name] = _reuse(folder / name, grids[values], settings, seed, starts.get(values), lines)
     if trained:
         watch.say(f"{len(trained)} of {len(wanted)} adapters are there already")
     for values, seed in wanted:
         name = adapter_name(values, seed)
         if name not in trained:
-            trained[name] = _train(checkpoint, grids[values], settings, seed, folder / name, watch)
+            trained[name] = _train(checkpoint, grids[values], settings, seed, starts.get(values), folder / name, watch)
     return trained
 
 
-def differences(receipt: Receipt, grid: Grid, options: TrainOptions, lines: Lines) -> list[str]:
+def differences(
+    receipt: Receipt, grid: Grid, options: TrainOptions, lines: Lines, start: Start | None = None
+) -> list[str]:
     """Why a receipt is not that of this training, in words; fields that it does not have say nothing."""
     wrong = []
     if receipt.fingerprint != grid.base_fingerprint:
@@ -86,7 +93,8 @@ def differences(receipt: Receipt, grid: Grid, options: TrainOptions, lines: Line
     expected = None if grid.plan.spec is None else grid.fingerprint
     if receipt.grid != expected:
         wrong.append(f"grid {str(receipt.grid)[:12]}, now {str(expected)[:12]}")
-    record = {**options.record(), **_LESSON, "rows": lines.count, "data_sha256": lines.sha256}
+    origin = {"lesson": COMPLETIONS.name, "start_from": None if start is None else start.sha256}
+    record = {**options.record(), **origin, "rows": lines.count, "data_sha256": lines.sha256}
     wrong += [
         f"{name} {receipt.training[name]}, now {value}"
         for name, value in record.items()
@@ -97,9 +105,9 @@ def differences(receipt: Receipt, grid: Grid, options: TrainOptions, lines: Line
     return wrong
 
 
-def _reuse(folder: Path, grid: Grid, options: TrainOptions, lines: Lines) -> Trained:
-    receipt = read_receipt(folder)
-    wrong = ["no receipt"] if receipt is None else differences(receipt, grid, options, lines)
+def _reuse(folder: Path, grid: Grid, settings: Settings, seed: int, start: Start | None, lines: Lines) -> Trained:
+    receipt, options = read_receipt(folder), settings.options_of(seed, start)
+    wrong = ["no receipt"] if receipt is None else differences(receipt, grid, options, lines, start)
     if wrong or receipt is None:
         raise ConfigError(
             f"{folder} holds an adapter of another training: {'; '.join(wrong)}; give the same options and data "
@@ -108,10 +116,18 @@ def _reuse(folder: Path, grid: Grid, options: TrainOptions, lines: Lines) -> Tra
     return Trained(folder, True, receipt.training)
 
 
-def _train(checkpoint: Checkpoint, grid: Grid, settings: Settings, seed: int, folder: Path, watch: Watch) -> Trained:
+def _train(
+    checkpoint: Checkpoint,
+    grid: Grid,
+    settings: Settings,
+    seed: int,
+    start: Start | None,
+    folder: Path,
+    watch: Watch,
+) -> Trained:
     # No evaluation data: the rows that judge the adapters must not choose between their steps.
-    plan = RunPlan(settings.data, folder, resume=True)
+    plan = RunPlan(settings.data, folder, resume=True, start_from=None if start is None else start.folder)
     with watch.training(folder.name) as report:
-        train_adapter(checkpoint, lambda _: grid, plan, settings.options_of(seed), report)
+        train_adapter(checkpoint, lambda _: grid, plan, settings.options_of(seed, start), report)
     receipt = read_receipt(folder)
     return Trained(folder, False, {} if receipt is None else receipt.training)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from edgelora.evaluate import Step
 from edgelora.grid import QUANT_METHODS, GridSpec, parse_quant
 from edgelora.training.loop import StepReport
 from edgelora.training.options import TrainOptions
+from edgelora.training.start import Start
 from edgelora.types import TrackNames
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -50,6 +51,7 @@ class Settings:
     symmetric: bool | None = None
     methods: tuple[str, ...] = ("gptq",)  # better grids, each with adapters of its own
     grid_files: tuple[tuple[str, Path], ...] = ()  # names and files of grids that `edgelora quantize` wrote, likewise
+    starts: tuple[tuple[str, Path], ...] = ()  # names of grid files, and the adapter that all of theirs start from
     limit: int | None = None  # rows that are answered; the loss is that of all
     threads: int | None = None  # for one matrix product of onnxruntime; None is all cores
     decode: bool = True
@@ -69,6 +71,12 @@ class Settings:
                 f"--grid names are {', '.join(names)}; give different ones of small letters, digits and '-', "
                 f"none of {', '.join(sorted(taken))}"
             )
+        started = [name for name, _ in self.starts]
+        if len(set(started)) != len(started) or not set(started) <= set(names):
+            raise ConfigError(
+                f"--from names are {', '.join(started)}; give each name of a --grid at most once, "
+                f"of {', '.join(names) or 'none'}"
+            )
         if self.plan().spec is None:
             raise ConfigError(f"--quant {self.quant} keeps floats, which leaves nothing to compare; give int4 or int2")
 
@@ -81,9 +89,10 @@ class Settings:
         """The grid of the arms that are quantized, by one method."""
         return parse_quant(self.quant, self.block_size, self.symmetric, method)
 
-    def options_of(self, seed: int) -> TrainOptions:
-        """The training of one seed."""
-        return dataclasses.replace(self.options, seed=seed)
+    def options_of(self, seed: int, start: Start | None = None) -> TrainOptions:
+        """The training of one seed; an adapter to start from brings its own modules."""
+        modules = self.options.target_modules if start is None else start.target_modules
+        return dataclasses.replace(self.options, seed=seed, target_modules=modules)
 
 
 class Watch(Protocol):
@@ -103,8 +112,11 @@ class Watch(Protocol):
         """Tell what comes next, or what was found."""
 
 
-def list_arms(better: Sequence[str]) -> tuple[Arm, ...]:
-    """Every arm, in the order of the table; ``better`` names the grids beyond the plain one."""
+def list_arms(better: Sequence[str], repaired: Collection[str] = ()) -> tuple[Arm, ...]:
+    """Every arm, in the order of the table; ``better`` names the grids beyond the plain one.
+
+    Adapters of the grids in ``repaired`` start from one that gives back what the grid took.
+    """
     return (
         Arm("base-float", FLOAT, None, False, "the base, no adapter"),
         Arm("base-grid", GRID, None, False, "the quantized base, no adapter"),
@@ -112,8 +124,13 @@ def list_arms(better: Sequence[str]) -> tuple[Arm, ...]:
         Arm("float-merged", GRID, FLOAT, True, "the same LoRA, merged in float and then quantized"),
         Arm("float-factored", GRID, FLOAT, False, "the same LoRA beside the quantized base"),
         Arm("grid", GRID, GRID, False, "LoRA trained on the quantized values, beside them"),
-        *(Arm(f"grid-{name}", name, name, False, f"LoRA trained on the {name} grid, beside it") for name in better),
+        *(Arm(f"grid-{name}", name, name, False, _describe(name, name in repaired)) for name in better),
     )
+
+
+def _describe(grid: str, is_repaired: bool) -> str:
+    after = ", from an adapter that repairs it" if is_repaired else ""
+    return f"LoRA trained on the {grid} grid{after}, beside it"
 
 
 def adapter_name(trained_on: str, seed: int) -> str:

@@ -40,6 +40,8 @@ def command_line(settings: Settings, output: Path) -> str:
         words += ["--method", method]
     for name, path in settings.grid_files:
         words += ["--grid", f"{name}={path}"]
+    for name, path in settings.starts:
+        words += ["--from", f"{name}={path}"]
     words += ["--seeds", ",".join(map(str, settings.seeds)), "--rank", str(options.rank)]
     words += ["--epochs", str(options.epochs)] if options.max_steps is None else ["--max-steps", str(options.max_steps)]
     words += ["--batch-size", str(options.batch_size), "--learning-rate", f"{options.learning_rate:g}"]

@@ -45,7 +45,7 @@ def compare(checkpoint: Checkpoint, settings: Settings, output: Path, exporter: 
     """
     _check_output(output)
     read_rows(settings.eval_data)  # before hours of training
-    arms = list_arms(settings.better)
+    arms = list_arms(settings.better, [name for name, _ in settings.starts])
     grids = make_grids(checkpoint, settings, output / "grids", watch)
     adapters = obtain_adapters(checkpoint, grids, settings, output / "adapters", watch)
     workshop = Workshop(checkpoint, grids, adapters, exporter, settings, output / "artifacts", watch)

@@ -1,5 +1,6 @@
 """``edgelora compare`` on a tiny random model: every arm is there, nothing is trained twice or taken from elsewhere."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -137,6 +138,35 @@ def test_a_grid_file_takes_part_with_adapters_of_its_own(inputs, report, tmp_pat
     assert "--grid names are gptq" in capsys.readouterr().err
     assert main(command(inputs, report, "--grid", f"narrow={tmp_path}/absent.safetensors")) == 2
     assert "is not a file" in capsys.readouterr().err
+
+
+def test_adapters_of_a_grid_file_may_start_from_one_that_repairs_it(inputs, report, tmp_path, capsys):
+    base, rows, _ = inputs
+    grid, repaired = tmp_path / "narrow.safetensors", tmp_path / "repaired"
+    assert main(["quantize", str(base), "-o", str(grid), "--quant", "int2", "--block-size", "16"]) == 0
+    recover = ["recover", str(base), str(rows), "--quant", str(grid), "-o", str(repaired), "--max-steps", "2"]
+    assert main([*recover, "--rank", "2"]) == 0
+    options = ("--grid", f"narrow={grid}", "--from", f"narrow={repaired}", "--no-decode")
+    capsys.readouterr()
+    assert main([*command(inputs, report, *options), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trained"] == ["narrow-seed0", "narrow-seed1"]
+    receipt = json.loads((report / "adapters" / "narrow-seed0" / "receipt.json").read_text())
+    weights = hashlib.sha256((repaired / "adapter_model.safetensors").read_bytes()).hexdigest()
+    assert receipt["training"]["start_from"] == weights
+    found = json.loads((report / "report.json").read_text())
+    assert "repairs" in found["arms"][-1]["what"]
+    assert f"--from narrow={repaired}" in found["command"]
+
+    assert main(command(inputs, report, *options[:2], "--no-decode")) == 2  # the same grid, adapters from nothing
+    said = _one_line(capsys)
+    assert "narrow-seed0 holds an adapter of another training" in said
+    assert f"start_from {weights}, now None" in said
+    assert main(command(inputs, report, "--from", f"narrow={repaired}")) == 2
+    assert "--from names are narrow" in _one_line(capsys)
+    assert main(command(inputs, report, *options, "--rank", "3")) == 2
+    assert "--rank is 3, it has 2" in _one_line(capsys)
+    assert main(command(inputs, report, "--from", "narrow")) == 2
+    assert "expected NAME=ADAPTER_DIR" in _one_line(capsys)
 
 
 def test_a_second_run_trains_and_scores_nothing(inputs, report, capsys, monkeypatch):

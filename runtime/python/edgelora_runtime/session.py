@@ -102,8 +102,7 @@ class Session:
         self.tokens.clear()
         self._adapter = adapter
         self._graph = self._choose_graph(adapter)
-        if self._graph is not self._plain:
-            self._graph.bind_inputs("adapter", adapter, adapter.inputs)
+        self._bind_adapter(adapter)
 
     def rewind(self, length: int) -> None:
         """Forget every token of the single row after the first ``length``; they are overwritten by the next ones."""
@@ -164,18 +163,34 @@ class Session:
             ("logits_positions", value_over(np.ascontiguousarray(positions))),
         ]
         self._compute(inputs, [("logits", value_over(logits))])
+        self._bind_step(self._decode_inputs, self._decode_output)  # lets go of the arrays of this call
         self.lengths += counts
         return logits
 
     def _compute(self, inputs: _Named, outputs: _Named) -> None:
         """Run the graph; what is bound already stays as it is."""
         graph = self._graph
-        graph.bind_inputs("step", inputs, inputs)
+        self._bind_step(inputs, outputs)
         graph.bind_inputs("lengths", self._length_inputs, self._length_inputs)
         graph.bind_inputs("past", self._cache_values, self._past_values)
         graph.bind_outputs("present", self._cache_values, self._present_values)
-        graph.bind_outputs("logits", outputs, outputs)
         graph.run()
+
+    def _bind_step(self, inputs: _Named, outputs: _Named) -> None:
+        self._graph.bind_inputs("step", inputs, inputs)
+        self._graph.bind_outputs("logits", outputs, outputs)
+
+    def _bind_adapter(self, adapter: BoundAdapter) -> None:
+        """Each adapter has a binding of its own, so that switching back to one costs next to nothing."""
+        self._graph.select(adapter)
+        if self._graph is not self._plain:
+            self._graph.bind_inputs("adapter", adapter.inputs, adapter.inputs)
+
+    def _forget_bindings(self) -> None:
+        """Bindings keep the arrays alive that they are bound to: none may stay when the cache gets new ones."""
+        for graph in (self._plain, self._slotted):
+            if graph is not None:
+                graph.forget()
 
     def _choose_graph(self, adapter: BoundAdapter) -> Graph:
         """The twin for no adapter where it is in memory; the graph with slots takes its place otherwise."""
@@ -194,6 +209,7 @@ class Session:
         return Graph(self._folder / file, self._threads, _COUNTERS | names)
 
     def _allocate_rows(self, rows: int) -> None:
+        self._forget_bindings()
         self._rows = rows
         self._capacity = 0
         self._caches: list[npt.NDArray[np.float32]] = [np.zeros(0, np.float32) for _ in self._cache_names]
@@ -239,3 +255,6 @@ class Session:
         self._present_values = [(present, value) for (_, present), value in zip(self._cache_names, values, strict=True)]
         self._cache_values = values
         self._capacity = capacity
+        self._forget_bindings()
+        if self._adapter is not None:
+            self._bind_adapter(self._adapter)

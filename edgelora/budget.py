@@ -17,6 +17,7 @@ from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
 from edgelora.grid import GridSpec, choose_spec, is_transposed, is_vocabulary
 from edgelora.quantize import dequantize, quantize
+from edgelora.siblings import SIBLINGS
 from edgelora.types import Checkpoint, FloatArray, QuantSpec, TrackNames
 
 # Values for some tensors, as the state dict orients them -> nats that the model's answers then diverge by.
@@ -26,7 +27,7 @@ _WIDTHS = (2, 4, 8)
 _SCALE_BYTES = 2  # an artifact stores scales at 16 bits
 _PAGE_BYTES = 4096  # an array of a page or more starts on a page of weights.bin, a smaller one on 64 bytes
 _SMALL_BYTES = 64
-_PACKED_TOGETHER = re.compile(r"\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight$")
+_PACKED_TOGETHER = re.compile(rf"\.({'|'.join(leaf for leaves in SIBLINGS for leaf in leaves)})\.weight$")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from edgelora.cli.training_options import (
     SaveEvery,
     Schedule,
     Seed,
+    ShareA,
     StartFrom,
     TargetModules,
     Warmup,
@@ -88,6 +89,7 @@ def recover(
             "rounded base.  [default: residual]"
         ),
     ] = None,
+    share_a: ShareA = False,
     start_from: StartFrom = None,
     max_steps: MaxSteps = None,
     epochs: Epochs = 1,
@@ -135,6 +137,7 @@ def recover(
         precision=precision,
         raw=raw,
         init=shape.init,
+        share_a=share_a,
         rank_auto_energy=shape.energy,
     )
     check_intervals(save_every, eval_every)

@@ -42,6 +42,7 @@ from edgelora.cli.training_options import (
     SaveEvery,
     Schedule,
     Seed,
+    ShareA,
     StartFrom,
     TargetModules,
     Warmup,
@@ -90,6 +91,7 @@ def train(
             "which suits coarse grids.  [default: zero]"
         ),
     ] = None,
+    share_a: ShareA = False,
     start_from: StartFrom = None,
     max_steps: MaxSteps = None,
     epochs: Epochs = 1,
@@ -136,6 +138,7 @@ def train(
         precision=precision,
         raw=raw,
         init=shape.init,
+        share_a=share_a,
         rank_auto_energy=shape.energy,
     )
     check_intervals(save_every, eval_every)

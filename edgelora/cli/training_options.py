@@ -54,6 +54,13 @@ StartFrom = Annotated[
         help="Start from an adapter of the same base and grid; rank, alpha and modules are its own.",
     ),
 ]
+ShareA = Annotated[
+    bool,
+    typer.Option(
+        "--share-a",
+        help="One A for q, k and v and one for gate and up: nearly half the cost on the device, a little less fit.",
+    ),
+]
 MaxSteps = Annotated[int | None, typer.Option(help="Stop after so many steps; wins over --epochs.")]
 Epochs = Annotated[int, typer.Option(help="Times that every row is seen.")]
 BatchSize = Annotated[int, typer.Option(help="Rows that run at once.")]

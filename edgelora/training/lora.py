@@ -6,16 +6,19 @@ Knows nothing about data, losses or receipts.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import safetensors.torch
 import torch
 from transformers.pytorch_utils import Conv1D
 
 from edgelora.errors import AdapterError, ConfigError
+from edgelora.siblings import SIBLINGS
 from edgelora.training.options import ALL_LINEAR, TrainOptions
 from edgelora_runtime.adapter import Factors
 
@@ -54,9 +57,28 @@ def attach_lora(model: Any, options: TrainOptions, base_name: str, start: Mappin
     torch.manual_seed(options.seed)
     wrapped = peft.get_peft_model(model, config)
     config.base_model_name_or_path = base_name  # before the call, PEFT would replace it with the model's empty path
+    if options.share_a:
+        _share_a(adapted_layers(wrapped), start)
     if start is not None:
         set_factors(wrapped, start)
     return wrapped
+
+
+def _share_a(layers: Mapping[str, Any], start: Mapping[str, Factors] | None) -> None:
+    """Let the layers of one input learn one A, that of the first of them."""
+    for leaves in SIBLINGS:
+        groups: dict[str, list[str]] = defaultdict(list)
+        for name in layers:
+            parent, _, leaf = name.rpartition(".")
+            if leaf in leaves:
+                groups[parent].append(name)
+        for first, *others in groups.values():
+            for other in others:
+                if start is not None and not np.array_equal(start[first].a, start[other].a):
+                    raise ConfigError(
+                        f"--share-a: {first} and {other} have an A each in the adapter to start from; leave it out"
+                    )
+                layers[other].lora_A["default"].weight = layers[first].lora_A["default"].weight
 
 
 def adapted_layers(wrapped: Any) -> dict[str, Any]:

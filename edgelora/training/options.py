@@ -39,6 +39,7 @@ class TrainOptions:
     precision: str = "float32"
     raw: bool = False  # prompts without the chat template
     init: str = "zero"  # B starts at zero, or A and B at what rounding took away
+    share_a: bool = False  # linears that read the same input have one A
     rank_auto_energy: float | None = None  # share of the squared singular values that truncation keeps at the end
 
     def __post_init__(self) -> None:
@@ -59,6 +60,11 @@ class TrainOptions:
         ]
         if self.rank_auto_energy is not None and not 0 < self.rank_auto_energy <= 1:
             wrong.append(f"--rank-energy is {self.rank_auto_energy}, expected a share above 0 and at most 1")
+        if self.share_a and (self.init == "residual" or self.rank_auto_energy is not None):
+            other = "--rank auto" if self.init == "zero" else "--init residual"
+            wrong.append(
+                f"--share-a and {other} exclude each other, since that gives each linear its own A; leave one out"
+            )
         if not self.target_modules:
             wrong.append(f"--target-modules is empty, expected {ALL_LINEAR} or names such as q_proj")
         if wrong:

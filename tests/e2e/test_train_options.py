@@ -1,4 +1,4 @@
-"""``train --init``, ``--from`` and ``--rank auto`` on a tiny model: where a run starts and what it leaves."""
+"""``--init``, ``--from``, ``--rank auto`` and ``--share-a`` on a tiny model: where a run starts and what it leaves."""
 
 import hashlib
 import json
@@ -9,13 +9,15 @@ import pytest
 import torch
 import transformers
 
+import edgelora_runtime
 from edgelora.adapter.receipt import read_receipt
 from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.checkpoint import open_checkpoint
 from edgelora.cli import main
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.training.model import load_torch
-from edgelora_runtime.adapter import read_adapter
+from edgelora_runtime.adapter import pack_adapter, read_adapter
+from edgelora_runtime.manifest import read_manifest
 from tests import tiny
 
 QUICK = ("--batch-size", "4", "--warmup", "0", "--learning-rate", "0.01", "--max-length", "64")
@@ -233,6 +235,39 @@ def test_rank_auto_trains_wide_and_says_what_the_cut_cost(base, rows, tmp_path, 
     plain = run_json(capsys, base, rows, "-o", tmp_path / "plain", *options, "--rank-energy", 1.0)
     assert plain["eval_loss"] is None
     assert plain["truncation"]["loss_after"] == pytest.approx(plain["truncation"]["loss_before"], abs=1e-4)
+
+
+def test_shared_a_is_one_rank_block_on_the_device(base, rows, tmp_path, capsys):
+    out, artifact = tmp_path / "adapter", tmp_path / "artifact"
+    options = (*QUICK, "--max-steps", 12, "--rank", 3, "--share-a")
+    result = run_json(capsys, base, rows, "-o", out, *options)
+    apart = run_json(capsys, base, rows, "-o", tmp_path / "apart", *options[:-1])
+    assert result["loss"] < result["first_loss"]
+    assert result["trainable_parameters"] == apart["trainable_parameters"] - tiny.LAYERS * 3 * 3 * tiny.HIDDEN
+    factors = read_adapter(out).factors
+    for leaves in (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("mlp.gate_proj", "mlp.up_proj")):
+        first, *others = (factors[f"model.layers.1.{leaf}"] for leaf in leaves)
+        for other in others:
+            assert np.array_equal(first.a, other.a)
+            assert other.b.any()
+    assert main(["export", str(base), "-o", str(artifact), "--quant", "int4", "--adapter", f"shared={out}"]) == 0
+    packed = pack_adapter(read_adapter(out), read_manifest(artifact).slots)
+    assert {array.shape[2] for name, array in packed.items() if name.endswith("lora_A")} == {3}
+    assert main(["verify", str(artifact)]) == 0
+    model = edgelora_runtime.load(artifact, probe=True)  # the device does what PyTorch recorded in the receipt
+    assert model.probe("shared").passed
+
+    follow = run_json(capsys, base, rows, "-o", tmp_path / "next", *QUICK, "--max-steps", 2, "--share-a", "--from", out)
+    assert follow["first_loss"] < result["first_loss"]
+    grown = read_adapter(tmp_path / "next").factors
+    assert np.array_equal(grown["model.layers.0.mlp.gate_proj"].a, grown["model.layers.0.mlp.up_proj"].a)
+    refused = {
+        ("--rank", "auto"): "--share-a and --rank auto exclude each other",
+        ("--init", "residual"): "--share-a and --init residual exclude each other",
+        ("--from", tmp_path / "apart"): "have an A each in the adapter to start from",
+    }
+    for more, reason in refused.items():
+        assert reason in refuse(capsys, base, rows, "-o", tmp_path / "no", *QUICK, "--share-a", *more)
 
 
 def test_rank_options_that_cannot_be_are_refused(base, rows, tmp_path, capsys):

@@ -1,10 +1,12 @@
 """Sampling against a slow and literal reading of docs/artifact.md; knows nothing about sessions."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
+from edgelora_runtime import sampling
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions, largest, log_softmax
 
@@ -76,6 +78,39 @@ def test_draws_are_those_of_the_definition(options: SamplingOptions, vocab_size:
         seen.add(token)
         tokens.append(token)
     assert len(set(tokens)) > 1
+
+
+@pytest.mark.parametrize("error", [-0.9, 0.9])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (SamplingOptions(1.0), {70, 300}),
+        (SamplingOptions(1.0, min_p=0.1), {70, 300}),
+        (SamplingOptions(1.0, top_p=0.75), {70, 300}),
+        (SamplingOptions(1.0, top_p=0.5), {70}),  # the first of two equal ones reaches half exactly
+    ],
+    ids=str,
+)
+def test_a_rough_total_never_moves_a_draw(
+    options: SamplingOptions, expected: set[int], error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_rough_total", lambda *_: 2.0 * (1 + error * sampling._ROUGHNESS))
+    logits = np.full(600, -60.0, np.float32)
+    logits[[70, 300]] = 8.0
+    seeds = [seed for seed in range(20_000) if abs(Pcg32(seed).uniform() - 0.5) < 4 * sampling._ROUGHNESS]
+    drawn = [Sampler(dataclasses.replace(options, seed=seed)).choose(logits) for seed in seeds]
+    assert drawn == [literal_draw(logits, options, Pcg32(seed).uniform(), set()) for seed in seeds]
+    assert set(drawn) == expected
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 12.0])
+@pytest.mark.parametrize("temperature", [0.02, 0.8, 30.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rough_totals_keep_their_bound(spread: float, temperature: float, dtype: type[np.floating]) -> None:
+    scores = (np.random.default_rng(0).standard_normal(100_001) * spread + 7).astype(dtype)
+    exact = np.exp((scores.astype(np.float64) - float(scores.max())) / temperature).sum()
+    rough = sampling._rough_total(scores, scores.max(), temperature)
+    assert rough == pytest.approx(exact, rel=sampling._ROUGHNESS / 5)
 
 
 def test_ties_go_to_the_lower_id() -> None:

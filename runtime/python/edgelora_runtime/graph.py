@@ -5,6 +5,7 @@ Knows nothing about tokens, adapters' values or how long anything is.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from edgelora_runtime import cache
 from edgelora_runtime.errors import ArtifactError
 
 _MAX_DEFAULT_THREADS = 4
@@ -46,13 +48,15 @@ class Graph:
     A binding takes about 0.1 MB and goes when its owner goes.
     """
 
-    def __init__(self, path: Path, threads: int | None, expected: Set[str]) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # a warning for each of hundreds of slot inputs helps nobody
-        options.intra_op_num_threads = default_threads() if threads is None else threads
-        options.inter_op_num_threads = 1
+    def __init__(
+        self, path: Path, threads: int | None, expected: Set[str], entry: cache.CacheEntry | None = None
+    ) -> None:
+        make_options = functools.partial(_options, default_threads() if threads is None else threads)
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            if entry is None:
+                self._session = ort.InferenceSession(str(path), make_options(), providers=["CPUExecutionProvider"])
+            else:
+                self._session = cache.open_cached(entry, path, make_options, _LOAD_ERRORS)
         except _LOAD_ERRORS as error:
             raise ArtifactError(f"{path} cannot be loaded ({_first_line(error)}); export the artifact again") from error
         found = {item.name for item in self._session.get_inputs()}
@@ -94,6 +98,14 @@ class Graph:
     def run(self) -> None:
         """Compute the outputs in place."""
         self._session.run_with_iobinding(self._current.io)
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # a warning for each of hundreds of slot inputs helps nobody
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return options
 
 
 def value_over(array: npt.NDArray[np.generic]) -> ort.OrtValue:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Unpack, overload
 import numpy as np
 import numpy.typing as npt
 
+from edgelora_runtime.cache import find_entry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import Decoding, FinishReason, logits_at, score_choices, score_tokens
 from edgelora_runtime.manifest import Manifest, check_files, read_manifest
@@ -41,12 +42,20 @@ class Generation:
 
 
 def load(
-    path: str | Path, *, threads: int | None = None, hashes: bool = False, probe: bool = False, twin: bool = False
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    hashes: bool = False,
+    probe: bool = False,
+    twin: bool = False,
+    cache: str | Path | None = None,
 ) -> Model:
     """Open an artifact. Sizes and small files are always checked; ``hashes`` reads every byte of the weights too.
 
     ``probe`` holds every adapter to its receipt: factors, base, and one replayed probe. ``twin`` keeps the graph
     without slots in memory beside the one with slots, for calls without an adapter at the speed of the bare base.
+    ``cache`` is a folder of the device where the graph is kept as onnxruntime optimized and packed it: the first load
+    writes it, later ones map it (two to three times the weights on disk, far less memory of each process's own).
     Raises ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says.
     """
     folder = Path(path)
@@ -57,7 +66,8 @@ def load(
     if not hashes:
         small = {name: info for name, info in manifest.files.items() if info.bytes <= _ALWAYS_HASHED_BYTES}
         check_files(folder, dataclasses.replace(manifest, files=small))
-    model = Model(folder, manifest, Session(folder, manifest, threads, twin))
+    find = None if cache is None else functools.partial(find_entry, Path(cache), folder, manifest, hashes=hashes)
+    model = Model(folder, manifest, Session(folder, manifest, threads, twin, find))
     for info in manifest.adapters if probe else ():
         model.probe(info.name)
     return model

@@ -5,7 +5,7 @@ Knows nothing about text, sampling or adapter files; it counts tokens and owns b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from edgelora_runtime.cache import CacheEntry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.graph import Graph, value_over
 from edgelora_runtime.manifest import Manifest
@@ -44,8 +45,16 @@ class Session:
     session lives.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None = None, twin: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        threads: int | None = None,
+        twin: bool = False,
+        find_entry: Callable[[str], CacheEntry] | None = None,
+    ) -> None:
         self._folder = folder
+        self._find_entry = find_entry  # where the device keeps what was made of a graph file
         self._manifest = manifest
         self._model = manifest.model
         self._threads = threads
@@ -206,7 +215,8 @@ class Session:
         file = info.file if with_slots or info.without_slots is None else info.without_slots
         slots = self._manifest.slots if with_slots else ()
         names = {past for past, _ in self._cache_names} | {name for slot in slots for name in (slot.a, slot.b)}
-        return Graph(self._folder / file, self._threads, _COUNTERS | names)
+        entry = None if self._find_entry is None else self._find_entry(file)
+        return Graph(self._folder / file, self._threads, _COUNTERS | names, entry)
 
     def _allocate_rows(self, rows: int) -> None:
         self._forget_bindings()

@@ -1,7 +1,7 @@
 # One environment in .venv, made from constraints.txt; every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean distclean
+.PHONY: help install demo test check format bench bench-peers clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -11,7 +11,7 @@ STAMP := .venv/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with everything the other targets need
 
@@ -35,12 +35,16 @@ format: $(STAMP) ## let ruff format and fix what it can
 bench: $(STAMP) ## measure decode, prefill, swap, load, memory, export; writes benchmarks/results
 	$(BIN)/python -m benchmarks
 
-clean: ## remove what the targets built, keep .venv and downloads
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+bench-peers: $(STAMP) ## the same in turns with onnxruntime-genai, llama.cpp and PEFT (about 20 minutes; the first time an hour)
+	$(BIN)/python -m benchmarks.peers
+
+clean: ## remove what the targets built, keep .venv, the peers' environments and downloads
+	test ! -d build || find build -mindepth 1 -maxdepth 1 -not -name peers -exec rm -rf {} +
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-distclean: clean ## remove .venv and downloads too
-	rm -rf .venv examples/.data
+distclean: clean ## remove .venv, the peers' environments and downloads too
+	rm -rf build .venv examples/.data
 
 # torch goes first and alone, at its exact version: resolving it by name would look at every accelerator build there is.
 # The model package goes in for the weights it carries, without the programs that it asks for.

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import onnxruntime
 from tqdm import tqdm
 
 from benchmarks.adapters import write_random_adapter
+from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
 from edgelora.adapter.store import add_adapter
@@ -73,7 +73,7 @@ def main() -> None:
     result = {
         "model": manifest.model.name,
         "quantization": dict(manifest.quantization),
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__},
+        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__},
         "date": time.strftime("%Y-%m-%d"),
         "rounds": options.rounds,
         "threads": {threads: dataclasses.asdict(found) for threads, found in timings.items()},
@@ -144,14 +144,6 @@ def _product(shape: Sequence[int]) -> int:
     for extent in shape:
         count *= extent
     return count
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

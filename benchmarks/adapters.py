@@ -14,15 +14,17 @@ from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.safetensors import write_safetensors
 
 
-def write_random_adapter(manifest: Manifest, rank: int, folder: Path) -> Path:
-    """A PEFT folder that adapts every module of every slot."""
-    rng = np.random.default_rng(rank)
+def write_random_adapter(
+    manifest: Manifest, rank: int, folder: Path, *, seed: int | None = None, scale: float = 0.01
+) -> Path:
+    """A PEFT folder that adapts every module of every slot; ``scale`` is the factors' standard deviation."""
+    rng = np.random.default_rng(rank if seed is None else seed)
     tensors = {}
     for slot in manifest.slots:
         for part in slot.parts:
             name = f"base_model.model.{part.module}"
-            a = rng.standard_normal((rank, slot.in_features)) * 0.01
-            b = rng.standard_normal((part.out_features, rank)) * 0.01
+            a = rng.standard_normal((rank, slot.in_features)) * scale
+            b = rng.standard_normal((part.out_features, rank)) * scale
             tensors[f"{name}.lora_A.weight"] = a.astype(np.float32)
             tensors[f"{name}.lora_B.weight"] = b.astype(np.float32)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,90 @@
+"""Our runtime as a worker: ``python -m benchmarks.peers.engines.edgelora``.
+
+Knows nothing about peers; it drives the session as ``Model.generate`` does, and chooses tokens greedily.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from benchmarks.peers.turns import Opening, serve
+from edgelora.measure import open_session
+from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.swap import AdapterSet
+
+_SWITCHES = 50
+_LOADS = 5
+
+
+class EdgeloraEngine:
+    """Sessions by artifact, adapters by subject."""
+
+    version = f"onnxruntime {onnxruntime.__version__}"
+
+    def __init__(self, opening: Opening) -> None:
+        opened: dict[tuple[str, bool], tuple[Session, Manifest, AdapterSet]] = {}
+        self._subjects: dict[str, tuple[Session, BoundAdapter, int]] = {}
+        for subject in opening.subjects:
+            key = (subject.model, subject.twin)
+            if key not in opened:
+                session, manifest = open_session(Path(subject.model), opening.threads, subject.twin)
+                opened[key] = session, manifest, AdapterSet(Path(subject.model), manifest, session)
+            session, _, adapters = opened[key]
+            found = adapters.find_rows(subject.adapters) if subject.adapters else adapters.find("none")
+            self._subjects[subject.label] = session, found, max(1, len(subject.adapters))
+        self._opened = list(opened.values())
+
+    def reset(self, label: str) -> None:
+        """Bind the adapter and forget the cache."""
+        self._session, adapter, rows = self._subjects[label]
+        self._session.begin(rows, adapter)
+        self._active = np.ones(rows, np.bool_)
+
+    def prefill(self, ids: Sequence[int]) -> None:
+        """The same prompt in every row; logits of the last position."""
+        self._choose(self._session.prefill_rows([ids] * len(self._active)))
+
+    def step(self) -> int:
+        """One token for every row."""
+        self._choose(self._session.decode(self._tokens, self._active))
+        return int(self._tokens[0])
+
+    def extra(self, name: str) -> list[float]:
+        """``switch``: binding another loaded adapter; ``load``: an adapter from its folder until it can be bound."""
+        return {"switch": self._switch, "load": self._load}[name]()
+
+    def _choose(self, logits: npt.NDArray[np.float32]) -> None:
+        self._tokens = np.asarray(logits.argmax(-1))
+
+    def _switch(self) -> list[float]:
+        session, manifest, adapters = next(item for item in self._opened if item[1].adapters)
+        loaded = [adapters.find(info.name) for info in manifest.adapters[:2]]
+        times = []
+        for number in range(_SWITCHES):
+            started = time.perf_counter()
+            session.begin(1, loaded[number % 2])
+            times.append(1e3 * (time.perf_counter() - started))
+        return times[2:]
+
+    def _load(self) -> list[float]:
+        _, manifest, adapters = next(item for item in self._opened if item[1].adapters)
+        largest = max(manifest.adapters, key=lambda info: info.rank)
+        folder = adapters.folder(largest.name)
+        times = []
+        for _ in range(_LOADS):
+            started = time.perf_counter()
+            adapters.load("loaded-again", folder)
+            adapters.find("loaded-again")
+            times.append(1e3 * (time.perf_counter() - started))
+        return times
+
+
+if __name__ == "__main__":
+    serve(EdgeloraEngine)

@@ -6,7 +6,7 @@ Knows nothing about sessions, caches or text: numbers in, one token id out. ``do
 from __future__ import annotations
 
 import math
-import secrets
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,7 +99,7 @@ class Sampler:
 
     def __init__(self, options: SamplingOptions, prompt_ids: Sequence[int] = (), row: int = 0) -> None:
         self._options = options
-        seed = secrets.randbits(64) if options.seed is None else options.seed
+        seed = int.from_bytes(os.urandom(8), "little") if options.seed is None else options.seed
         self._generator = Pcg32(seed, _STREAM + row)
         self._penalized = options.repetition_penalty != 1.0
         self._seen = np.unique(np.asarray(prompt_ids, dtype=np.int64))

@@ -42,6 +42,7 @@ class Sampling:
     min_p: float
     seed: int | None
     stop: tuple[str, ...]
+    lookup: bool
 
 
 def run(
@@ -57,6 +58,9 @@ def run(
     min_p: Annotated[float, typer.Option(help="Leave out tokens below this share of the likeliest.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
+    lookup: Annotated[
+        bool, typer.Option("--lookup", help="Guess ahead from the text so far: quicker where the answer repeats it.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(help="Threads for one matrix product; all cores if left out.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +68,7 @@ def run(
     if prompt is not None and file is not None:
         raise InputError("--prompt and --file exclude each other; give one of them")
     jobs = read_jobs(file, adapter, raw) if file else (Job(_given(prompt), adapter),)
-    sampling = Sampling(max_new_tokens, temperature, top_p, top_k, min_p, seed, tuple(stop or ()))
+    sampling = Sampling(max_new_tokens, temperature, top_p, top_k, min_p, seed, tuple(stop or ()), lookup)
     model = load(artifact, threads=threads)
     if not as_json:
         for job in jobs:

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from edgelora_runtime.cache import find_entry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import Decoding, FinishReason, logits_at, score_choices, score_tokens
+from edgelora_runtime.lookup import LookupDecoding
 from edgelora_runtime.manifest import Manifest, check_files, read_manifest
 from edgelora_runtime.probe import ProbeResult, check_adapter
-from edgelora_runtime.request import IdOptions, Request, TextOptions, make_request
+from edgelora_runtime.request import IdOptions, Request, TextOptions, check_ids, make_request
 from edgelora_runtime.sampling import Sampler, SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
 from edgelora_runtime.swap import AdapterSet
@@ -165,6 +166,7 @@ class Model:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int | None = None,
+        lookup: bool = False,
         stop: str | Sequence[str] = (),
         choices: Sequence[str] | None = None,
         stream: bool = False,
@@ -172,16 +174,17 @@ class Model:
         """Answer a prompt, or each of a list. ``raw`` leaves out the chat template; ``adapter`` may be one per prompt.
 
         With ``choices`` the answer is the likeliest of the given strings; with ``stream`` text comes as it is made.
+        ``lookup`` guesses ahead from what was said before, for one prompt: quicker where the answer repeats it.
         """
         sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        request = make_request(sampling, max_new_tokens, stop, choices)
+        request = make_request(sampling, max_new_tokens, stop, choices, lookup)
         texts = prompt if isinstance(prompt, list) else [prompt]
         for text in texts:
             if not isinstance(text, str):
                 raise InputError(f"prompt is {type(text).__name__}, expected text; use chat() for messages")
         tokenizer = self._text()
         encode: Callable[[str], list[int]] = tokenizer.encode if raw else functools.partial(_encode_user, tokenizer)
-        prompts = [self._checked(encode(text)) for text in texts]
+        prompts = [self._check(encode(text)) for text in texts]
         return self._answer(prompts, isinstance(prompt, list), adapter, request, stream)
 
     @overload
@@ -210,14 +213,15 @@ class Model:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int | None = None,
+        lookup: bool = False,
         stop: str | Sequence[str] = (),
         choices: Sequence[str] | None = None,
         stream: bool = False,
     ) -> Generation | list[Generation] | Iterator[str]:
         """Answer a conversation of ``{"role", "content"}`` messages; the options are those of ``generate``."""
         sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        request = make_request(sampling, max_new_tokens, stop, choices)
-        return self._answer([self._checked(self._text().encode_chat(messages))], False, adapter, request, stream)
+        request = make_request(sampling, max_new_tokens, stop, choices, lookup)
+        return self._answer([self._check(self._text().encode_chat(messages))], False, adapter, request, stream)
 
     @overload
     def generate_ids(self, ids: list[int], *, adapter: str | None = ..., **options: Unpack[IdOptions]) -> list[int]: ...
@@ -238,14 +242,15 @@ class Model:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int | None = None,
+        lookup: bool = False,
     ) -> list[int] | list[list[int]]:
         """Continue token ids, or each list of a batch; what comes back leaves out the end token."""
         sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        request = make_request(sampling, max_new_tokens)
+        request = make_request(sampling, max_new_tokens, lookup=lookup)
         is_batch = bool(ids) and all(isinstance(row, (list, tuple)) for row in ids)
         rows: Any = ids if is_batch else [ids]
         answers: list[list[int]] = [[] for _ in rows]
-        for start, decoding in self._decode_groups([self._checked(row) for row in rows], adapter, request):
+        for start, decoding in self._decode_groups([self._check(row) for row in rows], adapter, request):
             for row, token in decoding:
                 answers[start + row].append(token)
         return answers if is_batch else answers[0]
@@ -254,7 +259,7 @@ class Model:
         self, ids: Sequence[int], *, adapter: str | None = None, positions: Sequence[int] | None = None
     ) -> npt.NDArray[np.float32]:
         """Logits (n_positions, vocab_size) after the tokens at ``positions`` of ``ids``, by default after every one."""
-        row = self._checked(ids)
+        row = self._check(ids)
         wanted = range(len(row)) if positions is None else [int(position) for position in positions]
         if not wanted or not all(0 <= position < len(row) for position in wanted):
             raise InputError(f"positions {list(wanted)!r}: expected indices from 0 to {len(row) - 1}, at least one")
@@ -264,7 +269,7 @@ class Model:
         self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, adapter: str | None = None
     ) -> npt.NDArray[np.float64]:
         """Log-probability (len(completion_ids),) of each completion token after the prompt and those before it."""
-        row = self._checked([*prompt_ids, *completion_ids])
+        row = self._check([*prompt_ids, *completion_ids])
         if len(prompt_ids) == 0:
             raise InputError("prompt_ids is empty; the first token of a text has no probability, give at least one")
         return score_tokens(self._session, self._one(adapter), row[: len(prompt_ids)], row[len(prompt_ids) :])
@@ -353,7 +358,8 @@ class Model:
     def _decoding(self, prompts: list[list[int]], adapter: BoundAdapter, request: Request, start: int) -> Decoding:
         samplers = [Sampler(request.sampling, ids, start + row) for row, ids in enumerate(prompts)]
         ends = self.manifest.model.eos_token_ids
-        return Decoding(self._session, adapter, prompts, samplers, request.max_new_tokens, ends)
+        kind = LookupDecoding if request.lookup else Decoding
+        return kind(self._session, adapter, prompts, samplers, request.max_new_tokens, ends)
 
     def _one(self, adapter: str | list[str] | None) -> BoundAdapter:
         return self._adapters.find(self._specs(adapter, 1)[0])
@@ -367,31 +373,13 @@ class Model:
             raise InputError(f"{len(adapter)} adapters for {n_rows} prompts; give one SPEC, or one for each prompt")
         return list(adapter)
 
+    def _check(self, ids: Sequence[int]) -> list[int]:
+        return check_ids(ids, self.manifest.model)
+
     def _text(self) -> Tokenizer:
         if self.tokenizer is None:
             raise InputError(f"{self.manifest.model.name} was exported without a tokenizer; use generate_ids")
         return self.tokenizer
-
-    def _checked(self, ids: Sequence[int]) -> list[int]:
-        """``ids`` as a list of ints that this model can take."""
-        info = self.manifest.model
-        if len(ids) == 0:
-            raise InputError("the prompt has no tokens; give some text (an empty raw prompt has nothing to go on)")
-        if len(ids) > info.context_length:
-            raise InputError(
-                f"the prompt is {len(ids)} tokens, the context length of {info.name} is {info.context_length}; "
-                "shorten it"
-            )
-        array = np.asarray(ids)
-        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-            raise InputError(f"token ids are {array.ndim}-dimensional {array.dtype}, expected a list of whole numbers")
-        if array.min() < 0 or array.max() >= info.vocab_size:
-            raise InputError(
-                f"token ids go from {array.min()} to {array.max()}, expected 0 to {info.vocab_size - 1}; "
-                "was another tokenizer used?"
-            )
-        checked: list[int] = array.tolist()
-        return checked
 
 
 def _encode_user(tokenizer: Tokenizer, text: str) -> list[int]:

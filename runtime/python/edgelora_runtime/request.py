@@ -1,6 +1,6 @@
-"""The options of one call, checked together.
+"""The options and token ids of one call, checked together.
 
-Knows nothing about models: names, ranges and what excludes what.
+Knows nothing about answering: names, ranges and what excludes what.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TypedDict
 import numpy as np
 
 from edgelora_runtime.errors import InputError
+from edgelora_runtime.manifest import ModelInfo
 from edgelora_runtime.sampling import SamplingOptions
 
 
@@ -25,6 +26,7 @@ class IdOptions(TypedDict, total=False):
     min_p: float
     repetition_penalty: float
     seed: int | None
+    lookup: bool
 
 
 class TextOptions(IdOptions, total=False):
@@ -42,6 +44,7 @@ class Request:
     max_new_tokens: int
     stops: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
+    lookup: bool = False
 
 
 def make_request(
@@ -49,6 +52,7 @@ def make_request(
     max_new_tokens: int,
     stop: str | Sequence[str] = (),
     choices: Sequence[str] | None = None,
+    lookup: bool = False,
 ) -> Request:
     """Check what ``SamplingOptions`` did not; raises one InputError with everything that is wrong."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
@@ -64,6 +68,28 @@ def make_request(
             wrong.append(f"choices is {list(choices)!r}, expected at least one string, all different")
         if stops:
             wrong.append("choices and stop exclude each other")
+    if not isinstance(lookup, bool):
+        wrong.append(f"lookup is {lookup!r}, expected True or False")
     if wrong:
         raise InputError("; ".join(wrong))
-    return Request(sampling, int(max_new_tokens), stops, None if choices is None else tuple(choices))
+    return Request(sampling, int(max_new_tokens), stops, None if choices is None else tuple(choices), lookup)
+
+
+def check_ids(ids: Sequence[int], info: ModelInfo) -> list[int]:
+    """``ids`` as a list of ints that the model can take; raises InputError for what it cannot."""
+    if len(ids) == 0:
+        raise InputError("the prompt has no tokens; give some text (an empty raw prompt has nothing to go on)")
+    if len(ids) > info.context_length:
+        raise InputError(
+            f"the prompt is {len(ids)} tokens, the context length of {info.name} is {info.context_length}; shorten it"
+        )
+    array = np.asarray(ids)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"token ids are {array.ndim}-dimensional {array.dtype}, expected a list of whole numbers")
+    if array.min() < 0 or array.max() >= info.vocab_size:
+        raise InputError(
+            f"token ids go from {array.min()} to {array.max()}, expected 0 to {info.vocab_size - 1}; "
+            "was another tokenizer used?"
+        )
+    checked: list[int] = array.tolist()
+    return checked

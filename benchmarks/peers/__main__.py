@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -116,15 +117,24 @@ def measure_model(
         "threads": {count: dataclasses.asdict(turns) for count, turns in by_threads.items()},
         "extras": extras,
         "start": dict(measure_start(prepared.one, max(threads), _STARTS)),
+        "cached_start": dict(measure_start(prepared.one, max(threads), _STARTS, empty_cache(prepared))),
         "memory": describe_memory(prepared, found, max(threads)),
         "limits": {str(count): limits(manifest, prepared.slots, adapters, count) for count in threads},
         "instructions": counted,
     }
 
 
+def empty_cache(prepared: Prepared) -> Path:
+    """A folder for ``load(cache=...)`` that holds nothing of an earlier export."""
+    folder = prepared.one.parent / "cache-of-one"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
 def describe_memory(prepared: Prepared, found: Sequence[Engine], threads: int) -> dict[str, Any]:
     """Peak memory of a process with one adapter, ours and those of the peers that ship."""
     peak = measure_memory(prepared.one, threads)
+    cached = measure_memory(prepared.one, threads, prepared.one.parent / "cache-of-one")
     size = sum(info.bytes for info in read_manifest(prepared.one).files.values())
     peers = {
         subject.label: measure_peer_memory(engine.name, engine.python, engine.module, subject, threads) / 1e6
@@ -136,6 +146,7 @@ def describe_memory(prepared: Prepared, found: Sequence[Engine], threads: int) -
         "peak_mb": peak / 1e6,
         "artifact_mb": size / 1e6,
         "peak_over_artifact": peak / size,
+        "cached_peak_over_artifact": cached / size,
         "peers_mb": peers,
     }
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import json, sys, time
 started = time.perf_counter()
 import edgelora_runtime
 imported = time.perf_counter()
-model = edgelora_runtime.load(sys.argv[1], threads=int(sys.argv[2]))
+model = edgelora_runtime.load(sys.argv[1], threads=int(sys.argv[2]), cache=sys.argv[3] or None)
 loaded = time.perf_counter()
 first = next(iter(model.generate("Once upon a time", adapter="rank-16", raw=True, stream=True, max_new_tokens=32)), "")
 print(json.dumps({"import_s": imported - started, "load_s": loaded - imported,
@@ -35,7 +35,7 @@ print(json.dumps({"import_s": imported - started, "load_s": loaded - imported,
 _MEMORY = """
 import json, sys
 import edgelora_runtime
-model = edgelora_runtime.load(sys.argv[1], threads=int(sys.argv[2]))
+model = edgelora_runtime.load(sys.argv[1], threads=int(sys.argv[2]), cache=sys.argv[3] or None)
 model.generate("Once upon a time", adapter="rank-16", raw=True, max_new_tokens=64)
 with open("/proc/self/status", encoding="ascii") as file:
     print(json.dumps({line.split(":")[0]: 1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM")}))
@@ -47,7 +47,24 @@ model = edgelora_runtime.load(sys.argv[1], threads=1)
 found = model.generate("Once upon a time", adapter=sys.argv[2], raw=True, max_new_tokens=int(sys.argv[3]))
 assert len(found.token_ids) == int(sys.argv[3]), "the answer ended before the steps were done"
 """
+# A new process starts with its parent's peak, and the one that measures may have held whole models: a small one goes
+# between.
+_PEAK = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+_, status, usage = os.wait4(subprocess.Popen(sys.argv[1:], stdout=sys.stderr).pid, 0)
+peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps({"status": status, "seconds": time.perf_counter() - started, "peak_bytes": peak}))
+"""
 _FEW, _MANY = 4, 12  # tokens; the difference of two runs is free of loading
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took in a process of its own."""
+
+    seconds: float
+    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -58,15 +75,30 @@ class Instructions:
     own: int  # everything else: Python, numpy, the C library
 
 
-def measure_start(artifact: Path, threads: int, repeats: int) -> Mapping[str, list[float]]:
-    """Seconds to import, to load, and to the first text with an adapter, of ``repeats`` fresh processes."""
-    runs = [_run(_LOAD, str(artifact), str(threads)) for _ in range(repeats)]
+def run_command(command: Sequence[str]) -> Cost:
+    """Run a command, its output on standard error; raises ConfigError when it fails."""
+    done = subprocess.run([sys.executable, "-c", _PEAK, *command], stdout=subprocess.PIPE, text=True, check=False)
+    found = json.loads(done.stdout) if done.returncode == 0 else {"status": done.returncode}
+    if found["status"]:
+        raise ConfigError(f"`{' '.join(command)}` failed; its message is above")
+    return Cost(found["seconds"], found["peak_bytes"])
+
+
+def measure_start(artifact: Path, threads: int, repeats: int, cache: Path | None = None) -> Mapping[str, list[float]]:
+    """Seconds to import, to load, and to the first text with an adapter, of ``repeats`` fresh processes.
+
+    With ``cache`` (as in ``edgelora_runtime.load``) one more process goes first and fills it.
+    """
+    arguments = (str(artifact), str(threads), "" if cache is None else str(cache))
+    if cache is not None:
+        _run(_LOAD, *arguments)
+    runs = [_run(_LOAD, *arguments) for _ in range(repeats)]
     return {name: [run[name] for run in runs] for name in runs[0]}
 
 
-def measure_memory(artifact: Path, threads: int) -> int:
+def measure_memory(artifact: Path, threads: int, cache: Path | None = None) -> int:
     """Peak resident bytes of a process that loads the artifact and generates with its adapter."""
-    return int(_run(_MEMORY, str(artifact), str(threads))["VmHWM"])
+    return int(_run(_MEMORY, str(artifact), str(threads), "" if cache is None else str(cache))["VmHWM"])
 
 
 def measure_peer_memory(name: str, python: Path, engine: str, subject: Subject, threads: int) -> int:

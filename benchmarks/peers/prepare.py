@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from benchmarks.adapters import write_random_adapter
 from benchmarks.peers.environments import ROOT, python_of
 from benchmarks.peers.figures import N_ROWS
+from benchmarks.peers.fresh import Cost, run_command
 from benchmarks.peers.gguf_files import write_lora, write_q4_0_copy, write_random_base
 from benchmarks.peers.models import RANDOM_SHAPES, write_checkpoint_folder, write_random_model
 from benchmarks.smollm2 import find_smollm2
@@ -56,15 +56,7 @@ class Prepared:
     genai_rank_16: Path
 
 
-@dataclass(frozen=True)
-class Export:
-    """What `edgelora export` took in a process of its own."""
-
-    seconds: float
-    peak_bytes: int
-
-
-def prepare(name: str, peers: Sequence[str]) -> tuple[Prepared, Export]:
+def prepare(name: str, peers: Sequence[str]) -> tuple[Prepared, Cost]:
     """Everything for one model; raises ConfigError naming the command that failed."""
     root = ROOT / "models" / name
     root.mkdir(parents=True, exist_ok=True)
@@ -93,10 +85,9 @@ def prepare(name: str, peers: Sequence[str]) -> tuple[Prepared, Export]:
     return prepared, export
 
 
-def _export(prepared: Prepared) -> Export:
+def _export(prepared: Prepared) -> Cost:
     for artifact in (prepared.slots, prepared.one, prepared.plain):
         shutil.rmtree(artifact, ignore_errors=True)
-    started = time.perf_counter()
     command = [
         sys.executable,
         "-m",
@@ -108,10 +99,7 @@ def _export(prepared: Prepared) -> Export:
         "--quant",
         "int4",
     ]
-    _, status, usage = os.wait4(subprocess.Popen(command).pid, 0)
-    if status:
-        raise ConfigError(f"`{' '.join(command)}` failed; its message is above")
-    export = Export(time.perf_counter() - started, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    cost = run_command(command)
     manifest = read_manifest(prepared.slots)
     shutil.copytree(prepared.slots, prepared.one)
     for rank, folder in ((8, prepared.rank_8), (16, prepared.rank_16)):
@@ -130,7 +118,7 @@ def _export(prepared: Prepared) -> Export:
         target=find_target("cpu"),
         slots=False,
     )
-    return export
+    return cost
 
 
 def _prepare_gguf(prepared: Prepared) -> None:

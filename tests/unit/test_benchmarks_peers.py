@@ -10,7 +10,7 @@ from gguf import GGUFReader, GGUFWriter, quants
 
 from benchmarks.peers import figures, gguf_files, turns
 from benchmarks.peers.figures import RATIOS, ratio_of, without_effect
-from benchmarks.peers.fresh import instructions_by_object
+from benchmarks.peers.fresh import instructions_by_object, run_command
 from benchmarks.peers.limits import TokenBytes, least_ms
 from benchmarks.peers.models import RANDOM_SHAPES, Shape, config_of, tensor_shapes, write_random_model
 from benchmarks.peers.plot import draw
@@ -211,6 +211,17 @@ def test_the_least_time_is_all_bytes_over_the_bandwidth() -> None:
     assert least_ms(TokenBytes(70_000_000, 20_000_000, 10_000_000), 10e9) == pytest.approx(10.0)
 
 
+def test_a_command_is_measured_without_the_memory_of_the_one_that_measures(capfd: pytest.CaptureFixture[str]) -> None:
+    held = np.ones(100_000_000, np.uint8)
+    small = run_command([sys.executable, "-c", "print('said')"])
+    large = run_command([sys.executable, "-c", "x = bytearray(b'1' * 150_000_000)"])
+    assert small.peak_bytes < held.nbytes < large.peak_bytes
+    assert small.seconds > 0
+    assert "said" in capfd.readouterr().err
+    with pytest.raises(ConfigError, match=r"`.* -c exit\(3\)` failed; its message is above"):
+        run_command([sys.executable, "-c", "exit(3)"])
+
+
 def test_random_models_have_the_size_of_their_namesakes() -> None:
     def parameters(name: str) -> int:
         return sum(int(np.prod(shape)) for shape in tensor_shapes(RANDOM_SHAPES[name]).values())
@@ -283,7 +294,14 @@ def _results() -> dict[str, object]:
         "threads": {"2": one},
         "extras": {"edgelora, switch": [0.04, 0.06], "edgelora, load": [4.0]},
         "start": {"import_s": [0.1, 0.2], "load_s": [0.3], "first_text_s": [0.2]},
-        "memory": {"peak_mb": 160.0, "artifact_mb": 100.0, "peak_over_artifact": 1.6, "peers_mb": {"other": 300.0}},
+        "cached_start": {"import_s": [0.1], "load_s": [0.05], "first_text_s": [0.2]},
+        "memory": {
+            "peak_mb": 160.0,
+            "artifact_mb": 100.0,
+            "peak_over_artifact": 1.6,
+            "cached_peak_over_artifact": 0.9,
+            "peers_mb": {"other": 300.0},
+        },
         "limits": {"2": limit},
         "instructions": {"rank 16": {"engine": 99_000_000, "own": 1_000_000}},
         "export": {"seconds": 8.0, "peak_over_float32": 1.5},

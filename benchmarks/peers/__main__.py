@@ -37,6 +37,7 @@ from edgelora_runtime.manifest import read_manifest
 
 RESULTS = Path(__file__).parent.parent / "results"
 _STARTS = 5  # fresh processes
+_EXTRAS = {"edgelora": ("switch", "bind", "load"), "llama.cpp": ("switch", "load")}
 _MEMORY_LABELS = (GENAI_RANK_16, LLAMA_RANK_16)
 
 
@@ -84,7 +85,7 @@ def measure_model(
     found = engines(prepared, peers)
     by_threads: dict[str, Turns] = {}
     versions: dict[str, str] = {}
-    extras: dict[str, Sequence[float]] = {}
+    extras: dict[str, list[float]] = {}
     for count in threads:
         with ExitStack() as stack:
             workers = open_workers(found, count, stack)
@@ -93,10 +94,9 @@ def measure_model(
             with tqdm(total=total, desc=f"{count} threads", unit="round", file=sys.stderr) as bar:
                 by_threads[str(count)] = measure(workers, plan, bar.update)
             for worker in workers:
-                if worker.name in ("edgelora", "llama.cpp"):
-                    extras |= {
-                        f"{worker.name}, {name}": worker.ask({"extra": name})["values"] for name in ("switch", "load")
-                    }
+                # The figures of the last number of threads stay; none of these uses more than one.
+                for name in _EXTRAS.get(worker.name, ()):
+                    extras[f"{worker.name}, {name}"] = worker.ask({"extra": name})["values"]
     _say("fresh processes, memory, limits")
     manifest = read_manifest(prepared.slots)
     adapters: dict[str, str | None] = {NO_SLOTS: None, RANK_8: "rank-8", RANK_16: "rank-16"}

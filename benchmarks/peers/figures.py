@@ -58,10 +58,10 @@ RATIOS = (
     Ratio("onnxruntime-genai: rank 16 over no adapter", "decode_ms", GENAI_RANK_16, GENAI),
     Ratio("llama.cpp Q4_0: rank 16 over no adapter", "decode_ms", LLAMA_RANK_16, LLAMA),
     Ratio(
-        "prefill of 512 tokens, tokens/s over onnxruntime-genai", "prefill_ms", GENAI, NO_SLOTS, 1.5, 1.0, True
+        "prefill, no adapter, tokens/s over onnxruntime-genai", "prefill_ms", GENAI, NO_SLOTS, 1.5, 1.0, True
     ),
     Ratio(
-        "prefill of 512 tokens, rank 16, tokens/s over llama.cpp Q4_0", "prefill_ms", LLAMA_RANK_16, RANK_16, None, 1.0,
+        "prefill, rank 16, tokens/s over llama.cpp Q4_0", "prefill_ms", LLAMA_RANK_16, RANK_16, None, 1.0,
         True,
     ),
     Ratio(

@@ -75,7 +75,9 @@ def config_of(shape: Shape) -> dict[str, Any]:
         "tie_word_embeddings": True,
         "bos_token_id": 1,
         "eos_token_id": 2,
-        "torch_dtype": "float16",
+        # Stored in half precision all the same: `export` refuses a configuration that says so
+        # ("the frontend built 0 attention nodes").
+        "torch_dtype": "float32",
     }
 
 

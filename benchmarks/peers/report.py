@@ -14,18 +14,33 @@ from benchmarks.peers.figures import RATIOS, ratio_of, without_effect
 from benchmarks.peers.turns import CONTEXT
 from edgelora.measure import spread
 
+_EXTRAS = {
+    "switch": "switch to an adapter that acted before",
+    "bind": "switch to a loaded adapter for the first time",
+    "load": "load an adapter of rank 16, its file in the page cache",
+}
+_AIMS = {"edgelora, switch": "0.05 ms", "edgelora, load": "5 ms"}
+_NOTES = """\
+# The project and its peers
+
+`python -m benchmarks.peers` (or `make bench-peers`) writes this page. Processes alternate: while one has its turn, the
+others wait for a line of input. The prompt and the adapters' values are the same for all; an adapter that changes no
+token of its engine is reported.
+
+- llama.cpp's Q4_1 file is the very checkpoint; Q4_0 is the same with its matrices rounded once more, the Q8_0
+  embedding kept. The bases with random weights have no Q4_1 file.
+- onnxruntime-genai's builder quantizes the adapter to int4 together with the base; it can be neither switched nor
+  taken off.
+- PEFT with the adapter off still runs through its wrapped layers.
+"""
+
 
 def write_report(results: Mapping[str, Any]) -> str:
     """One section for each model, those measured last with their date."""
-    lines = [
-        "# The project and its peers",
-        "",
-        "`python -m benchmarks.peers` (or `make bench-peers`) writes this page.",
-        "",
-    ]
+    lines = _NOTES.splitlines()
     for found in results["models"].values():
-        lines += [*_section(found), ""]
-    return "\n".join(lines)
+        lines += ["", *_section(found)]
+    return "\n".join(lines) + "\n"
 
 
 def _section(found: Mapping[str, Any]) -> Iterator[str]:
@@ -35,7 +50,8 @@ def _section(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{machine['cpu']}, {machine['cores']} cores. {', '.join(found['versions'].values())}."
     yield (
         f"{found['rounds']} rounds in turns; ratios are made round by round: median (10th to 90th percentile). "
-        f"Decoding follows a prompt of {CONTEXT} tokens; times include the choice of the likeliest token."
+        f"Decoding follows a prompt of {CONTEXT} tokens; times include the choice of the likeliest token. "
+        f"Prefill is {found['prefill_tokens']} tokens at once."
     )
     for label in sorted({label for turns in found["threads"].values() for label in without_effect(turns)}):
         yield ""
@@ -79,9 +95,8 @@ def _single(found: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|"
     extras, start, export = found["extras"], found["start"], found["export"]
     for name, times in extras.items():
-        aim = {"edgelora, switch": "0.05 ms", "edgelora, load": "5 ms"}.get(name, "")
-        title = name.replace(", switch", ", switch to a loaded adapter").replace(", load", ", load rank 16 from disk")
-        yield f"| {title} | {aim} | {_ms(times)} |"
+        engine, _, what = name.partition(", ")
+        yield f"| {engine}: {_EXTRAS[what]} | {_AIMS.get(name, '')} | {_ms(times)} |"
     yield f"| `import edgelora_runtime` | 0.15 s | {_seconds(start['import_s'])} |"
     yield f"| load the artifact | 0.4 s | {_seconds(start['load_s'])} |"
     yield f"| first text with an adapter after that | | {_seconds(start['first_text_s'])} |"

@@ -27,7 +27,7 @@ class LlamaCppEngine:
 
     def __init__(self, opening: Opening) -> None:
         lib.llama_backend_init()
-        self._silent = package.llama_log_callback(lambda *_: None)  # kept: the library calls it later
+        self._silent = lib.llama_log_callback(lambda *_: None)  # kept: the library calls it later
         lib.llama_log_set(self._silent, ctypes.c_void_p())
         models = {path: self._load_model(path) for path in sorted({subject.model for subject in opening.subjects})}
         self._contexts = {path: self._make_context(model, opening.threads) for path, model in models.items()}

@@ -6,7 +6,9 @@ Knows nothing about where the file came from, and nothing of grids beyond the co
 from __future__ import annotations
 
 import functools
+import math
 import re
+import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from edgelora.grid import is_transposed
 from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
 
 _TYPE_SUFFIX = re.compile(r"[.-](I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)  # as in model.Q4_1.gguf
+_LENGTH = struct.Struct("<Q")
+_CHUNK_WEIGHTS = 1 << 17  # dequantized at once: what is in between stays in the processor's cache
 _BLOCK = 32  # weights that share a scale, in Q4_0 and Q8_0 alike
 _PLAIN = frozenset({"F64", "F32", "F16", "BF16"})
 _KEPT = {"Q4_0": QuantSpec(4, _BLOCK, True), "Q8_0": QuantSpec(8, _BLOCK, True)}
@@ -53,13 +57,58 @@ _GPT2_MODULES = ("ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.
 
 
 class _Reader(gguf.GGUFReader):  # type: ignore[misc]
-    """The package's reader on a plain array: slicing ``numpy.memmap`` makes large vocabularies 3 times slower."""
+    """The package's reader with a fast way through long lists, which a large vocabulary and its merges are.
+
+    It reads from a plain array, because slicing ``numpy.memmap`` is slow, and a list at once instead of by its items.
+    """
 
     data: npt.NDArray[Any]
 
     def _get(self, offset: int, dtype: npt.DTypeLike, count: int = 1, override_order: Any = None) -> npt.NDArray[Any]:
         self.data = self.data.view(np.ndarray)
         return super()._get(offset, dtype, count, override_order)  # type: ignore[no-any-return]
+
+    def _get_field_parts(
+        self, orig_offs: int, raw_type: int
+    ) -> tuple[int, list[npt.NDArray[Any]], list[int], list[gguf.GGUFValueType]]:
+        kind = gguf.GGUFValueType
+        if raw_type != kind.ARRAY or self.byte_order == "S":
+            return super()._get_field_parts(orig_offs, raw_type)  # type: ignore[no-any-return]
+        raw_item, count = self._get(orig_offs, np.uint32), self._get(orig_offs + 4, np.uint64)
+        item, length, start = kind(raw_item[0]), int(count[0]), orig_offs + 12
+        if length == 0 or item == kind.ARRAY:
+            return super()._get_field_parts(orig_offs, raw_type)  # type: ignore[no-any-return]
+        if item == kind.STRING:
+            texts, end = _split_strings(self.data, start, length)
+        else:
+            numbers = self._get(start, self.gguf_scalar_to_np[item], length)
+            texts, end = [numbers], start + numbers.nbytes
+            if len(numbers) < length:
+                raise IndexError(f"a list of {length} numbers goes beyond its end")
+        return end - orig_offs, [raw_item, count, *texts], list(range(2, 2 + len(texts))), [kind(raw_type), item]
+
+
+def _split_strings(data: ByteArray, start: int, count: int) -> tuple[list[npt.NDArray[Any]], int]:
+    """``count`` strings from ``start``, each behind its length as uint64, and where the last one ends."""
+    texts: list[npt.NDArray[Any]] = []
+    for _ in range(count):
+        (length,) = _LENGTH.unpack_from(data.data, start)
+        texts.append(data[start + 8 : start + 8 + length])
+        start += 8 + length
+    if start > len(data):
+        raise IndexError(f"a list of {count} strings goes beyond its end")
+    return texts, start
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where a tensor lies in the file, and as what."""
+
+    offset: int
+    kind: gguf.GGMLQuantizationType
+    dtype: np.dtype[Any]  # of the stored array: bytes where blocks are packed
+    stored: tuple[int, ...]  # shape of that array
+    shape: tuple[int, ...]  # (out_features, in_features) or (n,)
 
 
 @dataclass(frozen=True)
@@ -72,7 +121,8 @@ class GgufCheckpoint:
     tokenizer: TokenizerFiles | None
     notes: tuple[str, ...]
     architecture: str
-    tensors: Mapping[str, gguf.ReaderTensor]  # by Hugging Face name
+    path: Path
+    tensors: Mapping[str, _Stored]  # by Hugging Face name
 
     def names(self) -> tuple[str, ...]:
         """Every tensor name, sorted."""
@@ -80,28 +130,28 @@ class GgufCheckpoint:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape in the orientation of the Hugging Face state dict."""
-        shape = _stored_shape(self._tensor(name))
+        shape = self._tensor(name).shape
         return shape[::-1] if is_transposed(name) else shape
 
     def read(self, name: str) -> FloatArray:
         """A tensor as float32, with every change of llama.cpp's converter undone."""
         tensor = self._tensor(name)
-        value = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        value = _dequantize(self._load(tensor), tensor)
         order = self._row_order(name)
         if order is not None:
             value = value[order]
         if self.architecture in _NORM_PLUS_ONE and name.endswith("norm.weight"):
             value = value - np.float32(1)
-        return np.array(value.T if is_transposed(name) else value, order="C")
+        return np.ascontiguousarray(value.T if is_transposed(name) else value)
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         """The file's own integers for Q4_0 and Q8_0, rows = out_features (for gpt2 too), else None."""
         tensor = self._tensor(name)
-        spec = _KEPT.get(tensor.tensor_type.name)
+        spec = _KEPT.get(tensor.kind.name)
         if spec is None or len(tensor.shape) != 2:
             return None
-        rows, in_features = _stored_shape(tensor)
-        blocks = np.asarray(tensor.data).reshape(rows, in_features // _BLOCK, -1)  # (out, n_blocks, 2 + code bytes)
+        rows, in_features = tensor.shape
+        blocks = self._load(tensor).reshape(rows, in_features // _BLOCK, -1)  # (out, n_blocks, 2 + code bytes)
         order = self._row_order(name)
         if order is not None:
             blocks = blocks[order]
@@ -110,11 +160,20 @@ class GgufCheckpoint:
         repacked = _pair_nibbles(codes) if spec.bits == 4 else codes ^ np.uint8(0x80)  # int8 q becomes q + 128
         return QuantizedMatrix(repacked, scales, None, spec, in_features)
 
-    def _tensor(self, name: str) -> gguf.ReaderTensor:
+    def _tensor(self, name: str) -> _Stored:
         try:
             return self.tensors[name]
         except KeyError:
             raise CheckpointError(f"{self.name} has no tensor {name!r}") from None
+
+    def _load(self, tensor: _Stored) -> npt.NDArray[Any]:
+        """The stored array, read anew: a mapped file would stay resident as a whole."""
+        try:
+            count = math.prod(tensor.stored)
+            data = np.fromfile(self.path, tensor.dtype, count, offset=tensor.offset)
+            return data.reshape(tensor.stored)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.path.name} cannot be read any more ({error})") from error
 
     def _row_order(self, name: str) -> npt.NDArray[np.intp] | None:
         if self.architecture not in _PERMUTED or ".self_attn." not in name:
@@ -152,7 +211,8 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     tensors = _without_tied_head(tensors)
     tokenizer, notes = build_tokenizer(metadata)
     eos = end_of_turn_ids(metadata)
-    shapes = {name: _stored_shape(tensor) for name, tensor in tensors.items()}
+    located = {name: _locate(tensor) for name, tensor in tensors.items()}
+    shapes = {name: tensor.shape for name, tensor in located.items()}
     return GgufCheckpoint(
         name=_TYPE_SUFFIX.sub("", path.stem),
         config=build_config(metadata, shapes, rope, eos),
@@ -160,7 +220,8 @@ def open_gguf(path: Path) -> GgufCheckpoint:
         tokenizer=tokenizer,
         notes=(*notes, *_describe_types(tensors)),
         architecture=architecture,
-        tensors=tensors,
+        path=path,
+        tensors=located,
     )
 
 
@@ -168,7 +229,7 @@ def _open_reader(path: Path) -> tuple[gguf.GGUFReader, Metadata]:
     try:
         reader = _Reader(path)
         metadata = Metadata({key: field.contents() for key, field in reader.fields.items()}, path.name)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
         raise CheckpointError(
             f"{path.name} is no complete GGUF file ({str(error).splitlines()[0]}); download it again"
         ) from error
@@ -248,8 +309,24 @@ def _describe_types(tensors: Mapping[str, gguf.ReaderTensor]) -> tuple[str, ...]
     )
 
 
-def _stored_shape(tensor: gguf.ReaderTensor) -> tuple[int, ...]:
-    return tuple(int(size) for size in reversed(tensor.shape))
+def _locate(tensor: gguf.ReaderTensor) -> _Stored:
+    shape = tuple(int(size) for size in reversed(tensor.shape))
+    return _Stored(int(tensor.data_offset), tensor.tensor_type, tensor.data.dtype, tensor.data.shape, shape)
+
+
+def _dequantize(data: npt.NDArray[Any], tensor: _Stored) -> FloatArray:
+    """The values (*shape) of a stored array, a few rows at a time.
+
+    The package takes 16 rows at a time and holds the result twice; rows in one line it takes at once.
+    """
+    if tensor.kind.name in _PLAIN or len(tensor.shape) != 2:
+        return np.asarray(gguf.dequantize(data, tensor.kind), np.float32).reshape(tensor.shape)
+    value = np.empty(tensor.shape, np.float32)
+    step = max(1, _CHUNK_WEIGHTS // max(1, tensor.shape[1]))
+    for start in range(0, len(value), step):
+        rows = value[start : start + step]
+        rows[:] = gguf.dequantize(data[start : start + step].reshape(1, -1), tensor.kind).reshape(rows.shape)
+    return value
 
 
 def _pair_nibbles(codes: ByteArray) -> ByteArray:

@@ -17,7 +17,7 @@ from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
 from edgelora.gptq import quantize_gptq
 from edgelora.hqq import quantize_hqq
-from edgelora.quantize import dequantize, quantize
+from edgelora.quantize import dequantize, quantize, relative_error
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 
 QUANT_LABELS = ("none", "fp16", "int8", "int4", "int2")
@@ -146,7 +146,7 @@ def plan_grid(
         if own is None or own.spec != spec:
             rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight
             own = _round(name, rows, spec, plan.method, calibration)
-            errors[name] = _relative_error(rows, dequantize(own))
+            errors[name] = relative_error(rows, own)
         matrices[name] = own
         _add_matrix(grid, name, own)
     seen = calibration.fingerprint if calibration is not None and plan.method == "gptq" else None
@@ -248,11 +248,6 @@ def _shipped(weight: FloatArray, name: str, plan: GridSpec) -> FloatArray:
     if plan.half and (_EMBEDDING.search(name) or _LINEAR.search(name)):
         return weight.astype(np.float16).astype(np.float32)
     return weight
-
-
-def _relative_error(weight: FloatArray, rounded: FloatArray) -> float:
-    norm = float(np.linalg.norm(weight))
-    return float(np.linalg.norm(np.subtract(rounded, weight, out=rounded))) / norm if norm else 0.0
 
 
 def _add_matrix(digest: hashlib._Hash, name: str, matrix: QuantizedMatrix) -> None:

@@ -7,6 +7,7 @@ Source of the layout: the ``MatMulNBits`` operator of onnxruntime's com.microsof
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -44,15 +45,17 @@ def quantize_blocks(weight: FloatArray, spec: QuantSpec, choose: ChooseRange) ->
     for rows in _row_chunks(out_features, in_features):
         blocks = _blocks(weight[rows], spec.block_size)  # (rows, n_blocks, block_size)
         scales[rows], zeros[rows] = choose(blocks)
-        codes = round_to_levels(blocks, scales[rows], zeros[rows], spec.bits)
+        codes: FloatArray = blocks / scales[rows][:, :, None]
+        np.rint(codes, out=codes)
         codes += zeros[rows][:, :, None]
+        np.clip(codes, 0, (1 << spec.bits) - 1, out=codes)
         packed[rows] = pack_codes(codes.astype(np.uint8), spec.bits)
     return QuantizedMatrix(packed, scales, pack_zeros(zeros, spec), spec, in_features)
 
 
 def full_range(blocks: FloatArray, spec: QuantSpec) -> tuple[FloatArray, FloatArray]:
     """Scale and zero point (rows, n_blocks) with which no weight of ``blocks`` (rows, n_blocks, block_size) clips."""
-    low, high = blocks.min(axis=-1), blocks.max(axis=-1)
+    low, high = _extremes(blocks)
     if spec.symmetric:
         half = 1 << (spec.bits - 1)
         extreme = np.where(high > -low, high, low)  # (rows, n_blocks)
@@ -104,25 +107,31 @@ def round_to_levels(blocks: FloatArray, scales: FloatArray, zeros: FloatArray, b
     """Codes less their zero point, as floats: blocks is (rows, n_blocks, block_size), the others (rows, n_blocks)."""
     levels: FloatArray = blocks / scales[:, :, None]
     np.rint(levels, out=levels)
-    np.clip(levels, -zeros[:, :, None], ((1 << bits) - 1) - zeros[:, :, None], out=levels)
+    np.maximum(levels, -zeros[:, :, None], out=levels)  # twice as fast as clip, whose bounds are broadcast slowly
+    np.minimum(levels, ((1 << bits) - 1) - zeros[:, :, None], out=levels)
     return levels
 
 
 def dequantize(matrix: QuantizedMatrix) -> FloatArray:
     """The values a device multiplies with: (out_features, in_features) float32."""
-    spec, n_blocks = matrix.spec, matrix.scales.shape[1]
     weight = np.empty((matrix.out_features, matrix.in_features), np.float32)
-    zero: npt.NDArray[np.float32] | np.float32
     for rows in _row_chunks(matrix.out_features, matrix.in_features):
-        codes = unpack_codes(matrix.packed[rows], spec.bits).astype(np.float32)
-        if matrix.zero_points is None:
-            zero = np.float32(1 << (spec.bits - 1))
-        else:
-            zero = unpack_codes(matrix.zero_points[rows], spec.bits)[:, :n_blocks, None].astype(np.float32)
-        codes -= zero
-        codes *= matrix.scales[rows][:, :, None]
-        weight[rows] = codes.reshape(codes.shape[0], -1)[:, : matrix.in_features]
+        weight[rows] = _dequantize_rows(matrix, rows)
     return weight
+
+
+def relative_error(weight: FloatArray, matrix: QuantizedMatrix) -> float:
+    """Root mean square of what rounding ``weight`` (out_features, in_features) to ``matrix`` changed, over that of it.
+
+    0 for a weight of zeros. Never holds the rounded values as a whole.
+    """
+    changed = total = 0.0
+    for rows in _row_chunks(matrix.out_features, matrix.in_features):
+        some = np.ascontiguousarray(weight[rows]).reshape(-1)
+        moved = _dequantize_rows(matrix, rows).reshape(-1) - some
+        changed += float(moved @ moved)
+        total += float(some @ some)
+    return math.sqrt(changed / total) if total else 0.0
 
 
 def pack_codes(codes: ByteArray, bits: int) -> ByteArray:
@@ -168,6 +177,19 @@ def take_rows(matrix: QuantizedMatrix, start: int, stop: int) -> QuantizedMatrix
     )
 
 
+def _dequantize_rows(matrix: QuantizedMatrix, rows: slice) -> FloatArray:
+    spec, n_blocks = matrix.spec, matrix.scales.shape[1]
+    zero: npt.NDArray[np.float32] | np.float32
+    codes = unpack_codes(matrix.packed[rows], spec.bits).astype(np.float32)
+    if matrix.zero_points is None:
+        zero = np.float32(1 << (spec.bits - 1))
+    else:
+        zero = unpack_codes(matrix.zero_points[rows], spec.bits)[:, :n_blocks, None].astype(np.float32)
+    codes -= zero
+    codes *= matrix.scales[rows][:, :, None]
+    return codes.reshape(codes.shape[0], -1)[:, : matrix.in_features]
+
+
 def _row_chunks(out_features: int, in_features: int) -> Iterator[slice]:
     step = max(1, _CHUNK_WEIGHTS // max(1, in_features))
     for start in range(0, out_features, step):
@@ -181,6 +203,16 @@ def _blocks(weight: FloatArray, block_size: int) -> FloatArray:
     if n_blocks * block_size != in_features:
         weight = np.pad(weight, ((0, 0), (0, n_blocks * block_size - in_features)))
     return weight.reshape(rows, n_blocks, block_size)
+
+
+def _extremes(blocks: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Least and greatest weight of each block (rows, n_blocks).
+
+    Each block is laid along a column first: numpy compares whole rows at once, but walks a short last axis by itself.
+    """
+    rows, n_blocks, block_size = blocks.shape
+    columns = np.ascontiguousarray(blocks.reshape(-1, block_size).T)  # (block_size, rows * n_blocks)
+    return columns.min(axis=0).reshape(rows, n_blocks), columns.max(axis=0).reshape(rows, n_blocks)
 
 
 def _safe(scales: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from edgelora.checkpoint import open_checkpoint
 from edgelora.errors import CheckpointError
+from edgelora.gguf import _Reader
 from edgelora.quantize import dequantize
 
 
@@ -235,6 +236,49 @@ def test_truncated_files_are_refused_in_one_line(keep: float, tmp_path: Path) ->
     with pytest.raises(CheckpointError, match=r"cut\.gguf is no complete GGUF file .*download it again") as caught:
         open_checkpoint(str(tmp_path / "cut.gguf"))
     assert "\n" not in str(caught.value)
+
+
+def test_lists_are_read_as_the_package_reads_them(tmp_path: Path) -> None:
+    def add(writer: gguf.GGUFWriter) -> None:
+        writer.add_array("test.texts", ["", "a", "Zürich", "東京" * 40])
+        writer.add_array("test.integers", [-3, 0, 70000])
+        writer.add_array("test.floats", [0.5, -2.0])
+        writer.add_array("test.flags", [True, False, True])
+        writer.add_array("test.nested", [[1, 2], [3]])
+
+    write_gguf(tmp_path / "m.gguf", "llama", tiny_model("llama"), extra=add)
+    fast, plain = _Reader(tmp_path / "m.gguf"), gguf.GGUFReader(tmp_path / "m.gguf")
+    assert list(fast.fields) == list(plain.fields)
+    for key, field in plain.fields.items():
+        assert fast.fields[key].contents() == field.contents(), key
+        assert fast.fields[key].types[:2] == field.types[:2]
+    assert [t.data_offset for t in fast.tensors] == [t.data_offset for t in plain.tensors]
+
+
+@pytest.mark.parametrize("kind", ["text", "number"])
+def test_a_list_longer_than_the_file_is_refused(kind: str, tmp_path: Path) -> None:
+    key, length = f"test.{kind}s", 1000
+    value = ["word"] * length if kind == "text" else list(range(length))
+    write_gguf(tmp_path / "m.gguf", "llama", tiny_model("llama"), extra=lambda w: w.add_array(key, value))
+    data = bytearray((tmp_path / "m.gguf").read_bytes())
+    count = data.index(key.encode()) + len(key) + 8  # behind the key: its type, the items' type, how many
+    assert int.from_bytes(data[count : count + 8], "little") == length
+    data[count : count + 8] = (1 << 40).to_bytes(8, "little")
+    (tmp_path / "m.gguf").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"m\.gguf is no complete GGUF file .*download it again"):
+        open_checkpoint(str(tmp_path / "m.gguf"))
+
+
+def test_a_file_that_goes_away_is_refused_in_one_line(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "m.gguf", "llama", tiny_model("llama"))
+    checkpoint = open_checkpoint(str(tmp_path / "m.gguf"))
+    data = (tmp_path / "m.gguf").read_bytes()
+    (tmp_path / "m.gguf").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match=r"m\.gguf cannot be read any more"):
+        [checkpoint.read(name) for name in checkpoint.names()]
+    (tmp_path / "m.gguf").unlink()
+    with pytest.raises(CheckpointError, match=r"m\.gguf cannot be read any more"):
+        checkpoint.read("model.norm.weight")
 
 
 def test_flipped_bytes_never_give_a_traceback(tmp_path: Path) -> None:

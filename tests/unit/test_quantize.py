@@ -13,6 +13,7 @@ from edgelora.quantize import (
     pack_codes,
     quantize,
     quantize_blocks,
+    relative_error,
     search_range,
     stack_rows,
     take_rows,
@@ -169,3 +170,13 @@ def test_the_page_on_quantization_counts_bits_as_the_grid_does(bits: int, symmet
         zeros = 0 if matrix.zero_points is None else matrix.zero_points.nbytes
         stored = 8 * (matrix.packed.nbytes + 2 * matrix.scales.size + zeros) / (4 * 1024)  # scales at 16 bits
         assert abs(stored - expected) <= 0.0006
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_the_error_is_that_of_the_values_that_ship(spec: QuantSpec) -> None:
+    weight = np.random.default_rng(6).standard_normal((700, 500)).astype(np.float32)  # more than one run of rows
+    matrix = quantize(weight, spec)
+    moved = np.linalg.norm((dequantize(matrix) - weight).astype(np.float64)) / np.linalg.norm(weight.astype(np.float64))
+    assert relative_error(weight, matrix) == pytest.approx(moved, rel=1e-5)
+    assert relative_error(weight.T.copy().T, matrix) == pytest.approx(moved, rel=1e-5)
+    assert relative_error(np.zeros_like(weight), quantize(np.zeros_like(weight), spec)) == 0.0

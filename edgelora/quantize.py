@@ -45,8 +45,7 @@ def quantize_blocks(weight: FloatArray, spec: QuantSpec, choose: ChooseRange) ->
     for rows in _row_chunks(out_features, in_features):
         blocks = _blocks(weight[rows], spec.block_size)  # (rows, n_blocks, block_size)
         scales[rows], zeros[rows] = choose(blocks)
-        codes: FloatArray = blocks / scales[rows][:, :, None]
-        np.rint(codes, out=codes)
+        codes = np.rint(blocks / scales[rows][:, :, None])
         codes += zeros[rows][:, :, None]
         np.clip(codes, 0, (1 << spec.bits) - 1, out=codes)
         packed[rows] = pack_codes(codes.astype(np.uint8), spec.bits)
@@ -59,10 +58,10 @@ def full_range(blocks: FloatArray, spec: QuantSpec) -> tuple[FloatArray, FloatAr
     if spec.symmetric:
         half = 1 << (spec.bits - 1)
         extreme = np.where(high > -low, high, low)  # (rows, n_blocks)
-        return _safe(to_bfloat16(extreme / -half)), np.full(low.shape, half, np.float32)
+        return _safe(to_bfloat16(extreme / np.float32(-half))), np.full(low.shape, half, np.float32)
     top = (1 << spec.bits) - 1
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
-    scales = _safe(to_bfloat16((high - low) / top))
+    scales = _safe(to_bfloat16((high - low) / np.float32(top)))
     return scales, np.clip(np.rint(-low / scales), 0, top)
 
 
@@ -212,7 +211,9 @@ def _extremes(blocks: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     rows, n_blocks, block_size = blocks.shape
     columns = np.ascontiguousarray(blocks.reshape(-1, block_size).T)  # (block_size, rows * n_blocks)
-    return columns.min(axis=0).reshape(rows, n_blocks), columns.max(axis=0).reshape(rows, n_blocks)
+    low: FloatArray = columns.min(axis=0).reshape(rows, n_blocks)
+    high: FloatArray = columns.max(axis=0).reshape(rows, n_blocks)
+    return low, high
 
 
 def _safe(scales: FloatArray) -> FloatArray:

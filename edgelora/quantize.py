@@ -57,7 +57,7 @@ def full_range(blocks: FloatArray, spec: QuantSpec) -> tuple[FloatArray, FloatAr
     low, high = _extremes(blocks)
     if spec.symmetric:
         half = 1 << (spec.bits - 1)
-        extreme = np.where(high > -low, high, low)  # (rows, n_blocks)
+        extreme: FloatArray = np.where(high > -low, high, low)  # (rows, n_blocks)
         return _safe(to_bfloat16(extreme / np.float32(-half))), np.full(low.shape, half, np.float32)
     top = (1 << spec.bits) - 1
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora_runtime.errors import InputError
+from edgelora_runtime.prefix import shared_length
 from edgelora_runtime.sampling import Sampler, log_softmax
 from edgelora_runtime.session import BoundAdapter, Session
 
@@ -87,12 +88,7 @@ def logits_at(session: Session, adapter: BoundAdapter, ids: Sequence[int], posit
 
     Returns logits (len(positions), vocab_size) after the tokens at ``positions``, of which there must be one.
     """
-    n_kept = 0
-    if session.rows == 1 and session.adapter is adapter:
-        n_kept = min(_common(session.tokens, ids), min(positions))
-        session.rewind(n_kept)
-    else:
-        session.begin(1, adapter)
+    n_kept = session.resume(adapter, ids, min(positions))
     return session.prefill(ids[n_kept:], [position - n_kept for position in positions])
 
 
@@ -125,7 +121,7 @@ def score_choices(
     scores = [0.0] * len(choices)
     for index in sorted(range(len(choices)), key=lambda item: list(choices[item])):
         choice = list(choices[index])
-        n_shared = _common(path, choice)
+        n_shared = shared_length(path, choice)
         session.rewind(len(prompt) + n_shared)
         path, after = choice, after[: n_shared + 1]
         if rest := choice[n_shared:]:
@@ -133,9 +129,3 @@ def score_choices(
         score = float(sum(after[position][token] for position, token in enumerate(choice)))
         scores[index] = score + (float(np.logaddexp.reduce(after[-1][ends])) if ends else 0.0)
     return tuple(scores)
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """Length of the common beginning of two sequences."""
-    shortest = min(len(left), len(right))
-    return next((index for index in range(shortest) if left[index] != right[index]), shortest)

@@ -1,33 +1,29 @@
-"""The public model: text or token ids in, answers out, with adapters by name.
+"""The public model: opens an artifact, takes text and gives text, over a model of token ids.
 
-Knows nothing about buffers or kernels; it joins tokenizer, adapters, sampling and session.
+Knows nothing about buffers, kernels or how an adapter is found; it joins tokenizer, stops and choices.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Literal, Unpack, cast, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from edgelora_runtime.cache import find_entry
 from edgelora_runtime.errors import InputError
-from edgelora_runtime.generate import Decoding, FinishReason, logits_at, score_choices, score_tokens
-from edgelora_runtime.lookup import LookupDecoding
-from edgelora_runtime.manifest import Manifest, check_files, read_manifest
-from edgelora_runtime.probe import ProbeResult, check_adapter
-from edgelora_runtime.request import IdOptions, Request, TextOptions, check_ids, make_request
-from edgelora_runtime.sampling import Sampler, SamplingOptions
+from edgelora_runtime.generate import FinishReason, score_choices
+from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.request import Request, TextOptions, make_request
+from edgelora_runtime.sampling import SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
-from edgelora_runtime.swap import AdapterSet
 from edgelora_runtime.text import Messages, StopFilter, StreamDecoder, Tokenizer, read_tokenizer, text_pieces
+from edgelora_runtime.token_model import MAX_ROWS, TokenModel
 
-MAX_ROWS = 16  # rows computed together; longer lists are worked off in groups
 _ALWAYS_HASHED_BYTES = 4 << 20  # hashing a small file costs nothing beside loading; weights are hashed on demand
 
 
@@ -74,15 +70,8 @@ def load(
     return model
 
 
-class Model:
+class Model(TokenModel):
     """A loaded artifact. It answers one call at a time; a call during an open stream ends the stream with an error."""
-
-    def __init__(self, folder: Path, manifest: Manifest, session: Session) -> None:
-        self.manifest = manifest
-        self._folder = folder
-        self._session = session
-        self._adapters = AdapterSet(folder, manifest, session)
-        self._spec = "none"
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -92,35 +81,6 @@ class Model:
             return None
         special = {key: getattr(info, key) for key in ("bos_token", "eos_token", "pad_token", "unk_token")}
         return read_tokenizer(self._folder, info.file, info.chat_template, special)
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names that a SPEC can use."""
-        return self._adapters.names
-
-    @property
-    def adapter(self) -> str:
-        """The SPEC used where a call gives none."""
-        return self._spec
-
-    def set_adapter(self, spec: str) -> None:
-        """Use ``spec`` from now on where a call gives none, and bind it; a change drops the KV cache."""
-        adapter = self._adapters.find(spec)
-        if adapter is not self._session.adapter:
-            self._session.begin(1, adapter)
-        self._spec = spec
-
-    def load_adapter(self, name: str, folder: str | Path) -> None:
-        """Make the PEFT folder known as ``name`` (replacing that name); raises AdapterError when it does not fit."""
-        self._adapters.load(name, Path(folder))
-
-    def probe(self, name: str) -> ProbeResult | None:
-        """Hold an adapter to its receipt and replay a probe of it; None where the receipt has none, or there is none.
-
-        Raises AdapterError when it does nothing, or not what its receipt says.
-        """
-        self._adapters.find(name)
-        return check_adapter(self, name, self._adapters.folder(name))
 
     @overload
     def generate(
@@ -223,56 +183,22 @@ class Model:
         request = make_request(sampling, max_new_tokens, stop, choices, lookup)
         return self._answer([self._check(self._text().encode_chat(messages))], False, adapter, request, stream)
 
-    @overload
-    def generate_ids(self, ids: list[int], *, adapter: str | None = ..., **options: Unpack[IdOptions]) -> list[int]: ...
-    @overload
-    def generate_ids(
-        self, ids: list[list[int]], *, adapter: str | list[str] | None = ..., **options: Unpack[IdOptions]
-    ) -> list[list[int]]: ...
+    def keep_prefix(
+        self, prompt: str | Messages | Sequence[int], path: str | Path | None = None, *, adapter: str | None = None
+    ) -> int:
+        """Compute once what many prompts begin with; later calls with this adapter go on from there.
 
-    def generate_ids(
-        self,
-        ids: list[int] | list[list[int]],
-        *,
-        adapter: str | list[str] | None = None,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-        lookup: bool = False,
-    ) -> list[int] | list[list[int]]:
-        """Continue token ids, or each list of a batch; what comes back leaves out the end token."""
-        sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        request = make_request(sampling, max_new_tokens, lookup=lookup)
-        is_batch = bool(ids) and all(isinstance(row, (list, tuple)) for row in ids)
-        rows: Any = ids if is_batch else [ids]
-        answers: list[list[int]] = [[] for _ in rows]
-        for start, decoding in self._decode_groups([self._check(row) for row in rows], adapter, request):
-            for row, token in decoding:
-                answers[start + row].append(token)
-        return answers if is_batch else answers[0]
-
-    def logits(
-        self, ids: Sequence[int], *, adapter: str | None = None, positions: Sequence[int] | None = None
-    ) -> npt.NDArray[np.float32]:
-        """Logits (n_positions, vocab_size) after the tokens at ``positions`` of ``ids``, by default after every one."""
-        row = self._check(ids)
-        wanted = range(len(row)) if positions is None else [int(position) for position in positions]
-        if not wanted or not all(0 <= position < len(row) for position in wanted):
-            raise InputError(f"positions {list(wanted)!r}: expected indices from 0 to {len(row) - 1}, at least one")
-        return logits_at(self._session, self._one(adapter), row, wanted)
-
-    def score(
-        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, adapter: str | None = None
-    ) -> npt.NDArray[np.float64]:
-        """Log-probability (len(completion_ids),) of each completion token after the prompt and those before it."""
-        row = self._check([*prompt_ids, *completion_ids])
-        if len(prompt_ids) == 0:
-            raise InputError("prompt_ids is empty; the first token of a text has no probability, give at least one")
-        return score_tokens(self._session, self._one(adapter), row[: len(prompt_ids)], row[len(prompt_ids) :])
+        ``prompt`` is an example of what ``generate`` gets, the first messages of what ``chat`` gets (a system message,
+        say), or token ids. Whatever a later prompt shares with it is not computed again. ``path`` and the rest are
+        those of ``TokenModel.keep_prefix``.
+        """
+        if isinstance(prompt, str):
+            ids: Sequence[int] = _encode_user(self._text(), prompt)
+        elif prompt and isinstance(prompt[0], Mapping):
+            ids = self._text().encode_chat(cast(Messages, prompt), add_generation_prompt=False)
+        else:
+            ids = cast(Sequence[int], prompt)
+        return super().keep_prefix(ids, path, adapter=adapter)
 
     def _answer(
         self,
@@ -342,39 +268,6 @@ class Model:
                 f"{self.manifest.model.context_length}; shorten them"
             )
         return encoded
-
-    def _decode_groups(
-        self, prompts: list[list[int]], adapter: str | list[str] | None, request: Request
-    ) -> Iterator[tuple[int, Decoding]]:
-        """Groups of rows with the index of their first; each must be worked off before the next is asked for."""
-        specs = self._specs(adapter, len(prompts))
-        for spec in specs:
-            self._adapters.parse(spec)
-        for start in range(0, len(prompts), MAX_ROWS):
-            group = prompts[start : start + MAX_ROWS]
-            found = self._adapters.find_rows(specs[start : start + MAX_ROWS])
-            yield start, self._decoding(group, found, request, start)
-
-    def _decoding(self, prompts: list[list[int]], adapter: BoundAdapter, request: Request, start: int) -> Decoding:
-        samplers = [Sampler(request.sampling, ids, start + row) for row, ids in enumerate(prompts)]
-        ends = self.manifest.model.eos_token_ids
-        kind = LookupDecoding if request.lookup else Decoding
-        return kind(self._session, adapter, prompts, samplers, request.max_new_tokens, ends)
-
-    def _one(self, adapter: str | list[str] | None) -> BoundAdapter:
-        return self._adapters.find(self._specs(adapter, 1)[0])
-
-    def _specs(self, adapter: str | list[str] | None, n_rows: int) -> list[str]:
-        if n_rows == 0:
-            raise InputError("the batch is empty; give at least one prompt")
-        if not isinstance(adapter, (list, tuple)):
-            return [self._spec if adapter is None else adapter] * n_rows
-        if len(adapter) != n_rows:
-            raise InputError(f"{len(adapter)} adapters for {n_rows} prompts; give one SPEC, or one for each prompt")
-        return list(adapter)
-
-    def _check(self, ids: Sequence[int]) -> list[int]:
-        return check_ids(ids, self.manifest.model)
 
     def _text(self) -> Tokenizer:
         if self.tokenizer is None:

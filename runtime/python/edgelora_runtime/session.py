@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from edgelora_runtime.cache import CacheEntry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.graph import Graph, value_over
 from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.prefix import Prefix, shared_length
 
 FloatArray = npt.NDArray[np.float32]
 TokenArray = npt.NDArray[np.int64]
@@ -73,6 +75,7 @@ class Session:
         self.lengths: TokenArray = np.zeros(0, np.int64)  # (rows,) tokens in the cache
         self.tokens: list[int] = []  # what the cache holds while there is one row
         self.turn = 0
+        self.prefixes: WeakKeyDictionary[BoundAdapter, list[Prefix]] = WeakKeyDictionary()
 
     @property
     def adapter(self) -> BoundAdapter | None:
@@ -118,6 +121,43 @@ class Session:
         self.turn += 1
         del self.tokens[length:]
         self.lengths[0] = len(self.tokens)
+
+    def resume(self, adapter: BoundAdapter, ids: Sequence[int], limit: int) -> int:
+        """Start one row with as much of ``ids`` as is computed already, at most ``limit`` tokens; returns how many.
+
+        That is the common beginning of ``ids`` with the cache, or with one of ``prefixes`` where that is longer.
+        """
+        n_kept = 0
+        if self._rows == 1 and adapter is self._adapter:
+            n_kept = min(shared_length(self.tokens, ids), limit)
+        known = [(min(shared_length(item.tokens, ids), limit), item) for item in self.prefixes.get(adapter, ())]
+        n_known, prefix = max(known, key=lambda pair: pair[0], default=(0, None))
+        if prefix is not None and n_known > n_kept:
+            self.begin(1, adapter)
+            self._reserve(n_known)
+            for cache, part in zip(self._caches, prefix.cache, strict=True):
+                cache[0, :, :n_known] = part[:, :n_known]
+            self.tokens.extend(prefix.tokens[:n_known])
+            self.lengths[0] = n_known
+            return n_known
+        if n_kept:
+            self.rewind(n_kept)
+        else:
+            self.begin(1, adapter)
+        return n_kept
+
+    def keep_prefix(self) -> Prefix:
+        """What the single row holds now, copied; known to ``resume`` for its adapter from now on."""
+        assert self._adapter is not None
+        length = len(self.tokens)
+        prefix = Prefix(tuple(self.tokens), np.stack([cache[0, :, :length] for cache in self._caches]))
+        self.add_prefix(self._adapter, prefix)
+        return prefix
+
+    def add_prefix(self, adapter: BoundAdapter, prefix: Prefix) -> None:
+        """Make ``prefix`` known to ``resume``, in place of one of the same tokens."""
+        others = [item for item in self.prefixes.get(adapter, ()) if item.tokens != prefix.tokens]
+        self.prefixes[adapter] = [*others, prefix]
 
     def prefill(self, ids: Sequence[int], positions: Sequence[int]) -> FloatArray:
         """Append ``ids`` to the single row; logits (len(positions), vocab_size) at those indices into ``ids``."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgelora_runtime.adapter import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
     Packed,
     Spec,
     blend_packed,
@@ -22,7 +24,7 @@ from edgelora_runtime.adapter import (
     stack_packed,
 )
 from edgelora_runtime.errors import AdapterError
-from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.manifest import Manifest, file_info
 from edgelora_runtime.session import BoundAdapter, Session
 
 _MAX_MIXED = 16  # blends and row stacks kept ready; single adapters are all kept
@@ -70,6 +72,14 @@ class AdapterSet:
         if len(set(specs)) == 1:
             return self._bound(specs[0])
         return self._keep(specs, lambda: stack_packed([self._blend(spec) for spec in specs], self._slots))
+
+    def identify(self, text: str) -> str:
+        """A SPEC with the SHA-256 of each adapter's files in place of its name."""
+        parts = []
+        for name, weight in self.parse(text):
+            hashes = [file_info(self._folders[name] / file).sha256 for file in (WEIGHTS_FILE, CONFIG_FILE)]
+            parts.append(f"{':'.join(hashes)}:{weight!r}")
+        return "+".join(parts)
 
     def parse(self, text: str) -> Spec:
         """The SPEC taken apart, every name known."""

@@ -1,0 +1,69 @@
+"""The KV cache after tokens that many prompts begin with, in a file, so that a fixed instruction is computed once.
+
+Knows nothing about text or graphs: tokens, one array, and what both were made with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelora_runtime.errors import ArtifactError
+from edgelora_runtime.safetensors import map_safetensors, write_safetensors
+
+FloatArray = npt.NDArray[np.float32]
+
+_NAMES = {"tokens", "cache", "made_with"}
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Tokens and what the attention layers keep of them."""
+
+    tokens: tuple[int, ...]
+    cache: FloatArray  # (2 * num_layers, num_kv_heads, n_tokens, head_dim): key and value of each layer in turn
+
+
+def shared_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """Length of the common beginning of two sequences."""
+    shortest = min(len(left), len(right))
+    return next((index for index in range(shortest) if left[index] != right[index]), shortest)
+
+
+def write_prefix(path: Path, prefix: Prefix, made_with: str) -> None:
+    """Write ``path`` whole or not at all; ``made_with`` names graph, weights and adapter."""
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "tokens": np.array(prefix.tokens, np.int64),
+        "cache": prefix.cache,
+        "made_with": _digest(made_with),
+    }
+    write_safetensors(path, tensors)
+
+
+def read_prefix(path: Path, made_with: str, shape: tuple[int, int, int]) -> Prefix:
+    """The prefix of a file, its cache mapped and not read; ``shape`` is (2 * num_layers, num_kv_heads, head_dim).
+
+    Raises ArtifactError when the file is damaged or was made with something else.
+    """
+    tensors = map_safetensors(path)
+    if set(tensors) != _NAMES:
+        raise ArtifactError(
+            f"{path} holds {', '.join(sorted(tensors)) or 'nothing'}, expected {', '.join(sorted(_NAMES))}"
+        )
+    if not np.array_equal(tensors["made_with"], _digest(made_with)):
+        raise ArtifactError(f"{path} was kept with another artifact or adapter; keep the prefix anew with these")
+    tokens, cache = tensors["tokens"], tensors["cache"]
+    expected = (*shape[:2], len(tokens), shape[2])
+    if tokens.ndim != 1 or cache.shape != expected or cache.dtype != np.float32:
+        raise ArtifactError(f"{path}: cache is {cache.dtype} {cache.shape}, expected float32 {expected}; keep it anew")
+    return Prefix(tuple(tokens.tolist()), cache)
+
+
+def _digest(made_with: str) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(hashlib.sha256(made_with.encode()).digest(), np.uint8)

@@ -1,0 +1,180 @@
+"""A loaded artifact that speaks token ids: adapters by name, generation, logits, prefixes.
+
+Knows nothing about text, buffers or kernels; it joins adapters, sampling and session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Unpack, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelora_runtime.errors import InputError
+from edgelora_runtime.generate import Decoding, logits_at, score_tokens
+from edgelora_runtime.lookup import LookupDecoding
+from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.prefix import read_prefix, write_prefix
+from edgelora_runtime.probe import ProbeResult, check_adapter
+from edgelora_runtime.request import IdOptions, Request, check_ids, make_request
+from edgelora_runtime.sampling import Sampler, SamplingOptions
+from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.swap import AdapterSet
+
+MAX_ROWS = 16  # rows computed together; longer lists are worked off in groups
+
+
+class TokenModel:
+    """Answers one call at a time."""
+
+    def __init__(self, folder: Path, manifest: Manifest, session: Session) -> None:
+        self.manifest = manifest
+        self._folder = folder
+        self._session = session
+        self._adapters = AdapterSet(folder, manifest, session)
+        self._spec = "none"
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names that a SPEC can use."""
+        return self._adapters.names
+
+    @property
+    def adapter(self) -> str:
+        """The SPEC used where a call gives none."""
+        return self._spec
+
+    def set_adapter(self, spec: str) -> None:
+        """Use ``spec`` from now on where a call gives none, and bind it; a change drops the KV cache."""
+        adapter = self._adapters.find(spec)
+        if adapter is not self._session.adapter:
+            self._session.begin(1, adapter)
+        self._spec = spec
+
+    def load_adapter(self, name: str, folder: str | Path) -> None:
+        """Make the PEFT folder known as ``name`` (replacing that name); raises AdapterError when it does not fit."""
+        self._adapters.load(name, Path(folder))
+
+    def probe(self, name: str) -> ProbeResult | None:
+        """Hold an adapter to its receipt and replay a probe of it; None where the receipt has none, or there is none.
+
+        Raises AdapterError when it does nothing, or not what its receipt says.
+        """
+        self._adapters.find(name)
+        return check_adapter(self, name, self._adapters.folder(name))
+
+    @overload
+    def generate_ids(self, ids: list[int], *, adapter: str | None = ..., **options: Unpack[IdOptions]) -> list[int]: ...
+    @overload
+    def generate_ids(
+        self, ids: list[list[int]], *, adapter: str | list[str] | None = ..., **options: Unpack[IdOptions]
+    ) -> list[list[int]]: ...
+
+    def generate_ids(
+        self,
+        ids: list[int] | list[list[int]],
+        *,
+        adapter: str | list[str] | None = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+        lookup: bool = False,
+    ) -> list[int] | list[list[int]]:
+        """Continue token ids, or each list of a batch; what comes back leaves out the end token."""
+        sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
+        request = make_request(sampling, max_new_tokens, lookup=lookup)
+        is_batch = bool(ids) and all(isinstance(row, (list, tuple)) for row in ids)
+        rows: Any = ids if is_batch else [ids]
+        answers: list[list[int]] = [[] for _ in rows]
+        for start, decoding in self._decode_groups([self._check(row) for row in rows], adapter, request):
+            for row, token in decoding:
+                answers[start + row].append(token)
+        return answers if is_batch else answers[0]
+
+    def keep_prefix(self, ids: Sequence[int], path: str | Path | None = None, *, adapter: str | None = None) -> int:
+        """Compute ``ids`` now; calls with this adapter whose ids begin alike go on from there. Returns how many.
+
+        That lasts as long as the adapter stays loaded. With ``path`` it is written to a file for ``load_prefix``: 4
+        bytes for each number of the KV cache. Raises InputError when the ids do not fit the model.
+        """
+        row, bound = self._check(ids), self._one(adapter)
+        logits_at(self._session, bound, row, [len(row) - 1])
+        prefix = self._session.keep_prefix()
+        if path is not None:
+            write_prefix(Path(path), prefix, self._made_with(adapter))
+        return len(row)
+
+    def load_prefix(self, path: str | Path, *, adapter: str | None = None) -> int:
+        """Go on from the prefix that a file holds, in calls with this adapter. Returns its number of tokens.
+
+        Raises ArtifactError when the file is damaged or was kept with another artifact or adapter.
+        """
+        info = self.manifest.model
+        shape = (2 * info.num_layers, info.num_kv_heads, info.head_dim)
+        prefix = read_prefix(Path(path), self._made_with(adapter), shape)
+        self._session.add_prefix(self._one(adapter), prefix)
+        return len(prefix.tokens)
+
+    def logits(
+        self, ids: Sequence[int], *, adapter: str | None = None, positions: Sequence[int] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Logits (n_positions, vocab_size) after the tokens at ``positions`` of ``ids``, by default after every one."""
+        row = self._check(ids)
+        wanted = range(len(row)) if positions is None else [int(position) for position in positions]
+        if not wanted or not all(0 <= position < len(row) for position in wanted):
+            raise InputError(f"positions {list(wanted)!r}: expected indices from 0 to {len(row) - 1}, at least one")
+        return logits_at(self._session, self._one(adapter), row, wanted)
+
+    def score(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, adapter: str | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Log-probability (len(completion_ids),) of each completion token after the prompt and those before it."""
+        row = self._check([*prompt_ids, *completion_ids])
+        if len(prompt_ids) == 0:
+            raise InputError("prompt_ids is empty; the first token of a text has no probability, give at least one")
+        return score_tokens(self._session, self._one(adapter), row[: len(prompt_ids)], row[len(prompt_ids) :])
+
+    def _decode_groups(
+        self, prompts: list[list[int]], adapter: str | list[str] | None, request: Request
+    ) -> Iterator[tuple[int, Decoding]]:
+        """Groups of rows with the index of their first; each must be worked off before the next is asked for."""
+        specs = self._specs(adapter, len(prompts))
+        for spec in specs:
+            self._adapters.parse(spec)
+        for start in range(0, len(prompts), MAX_ROWS):
+            group = prompts[start : start + MAX_ROWS]
+            found = self._adapters.find_rows(specs[start : start + MAX_ROWS])
+            yield start, self._decoding(group, found, request, start)
+
+    def _decoding(self, prompts: list[list[int]], adapter: BoundAdapter, request: Request, start: int) -> Decoding:
+        samplers = [Sampler(request.sampling, ids, start + row) for row, ids in enumerate(prompts)]
+        ends = self.manifest.model.eos_token_ids
+        kind = LookupDecoding if request.lookup else Decoding
+        return kind(self._session, adapter, prompts, samplers, request.max_new_tokens, ends)
+
+    def _made_with(self, adapter: str | None) -> str:
+        """Names all that the numbers of a KV cache come from."""
+        files = (self.manifest.graph.file, self.manifest.graph.weights)
+        hashes = [self.manifest.files[name].sha256 for name in files]
+        return " ".join([*hashes, self._adapters.identify(self._specs(adapter, 1)[0])])
+
+    def _one(self, adapter: str | list[str] | None) -> BoundAdapter:
+        return self._adapters.find(self._specs(adapter, 1)[0])
+
+    def _specs(self, adapter: str | list[str] | None, n_rows: int) -> list[str]:
+        if n_rows == 0:
+            raise InputError("the batch is empty; give at least one prompt")
+        if not isinstance(adapter, (list, tuple)):
+            return [self._spec if adapter is None else adapter] * n_rows
+        if len(adapter) != n_rows:
+            raise InputError(f"{len(adapter)} adapters for {n_rows} prompts; give one SPEC, or one for each prompt")
+        return list(adapter)
+
+    def _check(self, ids: Sequence[int]) -> list[int]:
+        return check_ids(ids, self.manifest.model)

@@ -108,11 +108,13 @@ def overview(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """One table over all tasks: loss and its difference to float LoRA, seed by seed, median and range."""
     lines = ["| arm | " + " | ".join(f"{task}: loss | over float LoRA" for task in reports) + " |"]
     lines.append("|---|" + "---:|---:|" * len(reports))
-    names = [arm["name"] for arm in next(iter(reports.values()))["arms"]]
+    names = dict.fromkeys(arm["name"] for report in reports.values() for arm in report["arms"])
     for name in names:
         cells = []
         for report in reports.values():
-            arm = next(item for item in report["arms"] if item["name"] == name)
+            arm = next(
+                (item for item in report["arms"] if item["name"] == name), {"loss": None, "loss_over_float": None}
+            )
             cells += [_spread(arm["loss"], "{:.3f}"), _spread(arm["loss_over_float"], "{:+.3f}")]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -128,7 +130,7 @@ def _spread(value: Mapping[str, float] | None, form: str) -> str:
 
 
 def keep_reports(build: Path, results: Path) -> str:
-    """Copy every finished report out of ``build`` and return the overview of all."""
+    """Copy every finished report out of ``build`` and return the overview of all that are kept."""
     reports = {}
     results.mkdir(parents=True, exist_ok=True)
     for name in TASKS:
@@ -139,7 +141,8 @@ def keep_reports(build: Path, results: Path) -> str:
                     text.replace("quality_over_size.png", f"{name}.png"), encoding="utf-8"
                 )
             shutil.copyfile(build / name / "quality_over_size.png", results / f"{name}.png")
-            reports[name] = json.loads((build / name / "report.json").read_text(encoding="utf-8"))
+        if (results / f"{name}.json").is_file():  # of this run, or of an earlier one
+            reports[name] = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
     text = overview(reports)
     (results / "overview.md").write_text(text, encoding="utf-8")
     return text

@@ -1,4 +1,4 @@
-"""A prefix kept in memory and in a file: the same answers, nothing computed twice, and refused where it does not belong."""
+"""A prefix kept in memory and in a file: the same answers, and refused where it does not belong."""
 
 import shutil
 from pathlib import Path

@@ -18,7 +18,6 @@ from edgelora_onnx.initializers import add_constant, shape_of
 from edgelora_onnx.passes.unpack_linears import MayPack, weight_names
 
 
-
 class PackLinears(ir.passes.InPlacePass):
     """The parts come back through one ``Split``, in the order of SIBLINGS."""
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ GRIDS: Mapping[str, tuple[str, ...]] = {
 CALIBRATION_ROWS = 43  # of each task, evenly spread: one base must serve all tasks
 REPAIR_ROWS = {"addresses": 400, "icd": 800, "names": 400}
 REPAIR_OPTIONS = ("--rank", "8", "--max-steps", "100", "--batch-size", "8", "--eval-every", "0")
+# How long a token takes depends on shapes alone: one step of training and a few rows do for all tasks.
+DECODE = "decode"
+DECODE_TRAINING = ("--max-steps", "1", "--batch-size", "4", "--max-length", "192", "--learning-rate", "2e-3")
+DECODE_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -60,32 +64,45 @@ TASKS: Mapping[str, Task] = {
 }
 
 
-def commands(
-    model: Path, build: Path, tasks: Sequence[str], seeds: str, threads: int, decode: bool
-) -> list[tuple[str, ...]]:
-    """The ``edgelora`` commands, in order; a grid file that is there is not made again."""
+def base_commands(model: Path, build: Path) -> list[tuple[str, ...]]:
+    """The ``edgelora`` commands that make what all tasks share; what is there is not made again."""
     listed: list[tuple[str, ...]] = []
-    grids = {name: build / f"{name}.safetensors" for name in GRIDS}
-    for name, grid in grids.items():
+    for name, options in GRIDS.items():
+        grid = grid_file(build, name)
         if not grid.is_file():
-            calibration = ("--calibration", str(build / "calibration.jsonl"))
-            listed.append(("quantize", str(model), "-o", str(grid), *GRIDS[name], *calibration))
+            listed.append(
+                (
+                    "quantize", str(model), "-o", str(grid), *options,
+                    "--calibration", str(build / "calibration.jsonl"),
+                )
+            )  # fmt: skip
     adapter = build / "recovery"
     if not (adapter / "receipt.json").is_file():
-        texts, quant = str(build / "repair.jsonl"), ("--quant", str(grids[REPAIRED]))
+        texts, quant = str(build / "repair.jsonl"), ("--quant", str(grid_file(build, REPAIRED)))
         listed.append(("recover", str(model), texts, *quant, "-o", str(adapter), *REPAIR_OPTIONS, "--resume"))
-    better = [word for name, grid in grids.items() for word in ("--grid", f"{name}={grid}")]
-    for name in tasks:
-        data, task = build / "data" / name, TASKS[name]
-        listed.append(
-            (
-                "compare", str(model), str(data / "train.jsonl"), "--eval-data", str(data / "heldout.jsonl"),
-                "-o", str(build / name), "--quant", "int4", "--symmetric", "--method", "gptq",
-                *better, "--from", f"{REPAIRED}={adapter}", "--seeds", seeds, "--rank", "8", *task.training,
-                "--limit", str(task.answered), "--threads", str(threads), "--decode" if decode else "--no-decode",
-            )
-        )  # fmt: skip
     return listed
+
+
+def compare_command(model: Path, build: Path, name: str, seeds: str, threads: int) -> tuple[str, ...]:
+    """``edgelora compare`` of a task's losses, or for DECODE of the time that each arm takes for a token."""
+    training: tuple[str, ...]
+    if name == DECODE:
+        data, training, answered = build / "data" / "addresses", DECODE_TRAINING, 1
+        heldout, seeds, how = build / "few.jsonl", "0", "--decode"
+    else:
+        data, training, answered = build / "data" / name, TASKS[name].training, TASKS[name].answered
+        heldout, how = data / "heldout.jsonl", "--no-decode"
+    better = [word for grid in GRIDS for word in ("--grid", f"{grid}={grid_file(build, grid)}")]
+    return (
+        "compare", str(model), str(data / "train.jsonl"), "--eval-data", str(heldout), "-o", str(build / name),
+        "--quant", "int4", "--symmetric", "--method", "gptq", *better, "--from", f"{REPAIRED}={build / 'recovery'}",
+        "--seeds", seeds, "--rank", "8", *training, "--limit", str(answered), "--threads", str(threads), how,
+    )  # fmt: skip
+
+
+def grid_file(build: Path, name: str) -> Path:
+    """Where a grid that all tasks share is kept."""
+    return build / f"{name}.safetensors"
 
 
 def prepare_data(build: Path) -> None:
@@ -99,25 +116,36 @@ def prepare_data(build: Path) -> None:
     for name, found in lines.items():
         spread += [json.loads(found[index * len(found) // CALIBRATION_ROWS]) for index in range(CALIBRATION_ROWS)]
         first += [json.loads(line) for line in found[: REPAIR_ROWS[name]]]
-    for file, rows in (("calibration.jsonl", spread), ("repair.jsonl", first)):
+    heldout = (build / "data" / "addresses" / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    few = [json.loads(line) for line in heldout[:DECODE_ROWS]]
+    for file, rows in (("calibration.jsonl", spread), ("repair.jsonl", first), ("few.jsonl", few)):
         if not (build / file).is_file():
             write_rows(build / file, rows)
 
 
-def overview(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """One table over all tasks: loss and its difference to float LoRA, seed by seed, median and range."""
-    lines = ["| arm | " + " | ".join(f"{task}: loss | over float LoRA" for task in reports) + " |"]
-    lines.append("|---|" + "---:|---:|" * len(reports))
+def overview(reports: Mapping[str, Mapping[str, Any]], times: Mapping[str, Any]) -> str:
+    """One table over all tasks: difference to float LoRA seed by seed and task metric, median and range; size, time."""
+    heads = [f"{task}: loss over float LoRA | {report['metric']}" for task, report in reports.items()]
+    lines = ["| arm | " + " | ".join([*heads, "MB", "decode ms"]) + " |"]
+    lines.append("|---|" + "---:|---:|" * len(reports) + "---:|---:|")
     names = dict.fromkeys(arm["name"] for report in reports.values() for arm in report["arms"])
     for name in names:
+        found = [_arm(report, name) for report in reports.values()]
         cells = []
-        for report in reports.values():
-            arm = next(
-                (item for item in report["arms"] if item["name"] == name), {"loss": None, "loss_over_float": None}
-            )
-            cells += [_spread(arm["loss"], "{:.3f}"), _spread(arm["loss_over_float"], "{:+.3f}")]
+        for report, arm in zip(reports.values(), found, strict=True):
+            # The arm that all are compared with shows its own loss.
+            compared = arm.get("loss_over_float")
+            cells.append(_spread(compared, "{:+.3f}") if compared else _spread(arm.get("loss"), "{:.3f}"))
+            cells.append(_spread(arm.get("figures", {}).get(report["metric"]), "{:.2f}"))
+        size = next(arm["bytes"] for arm in found if arm)
+        time = times.get(name)
+        cells += [f"{size / 1e6:.1f}", "" if time is None else f"{time['median']:.2f}"]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _arm(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return next((arm for arm in report["arms"] if arm["name"] == name), {})
 
 
 def _spread(value: Mapping[str, float] | None, form: str) -> str:
@@ -132,6 +160,7 @@ def _spread(value: Mapping[str, float] | None, form: str) -> str:
 def keep_reports(build: Path, results: Path) -> str:
     """Copy every finished report out of ``build`` and return the overview of all that are kept."""
     reports = {}
+    times = results / "decode.json"
     results.mkdir(parents=True, exist_ok=True)
     for name in TASKS:
         if (build / name / "report.json").is_file():
@@ -143,7 +172,13 @@ def keep_reports(build: Path, results: Path) -> str:
             shutil.copyfile(build / name / "quality_over_size.png", results / f"{name}.png")
         if (results / f"{name}.json").is_file():  # of this run, or of an earlier one
             reports[name] = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
-    text = overview(reports)
+    if (build / DECODE / "report.json").is_file():
+        measured = json.loads((build / DECODE / "report.json").read_text(encoding="utf-8"))
+        found = {name: measured[name] for name in ("model", "command", "decode", "versions", "machine")}
+        found["decode_ms"] = {arm["name"]: arm["decode_ms"] for arm in measured["arms"]}
+        times.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    decode_ms = json.loads(times.read_text(encoding="utf-8"))["decode_ms"] if times.is_file() else {}
+    text = overview(reports, decode_ms)
     (results / "overview.md").write_text(text, encoding="utf-8")
     return text
 
@@ -152,17 +187,18 @@ def main() -> int:
     """Run what is not there yet; finished adapters and scores in the build folder are used again."""
     parser = argparse.ArgumentParser(description="Compare the ways to ship an adapter on three real tasks.")
     parser.add_argument("-o", "--output", type=Path, default=Path("build/quality"))
-    parser.add_argument("--tasks", default=",".join(TASKS), help="Some of them, with commas between.")
+    names = ",".join((*TASKS, DECODE))
+    parser.add_argument("--tasks", default=names, help=f"Some of {names}; {DECODE} needs a quiet machine.")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-decode", action="store_true", help="Leave the timing for a quiet machine.")
     given = parser.parse_args()
     build, tasks = given.output, given.tasks.split(",")
     try:
         build.mkdir(parents=True, exist_ok=True)
         model = link_base(build)
         prepare_data(build)
-        for arguments in commands(model, build, tasks, given.seeds, given.threads, not given.no_decode):
+        compared = [compare_command(model, build, name, given.seeds, given.threads) for name in tasks]
+        for arguments in (*base_commands(model, build), *compared):
             print("$ edgelora " + " ".join(arguments), flush=True)
             run_edgelora(arguments, None)
     except (DemoError, DatasetError, OSError) as error:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +29,8 @@ _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")  # gpt2 keeps (in_f
 _LINEAR = re.compile(r"((_proj|\.c_attn|\.c_proj|\.c_fc)\.weight|^lm_head\.weight)$")
 _EMBEDDING = re.compile(r"(embed_tokens|wte)\.weight$")
 EMBEDDING_BITS = (4, 8)  # what GatherBlockQuantized reads
+_THREADS = 2  # round beside the one that hashes; numpy and SHA-256 both let the others run
+_AHEAD = 2  # tensors that may wait in float for their turn to be hashed
 
 
 @dataclass(frozen=True)
@@ -129,26 +133,24 @@ def plan_grid(
 ) -> Grid:
     """Quantize a checkpoint: one pass that reads each tensor once and hashes both what was read and what ships.
 
-    Raises ConfigError when an override names a tensor that is not quantized, or gptq has no ``calibration``.
+    A few tensors are in float at a time. Raises ConfigError when an override names a tensor that is not quantized, or
+    gptq has no ``calibration``.
     """
     _check(checkpoint, plan, calibration)
     matrices: dict[str, QuantizedMatrix] = {}
     errors: dict[str, float] = {}
     base, grid = hashlib.sha256(), hashlib.sha256()
-    for name in track(checkpoint.names()):
-        weight = checkpoint.read(name)
-        _add_float(base, name, weight)
-        spec = choose_spec(name, checkpoint.shape(name), plan)
-        if spec is None:
-            _add_float(grid, name, _shipped(weight, name, plan))
+    names = checkpoint.names()
+    tensors = _in_order(names, lambda name: _read_and_round(checkpoint, name, plan, calibration))
+    for name, tensor in zip(track(names), tensors, strict=True):
+        _add_float(base, name, tensor.weight)
+        if tensor.matrix is None:
+            _add_float(grid, name, _shipped(tensor.weight, name, plan))
             continue
-        own = checkpoint.packed(name)
-        if own is None or own.spec != spec:
-            rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight
-            own = _round(name, rows, spec, plan.method, calibration)
-            errors[name] = relative_error(rows, own)
-        matrices[name] = own
-        _add_matrix(grid, name, own)
+        matrices[name] = tensor.matrix
+        if tensor.error is not None:
+            errors[name] = tensor.error
+        _add_matrix(grid, name, tensor.matrix)
     seen = calibration.fingerprint if calibration is not None and plan.method == "gptq" else None
     return Grid(checkpoint, plan, matrices, errors, base.hexdigest(), grid.hexdigest(), seen)
 
@@ -221,6 +223,38 @@ def _check_hessians(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibra
                 f"the calibration holds {what} for {name}, gptq needs ({width}, {width}); "
                 f"calibrate on {checkpoint.name}"
             )
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    weight: FloatArray  # as in the checkpoint
+    matrix: QuantizedMatrix | None = None  # None where it stays float
+    error: float | None = None  # None where the codes are the file's own
+
+
+def _read_and_round(checkpoint: Checkpoint, name: str, plan: GridSpec, calibration: Calibration | None) -> _Tensor:
+    weight = checkpoint.read(name)
+    spec = choose_spec(name, checkpoint.shape(name), plan)
+    if spec is None:
+        return _Tensor(weight)
+    own = checkpoint.packed(name)
+    if own is not None and own.spec == spec:
+        return _Tensor(weight, own)
+    rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight
+    matrix = _round(name, rows, spec, plan.method, calibration)
+    return _Tensor(weight, matrix, relative_error(rows, matrix))
+
+
+def _in_order(names: Sequence[str], work: Callable[[str], _Tensor]) -> Iterator[_Tensor]:
+    """``work(name)`` for each name, in order, done by other threads a few names ahead of the caller."""
+    waiting: deque[Future[_Tensor]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for name in names:
+            waiting.append(pool.submit(work, name))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _round(

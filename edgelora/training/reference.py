@@ -5,15 +5,17 @@ Knows nothing about graphs; a merged adapter is part of the grid that the caller
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from edgelora.grid import Grid
 from edgelora.training.adapted import load_adapted
-from edgelora.types import FloatArray, Reference
+from edgelora.training.model import load_torch
+from edgelora.training.packed import PackedMatrix
+from edgelora.types import Reference
 from edgelora_runtime.adapter import Factors
 
 
@@ -26,32 +28,63 @@ def make_reference(
     """Logits after each prompt, and up to ``new_tokens`` greedy tokens; the token that ends an answer is the last.
 
     Every prompt is a non-empty sequence of token ids. ``baked`` are factors by module name that are constants of the
-    graph. Raises CheckpointError when the model cannot be built.
+    graph. Weights with codes stay codes, unless factors have to be added to them: the float model is never whole.
+    Raises CheckpointError when the model cannot be built.
     """
-    model = load_adapted(grid, baked or {})
-    answers = [_answer(model, prompt, grid.checkpoint.eos_token_ids, new_tokens) for prompt in prompts]
+    model = load_adapted(grid, baked) if baked else load_torch(grid.checkpoint, grid, low_memory=bool(grid.matrices))
+    for module in model.modules():
+        if isinstance(module, PackedMatrix):
+            module.unpack()
+    with _one_thread():
+        logits, greedy = _answer_all(model, prompts, grid.checkpoint.eos_token_ids, new_tokens)
     return Reference(
         prompts=tuple(tuple(prompt) for prompt in prompts),
-        last_logits=tuple(logits for logits, _ in answers),
-        greedy=tuple(tokens for _, tokens in answers),
+        last_logits=tuple(row.numpy() for row in logits),
+        greedy=tuple(tuple(tokens) for tokens in greedy),
     )
 
 
-def _answer(
-    model: Any, prompt: Sequence[int], eos_ids: Sequence[int], new_tokens: int
-) -> tuple[FloatArray, tuple[int, ...]]:
-    """Logits (vocab_size,) after the prompt, and the greedy continuation over a KV cache."""
-    tokens: list[int] = []
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Rows of a few tokens keep no second thread busy; it would wait, at full load, after each of many small steps."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _answer_all(
+    model: Any, prompts: Sequence[Sequence[int]], eos_ids: Sequence[int], new_tokens: int
+) -> tuple[torch.Tensor, list[list[int]]]:
+    """Logits (n_prompts, vocab_size) after the prompts, and their greedy continuations over one KV cache.
+
+    All prompts are one batch, padded on the left, so that every weight is dequantized once for a step of them all.
+    """
+    longest = max(map(len, prompts))
+    padded = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    greedy: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode():
-        output = model(input_ids=torch.tensor([list(prompt)]), use_cache=True)
-        last = output.logits[0, -1].float()
-        first: FloatArray = last.numpy().astype(np.float32)
-        while len(tokens) < new_tokens:
-            tokens.append(int(last.argmax()))
-            if tokens[-1] in eos_ids or len(tokens) == new_tokens:
-                break
+        ids, positions, cache = padded, (mask.cumsum(1) - 1).clamp(min=0), None
+        first = None
+        while True:
             output = model(
-                input_ids=torch.tensor([tokens[-1:]]), past_key_values=output.past_key_values, use_cache=True
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
             )
-            last = output.logits[0, -1].float()
-    return first, tuple(tokens)
+            last = output.logits[:, -1].float()  # (n_prompts, vocab_size)
+            first = last if first is None else first
+            ids = last.argmax(dim=1, keepdim=True)
+            for tokens, chosen in zip(greedy, ids[:, 0].tolist(), strict=True):
+                if len(tokens) < new_tokens and not (tokens and tokens[-1] in eos_ids):
+                    tokens.append(chosen)
+            if all(len(tokens) == new_tokens or tokens[-1] in eos_ids for tokens in greedy):
+                return first, greedy
+            cache, positions = output.past_key_values, positions[:, -1:] + 1
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)

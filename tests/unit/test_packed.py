@@ -69,6 +69,17 @@ def test_every_code_meets_every_zero_point():
     assert np.array_equal(PackedMatrix(matrix).rows(slice(None)).numpy(), dequantize(matrix))
 
 
+@pytest.mark.parametrize(
+    "spec", [QuantSpec(2, 32, False), QuantSpec(4), QuantSpec(4, 32, False), QuantSpec(8, 32, False)]
+)
+def test_unpacked_codes_give_the_same_rows(spec):
+    matrix = random_matrix(6000, 100, spec)  # several chunks, and a last block that is padded
+    codes = PackedMatrix(matrix)
+    codes.unpack()
+    assert np.array_equal(codes.rows(slice(None)).numpy(), dequantize(matrix))
+    assert np.array_equal(codes.rows(torch.tensor([5999, 3])).numpy(), dequantize(matrix)[[5999, 3]])
+
+
 def test_scales_that_bfloat16_cannot_hold_stay_float32():
     matrix = random_matrix(8, 64, QuantSpec(4))
     fine = QuantizedMatrix(matrix.packed, matrix.scales * np.float32(1.001), None, matrix.spec, 64)

@@ -16,7 +16,7 @@ from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions, learning_rate_at
 from edgelora.training.packed import weigh
 from edgelora.training.reference import make_reference
-from tests.parity.architectures import MODELS, checkpoint_of, random_model
+from tests.parity.architectures import MODELS, VOCAB_SIZE, checkpoint_of, random_model
 
 IDS = torch.tensor([[5, 9, 300, 41, 7, 7, 120, 499, 3, 18, 77]])
 
@@ -162,21 +162,35 @@ def test_unknown_target_modules_are_named():
         choose_targets(linears, ("q_proj", "w_proj"))
 
 
-def test_reference_is_the_greedy_answer_without_a_cache():
-    checkpoint = checkpoint_of(random_model("qwen3"), "qwen3")
-    grid = plan_grid(checkpoint, parse_quant("int4"))
-    prompt = tuple(IDS[0].tolist())
-    reference = make_reference(grid, [prompt, (4,)], new_tokens=5)
-    model, ids = load_torch(checkpoint, grid), list(prompt)
-    with torch.inference_mode():
-        assert np.allclose(reference.last_logits[0], model(IDS).logits[0, -1].numpy(), atol=1e-5)
-        for token in reference.greedy[0]:
-            assert token == int(model(torch.tensor([ids])).logits[0, -1].argmax())
-            ids.append(token)
-    assert reference.prompts == (prompt, (4,))
-    ends = dataclasses.replace(checkpoint, eos_token_ids=(reference.greedy[0][1],))
-    stopped = make_reference(plan_grid(ends, parse_quant("int4")), [prompt], new_tokens=5).greedy[0]
-    assert stopped == reference.greedy[0][: reference.greedy[0].index(stopped[-1]) + 1]
+@pytest.mark.parametrize("quant", ["int4", "none"])
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_reference_of_several_prompts_is_the_greedy_answer_to_each(name, quant):
+    checkpoint = dataclasses.replace(checkpoint_of(random_model(name), name), eos_token_ids=())
+    grid = watched(checkpoint, parse_quant(quant))
+    # the second is one token, the third longer than the sliding windows of 8
+    prompts = tuple(
+        tuple(np.random.default_rng(length).integers(0, VOCAB_SIZE, length).tolist()) for length in (5, 1, 19)
+    )
+    reference = make_reference(grid, prompts, new_tokens=5)
+    assert not set(grid.floats) & set(grid.matrices), "a matrix was made float as a whole"
+    assert reference.prompts == prompts
+    model = load_torch(checkpoint, grid)
+    for prompt, last, greedy in zip(prompts, reference.last_logits, reference.greedy, strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([[*prompt, *greedy]])).logits[0, len(prompt) - 1 : -1]
+        assert np.allclose(last, logits[0].numpy(), atol=1e-5)
+        assert greedy == tuple(logits.argmax(dim=1).tolist())
+
+
+def test_a_reference_ends_with_the_token_that_ends_the_answer():
+    checkpoint = dataclasses.replace(checkpoint_of(random_model("qwen3"), "qwen3"), eos_token_ids=())
+    prompts = [tuple(IDS[0].tolist()), (4,)]
+    whole = make_reference(plan_grid(checkpoint, parse_quant("int4")), prompts, new_tokens=5).greedy
+    end = whole[0][1]
+    ends = dataclasses.replace(checkpoint, eos_token_ids=(end,))
+    stopped = make_reference(plan_grid(ends, parse_quant("int4")), prompts, new_tokens=5).greedy
+    assert stopped[0] == whole[0][: whole[0].index(end) + 1]
+    assert stopped[1] == (whole[1][: whole[1].index(end) + 1] if end in whole[1] else whole[1])
 
 
 def test_an_epoch_holds_every_example_once_in_batches_of_like_length():

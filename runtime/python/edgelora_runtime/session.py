@@ -25,7 +25,7 @@ TokenArray = npt.NDArray[np.int64]
 _Named = list[tuple[str, ort.OrtValue]]
 
 FIRST_CAPACITY = 256  # tokens; doubled whenever more are needed
-PREFILL_CHUNK = 384  # tokens of one row per call; attention memory grows with the product of a call's tokens and all so far
+PREFILL_CHUNK = 384  # tokens of one row per call; attention memory grows with these times all tokens so far
 
 _COUNTERS = {"input_ids", "seqlens_k", "total_sequence_length", "logits_positions"}
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from edgelora.errors import ConfigError
 
+MATMUL_NBITS = "MatMulNBits"  # multiplies with the codes of the grid
+MATMUL_INTEGER = "MatMulIntegerToFloat"  # with the grid's values as 8 bits a row; float32 weights at level 0
+
 
 @dataclass(frozen=True)
 class Target:
@@ -16,18 +19,21 @@ class Target:
 
     name: str
     quant: str  # the --quant that suits it
-    accuracy_level: int  # of MatMulNBits: 4 multiplies int8 activations, 0 keeps float32
+    accuracy_level: int  # 4 multiplies rounded activations (8 bits, or 16 with MATMUL_INTEGER), 0 keeps float32
+    linear_op: str  # the fastest operator with quantized weights there
     note: str
 
 
 TARGETS = {
     target.name: target
     for target in (
-        Target("cpu", "int4", 4, "desktop or server CPU, native onnxruntime"),
-        Target("mobile", "int4", 4, "Android and iOS, native onnxruntime"),
-        Target("embedded", "int4", 4, "aarch64 and x86 boards, native onnxruntime"),
-        Target("web-webgpu", "int4", 4, "browser with WebGPU"),
-        Target("web-wasm", "int8", 4, "browser without a GPU; MatMulNBits is slow there"),
+        Target("cpu", "int4", 4, MATMUL_NBITS, "desktop or server CPU, native onnxruntime"),
+        Target("mobile", "int4", 4, MATMUL_NBITS, "Android and iOS, native onnxruntime"),
+        Target("embedded", "int4", 4, MATMUL_NBITS, "aarch64 and x86 boards, native onnxruntime"),
+        Target("web-webgpu", "int4", 4, MATMUL_NBITS, "browser with WebGPU"),
+        Target(
+            "web-wasm", "int4", 4, MATMUL_INTEGER, "browser without a GPU; MatMulNBits takes 30 times as long there"
+        ),
     )
 }
 

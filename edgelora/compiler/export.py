@@ -65,7 +65,9 @@ def export_artifact(
     level = target.accuracy_level if accuracy_level is None else accuracy_level
 
     def compile_into(folder: Path, assembled: Assembled, answers: Reference | None = None) -> None:
-        exported = exporter.export(assembled.grid, folder, level, slots and merge is None, assembled.baked)
+        exported = exporter.export(
+            assembled.grid, folder, level, slots and merge is None, assembled.baked, target.linear_op
+        )
         if genai:
             exporter.add_genai(folder, exported, assembled.grid)
         package(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgelora.grid import Grid
+from edgelora.targets import MATMUL_NBITS
 from edgelora.types import ExportedModel
 from edgelora_runtime.adapter import Factors
 
@@ -24,8 +25,12 @@ class Exporter(Protocol):
         accuracy_level: int,
         slots: bool = True,
         baked: Mapping[str, Factors] | None = None,
+        linear_op: str = MATMUL_NBITS,
     ) -> ExportedModel:
-        """Write the files; ``slots=False`` leaves no place for adapters, ``baked`` (by module name) builds one in."""
+        """Write the files; ``slots=False`` leaves no place for adapters, ``baked`` (by module name) builds one in.
+
+        ``linear_op`` is the target's: the operator that multiplies with the grid.
+        """
 
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
         """Add the files that let onnxruntime-genai open the artifact."""

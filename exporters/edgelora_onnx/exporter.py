@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, is_embedding, is_transposed
+from edgelora.targets import MATMUL_INTEGER, MATMUL_NBITS
 from edgelora.types import ExportedModel
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.emit import emit
@@ -25,6 +26,7 @@ from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.lower_linears import LowerLinears
+from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
 from edgelora_onnx.passes.pack_linears import PackLinears
 from edgelora_onnx.passes.recognize_linears import RecognizeLinears
 from edgelora_onnx.passes.remove_slots import RemoveSlots
@@ -48,10 +50,12 @@ class OnnxExporter:
         accuracy_level: int,
         slots: bool = True,
         baked: Mapping[str, Factors] | None = None,
+        linear_op: str = MATMUL_NBITS,
     ) -> ExportedModel:
         """Write weights, graph and its twin without slots; ``slots=False`` leaves adapters out, as a merged model may.
 
         ``baked`` are factors by module name that become constants of the graph, always on; they need ``slots=False``.
+        ``linear_op`` multiplies with the grid: MatMulNBits, or MatMulIntegerToFloat (float32 weights at level 0).
         Raises ConfigError for both together, AdapterError for factors that do not fit.
         """
         if baked and slots:
@@ -59,7 +63,9 @@ class OnnxExporter:
         decoder = build_decoder(grid.checkpoint, default_context_length(grid.checkpoint.config))
         may_pack = _alike(decoder.sources, grid)
         add_slots = AddSlots(decoder.sources)
-        lower = LowerLinears(decoder.sources, grid, accuracy_level)
+        whole_rows = linear_op == MATMUL_INTEGER
+        integers = LowerToIntegers(decoder.sources, grid)
+        lower = LowerLinears(decoder.sources, grid, accuracy_level, as_floats=whole_rows)
         passes: list[ir.passes.PassBase] = [
             DriveInputs(),
             RecognizeLinears(decoder.sources.keys()),
@@ -68,11 +74,13 @@ class OnnxExporter:
             SelectLogits(),
             *([add_slots] if slots else []),
             *([BakeAdapter(decoder.sources, baked)] if baked else []),
+            *([integers] if whole_rows and accuracy_level else []),
             lower,
         ]
         for step in passes:  # not ir.passes.Sequential, which would wrap our own errors in its own
             step(decoder.model)
-        emit(decoder.model, {**_left_float(decoder, grid), **lower.payloads}, folder, GRAPH_FILE, WEIGHTS_FILE)
+        payloads = {**_left_float(decoder, grid), **integers.payloads, **lower.payloads}
+        emit(decoder.model, payloads, folder, GRAPH_FILE, WEIGHTS_FILE)
         report = _count_ops(decoder.model)
         if add_slots.slots:
             RemoveSlots(add_slots.slots)(decoder.model)

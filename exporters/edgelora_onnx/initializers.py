@@ -5,10 +5,14 @@ Knows nothing about what a constant is for.
 
 from __future__ import annotations
 
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+
+from edgelora_onnx.payload import Payload
 
 
 def add_constant(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
@@ -17,6 +21,27 @@ def add_constant(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Valu
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def add_payload(
+    graph: ir.Graph,
+    payloads: MutableMapping[str, Payload],
+    name: str,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    produce: Callable[[], npt.NDArray[Any]],
+    key: str | None = None,
+) -> ir.Value:
+    """Register the initializer ``name``, whose content is produced when it is written; the same value when asked again.
+
+    Two initializers with one ``key`` share their bytes.
+    """
+    if name not in graph.initializers:
+        dtype = np.dtype(dtype)
+        value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.from_numpy(dtype)))
+        graph.initializers[name] = value
+        payloads[name] = Payload(key or name, shape, dtype, produce)
+    return graph.initializers[name]
 
 
 def remove_unused_initializers(graph: ir.Graph) -> None:

@@ -87,7 +87,13 @@ class _FullDisk:
     """An exporter that writes half a file and fails as a full disk does."""
 
     def export(
-        self, grid: Grid, folder: Path, accuracy_level: int, slots: bool = True, baked: object = None
+        self,
+        grid: Grid,
+        folder: Path,
+        accuracy_level: int,
+        slots: bool = True,
+        baked: object = None,
+        linear_op: str = "MatMulNBits",
     ) -> ExportedModel:
         (folder / "weights.bin").write_bytes(b"half")
         raise OSError(28, "No space left on device", str(folder / "weights.bin"))

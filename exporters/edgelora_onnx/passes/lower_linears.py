@@ -16,7 +16,8 @@ from edgelora.grid import Grid, is_embedding, is_transposed
 from edgelora.quantize import stack_rows, take_rows
 from edgelora.types import QuantizedMatrix, QuantSpec
 from edgelora_onnx.decoder_graph import LINEAR, WeightSource
-from edgelora_onnx.initializers import remove_unused_initializers
+from edgelora_onnx.initializers import add_payload, remove_unused_initializers
+from edgelora_onnx.lowering import name_of, replace_node, rows_key
 from edgelora_onnx.payload import Payload
 from edgelora_onnx.scale_storage import storage_type
 
@@ -24,12 +25,18 @@ _CONTRIB = "com.microsoft"
 
 
 class LowerLinears(ir.passes.InPlacePass):
-    """After the call, ``payloads`` holds the content of every initializer that this pass made."""
+    """After the call, ``payloads`` holds the content of every initializer that this pass made.
 
-    def __init__(self, sources: Mapping[str, WeightSource], grid: Grid, accuracy_level: int) -> None:
+    ``as_floats`` stores the values of the grid as float32 instead of its codes: exact, and eight times what int4 takes.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, WeightSource], grid: Grid, accuracy_level: int, as_floats: bool = False
+    ) -> None:
         super().__init__()
         self._sources = sources
         self._grid = grid
+        self._specs = {} if as_floats else grid.specs
         self._accuracy_level = accuracy_level
         self._storage = np.float16 if grid.plan.half else np.float32  # of the weights that stay float
         self._wide: dict[str, ir.Value] = {}  # name -> what its Cast gives
@@ -40,8 +47,8 @@ class LowerLinears(ir.passes.InPlacePass):
         graph = model.graph
         for node in list(graph):
             if node.op_type == LINEAR:
-                sources = [self._sources[_name(weight)] for weight in node.inputs[1:]]
-                if sources[0].tensor in self._grid.specs:
+                sources = [self._sources[name_of(weight)] for weight in node.inputs[1:]]
+                if sources[0].tensor in self._specs:
                     self._quantized_linear(graph, node, sources)
                 else:
                     self._float_linear(graph, node, sources)
@@ -62,8 +69,8 @@ class LowerLinears(ir.passes.InPlacePass):
         return source is not None and is_embedding(source.tensor)
 
     def _quantized_linear(self, graph: ir.Graph, node: ir.Node, sources: list[WeightSource]) -> None:
-        spec = self._grid.specs[sources[0].tensor]
-        key = _key(sources)
+        spec = self._specs[sources[0].tensor]
+        key = rows_key(sources)
         rows = sum(source.stop - source.start for source in sources)
         in_features = self._grid.in_features(sources[0].tensor)
         n_blocks = -(-in_features // spec.block_size)
@@ -82,11 +89,11 @@ class LowerLinears(ir.passes.InPlacePass):
             "block_size": spec.block_size,
             "accuracy_level": self._accuracy_level,
         }
-        _swap(graph, node, ir.node("MatMulNBits", inputs, attributes, domain=_CONTRIB, num_outputs=1))
+        replace_node(graph, node, ir.node("MatMulNBits", inputs, attributes, domain=_CONTRIB, num_outputs=1))
 
     def _float_linear(self, graph: ir.Graph, node: ir.Node, sources: list[WeightSource]) -> None:
         tied = is_embedding(sources[0].tensor)
-        key = _key(sources) + ("" if tied else ".transposed")
+        key = rows_key(sources) + ("" if tied else ".transposed")
         rows = sum(source.stop - source.start for source in sources)
         in_features = self._grid.in_features(sources[0].tensor)
         shape = (rows, in_features) if tied else (in_features, rows)
@@ -95,12 +102,12 @@ class LowerLinears(ir.passes.InPlacePass):
             lowered = ir.node("FusedMatMul", [node.inputs[0], weight], {"transB": 1}, domain=_CONTRIB, num_outputs=1)
         else:
             lowered = ir.node("MatMul", [node.inputs[0], weight], num_outputs=1)
-        _swap(graph, node, lowered)
+        replace_node(graph, node, lowered)
 
     def _embedding(self, graph: ir.Graph, node: ir.Node) -> None:
-        source = self._sources[_name(node.inputs[0])]
-        key, rows = _key([source]), source.stop - source.start
-        spec = self._grid.specs.get(source.tensor)
+        source = self._sources[name_of(node.inputs[0])]
+        key, rows = rows_key([source]), source.stop - source.start
+        spec = self._specs.get(source.tensor)
         if spec is None:
             shape = (rows, self._grid.in_features(source.tensor))
             weight = self._widened(graph, key, shape, self._storage, lambda: self._stacked([source], transposed=False))
@@ -116,13 +123,13 @@ class LowerLinears(ir.passes.InPlacePass):
             *self._scales_and_zeros(graph, [source], spec, n_blocks),
         ]
         attributes = {"bits": spec.bits, "block_size": spec.block_size, "gather_axis": 0, "quantize_axis": 1}
-        _swap(graph, node, ir.node("GatherBlockQuantized", inputs, attributes, domain=_CONTRIB, num_outputs=1))
+        replace_node(graph, node, ir.node("GatherBlockQuantized", inputs, attributes, domain=_CONTRIB, num_outputs=1))
 
     def _scales_and_zeros(
         self, graph: ir.Graph, sources: list[WeightSource], spec: QuantSpec, n_blocks: int
     ) -> list[ir.Value]:
         """Scales, and zero points where the grid is asymmetric; the same initializers for an embedding and its head."""
-        key, rows = _key(sources), sum(source.stop - source.start for source in sources)
+        key, rows = rows_key(sources), sum(source.stop - source.start for source in sources)
         shape, name = (rows, n_blocks), f"{key}.scales"
         scales = [self._grid.matrix(item.tensor).scales[item.start : item.stop] for item in sources]
         values = [self._widened(graph, name, shape, storage_type(scales), lambda: np.concatenate(scales))]
@@ -152,13 +159,7 @@ class LowerLinears(ir.passes.InPlacePass):
     def _initializer(
         self, graph: ir.Graph, name: str, shape: tuple[int, ...], dtype: Any, produce: Any, key: str | None = None
     ) -> ir.Value:
-        if name not in graph.initializers:
-            value = ir.Value(
-                name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
-            )
-            graph.initializers[name] = value
-            self.payloads[name] = Payload(key or name, shape, dtype, produce)
-        return graph.initializers[name]
+        return add_payload(graph, self.payloads, name, shape, dtype, produce, key)
 
     def _codes(self, sources: list[WeightSource]) -> QuantizedMatrix:
         return stack_rows([take_rows(self._grid.matrix(item.tensor), item.start, item.stop) for item in sources])
@@ -175,25 +176,3 @@ class LowerLinears(ir.passes.InPlacePass):
             rows.append((weight.T if is_transposed(source.tensor) else weight)[source.start : source.stop])
         stacked = np.concatenate(rows) if len(rows) > 1 else rows[0]
         return stacked.T if transposed else stacked
-
-
-def _key(sources: list[WeightSource]) -> str:
-    """A name for these rows: the tensor's own where it is whole, ranges where it is cut."""
-    tensors = {source.tensor for source in sources}
-    if len(tensors) == 1:
-        return sources[0].module
-    return "+".join(dict.fromkeys(source.module for source in sources))
-
-
-def _name(value: ir.Value | None) -> str:
-    assert value is not None and value.name is not None
-    return value.name
-
-
-def _swap(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
-    name = old.outputs[0].name
-    new.outputs[0].shape, new.outputs[0].type = old.outputs[0].shape, old.outputs[0].type
-    old.outputs[0].replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
-    graph.insert_before(old, new)
-    graph.remove(old, safe=True)
-    new.outputs[0].name = name

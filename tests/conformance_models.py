@@ -21,6 +21,7 @@ from edgelora.adapter.store import add_adapter
 from edgelora.checkpoint import open_checkpoint
 from edgelora.compiler.export import export_artifact
 from edgelora.grid import parse_quant, plan_grid
+from edgelora.rows import round_rows, row_values
 from edgelora.targets import find_target
 from edgelora.training.model import load_torch
 from edgelora.types import Checkpoint
@@ -28,7 +29,8 @@ from edgelora_onnx import OnnxExporter
 
 VOCAB_SIZE = 384
 CONTEXT = 320  # more than the first capacity of the cache, so that growing is covered
-QUANTS = {"tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8"}
+QUANTS = {"tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8", "tiny-web": "int4"}
+_WEB = "tiny-web"  # the form of web-wasm: the grid's values as 8 bits a row, activations of 16 bits
 TEMPLATE = (
     "{{ bos_token }}\n"
     "{% for message in messages %}\n"
@@ -136,8 +138,9 @@ def write_artifact(name: str, work: Path, out: Path) -> Path:
         out / name,
         exporter=OnnxExporter(),
         make_grid=functools.partial(plan_grid, plan=parse_quant(QUANTS[name])),
-        target=find_target("cpu"),
-        accuracy_level=0,  # float activations: the same answer on every machine within rounding
+        target=find_target("web-wasm" if name == _WEB else "cpu"),
+        # Float activations, or those of 16 bits: the same answer on every machine within rounding.
+        accuracy_level=4 if name == _WEB else 0,
     )
     for adapter, folder in write_adapters(checkpoint, work / name / "adapters").items():
         add_adapter(out / name, adapter, folder)
@@ -145,20 +148,25 @@ def write_artifact(name: str, work: Path, out: Path) -> Path:
 
 
 class TorchAnswer:
-    """Logits of PyTorch on the artifact's grid, adapters merged into the weights straight from the PEFT files."""
+    """Logits of PyTorch on the values that the artifact multiplies with, adapters merged straight from the PEFT files.
+
+    ``noise`` is how far the artifact's arithmetic may be from them: activations are float, or have 16 bits.
+    """
 
     def __init__(self, work: Path, name: str) -> None:
         self._checkpoint: Checkpoint = open_checkpoint(str(work / name / "base"))
         self._grid = plan_grid(self._checkpoint, parse_quant(QUANTS[name]))
         self._adapters = work / name / "adapters"
+        self._whole_rows = name == _WEB
+        self.noise = 1e-3 if self._whole_rows else 5e-4
 
     def logits(self, ids: list[int], blend: Mapping[str, float]) -> np.ndarray:
         """(len(ids), vocab_size) for a blend of adapters."""
-        model = load_torch(self._checkpoint, self._grid)
+        model = self._load()
         before = {key: value.clone() for key, value in model.state_dict().items()}
         total = {key: torch.zeros_like(value) for key, value in before.items()}
         for adapter, weight in blend.items():
-            base = load_torch(self._checkpoint, self._grid)
+            base = self._load()
             merged = PeftModel.from_pretrained(base, str(self._adapters / adapter)).merge_and_unload().state_dict()
             for key, value in merged.items():
                 total[key] += weight * (value - before[key])
@@ -166,6 +174,15 @@ class TorchAnswer:
         with torch.no_grad():
             found: np.ndarray = model(torch.tensor([ids])).logits[0].numpy()
         return found
+
+    def _load(self) -> torch.nn.Module:
+        model = load_torch(self._checkpoint, self._grid)
+        if self._whole_rows:
+            weights = dict(model.named_parameters())
+            with torch.no_grad():
+                for name, matrix in self._grid.matrices.items():
+                    weights[name].copy_(torch.from_numpy(row_values(round_rows(matrix))))
+        return model
 
 
 def _settle_config(folder: Path, name: str) -> None:

@@ -21,7 +21,7 @@ from edgelora.quantize import stack_rows, take_rows
 from edgelora.rows import ROW_ZERO, RowMatrix, round_rows
 from edgelora.targets import MATMUL_INTEGER
 from edgelora_onnx.decoder_graph import LINEAR, WeightSource
-from edgelora_onnx.initializers import add_constant, add_payload
+from edgelora_onnx.initializers import add_constant, add_payload, remove_unused_initializers
 from edgelora_onnx.lowering import name_of, replace_node, rows_key
 from edgelora_onnx.payload import Payload
 
@@ -64,6 +64,7 @@ class LowerToIntegers(ir.passes.InPlacePass):
                 source = self._sources.get(name_of(node.inputs[0]))
                 if source is not None and is_embedding(source.tensor) and source.tensor in self._grid.specs:
                     self._embedding(graph, node, source)
+        remove_unused_initializers(graph)
         model.opset_imports[_CONTRIB] = 1
         return ir.passes.PassResult(model, True)
 

@@ -1,0 +1,148 @@
+"""Integer products of whole rows on onnxruntime equal numpy on the values of the rows."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from edgelora.grid import Grid, GridSpec, parse_quant, plan_grid
+from edgelora.rows import round_rows, row_values
+from edgelora.types import QuantSpec
+from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN, WeightSource
+from edgelora_onnx.emit import emit
+from edgelora_onnx.passes.lower_linears import LowerLinears
+from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
+from tests.parity.architectures import TorchCheckpoint
+
+NAMES = ("layer.up_proj.weight", "layer.gate_proj.weight")
+TABLE = "model.embed_tokens.weight"
+
+
+def _value(name: str, shape: list[int | str], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
+    return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+
+
+def _output(node: ir.Node, name: str, shape: list[int | str]) -> ir.Value:
+    value = node.outputs[0]
+    value.name, value.type, value.shape = name, ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)
+    return value
+
+
+def _linears(rows: int, in_features: int, packed: bool) -> ir.Model:
+    """One linear of both weights, or two that read the same input."""
+    x = _value("x", ["batch", "sequence", in_features])
+    weights = [_value(name, [rows, in_features]) for name in NAMES]
+    groups = [weights] if packed else [[weight] for weight in weights]
+    nodes = [ir.node(LINEAR, [x, *group], domain=LINEAR_DOMAIN, num_outputs=1) for group in groups]
+    outputs = [
+        _output(node, f"y{index}", ["batch", "sequence", rows * len(group)])
+        for index, (node, group) in enumerate(zip(nodes, groups, strict=True))
+    ]
+    return ir.Model(ir.Graph([x], outputs, nodes=nodes, initializers=weights, opset_imports={"": 21}), ir_version=10)
+
+
+def _grid(spec: QuantSpec, **weights: np.ndarray) -> Grid:
+    return plan_grid(TorchCheckpoint("c", {}, weights), GridSpec("test", spec))
+
+
+def _run(model: ir.Model, lower: LowerToIntegers, folder: Path, **feeds: np.ndarray) -> list[np.ndarray]:
+    lower(model)
+    emit(model, lower.payloads, folder, "m.onnx", "m.bin")
+    return ort.InferenceSession(folder / "m.onnx", providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("in_features", [64, 17])
+@pytest.mark.parametrize(("bits", "symmetric"), [(2, False), (4, True), (4, False), (8, True)])
+def test_linear_multiplies_with_the_rows_of_the_grid(
+    bits: int, symmetric: bool, in_features: int, packed: bool, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    weights = {name: rng.standard_normal((40, in_features)).astype(np.float32) for name in NAMES}
+    grid = _grid(QuantSpec(bits, 32, symmetric), **weights)
+    sources = {name: WeightSource(name, 0, 40) for name in NAMES}
+    x = rng.standard_normal((2, 3, in_features)).astype(np.float32)
+    x[0, 1] *= 1000  # one token with huge activations must not cost the others their precision
+    x[1, 2] = 0
+    model, lower = _linears(40, in_features, packed), LowerToIntegers(sources, grid)
+    found = np.concatenate(_run(model, lower, tmp_path, x=x), axis=-1)
+    values = np.concatenate([row_values(round_rows(grid.matrix(name))) for name in NAMES])
+    expected = x @ values.T
+    for token in np.ndindex(2, 3):
+        # 16 bits: half a step of 1 / 32512 of the token's largest magnitude for every input.
+        bound = np.abs(x[token]).max() / 32512 * np.abs(values).sum(axis=1) + 1e-5 * np.abs(expected[token]).max()
+        assert (np.abs(found[token] - expected[token]) <= bound).all(), token
+    assert np.abs(found - x @ np.concatenate([grid.value(name) for name in NAMES]).T).max() > 1e-4
+    counts = Counter(node.op_type for node in model.graph)
+    assert counts["MatMulIntegerToFloat"] == (1 if packed else 2)
+    assert counts["Concat"] == 1, "two linears that read one value share its bytes"
+
+
+def test_wide_linears_are_cut_into_pieces(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    weight = rng.standard_normal((3100, 32)).astype(np.float32)
+    grid = _grid(QuantSpec(4), **dict.fromkeys(NAMES, weight))
+    sources = {name: WeightSource(name, 0, 3100) for name in NAMES}
+    x = rng.standard_normal((1, 2, 32)).astype(np.float32)
+    model = _linears(3100, 32, packed=True)
+    found = _run(model, LowerToIntegers(sources, grid), tmp_path, x=x)[0]
+    values = np.concatenate([row_values(round_rows(grid.matrix(name))) for name in NAMES])
+    np.testing.assert_allclose(found, x @ values.T, atol=2e-3)
+    products = [node for node in model.graph if node.op_type == "MatMulIntegerToFloat"]
+    assert [node.inputs[1].shape[1] for node in products] == [3072, 3072, 56]
+
+
+@pytest.mark.parametrize("quant", ["int4", "int8"])
+@pytest.mark.parametrize("vocab", [33, 6150])
+def test_tied_head_reads_the_rows_of_the_embedding(quant: str, vocab: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    table = rng.standard_normal((vocab, 64)).astype(np.float32)
+    grid = plan_grid(TorchCheckpoint("c", {}, {TABLE: table}), parse_quant(quant))
+    ids, weight, head = (
+        _value("ids", ["batch", "n"], ir.DataType.INT64),
+        _value(TABLE, [vocab, 64]),
+        _value("lm_head.weight", [vocab, 64]),
+    )
+    gather = ir.node("Gather", [weight, ids], num_outputs=1)
+    linear = ir.node(LINEAR, [gather.outputs[0], head], domain=LINEAR_DOMAIN, num_outputs=1)
+    outputs = [_output(gather, "rows", ["batch", "n", 64]), _output(linear, "logits", ["batch", "n", vocab])]
+    graph = ir.Graph([ids], outputs, nodes=[gather, linear], initializers=[weight, head], opset_imports={"": 21})
+    lower = LowerToIntegers({key: WeightSource(TABLE, 0, vocab) for key in (TABLE, "lm_head.weight")}, grid)
+    wanted = np.array([[0, vocab - 1, 5]])
+    rows, logits = _run(ir.Model(graph, ir_version=10), lower, tmp_path, ids=wanted)
+    values = row_values(round_rows(grid.matrix(TABLE)))
+    np.testing.assert_allclose(rows, values[wanted], atol=1e-6)
+    np.testing.assert_allclose(logits, values[wanted] @ values.T, atol=5e-3)
+    stored = (tmp_path / "m.bin").stat().st_size
+    assert stored < vocab * 64 + vocab * 4 + 3 * 4096, "the head has no copy of its own in the file"
+
+
+def test_floats_are_left_to_the_other_pass(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    weights = {name: rng.standard_normal((8, 16)).astype(np.float32) for name in NAMES}
+    grid = plan_grid(TorchCheckpoint("c", {}, weights), parse_quant("none"))
+    sources = {name: WeightSource(name, 0, 8) for name in NAMES}
+    model, integers = _linears(8, 16, packed=True), LowerToIntegers(sources, grid)
+    integers(model)
+    assert not integers.payloads
+    assert [node.op_type for node in model.graph] == [LINEAR]
+    lower = LowerLinears(sources, grid, 4, as_floats=True)
+    lower(model)
+    emit(model, lower.payloads, tmp_path, "m.onnx", "m.bin")
+    assert {node.op_type for node in model.graph} == {"MatMul"}
+
+
+def test_level_0_multiplies_with_the_values_of_the_grid_themselves(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    weights = {name: rng.standard_normal((24, 64)).astype(np.float32) for name in NAMES}
+    grid = _grid(QuantSpec(4), **weights)
+    sources = {name: WeightSource(name, 0, 24) for name in NAMES}
+    model, lower = _linears(24, 64, packed=True), LowerLinears(sources, grid, 0, as_floats=True)
+    lower(model)
+    emit(model, lower.payloads, tmp_path, "m.onnx", "m.bin")
+    x = rng.standard_normal((1, 3, 64)).astype(np.float32)
+    found = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, x @ np.concatenate([grid.value(name) for name in NAMES]).T, atol=1e-4)

@@ -57,7 +57,7 @@ def export(
     budget_mb: BudgetMb = None,
     budget_bits: BudgetBits = None,
     accuracy_level: Annotated[
-        int | None, typer.Option(help="4 multiplies int8 activations (fast), 0 keeps float32; default by target.")
+        int | None, typer.Option(help="4 multiplies rounded activations (fast), 0 keeps float32; default by target.")
     ] = None,
     adapter: Annotated[
         list[str] | None, typer.Option(metavar="NAME=ADAPTER_DIR", help="Add an adapter; may be repeated.")
@@ -92,7 +92,9 @@ def export(
             "merged weights are rounded with, such as int4"
         )
     if accuracy_level not in (None, 0, 4):
-        raise ConfigError(f"--accuracy-level is {accuracy_level}; use 0 (float32 activations) or 4 (int8 activations)")
+        raise ConfigError(
+            f"--accuracy-level is {accuracy_level}; use 0 (float32 activations) or 4 (rounded activations)"
+        )
     adapters = dict(split_assignment(item) for item in adapter or ())
     if merge is not None and adapters:
         raise ConfigError("--merge and --adapter exclude each other: a merged artifact has no slots")

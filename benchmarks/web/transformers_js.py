@@ -1,0 +1,78 @@
+"""Makes the folder that transformers.js loads: the same base, exported by optimum and quantized by its own recipe.
+
+Knows nothing about browsers. The recipe is that of the quantization script of transformers.js ("q8"): onnxruntime's
+dynamic quantization of every operator that has one, one scale for each tensor, signed weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization import QuantizationMode, QuantType
+from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+from onnxruntime.quantization.registry import IntegerOpsRegistry
+from optimum.exporters.onnx import main_export
+
+from edgelora.checkpoint import open_checkpoint
+from edgelora.grid import parse_quant, plan_grid
+from edgelora.training.model import load_torch
+from edgelora.types import Checkpoint
+
+
+def make_model(gguf: str, folder: Path) -> Path:
+    """``folder`` with config, tokenizer and ``onnx/model_quantized.onnx``; kept when it is there already."""
+    if (folder / "onnx" / "model_quantized.onnx").exists():
+        return folder
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    checkpoint = open_checkpoint(gguf)
+    _write_checkpoint(checkpoint, temporary / "torch")
+    main_export(
+        str(temporary / "torch"),
+        output=temporary,
+        task="text-generation-with-past",
+        library_name="transformers",
+        do_validation=False,
+    )
+    _quantize(temporary / "model.onnx", temporary / "onnx" / "model_quantized.onnx")
+    shutil.rmtree(temporary / "torch")
+    for path in temporary.glob("model.onnx*"):
+        path.unlink()
+    temporary.rename(folder)
+    return folder
+
+
+def _write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """A Hugging Face folder with the float32 values of the base."""
+    model = load_torch(checkpoint, plan_grid(checkpoint, parse_quant("none")))
+    model.save_pretrained(folder)
+    files = checkpoint.tokenizer
+    assert files is not None
+    (folder / "tokenizer.json").write_text(files.tokenizer_json, encoding="utf-8")
+    special = {key: value for key, value in dataclasses.asdict(files).items() if key.endswith("_token")}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": files.chat_template, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _quantize(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True)
+    quantizer = ONNXQuantizer(
+        onnx.load(source),
+        per_channel=False,
+        reduce_range=False,
+        mode=QuantizationMode.IntegerOps,
+        static=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=None,
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(IntegerOpsRegistry),
+        extra_options={"EnableSubgraph": True, "MatMulConstBOnly": True},
+    )
+    quantizer.quantize_model()
+    onnx.save(quantizer.model.model, target)

@@ -34,6 +34,7 @@ from edgelora_runtime.manifest import read_manifest
 HERE = Path(__file__).parent
 BUILD = Path("build/web")
 RESULTS = HERE.parent / "results"
+MEASURED, COMPARED = "int4", "int8"  # --quant of the artifact that runs, and of one whose answers are looked at too
 RANK, PROMPT_TOKENS, SHORT_TOKENS = 8, 128, 16
 _COUNTING = ", ".join(str(number) for number in range(1, 200))  # a text that goes on: no end token stops a turn
 _TEXT = (
@@ -56,10 +57,10 @@ def main() -> int:
     parser.add_argument("--prepare", action="store_true", help="make the models, and measure nothing")
     options = parser.parse_args()
     try:
-        artifact, models = prepare()
+        artifacts, models = prepare()
         if options.prepare:
             return 0
-        result = measure(options, artifact, models)
+        result = measure(options, artifacts, models)
     except EdgeLoraError as error:
         print(error, file=sys.stderr)
         return 2
@@ -72,32 +73,39 @@ def main() -> int:
 
 
 def prepare() -> tuple[Path, Path]:
-    """The artifact with two adapters, the folder of transformers.js' models, and what npm installs."""
+    """The folder of artifacts, that of transformers.js' models, and what npm installs; all of it is made once."""
     gguf = find_smollm2()
-    BUILD.mkdir(parents=True, exist_ok=True)
-    artifact, models = BUILD / "artifact", BUILD / "models"
-    if not artifact.exists():
-        temporary = BUILD / ".artifact.partial"
-        shutil.rmtree(temporary, ignore_errors=True)
-        command = ("export", gguf, "-o", str(temporary), "--target", "web-wasm")
-        subprocess.run([sys.executable, "-m", "edgelora", *command], check=True)
-        manifest = read_manifest(temporary)
-        for seed, name in enumerate(("one", "two")):
-            folder = write_random_adapter(manifest, RANK, BUILD / "adapters" / name, seed=seed)
-            add_adapter(temporary, name, folder)
-        temporary.rename(artifact)
+    artifacts, models = BUILD / "artifacts", BUILD / "models"
+    artifacts.mkdir(parents=True, exist_ok=True)
     models.mkdir(exist_ok=True)
+    for quant in (MEASURED, COMPARED):
+        if not (artifacts / quant).exists():
+            _export(gguf, artifacts / quant, quant)
     make_model(gguf, models / "smollm2")
     if not (HERE / "node_modules").exists():
         settings = {**os.environ, "ONNXRUNTIME_NODE_INSTALL": "skip"}
         subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=HERE, env=settings, check=True)
-    return artifact, models
+    return artifacts, models
 
 
-def measure(options: argparse.Namespace, artifact: Path, models: Path) -> dict[str, Any]:
+def _export(gguf: str, artifact: Path, quant: str) -> None:
+    """The base for wasm with two random adapters."""
+    temporary = artifact.with_name(f".{artifact.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    command = ("export", gguf, "-o", str(temporary), "--target", "web-wasm", "--quant", quant)
+    subprocess.run([sys.executable, "-m", "edgelora", *command], check=True)
+    manifest = read_manifest(temporary)
+    for seed, name in enumerate(("one", "two")):
+        folder = write_random_adapter(manifest, RANK, BUILD / "adapters" / quant / name, seed=seed)
+        add_adapter(temporary, name, folder)
+    temporary.rename(artifact)
+
+
+def measure(options: argparse.Namespace, artifacts: Path, models: Path) -> dict[str, Any]:
     """Run the browser and put its figures together; raises ConfigError when it fails."""
     if not (options.runtime / "src" / "web" / "load.ts").exists():
         raise ConfigError(f"{options.runtime} holds no JavaScript runtime; give its folder with --runtime")
+    artifact = artifacts / MEASURED
     manifest = read_manifest(artifact)
     checkpoint = open_checkpoint(find_smollm2())
     assert checkpoint.tokenizer is not None
@@ -145,7 +153,10 @@ def measure(options: argparse.Namespace, artifact: Path, models: Path) -> dict[s
         "short_tokens": SHORT_TOKENS,
         "threads": summarize(found["threads"], PROMPT_TOKENS),
         "distance": {
-            "edgelora, int4 grid": distance(artifact_logits(artifact, ids), reference),
+            **{
+                f"edgelora, {quant}": distance(artifact_logits(artifacts / quant, ids), reference)
+                for quant in (MEASURED, COMPARED)
+            },
             "transformers.js q8": distance(optimum_logits(file, ids), reference),
         },
     }

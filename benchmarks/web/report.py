@@ -109,7 +109,7 @@ def _distance(found: Mapping[str, Any]) -> list[str]:
         "## How far the answers are from the float model",
         "",
         "One text, all tokens in one call, on native onnxruntime with the same operators: mean over the positions.",
-        "int8 has the same form, size and speed; an adapter that is trained on the int4 grid mends what that grid lost.",
+        "int8 has the same form, size and speed; an adapter trained on the int4 grid mends what that grid lost.",
         "",
         "| | KL to the float model, nats | same top token |",
         "|---|---:|---:|",

@@ -1,0 +1,90 @@
+/**
+ * What the core needs of an onnxruntime package, and what the entry file knows about it.
+ *
+ * Imports no onnxruntime: `onnxruntime-node`, `onnxruntime-web` and `onnxruntime-react-native` all fit `Ort` as they are.
+ */
+
+/** Memory of a tensor; the packages disagree on more, the core uses these three. */
+export type TensorData = Float32Array | BigInt64Array | Int32Array;
+
+/** Where the memory of a tensor lies, in onnxruntime's words. */
+export type Location = "cpu" | "cpu-pinned" | "gpu-buffer";
+
+/** A tensor of whichever package made it; tensors of one package cannot be fed to another. */
+export interface Tensor {
+  readonly type: string;
+  readonly dims: readonly number[];
+  readonly location: string;
+  /** Throws where `location` is not "cpu". */
+  readonly data: unknown;
+  /** Frees memory that is not JavaScript's; harmless elsewhere. */
+  dispose(): void;
+}
+
+/** Inputs or outputs by name. A null output asks onnxruntime for new memory. */
+export type Feeds = Record<string, Tensor>;
+export type Fetches = Record<string, Tensor | null>;
+
+/** A loaded graph. */
+export interface InferenceSession {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>>;
+  run(feeds: Feeds, fetches: Fetches): Promise<Readonly<Record<string, Tensor>>>;
+  release(): Promise<void>;
+}
+
+/** External data as `InferenceSession.create` takes it: the name in the graph, and an address, a path or the bytes. */
+export interface ExternalData {
+  readonly path: string;
+  readonly data: string | Uint8Array;
+}
+
+/** Options of `InferenceSession.create`; entry files give those of their package. */
+export type SessionOptions = Readonly<Record<string, unknown>>;
+
+/** The three names of an onnxruntime package that the runtime uses; `import * as ort` satisfies it. */
+export interface Ort {
+  readonly Tensor: {
+    new (type: "float32", data: Float32Array, dims: readonly number[]): Tensor;
+    new (type: "int64", data: BigInt64Array, dims: readonly number[]): Tensor;
+    new (type: "int32", data: Int32Array, dims: readonly number[]): Tensor;
+  };
+  readonly InferenceSession: {
+    create(path: string, options?: SessionOptions): Promise<InferenceSession>;
+    create(bytes: Uint8Array, options?: SessionOptions): Promise<InferenceSession>;
+  };
+  readonly env: object;
+}
+
+/** What an execution provider in one package can do; frozen facts, one record for each place the runtime runs in. */
+export interface Capabilities {
+  /** For people: "onnxruntime-node, CPU". */
+  readonly name: string;
+  /** False where empty slot inputs are refused (WebGPU): no adapter is then zeros of rank 1. */
+  readonly allowsRankZero: boolean;
+  /** False where `byteOffset` is ignored (React Native): every tensor then gets an ArrayBuffer of its own. */
+  readonly allowsViews: boolean;
+  /** True where a session from bytes loses its options (React Native): `ArtifactSource.graph` must give a path. */
+  readonly loadsByPathOnly: boolean;
+  /**
+   * `in-place`: past and present are the same memory with room to grow, given as outputs as well, so nothing is copied.
+   * `returned`: onnxruntime makes a new present in each step, which becomes the next past.
+   */
+  readonly cache: "in-place" | "returned";
+  /** Where the KV cache of `returned` lies; anything but "cpu" is asked for as `preferredOutputLocation`. */
+  readonly cacheLocation: Location;
+}
+
+/** One place to run in: a package, what it can do, and how sessions are made there. Entry files build it. */
+export interface Backend {
+  readonly ort: Ort;
+  readonly capabilities: Capabilities;
+  /** Providers, threads and the like; the core adds `externalData` and `preferredOutputLocation`. */
+  readonly sessionOptions: SessionOptions;
+  /**
+   * Put the numbers of a slot input where they stay between runs (a GPU buffer). Without it they are tensors over
+   * JavaScript memory. `dims` hold no 0 where `allowsRankZero` is false.
+   */
+  readonly place?: (data: Float32Array, dims: readonly number[]) => Tensor;
+}

@@ -1,0 +1,25 @@
+/**
+ * Every error that the runtime raises on purpose.
+ *
+ * Knows nothing about where it is shown: a page prints the message alone, a library user catches the class.
+ */
+
+/** Something the user can put right; the message says what was found, what was expected and what to do. */
+export class EdgeLoraError extends Error {
+  override name = "EdgeLoraError";
+}
+
+/** The artifact cannot be read: a missing file, a wrong hash, a newer format. */
+export class ArtifactError extends EdgeLoraError {
+  override name = "ArtifactError";
+}
+
+/** The adapter does not fit: unknown name, malformed SPEC, wrong modules, wrong shapes, no effect. */
+export class AdapterError extends EdgeLoraError {
+  override name = "AdapterError";
+}
+
+/** A prompt, a message list or a sampling option cannot be used as given. */
+export class InputError extends EdgeLoraError {
+  override name = "InputError";
+}

@@ -1,0 +1,332 @@
+/**
+ * The index of an artifact: read and check. `docs/artifact.md` is the format in words.
+ *
+ * Knows nothing about graphs or weights.
+ */
+
+import { ArtifactError } from "./errors.js";
+import type { FolderSource } from "./source.js";
+import { readText } from "./source.js";
+
+export const FORMAT = "edgelora";
+export const FORMAT_VERSION = 1;
+export const MANIFEST_FILE = "manifest.json";
+
+/** The output columns of a slot that one module of the checkpoint owns: `offset` to `offset + outFeatures`. */
+export interface SlotPart {
+  readonly module: string;
+  readonly offset: number;
+  readonly outFeatures: number;
+}
+
+/** A place in the graph where an adapter plugs in; `a` and `b` name its graph inputs. */
+export interface Slot {
+  readonly name: string;
+  /** Input (n, in_features, rank). */
+  readonly a: string;
+  /** Input (n, rank, out_features). */
+  readonly b: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly parts: readonly SlotPart[];
+}
+
+/** What a runtime must know of the decoder to drive it. */
+export interface ModelInfo {
+  readonly name: string;
+  readonly architecture: string;
+  readonly vocabSize: number;
+  readonly numLayers: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly contextLength: number;
+  readonly eosTokenIds: readonly number[];
+}
+
+/** The graph file, the one file its initializers live in, and the graph's twin without slots over the same file. */
+export interface GraphInfo {
+  readonly file: string;
+  readonly weights: string;
+  readonly withoutSlots: string | null;
+}
+
+/** Tokenizer file, chat template file and the special tokens that templates ask for. */
+export interface TokenizerInfo {
+  readonly file: string;
+  readonly chatTemplate: string | null;
+  readonly bosToken: string | null;
+  readonly eosToken: string | null;
+  readonly padToken: string | null;
+  readonly unkToken: string | null;
+}
+
+/** Identity of the base: `fingerprint` of its float32 weights, `grid` of the values that were shipped. */
+export interface BaseInfo {
+  readonly fingerprint: string;
+  readonly grid: string;
+}
+
+/** One adapter of the artifact: a PEFT folder at `path`. */
+export interface AdapterInfo {
+  readonly name: string;
+  readonly path: string;
+  readonly rank: number;
+}
+
+/** Size and SHA-256 (hex) of one file. */
+export interface FileInfo {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** What a runtime acts on; the records for people stay in `record`, as the file has them. */
+export interface Manifest {
+  readonly producer: string;
+  readonly target: string;
+  readonly model: ModelInfo;
+  readonly graph: GraphInfo;
+  readonly base: BaseInfo;
+  readonly slots: readonly Slot[];
+  readonly adapters: readonly AdapterInfo[];
+  readonly files: ReadonlyMap<string, FileInfo>;
+  readonly tokenizer: TokenizerInfo | null;
+  readonly formatVersion: number;
+  /** The whole file as JSON: `quantization`, `report`, `merged` and what else it says. */
+  readonly record: Readonly<Record<string, unknown>>;
+}
+
+/** Parse and check `manifest.json`; throws ArtifactError naming the field that is wrong. */
+export function parseManifest(text: string, where: string = MANIFEST_FILE): Manifest {
+  let data: unknown;
+  try {
+    data = JSON.parse(text);
+  } catch (error) {
+    throw new ArtifactError(`${where} is not JSON (${(error as Error).message}); export the artifact again`);
+  }
+  const root = new Fields(data, where);
+  if (!root.isObject || root.raw("format") !== FORMAT) {
+    const found = root.isObject ? show(root.raw("format")) : kind(data);
+    throw new ArtifactError(`${where}: format is ${found}, expected "${FORMAT}"; this is no EdgeLoRA artifact`);
+  }
+  const version = root.raw("format_version");
+  if (typeof version !== "number" || !Number.isInteger(version) || version < 1) {
+    throw new ArtifactError(`${where}: format_version is ${show(version)}, expected a whole number from 1`);
+  }
+  if (version > FORMAT_VERSION) {
+    throw new ArtifactError(
+      `${where}: format_version ${version} is newer than ${FORMAT_VERSION}, the newest this runtime reads; ` +
+        "update @edgelora/runtime",
+    );
+  }
+  const manifest: Manifest = {
+    producer: root.text("producer"),
+    target: root.text("target"),
+    model: readModel(root.object("model")),
+    graph: readGraph(root.object("graph")),
+    base: readBase(root.object("base")),
+    slots: root.list("slots").map(readSlot),
+    adapters: root.list("adapters").map(readAdapterInfo),
+    files: new Map(root.object("files").entries().map(([name, info]) => [name, readFileInfo(info)])),
+    tokenizer: root.isSet("tokenizer") ? readTokenizerInfo(root.object("tokenizer")) : null,
+    formatVersion: version,
+    record: data as Record<string, unknown>,
+  };
+  for (const name of pathsOf(manifest)) {
+    if (/^([/\\]|[A-Za-z]:)/.test(name) || name.split(/[/\\]/).includes("..")) {
+      throw new ArtifactError(`${where}: file name ${show(name)} leaves the artifact`);
+    }
+  }
+  return manifest;
+}
+
+/** The manifest of an artifact; throws ArtifactError when it is missing or wrong. */
+export async function readManifest(source: FolderSource): Promise<Manifest> {
+  const where = `${source.where}/${MANIFEST_FILE}`;
+  if (!(await source.has(MANIFEST_FILE))) {
+    throw new ArtifactError(
+      `${source.where} has no ${MANIFEST_FILE}; expected an artifact written by \`edgelora export\``,
+    );
+  }
+  let text: string;
+  try {
+    text = await readText(source, MANIFEST_FILE);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new ArtifactError(`${where} is not UTF-8; copy or export the artifact again`);
+  }
+  return parseManifest(text, where);
+}
+
+/** What a source found of a file; `sha256` is null where it was not computed, and then not compared. */
+export interface FoundFile {
+  readonly bytes: number;
+  readonly sha256: string | null;
+}
+
+/** How a file differs from the manifest, null where it does not; `found` is null where there is no file. */
+export function findDifference(name: string, found: FoundFile | null, expected: FileInfo): string | null {
+  if (found === null) return `${name}: missing`;
+  if (found.bytes !== expected.bytes) return `${name}: ${found.bytes} bytes, expected ${expected.bytes}`;
+  if (found.sha256 !== null && found.sha256 !== expected.sha256) {
+    return `${name}: sha256 ${found.sha256.slice(0, 12)}…, expected ${expected.sha256.slice(0, 12)}…`;
+  }
+  return null;
+}
+
+/** The error for an artifact whose files are not those of its manifest. */
+export function damaged(where: string, differences: readonly string[]): ArtifactError {
+  return new ArtifactError(`${where} is damaged: ${differences.join("; ")}; copy or export it again`);
+}
+
+function pathsOf(manifest: Manifest): string[] {
+  const { graph, tokenizer } = manifest;
+  const named = [graph.file, graph.weights, graph.withoutSlots, tokenizer?.file, tokenizer?.chatTemplate];
+  return [...manifest.files.keys(), ...manifest.adapters.map((item) => item.path), ...named.filter((name) => !!name)] as string[];
+}
+
+/** One JSON object whose fields are read by name and type; every complaint names the field. */
+class Fields {
+  readonly isObject: boolean;
+  readonly #data: Readonly<Record<string, unknown>>;
+
+  constructor(
+    data: unknown,
+    readonly where: string,
+  ) {
+    this.isObject = typeof data === "object" && data !== null && !Array.isArray(data);
+    this.#data = this.isObject ? (data as Record<string, unknown>) : {};
+  }
+
+  raw(name: string): unknown {
+    return Object.hasOwn(this.#data, name) ? this.#data[name] : undefined;
+  }
+
+  isSet(name: string): boolean {
+    return (this.raw(name) ?? null) !== null;
+  }
+
+  text(name: string): string {
+    const value = this.#present(name);
+    if (typeof value !== "string") throw this.#wrong(name, "text", value);
+    return value;
+  }
+
+  textOrNull(name: string): string | null {
+    return this.isSet(name) ? this.text(name) : null;
+  }
+
+  whole(name: string): number {
+    return wholeNumber(this.#present(name), `${this.where}: ${name}`);
+  }
+
+  list(name: string): Fields[] {
+    return this.#array(name).map((item, index) => objectAt(item, `${this.where}: ${name}[${index}]`));
+  }
+
+  wholes(name: string): number[] {
+    return this.#array(name).map((item, index) => wholeNumber(item, `${this.where}: ${name}[${index}]`));
+  }
+
+  object(name: string): Fields {
+    return objectAt(this.#present(name), `${this.where}: ${name}`);
+  }
+
+  entries(): [string, Fields][] {
+    return Object.entries(this.#data).map(([name, item]) => [name, objectAt(item, `${this.where}.${name}`)]);
+  }
+
+  #array(name: string): unknown[] {
+    const value = this.#present(name);
+    if (!Array.isArray(value)) throw this.#wrong(name, "a list", value);
+    return value;
+  }
+
+  #present(name: string): unknown {
+    const value = this.raw(name);
+    if (value === undefined) throw new ArtifactError(`${this.where}: field "${name}" is missing`);
+    return value;
+  }
+
+  #wrong(name: string, expected: string, found: unknown): ArtifactError {
+    return new ArtifactError(`${this.where}: ${name}: expected ${expected}, found ${show(found)}`);
+  }
+}
+
+function objectAt(data: unknown, where: string): Fields {
+  const fields = new Fields(data, where);
+  if (!fields.isObject) throw new ArtifactError(`${where}: expected an object, found ${kind(data)}`);
+  return fields;
+}
+
+function wholeNumber(value: unknown, where: string): number {
+  if (typeof value !== "number" || !Number.isInteger(value)) {
+    throw new ArtifactError(`${where}: expected a whole number, found ${show(value)}`);
+  }
+  return value;
+}
+
+function readModel(data: Fields): ModelInfo {
+  return {
+    name: data.text("name"),
+    architecture: data.text("architecture"),
+    vocabSize: data.whole("vocab_size"),
+    numLayers: data.whole("num_layers"),
+    numKvHeads: data.whole("num_kv_heads"),
+    headDim: data.whole("head_dim"),
+    contextLength: data.whole("context_length"),
+    eosTokenIds: data.wholes("eos_token_ids"),
+  };
+}
+
+function readGraph(data: Fields): GraphInfo {
+  return { file: data.text("file"), weights: data.text("weights"), withoutSlots: data.textOrNull("without_slots") };
+}
+
+function readBase(data: Fields): BaseInfo {
+  return { fingerprint: data.text("fingerprint"), grid: data.text("grid") };
+}
+
+function readSlot(data: Fields): Slot {
+  return {
+    name: data.text("name"),
+    a: data.text("a"),
+    b: data.text("b"),
+    inFeatures: data.whole("in_features"),
+    outFeatures: data.whole("out_features"),
+    parts: data.list("parts").map((part) => ({
+      module: part.text("module"),
+      offset: part.whole("offset"),
+      outFeatures: part.whole("out_features"),
+    })),
+  };
+}
+
+function readAdapterInfo(data: Fields): AdapterInfo {
+  return { name: data.text("name"), path: data.text("path"), rank: data.whole("rank") };
+}
+
+function readFileInfo(data: Fields): FileInfo {
+  return { bytes: data.whole("bytes"), sha256: data.text("sha256") };
+}
+
+function readTokenizerInfo(data: Fields): TokenizerInfo {
+  return {
+    file: data.text("file"),
+    chatTemplate: data.textOrNull("chat_template"),
+    bosToken: data.textOrNull("bos_token"),
+    eosToken: data.textOrNull("eos_token"),
+    padToken: data.textOrNull("pad_token"),
+    unkToken: data.textOrNull("unk_token"),
+  };
+}
+
+/** A value as a message shows it. */
+export function show(value: unknown): string {
+  if (typeof value === "bigint") return `${value}`;
+  return JSON.stringify(value) ?? String(value);
+}
+
+function kind(data: unknown): string {
+  if (data === null) return "null";
+  return Array.isArray(data) ? "a list" : `a ${typeof data}`;
+}

@@ -1,0 +1,87 @@
+/**
+ * The options and token ids of one call, checked together.
+ *
+ * Knows nothing about answering: names, ranges and what excludes what.
+ */
+
+import { InputError } from "./errors.js";
+import { type ModelInfo, show } from "./manifest.js";
+import { checkSampling, type Sampling, type SamplingOptions } from "./sampling.js";
+
+/** What every call that generates takes. */
+export interface CallOptions {
+  /** Ends the generation between two tokens with the signal's reason; the model stays usable. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Options of `generateIds` beside the adapter. */
+export interface IdOptions extends SamplingOptions, CallOptions {
+  /** 128 unless given. */
+  readonly maxNewTokens?: number | undefined;
+}
+
+/** Options of `generate` and `chat` beside adapter, raw and stream. */
+export interface TextOptions extends IdOptions {
+  /** A stop string, or several: an answer ends before any of them. */
+  readonly stop?: string | readonly string[] | undefined;
+  /** Answer with the likeliest of these strings. */
+  readonly choices?: readonly string[] | undefined;
+}
+
+/** Options that passed the check. */
+export interface Request {
+  readonly sampling: Sampling;
+  readonly maxNewTokens: number;
+  readonly stops: readonly string[];
+  readonly choices: readonly string[] | null;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Check options; throws one InputError with everything that is wrong. */
+export function makeRequest(options: TextOptions): Request {
+  const { sampling, wrong } = checkSampling(options);
+  const { maxNewTokens = 128, stop = [], choices = null, signal } = options;
+  const stops: readonly unknown[] = typeof stop === "string" ? [stop] : Array.isArray(stop) ? stop : [null];
+  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
+    wrong.push(`maxNewTokens is ${show(maxNewTokens)}, expected a whole number from 1`);
+  }
+  if (!stops.every((item) => typeof item === "string" && item !== "")) {
+    wrong.push(`stop is ${show(stop)}, expected strings that are not empty`);
+  }
+  if (choices !== null) {
+    if (!Array.isArray(choices) || !choices.every((item) => typeof item === "string")) {
+      wrong.push(`choices is ${show(choices)}, expected a list of strings`);
+    } else if (choices.length === 0 || new Set(choices).size !== choices.length) {
+      wrong.push(`choices is ${show(choices)}, expected at least one string, all different`);
+    }
+    if (stops.length > 0) wrong.push("choices and stop exclude each other");
+  }
+  if (wrong.length > 0) throw new InputError(wrong.join("; "));
+  return { sampling, maxNewTokens, stops: stops as string[], choices, signal };
+}
+
+/** `ids` as numbers that the model can take; throws InputError for what it cannot. */
+export function checkIds(ids: ArrayLike<number>, info: ModelInfo): number[] {
+  const checked = Array.from(ids);
+  if (checked.length === 0) {
+    throw new InputError("the prompt has no tokens; give some text (an empty raw prompt has nothing to go on)");
+  }
+  if (checked.length > info.contextLength) {
+    throw new InputError(
+      `the prompt is ${checked.length} tokens, the context length of ${info.name} is ${info.contextLength}; shorten it`,
+    );
+  }
+  const odd = checked.find((id) => !Number.isInteger(id));
+  if (odd !== undefined) throw new InputError(`token ids hold ${show(odd)}, expected a list of whole numbers`);
+  let [least, largest] = [checked[0] ?? 0, checked[0] ?? 0];
+  for (const id of checked) {
+    if (id < least) least = id;
+    if (id > largest) largest = id;
+  }
+  if (least < 0 || largest >= info.vocabSize) {
+    throw new InputError(
+      `token ids go from ${least} to ${largest}, expected 0 to ${info.vocabSize - 1}; was another tokenizer used?`,
+    );
+  }
+  return checked;
+}

@@ -4,9 +4,6 @@
  * Imports no onnxruntime: `onnxruntime-node`, `onnxruntime-web` and `onnxruntime-react-native` all fit `Ort` as they are.
  */
 
-/** Memory of a tensor; the packages disagree on more, the core uses these three. */
-export type TensorData = Float32Array | BigInt64Array | Int32Array;
-
 /** Where the memory of a tensor lies, in onnxruntime's words. */
 export type Location = "cpu" | "cpu-pinned" | "gpu-buffer";
 
@@ -63,8 +60,6 @@ export interface Capabilities {
   readonly name: string;
   /** False where empty slot inputs are refused (WebGPU): no adapter is then zeros of rank 1. */
   readonly allowsRankZero: boolean;
-  /** False where `byteOffset` is ignored (React Native): every tensor then gets an ArrayBuffer of its own. */
-  readonly allowsViews: boolean;
   /** True where a session from bytes loses its options (React Native): `ArtifactSource.graph` must give a path. */
   readonly loadsByPathOnly: boolean;
   /**
@@ -76,7 +71,12 @@ export interface Capabilities {
   readonly cacheLocation: Location;
 }
 
-/** One place to run in: a package, what it can do, and how sessions are made there. Entry files build it. */
+/**
+ * One place to run in: a package, what it can do, and how sessions are made there. Entry files build it.
+ *
+ * The core gives every tensor an ArrayBuffer of its own: onnxruntime-react-native reads a view from the start of its
+ * buffer.
+ */
 export interface Backend {
   readonly ort: Ort;
   readonly capabilities: Capabilities;

@@ -1,0 +1,10 @@
+/**
+ * End a call at an AbortSignal, also where the engine is older than `signal.throwIfAborted` and DOMException.
+ *
+ * Knows nothing about what is being ended.
+ */
+
+/** Throw the signal's reason when it was aborted; an AbortError where it has none. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw signal.reason ?? Object.assign(new Error("the call was aborted"), { name: "AbortError" });
+}

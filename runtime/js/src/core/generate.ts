@@ -1,0 +1,180 @@
+/**
+ * Decode loops over token ids: one row or many, restricted choices, log-probabilities.
+ *
+ * Knows nothing about text: the caller turns tokens into characters and says when a row has seen enough.
+ */
+
+import { throwIfAborted } from "./abort.js";
+import { InputError } from "./errors.js";
+import { logSoftmax, type Sampler } from "./sampling.js";
+import { type BoundAdapter, type Session, sharedLength } from "./session.js";
+
+export type FinishReason = "stop" | "length" | "choice";
+
+/** What one decoding is to do. */
+export interface Task {
+  readonly adapter: BoundAdapter;
+  readonly prompts: readonly (readonly number[])[];
+  readonly samplers: readonly Sampler[];
+  readonly maxNewTokens: number;
+  /** Tokens that end a row and are not handed out. */
+  readonly endIds: ReadonlySet<number>;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Generates rows together; iterate for [row, token], call `finish` to end a row early. `reasons` says why each row
+ * ended.
+ */
+export class Decoding implements AsyncIterable<readonly [number, number]> {
+  readonly #session: Session;
+  readonly #task: Task;
+  readonly #isActive: boolean[];
+  readonly reasons: FinishReason[];
+
+  constructor(session: Session, task: Task) {
+    this.#session = session;
+    this.#task = task;
+    this.#isActive = task.prompts.map(() => true);
+    this.reasons = task.prompts.map(() => "length");
+  }
+
+  /** End `row` after the token that was handed out last. */
+  finish(row: number): void {
+    this.#isActive[row] = false;
+    this.reasons[row] = "stop";
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<readonly [number, number]> {
+    const session = this.#session;
+    const { samplers, maxNewTokens, endIds, signal } = this.#task;
+    let logits = await this.#begin();
+    const turn = session.turn;
+    const tokens = samplers.map(() => 0);
+    for (let count = 1; ; count++) {
+      for (let row = 0; row < tokens.length; row++) {
+        if (!this.#isActive[row]) continue;
+        const token = (samplers[row] as Sampler).choose(logits[row] as Float32Array);
+        if (endIds.has(token)) {
+          this.finish(row);
+          continue;
+        }
+        tokens[row] = token;
+        yield [row, token];
+        if (session.turn !== turn) {
+          throw new InputError("another call used this model while an answer was being streamed; finish it first");
+        }
+        throwIfAborted(signal);
+      }
+      session.lengths.forEach((length, row) => {
+        if (length >= session.contextLength) this.#isActive[row] = false;
+      });
+      if (count === maxNewTokens || !this.#isActive.includes(true)) return;
+      logits = await session.decode(tokens, this.#isActive);
+      throwIfAborted(signal);
+    }
+  }
+
+  async #begin(): Promise<readonly Float32Array[]> {
+    const { adapter, prompts, signal } = this.#task;
+    throwIfAborted(signal);
+    const [prompt, ...others] = prompts;
+    let logits: readonly Float32Array[];
+    if (prompt !== undefined && others.length === 0) {
+      logits = await feed(this.#session, adapter, prompt, prompt.length - 1, signal);
+    } else {
+      await this.#session.begin(prompts.length, adapter);
+      logits = await this.#session.prefillRows(prompts);
+    }
+    throwIfAborted(signal);
+    return logits;
+  }
+}
+
+/** Logits (vocab_size,) after each of the tokens from index `first` on. */
+export async function feed(
+  session: Session,
+  adapter: BoundAdapter,
+  ids: readonly number[],
+  first: number,
+  signal?: AbortSignal | undefined,
+): Promise<Float32Array[]> {
+  const positions = Array.from({ length: ids.length - first }, (_, index) => first + index);
+  return logitsAt(session, adapter, ids, positions, signal);
+}
+
+/**
+ * Put `ids` into the single row, keeping the longest common beginning of the cache. Logits (vocab_size,) after the
+ * tokens at `positions`, of which there must be one.
+ */
+export async function logitsAt(
+  session: Session,
+  adapter: BoundAdapter,
+  ids: readonly number[],
+  positions: readonly number[],
+  signal?: AbortSignal | undefined,
+): Promise<Float32Array[]> {
+  const kept = await session.resume(adapter, ids, Math.min(...positions));
+  return session.prefill(
+    ids.slice(kept),
+    positions.map((position) => position - kept),
+    signal,
+  );
+}
+
+/** Log-probability of each token of `completion` after `prompt`: (completion length,). */
+export async function scoreTokens(
+  session: Session,
+  adapter: BoundAdapter,
+  prompt: readonly number[],
+  completion: readonly number[],
+): Promise<Float64Array> {
+  if (completion.length === 0) return new Float64Array(0);
+  const logits = await feed(session, adapter, [...prompt, ...completion.slice(0, -1)], prompt.length - 1);
+  return Float64Array.from(completion, (token, index) => logSoftmax(logits[index] as Float32Array)[token] as number);
+}
+
+/**
+ * Summed log-probability of the tokens of each choice and of ending there: of any of `endIds`; with none of them the
+ * tokens alone count. The prompt is computed once, and choices that begin alike share that beginning.
+ */
+export async function scoreChoices(
+  session: Session,
+  adapter: BoundAdapter,
+  prompt: readonly number[],
+  choices: readonly (readonly number[])[],
+  endIds: readonly number[],
+  signal?: AbortSignal | undefined,
+): Promise<number[]> {
+  const [first] = await feed(session, adapter, prompt, prompt.length - 1, signal);
+  let after = [logSoftmax(first as Float32Array)]; // one more than the tokens of `path`
+  let path: readonly number[] = [];
+  const scores = choices.map(() => 0);
+  const order = choices.map((_, index) => index).sort((one, other) => compareIds(choices[one], choices[other]));
+  for (const index of order) {
+    throwIfAborted(signal);
+    const choice = choices[index] as readonly number[];
+    const shared = sharedLength(path, choice);
+    session.rewind(prompt.length + shared);
+    path = choice;
+    after = after.slice(0, shared + 1);
+    const rest = choice.slice(shared);
+    const found = rest.length === 0 ? [] : await session.prefill(rest, [...rest.keys()], signal);
+    after.push(...found.map(logSoftmax));
+    const score = choice.reduce((sum, token, place) => sum + (after[place]?.[token] as number), 0);
+    const last = after[after.length - 1] as Float64Array;
+    scores[index] = score + (endIds.length > 0 ? logSumExp(endIds.map((id) => last[id] as number)) : 0);
+  }
+  return scores;
+}
+
+/** Choices in the order in which neighbours share the longest beginnings. */
+function compareIds(one: readonly number[] = [], other: readonly number[] = []): number {
+  const shared = sharedLength(one, other);
+  return (one[shared] ?? -1) - (other[shared] ?? -1);
+}
+
+function logSumExp(values: readonly number[]): number {
+  const peak = Math.max(...values);
+  return peak + Math.log(values.reduce((sum, value) => sum + Math.exp(value - peak), 0));
+}

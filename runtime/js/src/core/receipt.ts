@@ -1,0 +1,147 @@
+/**
+ * Read the receipt of an adapter folder and hold it to the artifact and to the factors beside it.
+ *
+ * Knows nothing about sessions; `docs/artifact.md` ("Receipt") is the definition, `probe.ts` replays its probes.
+ */
+
+import { WEIGHTS_FILE } from "./adapter.js";
+import { AdapterError } from "./errors.js";
+import { type Manifest, show } from "./manifest.js";
+import { type FolderSource, readText } from "./source.js";
+
+const RECEIPT_FILE = "receipt.json";
+const RECEIPT_VERSION = 2;
+const SHOWN = 4;
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What a receipt says, as JSON holds it; the fields used here are checked when it is read. */
+export interface Receipt {
+  readonly base: {
+    readonly name?: string;
+    readonly fingerprint: string;
+    readonly grid?: string | null;
+    readonly tokenizer?: string | null;
+    readonly chat_template?: string | null;
+  };
+  readonly quantization?: Fields | null;
+  readonly training?: Fields | null;
+  readonly modules?: Fields | null;
+  readonly weights?: string | null;
+  readonly probes?: readonly unknown[] | null;
+}
+
+/** The receipt of an adapter folder, null where none was written; throws AdapterError when it cannot be read. */
+export async function readReceipt(folder: FolderSource): Promise<Receipt | null> {
+  if (!(await folder.has(RECEIPT_FILE))) return null;
+  const where = `${folder.where}/${RECEIPT_FILE}`;
+  let data: Fields;
+  try {
+    data = JSON.parse(await readText(folder, RECEIPT_FILE)) ?? {};
+  } catch (error) {
+    const reason = (error as Error).message;
+    throw new AdapterError(`${where} is not JSON (${reason}); train the adapter again or delete the file`);
+  }
+  const { base, format_version: version } = data;
+  if (!isFields(base)) {
+    throw new AdapterError(`${where} has no "base"; expected a receipt written by \`edgelora train\``);
+  }
+  if (typeof version !== "number" || !Number.isInteger(version) || version < 1 || version > RECEIPT_VERSION) {
+    throw new AdapterError(`${where}: format_version is ${show(version)}, the newest read here is ${RECEIPT_VERSION}`);
+  }
+  if (typeof base.fingerprint !== "string" || typeof (base.name ?? "") !== "string") {
+    throw new AdapterError(`${where}: base needs the texts "name" and "fingerprint", and "grid" as text or null`);
+  }
+  if ([base.grid, base.tokenizer, base.chat_template].some((item) => typeof (item ?? "") !== "string")) {
+    throw new AdapterError(`${where}: base.grid, base.tokenizer and base.chat_template are texts or null`);
+  }
+  const kinds: Record<string, (value: unknown) => boolean> = {
+    quantization: isFields,
+    training: isFields,
+    modules: isFields,
+    probes: Array.isArray,
+    weights: (value) => typeof value === "string",
+  };
+  for (const [field, isRight] of Object.entries(kinds)) {
+    const value = data[field] ?? null;
+    if (value !== null && !isRight(value)) {
+      throw new AdapterError(`${where}: ${field} is ${show(value)}, expected another type or null`);
+    }
+  }
+  return data as unknown as Receipt;
+}
+
+/** Why an adapter with this receipt does not belong to an artifact; null when it does. */
+export function findMismatch(receipt: Receipt, manifest: Manifest): string | null {
+  const { base } = receipt;
+  const { name } = manifest.model;
+  const ours = manifest.base;
+  if (base.fingerprint !== ours.fingerprint) {
+    return (
+      `trained for another base: ${base.name || "unnamed"} (${short(base.fingerprint)}), ` +
+      `this artifact holds ${name} (${short(ours.fingerprint)})`
+    );
+  }
+  const grid = base.grid ?? null;
+  if (grid !== null && grid !== ours.grid) {
+    return (
+      `trained on another grid of ${name}: ${describe(receipt)} (${short(grid)}), this artifact ` +
+      `ships ${short(ours.grid)}; train it with the same --quant and --block-size as the export`
+    );
+  }
+  return findOtherText(receipt, manifest);
+}
+
+/** Why the factors in `folder` are not those of the receipt; null when they are. */
+export async function findOtherFactors(receipt: Receipt, folder: FolderSource): Promise<string | null> {
+  const missing = receipt.modules?.missing;
+  if (Array.isArray(missing) && missing.length > 0) {
+    return `its receipt lists ${missing.length} modules without factors: ${some(missing)}; train the adapter again`;
+  }
+  const expected = receipt.weights ?? null;
+  if (expected === null) return null;
+  const found = await folder.sha256(WEIGHTS_FILE);
+  if (found === expected) return null;
+  return (
+    `the receipt belongs to other factors: ${WEIGHTS_FILE} has sha256 ${short(found)}, the receipt says ` +
+    `${short(expected)}; copy the whole folder again`
+  );
+}
+
+/** A tokenizer or chat template that differs; raw training saw no template, so any will do. */
+function findOtherText(receipt: Receipt, manifest: Manifest): string | null {
+  const { tokenizer } = manifest;
+  if (tokenizer === null) return null;
+  const template = receipt.training?.raw ? null : tokenizer.chatTemplate;
+  for (const [key, file] of [["tokenizer", tokenizer.file] as const, ["chat_template", template] as const]) {
+    const trained = receipt.base[key] ?? null;
+    const shipped = file === null ? undefined : manifest.files.get(file);
+    if (trained !== null && shipped !== undefined && trained !== shipped.sha256) {
+      return (
+        `trained with another ${key.replace("_", " ")} (${short(trained)}), this artifact ships ` +
+        `${short(shipped.sha256)}; train and export from the same checkpoint`
+      );
+    }
+  }
+  return null;
+}
+
+function describe(receipt: Receipt): string {
+  const told = Object.entries(receipt.quantization ?? {})
+    .filter(([, item]) => item && item !== "rtn" && typeof item !== "object")
+    .map(([key, item]) => `${key} ${item}`);
+  return told.sort().join(", ") || "not quantized";
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function short(hash: string): string {
+  return hash.slice(0, 12);
+}
+
+function some(names: readonly unknown[]): string {
+  const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : "";
+  return names.slice(0, SHOWN).join(", ") + more;
+}

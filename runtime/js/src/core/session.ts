@@ -1,0 +1,317 @@
+/**
+ * One step on onnxruntime: token ids and a KV cache go in, logits come out.
+ *
+ * Knows nothing about text, sampling or adapter files; it counts tokens and owns tensors.
+ */
+
+import { throwIfAborted } from "./abort.js";
+import type { Backend, Feeds, Fetches, Tensor } from "./backend.js";
+import { cacheNames, type KvCache, makeCache } from "./cache.js";
+import { InputError } from "./errors.js";
+import { Graph } from "./graph.js";
+import type { Manifest } from "./manifest.js";
+import { isNothing, type Packed, slotInputs } from "./slots.js";
+import type { ArtifactSource } from "./source.js";
+
+const PREFILL_CHUNK = 512; // tokens of one row per call; attention memory grows with the square of a call's length
+
+/** Slot inputs as tensors that stay what they are; compared by identity. */
+export interface BoundAdapter {
+  /** 1 (shared by every row) or the number of rows. */
+  readonly rows: number;
+  readonly inputs: readonly (readonly [string, Tensor])[];
+  /** Every slot has rank 0. */
+  readonly isNone: boolean;
+}
+
+/** The inputs of a call with one token for each row, kept and written over. */
+interface StepInputs {
+  readonly ids: BigInt64Array; // (rows, 1)
+  readonly seqlens: Int32Array; // (rows,)
+  readonly total: Int32Array; // ()
+  readonly feeds: Feeds;
+  readonly logits: Float32Array; // (rows, 1, vocab_size), where the backend writes in place
+  readonly logitsTensor: Tensor;
+  readonly rows: readonly Float32Array[]; // of logits
+}
+
+/**
+ * The graphs of an artifact over one KV cache, one call at a time; `turn` changes when the cache is rewound. One graph
+ * is in memory, the twin without slots until the first adapter is used when the artifact has none; with `twin` both.
+ */
+export class Session {
+  readonly #source: ArtifactSource;
+  readonly #manifest: Manifest;
+  readonly #backend: Backend;
+  readonly #cache: KvCache;
+  readonly #isInPlace: boolean;
+  #plain: Graph | null = null;
+  #slotted: Graph | null = null;
+  #graph: Graph | null = null;
+  #adapter: BoundAdapter | null = null;
+  #feeds: Feeds = {};
+  readonly #fetches: Fetches;
+  #step: StepInputs | null = null;
+  #rows = 0;
+  /** (rows,) tokens in the cache. */
+  lengths: number[] = [];
+  /** What the cache holds while there is one row. */
+  readonly tokens: number[] = [];
+  turn = 0;
+
+  private constructor(source: ArtifactSource, manifest: Manifest, backend: Backend) {
+    this.#source = source;
+    this.#manifest = manifest;
+    this.#backend = backend;
+    this.#cache = makeCache(backend, manifest.model);
+    this.#isInPlace = backend.capabilities.cache === "in-place";
+    this.#fetches = Object.fromEntries([["logits", null], ...cacheNames(manifest.model).map((item) => [item.present, null])]);
+  }
+
+  /** Load the graph that the first call is likely to need, or both. */
+  static async open(source: ArtifactSource, manifest: Manifest, backend: Backend, twin: boolean): Promise<Session> {
+    const session = new Session(source, manifest, backend);
+    const hasTwin = manifest.graph.withoutSlots !== null;
+    if (hasTwin && (twin || manifest.adapters.length === 0)) session.#plain = await session.#load(false);
+    if (twin || session.#plain === null) session.#slotted = await session.#load(true);
+    return session;
+  }
+
+  /** The adapter that the cached tokens went through. */
+  get adapter(): BoundAdapter | null {
+    return this.#adapter;
+  }
+
+  /** Tokens that a row can hold at most. */
+  get contextLength(): number {
+    return this.#manifest.model.contextLength;
+  }
+
+  /** One adapter for all rows, or one for each, as tensors ready to be fed. */
+  prepare(rows: readonly Packed[]): BoundAdapter {
+    const { ort, capabilities, place } = this.#backend;
+    const found = slotInputs(rows, this.#manifest.slots, capabilities.allowsRankZero);
+    const inputs = found.map(({ name, dims, data }) => {
+      const tensor = place === undefined ? new ort.Tensor("float32", data, dims) : place(data, dims);
+      return [name, tensor] as const;
+    });
+    return { rows: rows.length, inputs, isNone: rows.every(isNothing) };
+  }
+
+  /** An adapter that will not be used again: its tensors are freed, and what the cache holds of it is forgotten. */
+  letGo(adapter: BoundAdapter): void {
+    if (adapter === this.#adapter) this.#forget();
+    for (const [, tensor] of adapter.inputs) tensor.dispose();
+  }
+
+  /** Start `rows` empty rows with `adapter`; nothing of what the cache held can be reached afterwards. */
+  async begin(rows: number, adapter: BoundAdapter): Promise<void> {
+    if (adapter.rows !== 1 && adapter.rows !== rows) {
+      throw new InputError(`${adapter.rows} adapters for ${rows} rows; give one adapter, or one for each row`);
+    }
+    this.turn += 1;
+    this.tokens.length = 0;
+    this.lengths = new Array<number>(rows).fill(0);
+    this.#cache.start(rows);
+    if (rows !== this.#rows) this.#step = null;
+    this.#rows = rows;
+    if (adapter === this.#adapter) return;
+    this.#adapter = null; // should loading fail, nothing half done is resumed
+    const graph = await this.#chooseGraph(adapter);
+    this.#feeds = graph === this.#plain ? {} : Object.fromEntries(adapter.inputs);
+    this.#step = null;
+    this.#graph = graph;
+    this.#adapter = adapter;
+  }
+
+  /** Forget every token of the single row after the first `length`; they are overwritten by the next ones. */
+  rewind(length: number): void {
+    this.turn += 1;
+    this.tokens.length = Math.min(length, this.tokens.length);
+    this.lengths[0] = this.tokens.length;
+  }
+
+  /** Start one row with as much of `ids` as the cache holds with this adapter, at most `limit` tokens; returns it. */
+  async resume(adapter: BoundAdapter, ids: readonly number[], limit: number): Promise<number> {
+    const isSame = this.#rows === 1 && adapter === this.#adapter;
+    const kept = isSame ? Math.min(sharedLength(this.tokens, ids), limit) : 0;
+    if (kept > 0) this.rewind(kept);
+    else await this.begin(1, adapter);
+    return kept;
+  }
+
+  /** Append `ids` to the single row; logits (vocab_size,) at each of `positions`, which are indices into `ids`. */
+  async prefill(
+    ids: readonly number[],
+    positions: readonly number[],
+    signal?: AbortSignal | undefined,
+  ): Promise<Float32Array[]> {
+    const logits = new Array<Float32Array>(positions.length);
+    for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+      throwIfAborted(signal);
+      const chunk = ids.slice(start, start + PREFILL_CHUNK);
+      const here = positions.flatMap((position, index) =>
+        position >= start && position < start + chunk.length ? [index] : [],
+      );
+      // The graph always selects something: a chunk whose logits nobody wants answers for its last token.
+      const inside = here.length > 0 ? here.map((index) => (positions[index] as number) - start) : [chunk.length - 1];
+      const found = await this.#run([chunk], chunk.length, [inside]);
+      here.forEach((index, place) => {
+        logits[index] = found[place] as Float32Array;
+      });
+      this.tokens.push(...chunk);
+    }
+    return logits;
+  }
+
+  /** Fill the empty rows, shorter ones padded on the right; logits (vocab_size,) after each row's last id. */
+  async prefillRows(rows: readonly (readonly number[])[]): Promise<Float32Array[]> {
+    const longest = Math.max(...rows.map((row) => row.length));
+    return this.#run(
+      rows,
+      longest,
+      rows.map((row) => [row.length - 1]),
+    );
+  }
+
+  /**
+   * Feed one token to every row, of which only the active ones keep it. Logits (vocab_size,) for each row, in memory
+   * that the next call may overwrite.
+   */
+  async decode(ids: readonly number[], isActive: readonly boolean[]): Promise<readonly Float32Array[]> {
+    const total = this.#reserve(1);
+    this.#step ??= this.#makeStep();
+    const { feeds, fetches } = { feeds: this.#feeds, fetches: this.#fetches };
+    const step = this.#step;
+    for (let row = 0; row < this.#rows; row++) {
+      step.ids[row] = BigInt(ids[row] as number);
+      step.seqlens[row] = this.lengths[row] as number;
+    }
+    step.total[0] = total;
+    Object.assign(feeds, step.feeds);
+    fetches.logits = this.#isInPlace ? step.logitsTensor : null;
+    const logits = await this.#compute();
+    for (let row = 0; row < this.#rows; row++) {
+      if (isActive[row]) this.lengths[row] = (this.lengths[row] as number) + 1;
+    }
+    if (this.#rows === 1 && isActive[0]) this.tokens.push(ids[0] as number);
+    return this.#isInPlace ? step.rows : this.#parted(logits, this.#rows);
+  }
+
+  /** Free the graphs and the cache. */
+  async dispose(): Promise<void> {
+    this.#forget();
+    this.#cache.dispose();
+    const graphs = [this.#plain, this.#slotted];
+    this.#plain = null;
+    this.#slotted = null;
+    for (const graph of graphs) await graph?.release();
+  }
+
+  /** Feed rows of ids, padded to `sequence`; logits at `positions` (rows, n_positions), all rows one after another. */
+  async #run(
+    rows: readonly (readonly number[])[],
+    sequence: number,
+    positions: readonly (readonly number[])[],
+  ): Promise<Float32Array[]> {
+    const { Tensor } = this.#backend.ort;
+    const total = this.#reserve(sequence);
+    const count = positions[0]?.length ?? 0;
+    const ids = new BigInt64Array(rows.length * sequence);
+    rows.forEach((row, index) => {
+      for (let place = 0; place < row.length; place++) ids[index * sequence + place] = BigInt(row[place] as number);
+    });
+    const seqlens = Int32Array.from(rows, (row, index) => (this.lengths[index] as number) + row.length - 1);
+    const feeds = this.#feeds;
+    feeds.input_ids = new Tensor("int64", ids, [rows.length, sequence]);
+    feeds.seqlens_k = new Tensor("int32", seqlens, [rows.length]);
+    feeds.total_sequence_length = new Tensor("int32", Int32Array.of(total), []);
+    feeds.logits_positions = new Tensor("int64", BigInt64Array.from(positions.flat(), BigInt), [rows.length, count]);
+    this.#fetches.logits = null;
+    const logits = await this.#compute();
+    rows.forEach((row, index) => {
+      this.lengths[index] = (this.lengths[index] as number) + row.length;
+    });
+    return this.#parted(logits, rows.length * count);
+  }
+
+  async #compute(): Promise<Tensor> {
+    const graph = this.#graph as Graph;
+    this.#cache.feed(this.#feeds, this.#fetches);
+    const results = await graph.run(this.#feeds, this.#isInPlace ? this.#fetches : null);
+    this.#cache.take(results);
+    return results.logits as Tensor;
+  }
+
+  /** Make room for `count` more tokens in every row; returns the largest number of tokens then. */
+  #reserve(count: number): number {
+    const used = Math.max(...this.lengths);
+    const total = used + count;
+    const { contextLength, name } = this.#manifest.model;
+    if (total > contextLength) {
+      throw new InputError(`${total} tokens, but the context length of ${name} is ${contextLength}; shorten the text`);
+    }
+    this.#cache.reserve(total, used);
+    return total;
+  }
+
+  #makeStep(): StepInputs {
+    const { Tensor } = this.#backend.ort;
+    const rows = this.#rows;
+    const ids = new BigInt64Array(rows);
+    const seqlens = new Int32Array(rows);
+    const total = new Int32Array(1);
+    const feeds = {
+      input_ids: new Tensor("int64", ids, [rows, 1]),
+      seqlens_k: new Tensor("int32", seqlens, [rows]),
+      total_sequence_length: new Tensor("int32", total, []),
+      logits_positions: new Tensor("int64", new BigInt64Array(rows), [rows, 1]),
+    };
+    const { vocabSize } = this.#manifest.model;
+    const logits = new Float32Array(this.#isInPlace ? rows * vocabSize : 0);
+    const logitsTensor = new Tensor("float32", logits, [this.#isInPlace ? rows : 0, 1, vocabSize]);
+    const views = Array.from({ length: rows }, (_, row) => logits.subarray(row * vocabSize, (row + 1) * vocabSize));
+    return { ids, seqlens, total, feeds, logits, logitsTensor, rows: views };
+  }
+
+  /** Logits as one view for each of `count` distributions. */
+  #parted(logits: Tensor, count: number): Float32Array[] {
+    const data = logits.data as Float32Array;
+    const { vocabSize } = this.#manifest.model;
+    return Array.from({ length: count }, (_, index) => data.subarray(index * vocabSize, (index + 1) * vocabSize));
+  }
+
+  #forget(): void {
+    this.turn += 1;
+    this.tokens.length = 0;
+    this.lengths = [];
+    this.#rows = 0;
+    this.#adapter = null;
+    this.#feeds = {};
+    this.#step = null;
+  }
+
+  /** The twin for no adapter where it is in memory; the graph with slots takes its place otherwise. */
+  async #chooseGraph(adapter: BoundAdapter): Promise<Graph> {
+    if (adapter.isNone && this.#plain !== null) return this.#plain;
+    if (this.#slotted === null) {
+      const plain = this.#plain; // let go before the other one is loaded: an app has memory for one
+      this.#plain = null;
+      await plain?.release();
+      this.#slotted = await this.#load(true);
+    }
+    return this.#slotted;
+  }
+
+  #load(withSlots: boolean): Promise<Graph> {
+    return Graph.open(this.#source, this.#manifest, this.#backend, withSlots);
+  }
+}
+
+/** Length of the common beginning of two sequences. */
+export function sharedLength(left: readonly number[], right: readonly number[]): number {
+  const shortest = Math.min(left.length, right.length);
+  let length = 0;
+  while (length < shortest && left[length] === right[length]) length += 1;
+  return length;
+}

@@ -1,0 +1,150 @@
+/**
+ * Pack the factors of adapters into slot matrices, blend them, and lay them out as the inputs of the graph.
+ *
+ * Knows nothing about files, tensors or sessions: numbers in, numbers out. `docs/artifact.md` ("Slots") defines it.
+ * Every array has an ArrayBuffer of its own: onnxruntime-react-native reads a view from the start of its buffer.
+ */
+
+import type { Adapter, Factors, Matrix } from "./adapter.js";
+import type { Slot, SlotPart } from "./manifest.js";
+
+/** What one slot multiplies with: `x @ a @ b`. */
+export interface SlotMatrices {
+  readonly rank: number;
+  readonly a: Float32Array; // (in_features, rank)
+  readonly b: Float32Array; // (rank, out_features)
+}
+
+/** An adapter, a blend or nothing, in the order of the manifest's slots. */
+export type Packed = readonly SlotMatrices[];
+
+/** One input of the graph. */
+export interface SlotInput {
+  readonly name: string;
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** The matrices of an adapter; a slot that it does not touch gets rank 0. */
+export function packAdapter(adapter: Adapter, slots: readonly Slot[]): Packed {
+  return slots.map((slot) => {
+    const groups = rankGroups(slot, adapter);
+    const rank = groups.reduce((sum, group) => sum + group.a.rows, 0);
+    const a = new Float32Array(slot.inFeatures * rank);
+    const b = new Float32Array(rank * slot.outFeatures);
+    let start = 0;
+    for (const group of groups) {
+      writeTransposed(group.a, a, start, rank, 1);
+      for (const { part, factors } of group.members) {
+        const first = start * slot.outFeatures + part.offset;
+        writeTransposed(factors.b, b, first, slot.outFeatures, Math.fround(factors.scaling));
+      }
+      start += group.a.rows;
+    }
+    return { rank, a, b };
+  });
+}
+
+/** Packed adapters side by side along the rank, each times its weight; no parts give rank 0. */
+export function blendPacked(parts: readonly (readonly [Packed, number])[], slots: readonly Slot[]): Packed {
+  return slots.map((slot, index) => {
+    const rank = parts.reduce((sum, [packed]) => sum + matricesAt(packed, index).rank, 0);
+    const a = new Float32Array(slot.inFeatures * rank);
+    const b = new Float32Array(rank * slot.outFeatures);
+    let start = 0;
+    for (const [packed, weight] of parts) {
+      const part = matricesAt(packed, index);
+      writeColumns(part.a, part.rank, a, start, rank);
+      const scale = Math.fround(weight);
+      const first = start * slot.outFeatures;
+      for (let item = 0; item < part.b.length; item++) b[first + item] = (part.b[item] as number) * scale;
+      start += part.rank;
+    }
+    return { rank, a, b };
+  });
+}
+
+/**
+ * The inputs of a graph with an `a` (n, in_features, rank) and a `b` (n, rank, out_features) for each slot: one adapter
+ * for all rows, or one for each, padded with zeros to the largest rank. Rank 0 becomes zeros of rank 1 unless allowed.
+ */
+export function slotInputs(rows: readonly Packed[], slots: readonly Slot[], allowsRankZero: boolean): SlotInput[] {
+  return slots.flatMap((slot, index) => {
+    const parts = rows.map((packed) => matricesAt(packed, index));
+    const rank = Math.max(allowsRankZero ? 0 : 1, ...parts.map((part) => part.rank));
+    return [
+      { name: slot.a, dims: [rows.length, slot.inFeatures, rank], data: stackA(parts, slot.inFeatures, rank) },
+      { name: slot.b, dims: [rows.length, rank, slot.outFeatures], data: stackB(parts, rank * slot.outFeatures) },
+    ];
+  });
+}
+
+/** Whether an adapter leaves every slot at rank 0. */
+export function isNothing(packed: Packed): boolean {
+  return packed.every((part) => part.rank === 0);
+}
+
+function stackA(parts: readonly SlotMatrices[], inFeatures: number, rank: number): Float32Array {
+  const [only] = parts;
+  if (parts.length === 1 && only?.rank === rank) return only.a;
+  const stacked = new Float32Array(parts.length * inFeatures * rank);
+  parts.forEach((part, row) => {
+    writeColumns(part.a, part.rank, stacked, row * inFeatures * rank, rank);
+  });
+  return stacked;
+}
+
+function stackB(parts: readonly SlotMatrices[], size: number): Float32Array {
+  const [only] = parts;
+  if (parts.length === 1 && only?.b.length === size) return only.b;
+  const stacked = new Float32Array(parts.length * size);
+  parts.forEach((part, row) => {
+    stacked.set(part.b, row * size);
+  });
+  return stacked;
+}
+
+/** Parts of a slot with equal A: they share their ranks. */
+interface RankGroup {
+  readonly a: Matrix;
+  readonly members: { readonly part: SlotPart; readonly factors: Factors }[];
+}
+
+function rankGroups(slot: Slot, adapter: Adapter): RankGroup[] {
+  const groups: RankGroup[] = [];
+  for (const part of slot.parts) {
+    const factors = adapter.factors.get(part.module);
+    if (factors === undefined) continue;
+    const group = groups.find((item) => areEqual(item.a, factors.a));
+    if (group === undefined) groups.push({ a: factors.a, members: [{ part, factors }] });
+    else group.members.push({ part, factors });
+  }
+  return groups;
+}
+
+function areEqual(one: Matrix, other: Matrix): boolean {
+  if (one.rows !== other.rows || one.columns !== other.columns) return false;
+  return one.values.every((value, index) => value === other.values[index]); // the first number nearly always tells
+}
+
+/** Write `matrix.T * scale` into `target`, whose rows are `stride` long, from `first` on. */
+function writeTransposed(matrix: Matrix, target: Float32Array, first: number, stride: number, scale: number): void {
+  const { rows, columns, values } = matrix;
+  for (let row = 0; row < rows; row++) {
+    const start = row * columns;
+    for (let column = 0; column < columns; column++) {
+      target[first + column * stride + row] = (values[start + column] as number) * scale;
+    }
+  }
+}
+
+/** Write a matrix of `columns` columns into `target`, whose rows are `stride` long, from `first` on. */
+function writeColumns(values: Float32Array, columns: number, target: Float32Array, first: number, stride: number): void {
+  for (let start = 0, place = first; start < values.length; start += columns, place += stride) {
+    for (let column = 0; column < columns; column++) target[place + column] = values[start + column] as number;
+  }
+}
+
+function matricesAt(packed: Packed, index: number): SlotMatrices {
+  return packed[index] as SlotMatrices;
+}

@@ -1,0 +1,154 @@
+/**
+ * The runtime in Node: artifacts in folders, on onnxruntime-node or, without native code, on onnxruntime-web's wasm.
+ *
+ * Knows nothing about tokens; the core does the work.
+ */
+
+import { createHash } from "node:crypto";
+import { createReadStream, readFileSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import type { Backend, Capabilities, Ort } from "./core/backend.js";
+import { ArtifactError, InputError } from "./core/errors.js";
+import { damaged, type FileInfo, findDifference } from "./core/manifest.js";
+import { type LoadOptions, loadModel, type Model } from "./core/model.js";
+import type { ArtifactSource, FolderSource, GraphSource } from "./core/source.js";
+
+export * from "./core/index.js";
+
+const ALWAYS_HASHED_BYTES = 4 << 20; // hashing a small file costs nothing beside loading; weights are hashed on demand
+const MAX_DEFAULT_THREADS = 4; // more only add waiting on small models
+
+const NATIVE: Capabilities = Object.freeze({
+  name: "onnxruntime-node, CPU",
+  allowsRankZero: true,
+  loadsByPathOnly: false,
+  cache: "in-place",
+  cacheLocation: "cpu",
+});
+
+const WASM: Capabilities = Object.freeze({
+  name: "onnxruntime-web, wasm in Node",
+  allowsRankZero: true,
+  loadsByPathOnly: false,
+  cache: "returned",
+  cacheLocation: "cpu",
+});
+
+/** Options of `load`. */
+export interface NodeLoadOptions extends LoadOptions {
+  /** Threads of a run; by default the physical cores, at most four. */
+  readonly threads?: number | undefined;
+  /** "native", the default, is onnxruntime-node; "wasm" is onnxruntime-web and needs no native code. */
+  readonly runtime?: "native" | "wasm" | undefined;
+}
+
+/**
+ * Open an artifact. Sizes and small files are always checked; `hashes` reads every byte of the weights too. Throws
+ * ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says (`probe`).
+ */
+export async function load(folder: string, options: NodeLoadOptions = {}): Promise<Model> {
+  const { threads = defaultThreads(), runtime = "native" } = options;
+  if (!Number.isInteger(threads) || threads < 1) {
+    throw new InputError(`threads is ${threads}, expected a whole number from 1`);
+  }
+  if (runtime !== "native" && runtime !== "wasm") {
+    throw new InputError(`runtime is "${runtime}", expected "native" or "wasm"`);
+  }
+  if (!(await stat(folder).catch(() => null))?.isDirectory()) {
+    throw new ArtifactError(`${folder} is not a folder; expected an artifact written by \`edgelora export\``);
+  }
+  const backend = runtime === "native" ? await nativeBackend(threads) : await wasmBackend(threads);
+  return loadModel(artifactIn(folder, runtime === "native"), backend, options);
+}
+
+/** A folder on the disk, for `model.loadAdapter`; a path does as well. */
+export function folder(path: string): FolderSource {
+  return {
+    where: path,
+    has: async (name) => (await stat(join(path, name)).catch(() => null))?.isFile() ?? false,
+    bytes: async (name) => {
+      try {
+        return await readFile(join(path, name));
+      } catch (error) {
+        throw new ArtifactError(`${path}/${name} cannot be read (${(error as Error).message}); copy or export it again`);
+      }
+    },
+    sha256: async (name) => {
+      const hash = createHash("sha256");
+      for await (const part of createReadStream(join(path, name))) hash.update(part as Buffer);
+      return hash.digest("hex");
+    },
+  };
+}
+
+function artifactIn(path: string, byPath: boolean): ArtifactSource {
+  const source = folder(path);
+  return {
+    ...source,
+    folder,
+    prepare: async (files, hashes) => {
+      const differences: string[] = [];
+      for (const [name, expected] of files) {
+        const difference = await compare(source, join(path, name), name, expected, hashes);
+        if (difference !== null) differences.push(difference);
+      }
+      if (differences.length > 0) throw damaged(path, differences);
+    },
+    graph: async (graph, weights): Promise<GraphSource> => {
+      if (byPath) return { model: join(path, graph) };
+      const data = await source.bytes(weights);
+      return { model: await source.bytes(graph), externalData: [{ path: weights, data }] };
+    },
+  };
+}
+
+async function compare(
+  source: FolderSource,
+  path: string,
+  name: string,
+  expected: FileInfo,
+  hashes: boolean,
+): Promise<string | null> {
+  const found = await stat(path).catch(() => null);
+  if (!found?.isFile()) return findDifference(name, null, expected);
+  const isHashed = found.size === expected.bytes && (hashes || found.size <= ALWAYS_HASHED_BYTES);
+  return findDifference(name, { bytes: found.size, sha256: isHashed ? await source.sha256(name) : null }, expected);
+}
+
+async function nativeBackend(threads: number): Promise<Backend> {
+  const ort: Ort = await imported("onnxruntime-node", () => import("onnxruntime-node"));
+  // A warning for each of hundreds of slot inputs helps nobody.
+  const sessionOptions = { intraOpNumThreads: threads, interOpNumThreads: 1, logSeverityLevel: 3 };
+  return { ort, capabilities: NATIVE, sessionOptions };
+}
+
+async function wasmBackend(threads: number): Promise<Backend> {
+  const ort = await imported("onnxruntime-web", () => import("onnxruntime-web"));
+  ort.env.wasm.numThreads = threads; // of the process: the first session decides
+  const sessionOptions = { executionProviders: ["wasm"], logSeverityLevel: 3 };
+  return { ort: ort satisfies Ort, capabilities: WASM, sessionOptions };
+}
+
+async function imported<Package>(name: string, load: () => Promise<Package>): Promise<Package> {
+  try {
+    return await load();
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ERR_MODULE_NOT_FOUND") throw error;
+    throw new InputError(`the package ${name} is not installed; run: npm install ${name}`);
+  }
+}
+
+/** Physical cores that this process may use, at most four. */
+function defaultThreads(): number {
+  const siblings = new Set<string>();
+  for (let cpu = 0; cpu < availableParallelism(); cpu++) {
+    try {
+      siblings.add(readFileSync(`/sys/devices/system/cpu/cpu${cpu}/topology/thread_siblings_list`, "ascii"));
+    } catch {
+      siblings.add(String(cpu)); // not Linux, or hidden: count logical cores
+    }
+  }
+  return Math.max(1, Math.min(siblings.size, MAX_DEFAULT_THREADS));
+}

@@ -6,7 +6,7 @@
 
 import type { Backend, Feeds, Fetches, InferenceSession, Tensor } from "./backend.js";
 import { cacheNames } from "./cache.js";
-import { ArtifactError } from "./errors.js";
+import { ArtifactError, EdgeLoraError } from "./errors.js";
 import type { Manifest } from "./manifest.js";
 import type { ArtifactSource } from "./source.js";
 
@@ -28,7 +28,7 @@ export class Graph {
     try {
       session = await createSession(source, manifest, backend, name, weights);
     } catch (error) {
-      if (error instanceof ArtifactError) throw error;
+      if (error instanceof EdgeLoraError) throw error;
       throw new ArtifactError(`${where} cannot be loaded (${firstLine(error)}); export the artifact again`);
     }
     const slots = withSlots ? manifest.slots.flatMap((slot) => [slot.a, slot.b]) : [];

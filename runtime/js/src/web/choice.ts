@@ -1,0 +1,115 @@
+/**
+ * Which execution provider an artifact gets in this browser, and why.
+ *
+ * Knows nothing about onnxruntime: facts of the browser and of the manifest go in, a choice and warnings come out.
+ */
+
+import { InputError } from "../core/errors.js";
+import type { Manifest } from "../core/manifest.js";
+import { BackendError } from "./errors.js";
+
+const MAX_DEFAULT_THREADS = 4; // more only add waiting on small models
+
+/** What runs the graph, and the reason, for people. */
+export interface BackendChoice {
+  readonly name: "webgpu" | "wasm";
+  /** Threads of wasm; 1 with WebGPU. */
+  readonly threads: number;
+  readonly reason: string;
+}
+
+/** What was asked for; everything else is chosen. */
+export interface Wish {
+  readonly backend?: "webgpu" | "wasm" | undefined;
+  readonly threads?: number | undefined;
+}
+
+/** What the browser can do. `gpu` says why there is none, or that the adapter computes on the CPU. */
+export interface BrowserFacts {
+  readonly gpu: "hardware" | "software" | "no navigator.gpu" | "no adapter";
+  readonly isIsolated: boolean;
+  readonly cores: number;
+}
+
+/** Look at this page or worker. */
+export async function browserFacts(): Promise<BrowserFacts> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<GpuAdapter | null> } };
+  const adapter = (await gpu?.requestAdapter().catch(() => null)) ?? null;
+  const isSoftware = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter ?? false;
+  const isThere = isSoftware || adapter?.info?.architecture === "swiftshader" ? "software" : "hardware";
+  return {
+    gpu: gpu === undefined ? "no navigator.gpu" : adapter === null ? "no adapter" : isThere,
+    isIsolated: globalThis.crossOriginIsolated === true,
+    cores: navigator.hardwareConcurrency || 1,
+  };
+}
+
+interface GpuAdapter {
+  readonly isFallbackAdapter?: boolean;
+  readonly info?: { readonly isFallbackAdapter?: boolean; readonly architecture?: string };
+}
+
+/** The choice, and what the user should know of it. Throws BackendError where the wish cannot be met. */
+export function chooseBackend(
+  facts: BrowserFacts,
+  manifest: Pick<Manifest, "target" | "record">,
+  wish: Wish,
+): { readonly choice: BackendChoice; readonly warnings: readonly string[] } {
+  const { backend, threads } = wish;
+  if (backend !== undefined && backend !== "webgpu" && backend !== "wasm") {
+    throw new InputError(`backend is "${backend}", expected "webgpu" or "wasm", or nothing to let the runtime choose`);
+  }
+  if (threads !== undefined && (!Number.isInteger(threads) || threads < 1)) {
+    throw new InputError(`threads is ${threads}, expected a whole number from 1`);
+  }
+  const hasGpu = facts.gpu === "hardware" || facts.gpu === "software";
+  if (backend === "webgpu" && !hasGpu) {
+    throw new BackendError(
+      `WebGPU was asked for, but this browser has none (${facts.gpu}); leave backend out to run in wasm, or use a ` +
+        "browser with WebGPU",
+    );
+  }
+  const isForWasm = manifest.target === "web-wasm";
+  const takesGpu = backend === "webgpu" || (backend === undefined && facts.gpu === "hardware" && !isForWasm);
+  if (takesGpu) {
+    const reason = backend === "webgpu" ? "it was asked for" : "this browser has WebGPU";
+    const warnings = isForWasm ? ["this artifact was exported for web-wasm; on WebGPU export it for web-webgpu"] : [];
+    return { choice: { name: "webgpu", threads: 1, reason }, warnings };
+  }
+  const warnings: string[] = [];
+  if (!facts.isIsolated && threads !== undefined && threads > 1) {
+    warnings.push(`${threads} threads need a cross-origin isolated page (COOP and COEP headers); one is used`);
+  }
+  if (multipliesNBits(manifest)) {
+    warnings.push(
+      "this artifact multiplies with MatMulNBits, which takes about ten times as long in wasm as it should; " +
+        "export it with --target web-wasm",
+    );
+  }
+  const reason =
+    backend === "wasm"
+      ? "it was asked for"
+      : isForWasm
+        ? "the artifact was exported for it"
+        : facts.gpu === "software"
+          ? "the WebGPU of this browser computes on the CPU"
+          : `this browser has no WebGPU (${facts.gpu})`;
+  const wanted = threads ?? Math.min(MAX_DEFAULT_THREADS, facts.cores);
+  const isolation = facts.isIsolated ? "" : "; one thread, because the page is not cross-origin isolated";
+  return {
+    choice: { name: "wasm", threads: facts.isIsolated ? wanted : 1, reason: `${reason}${isolation}` },
+    warnings,
+  };
+}
+
+/** What the compiler reported of its graph; an artifact without a report gets no warning. */
+function multipliesNBits({ record }: Pick<Manifest, "record">): boolean {
+  const report = record.report as { readonly nodes?: Readonly<Record<string, number>> } | null | undefined;
+  return (report?.nodes?.MatMulNBits ?? 0) > 0;
+}
+
+/** The choice in words. */
+export function describeChoice({ name, threads, reason }: BackendChoice): string {
+  const place = name === "webgpu" ? "WebGPU" : threads === 1 ? "wasm, 1 thread" : `wasm, ${threads} threads`;
+  return `onnxruntime-web, ${place} (${reason})`;
+}

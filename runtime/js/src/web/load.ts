@@ -1,0 +1,39 @@
+/**
+ * Open an artifact at an address in the page or worker that this runs in.
+ *
+ * Knows nothing about messages between pages and workers.
+ */
+
+import { readManifest } from "../core/manifest.js";
+import { type LoadOptions, loadModel, type Model } from "../core/model.js";
+import { type BackendChoice, browserFacts, chooseBackend, type Wish } from "./choice.js";
+import { openBackend } from "./onnxruntime.js";
+import { type LoadWatcher, WebSource } from "./source.js";
+import { openStore } from "./store.js";
+
+/** Options of `load` and `loadInWorker`. `hashes` hashes what the cache holds once more; downloads always are. */
+export interface WebOptions extends LoadOptions, Wish, LoadWatcher {
+  /** The folder where onnxruntime-web's own .wasm and .mjs files are served; a bundler may know it by itself. */
+  readonly wasmPaths?: string | undefined;
+}
+
+/** A model, and what runs it. */
+export type WebModel = Model & { readonly choice: BackendChoice };
+
+/** An address without "/" at its end; `base` is what a relative one starts from. */
+export function absolute(address: string, base: string): string {
+  return new URL(address, base).href.replace(/\/+$/, "");
+}
+
+/**
+ * Download what is missing, check it, and open the model here. Throws ArtifactError for a damaged artifact,
+ * ConnectionError where loading again goes on, BackendError where this device cannot run it.
+ */
+export async function load(address: string, options: WebOptions = {}): Promise<WebModel> {
+  const source = new WebSource(absolute(address, self.location.href), await openStore(), options);
+  const manifest = await readManifest(source);
+  const { choice, warnings } = chooseBackend(await browserFacts(), manifest, options);
+  for (const warning of warnings) options.onWarning?.(warning);
+  const backend = await openBackend(choice, options.wasmPaths);
+  return Object.assign(await loadModel(source, backend, options), { choice });
+}

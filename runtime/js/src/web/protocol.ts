@@ -1,0 +1,105 @@
+/**
+ * What a page and its worker say to each other.
+ *
+ * Knows nothing about who sends: messages, and errors in a form that can be sent.
+ */
+
+import { AdapterError, ArtifactError, EdgeLoraError, InputError } from "../core/errors.js";
+import type { Manifest } from "../core/manifest.js";
+import type { GenerateOptions, Model, WithAdapters } from "../core/model.js";
+import type { TextOptions } from "../core/request.js";
+import type { Message } from "../core/text.js";
+import type { BackendChoice } from "./choice.js";
+import { BackendError, ConnectionError } from "./errors.js";
+import type { FolderCopy } from "./folders.js";
+import type { WebOptions } from "./load.js";
+import type { Progress } from "./source.js";
+
+/** Everything that a model does; a class with private fields fits nothing but itself. */
+export type ModelApi = Pick<Model, keyof Model>;
+
+type Sent<Options> = Omit<Options, "signal" | "stream">;
+
+/** What the page asks for. Every answer carries the `id`. */
+export type Call =
+  | { readonly kind: "load"; readonly address: string; readonly options: SentLoadOptions }
+  | { readonly kind: "setAdapter"; readonly spec: string }
+  | { readonly kind: "loadAdapter"; readonly name: string; readonly folder: string | FolderCopy }
+  | { readonly kind: "probe"; readonly name: string }
+  | {
+      readonly kind: "generate";
+      readonly prompt: string | readonly string[];
+      readonly options: Sent<GenerateOptions & WithAdapters>;
+      readonly stream: boolean;
+    }
+  | {
+      readonly kind: "chat";
+      readonly messages: readonly Message[];
+      readonly options: Sent<TextOptions & WithAdapters>;
+      readonly stream: boolean;
+    }
+  | {
+      readonly kind: "generateIds";
+      readonly ids: readonly number[] | readonly (readonly number[])[];
+      readonly options: Sent<TextOptions & WithAdapters>;
+    }
+  | { readonly kind: "logits"; readonly ids: readonly number[]; readonly options: Parameters<Model["logits"]>[1] }
+  | {
+      readonly kind: "score";
+      readonly promptIds: readonly number[];
+      readonly completionIds: readonly number[];
+      readonly options: Parameters<Model["score"]>[2];
+    }
+  | { readonly kind: "dispose" };
+
+/** The options of `load` that are no functions. */
+export type SentLoadOptions = Omit<WebOptions, "signal" | "onProgress" | "onWarning">;
+
+/** A call with the number by which its answers are known, or the end of one. */
+export type ToWorker = (Call & { readonly id: number }) | { readonly kind: "abort"; readonly id: number };
+
+/** What changes with calls, sent with every result. */
+export interface ModelState {
+  readonly adapters: readonly string[];
+  readonly adapter: string;
+}
+
+/** What a page must know of a model that was loaded. */
+export interface Loaded {
+  readonly manifest: Manifest;
+  readonly backend: string;
+  readonly choice: BackendChoice;
+}
+
+/** What the worker answers: any number of the first three, then one of the others. A stream ends with a result. */
+export type FromWorker =
+  | { readonly kind: "piece"; readonly id: number; readonly text: string }
+  | { readonly kind: "progress"; readonly id: number; readonly progress: Progress }
+  | { readonly kind: "warning"; readonly id: number; readonly message: string }
+  | { readonly kind: "result"; readonly id: number; readonly value: unknown; readonly state: ModelState }
+  | { readonly kind: "error"; readonly id: number; readonly error: SentError };
+
+/** An error without its class; structured clones keep no class of ours. */
+export interface SentError {
+  readonly name: string;
+  readonly message: string;
+}
+
+const CLASSES = [EdgeLoraError, ArtifactError, AdapterError, InputError, BackendError, ConnectionError];
+const BY_NAME: ReadonlyMap<string, new (message: string) => Error> = new Map(
+  CLASSES.map((item) => [new item("").name, item]),
+);
+
+/** An error as it is sent. */
+export function sendError(error: unknown): SentError {
+  const { name = "Error", message = String(error) } = (error ?? {}) as Partial<Error>;
+  return { name, message };
+}
+
+/** The error that was sent: one of ours with its class, any other with its name. */
+export function receiveError({ name, message }: SentError): Error {
+  const known = BY_NAME.get(name);
+  if (known !== undefined) return new known(message);
+  if (name === "AbortError") return new DOMException(message, name);
+  return Object.assign(new Error(message), { name });
+}

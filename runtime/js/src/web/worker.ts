@@ -1,0 +1,87 @@
+/**
+ * The worker's side: one model, which does what the page's messages ask for.
+ *
+ * Knows nothing about the page but its messages.
+ */
+
+import { InputError } from "../core/errors.js";
+import { MemoryFolder } from "./folders.js";
+import { load, type WebModel } from "./load.js";
+import { type Call, type FromWorker, type Loaded, sendError, type ToWorker } from "./protocol.js";
+
+type Numbered = Call & { readonly id: number };
+
+let model: WebModel | null = null;
+const running = new Map<number, AbortController>();
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  if (data.kind === "abort") running.get(data.id)?.abort();
+  else void answer(data);
+};
+
+async function answer(call: Numbered): Promise<void> {
+  const { id } = call;
+  const ending = new AbortController();
+  running.set(id, ending);
+  try {
+    const value = await perform(call, ending.signal);
+    const state = { adapters: model?.adapters ?? [], adapter: model?.adapter ?? "none" };
+    send({ kind: "result", id, value, state });
+  } catch (error) {
+    send({ kind: "error", id, error: sendError(error) });
+  } finally {
+    running.delete(id);
+  }
+}
+
+async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
+  if (call.kind === "load") return open(call, signal);
+  if (model === null) throw new InputError("this worker has no model; load an artifact first");
+  switch (call.kind) {
+    case "setAdapter":
+      return model.setAdapter(call.spec);
+    case "loadAdapter":
+      return model.loadAdapter(call.name, typeof call.folder === "string" ? call.folder : new MemoryFolder(call.folder));
+    case "probe":
+      return model.probe(call.name);
+    case "generate": {
+      const options = { ...call.options, signal };
+      // The overloads want to know which one it is; the checks of the model are what decides.
+      const prompt = call.prompt as string;
+      if (!call.stream) return model.generate(prompt, options as never);
+      return pour(call.id, model.generate(prompt, { ...options, stream: true } as never));
+    }
+    case "chat": {
+      const options = { ...call.options, signal };
+      if (!call.stream) return model.chat(call.messages, options as never);
+      return pour(call.id, model.chat(call.messages, { ...options, stream: true } as never));
+    }
+    case "generateIds":
+      return model.generateIds(call.ids as number[], { ...call.options, signal } as never);
+    case "logits":
+      return model.logits(call.ids, call.options);
+    case "score":
+      return model.score(call.promptIds, call.completionIds, call.options);
+    case "dispose":
+      return model.dispose();
+  }
+}
+
+async function open({ id, address, options }: Numbered & { kind: "load" }, signal: AbortSignal): Promise<Loaded> {
+  model = await load(address, {
+    ...options,
+    signal,
+    onProgress: (progress) => send({ kind: "progress", id, progress }),
+    onWarning: (message) => send({ kind: "warning", id, message }),
+  });
+  return { manifest: model.manifest, backend: model.backend, choice: model.choice };
+}
+
+/** Send a stream as it comes; the page may be slower. */
+async function pour(id: number, pieces: AsyncIterable<string>): Promise<void> {
+  for await (const text of pieces) send({ kind: "piece", id, text });
+}
+
+function send(message: FromWorker): void {
+  self.postMessage(message);
+}

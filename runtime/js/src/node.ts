@@ -24,7 +24,7 @@ const NATIVE: Capabilities = Object.freeze({
   name: "onnxruntime-node, CPU",
   allowsRankZero: true,
   loadsByPathOnly: false,
-  cache: "in-place",
+  cache: "in-steps",
   cacheLocation: "cpu",
 });
 

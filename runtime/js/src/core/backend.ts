@@ -64,9 +64,11 @@ export interface Capabilities {
   readonly loadsByPathOnly: boolean;
   /**
    * `in-place`: past and present are the same memory with room to grow, given as outputs as well, so nothing is copied.
+   * `in-steps`: the same where outputs that have memory are copied once more on the way back (onnxruntime-node): room to
+   * grow is then paid for in every step, so it grows little by little instead of doubling.
    * `returned`: onnxruntime makes a new present in each step, which becomes the next past.
    */
-  readonly cache: "in-place" | "returned";
+  readonly cache: "in-place" | "in-steps" | "returned";
   /** Where the KV cache of `returned` lies; anything but "cpu" is asked for as `preferredOutputLocation`. */
   readonly cacheLocation: Location;
 }

@@ -8,6 +8,7 @@ import type { Backend, Feeds, Fetches, Tensor } from "./backend.js";
 import type { ModelInfo } from "./manifest.js";
 
 const FIRST_CAPACITY = 256; // positions; doubled whenever more are needed
+const SMALL_STEP = 64; // positions, where what is not used costs time in every step
 
 /** Names of the inputs and outputs of one half of a layer's cache. */
 export interface CacheName {
@@ -38,7 +39,7 @@ export function cacheNames(model: ModelInfo): CacheName[] {
 /** The cache that suits a backend. */
 export function makeCache(backend: Backend, model: ModelInfo): KvCache {
   const { cache } = backend.capabilities;
-  return cache === "in-place" ? new InPlaceCache(backend, model) : new ReturnedCache(backend, model);
+  return cache === "returned" ? new ReturnedCache(backend, model) : new InPlaceCache(backend, model);
 }
 
 /** Past and present are one array (rows, num_kv_heads, capacity, head_dim), so a step copies nothing. */
@@ -65,10 +66,8 @@ class InPlaceCache implements KvCache {
 
   reserve(total: number, used: number): void {
     if (total <= this.#capacity) return;
-    let capacity = Math.max(this.#capacity, FIRST_CAPACITY);
-    while (capacity < total) capacity *= 2;
-    capacity = Math.min(capacity, this.#model.contextLength);
-    const { numKvHeads, headDim } = this.#model;
+    const { contextLength, numKvHeads, headDim } = this.#model;
+    const capacity = Math.min(this.#roomFor(total), contextLength);
     const n_heads = this.#rows * numKvHeads;
     const kept = this.#arrays;
     const [before, after] = [this.#capacity * headDim, capacity * headDim];
@@ -83,6 +82,13 @@ class InPlaceCache implements KvCache {
     const dims = [this.#rows, numKvHeads, capacity, headDim];
     this.#tensors = this.#arrays.map((array) => new this.#backend.ort.Tensor("float32", array, dims));
     this.#capacity = capacity;
+  }
+
+  #roomFor(total: number): number {
+    if (this.#backend.capabilities.cache === "in-steps") return SMALL_STEP * Math.ceil(total / SMALL_STEP);
+    let capacity = Math.max(this.#capacity, FIRST_CAPACITY);
+    while (capacity < total) capacity *= 2;
+    return capacity;
   }
 
   feed(feeds: Feeds, fetches: Fetches): void {

@@ -322,7 +322,7 @@ function readTokenizerInfo(data: Fields): TokenizerInfo {
 
 /** A value as a message shows it. */
 export function show(value: unknown): string {
-  if (typeof value === "bigint") return `${value}`;
+  if (typeof value === "bigint" || typeof value === "number") return `${value}`;
   return JSON.stringify(value) ?? String(value);
 }
 

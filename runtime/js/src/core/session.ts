@@ -64,7 +64,7 @@ export class Session {
     this.#manifest = manifest;
     this.#backend = backend;
     this.#cache = makeCache(backend, manifest.model);
-    this.#isInPlace = backend.capabilities.cache === "in-place";
+    this.#isInPlace = backend.capabilities.cache !== "returned";
     this.#fetches = Object.fromEntries([["logits", null], ...cacheNames(manifest.model).map((item) => [item.present, null])]);
   }
 

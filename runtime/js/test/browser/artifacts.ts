@@ -1,0 +1,46 @@
+/**
+ * Copies of conformance artifacts with something about them changed, their manifests in agreement unless said otherwise.
+ *
+ * Knows nothing about browsers.
+ */
+
+import { createHash } from "node:crypto";
+import { appendFile, cp, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CONFORMANCE } from "../places.js";
+
+export const WEIGHTS = "weights.bin";
+
+/** A folder of its own with a copy of `name`. */
+export async function copyArtifact(name: string): Promise<string> {
+  const folder = join(await mkdtemp(join(tmpdir(), "edgelora-")), name);
+  await cp(join(CONFORMANCE, name), folder, { recursive: true });
+  return folder;
+}
+
+/** A copy whose weights are followed by `bytes` that nothing reads, so that they take several pieces of the cache. */
+export async function paddedArtifact(name: string, bytes: number): Promise<string> {
+  const folder = await copyArtifact(name);
+  await appendFile(join(folder, WEIGHTS), Buffer.alloc(bytes, 7));
+  const content = await readFile(join(folder, WEIGHTS));
+  await changeManifest(folder, (manifest) => {
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    manifest.files[WEIGHTS] = { bytes: content.length, sha256 };
+  });
+  return folder;
+}
+
+export interface Record {
+  target: string;
+  report: { nodes: { [op: string]: number } };
+  files: { [name: string]: { bytes: number; sha256: string } };
+  [field: string]: unknown;
+}
+
+export async function changeManifest(folder: string, change: (manifest: Record) => void): Promise<void> {
+  const path = join(folder, "manifest.json");
+  const manifest = JSON.parse(await readFile(path, "utf8")) as Record;
+  change(manifest);
+  await writeFile(path, JSON.stringify(manifest));
+}

@@ -1,0 +1,249 @@
+/** What goes wrong on the way to a model: one clear error each, and nothing in the cache that looks complete. */
+
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { after, before, beforeEach, test } from "node:test";
+import type { Browser } from "playwright-core";
+import { changeManifest, copyArtifact, paddedArtifact, WEIGHTS } from "./artifacts.js";
+import { type Bench, bench, launch } from "./browser.js";
+import type {} from "./page.js";
+
+const PIECE = 4 << 20;
+const PADDING = 9 << 20; // three pieces
+const ARTIFACT = "/artifact";
+const FILE = `${ARTIFACT}/${WEIGHTS}`;
+
+let browser: Browser;
+let artifact: string;
+let place: Bench;
+
+before(async () => {
+  browser = await launch();
+  artifact = await paddedArtifact("tiny-float", PADDING);
+});
+after(async () => {
+  await browser.close();
+  await rm(artifact, { recursive: true });
+});
+beforeEach(async () => {
+  await place?.close();
+  place = await bench(browser, { artifact });
+});
+after(() => place.close());
+
+const attempt = (options: object = {}) =>
+  place.page.evaluate((given) => edgelora.attempt("/artifact", { backend: "wasm", ...given }), options);
+const keys = () => place.page.evaluate(() => edgelora.cacheKeys());
+const piecesOf = async () => (await keys()).filter((key) => /^\/sha256\/.*\/[012]$/.test(key)).map((key) => key.slice(-1));
+
+/** The weights take three pieces, every other file one; without the mark a file does not count as there. */
+async function assertWhole(): Promise<void> {
+  const found = await keys();
+  assert.equal(found.filter((key) => key.endsWith("/complete")).length, 11);
+  assert.equal(found.filter((key) => key.endsWith("/2")).length, 1);
+  assert.equal(found.filter((key) => key.startsWith("/manifest/")).length, 1);
+  assert.equal(found.filter((key) => key.startsWith("/announced/")).length, 0);
+}
+
+async function assertNotKept(): Promise<void> {
+  const found = await keys();
+  assert.equal(found.filter((key) => key.startsWith("/manifest/")).length, 0);
+  assert.equal(found.filter((key) => key.endsWith("/2")).length, 0);
+}
+
+async function assertThenLoads(): Promise<void> {
+  place.server.faults.clear();
+  const { ids, error } = await attempt();
+  assert.equal(error, null);
+  assert.equal(ids?.length, 4);
+  await assertWhole();
+}
+
+test("a second load takes everything but the manifest from the cache", async () => {
+  await assertThenLoads();
+  place.server.requests.length = 0;
+  const { ids, progress } = await attempt();
+  assert.equal(ids?.length, 4);
+  const asked = place.server.requests.map((request) => request.path).filter((path) => path.startsWith(ARTIFACT));
+  assert.deepEqual(asked, [`${ARTIFACT}/manifest.json`]);
+  const last = progress.filter((item) => item.stage === "download").at(-1);
+  assert.equal(last?.loadedBytes, last?.totalBytes);
+});
+
+test("without a network the cache answers; without a cache the error says so", async () => {
+  await assertThenLoads();
+  place.server.faults.set(`${ARTIFACT}/manifest.json`, { status: 503 });
+  assert.equal((await attempt()).ids?.length, 4);
+  await place.context.setOffline(true);
+  assert.equal((await attempt()).ids?.length, 4);
+  await place.page.evaluate(() => caches.delete("edgelora-1"));
+  const { error } = await attempt();
+  assert.equal(error?.name, "ConnectionError");
+  assert.match(error?.message as string, /manifest\.json cannot be reached \(.+\) and is not in the cache; connect and load again/);
+});
+
+test("a connection that breaks is taken up again where it broke", async () => {
+  place.server.faults.set(FILE, { cutAfter: PIECE + 1000, times: 2 });
+  assert.equal((await attempt()).error, null);
+  await assertWhole();
+  const ranges = place.server.requests.filter((request) => request.path === FILE).map((request) => request.range);
+  assert.equal(ranges[0], null);
+  assert.equal(ranges.length, 3);
+  for (const range of ranges.slice(1)) assert.ok(Number(/bytes=(\d+)-/.exec(range as string)?.[1]) > PIECE / 2);
+});
+
+test("a lost connection keeps whole pieces, and a reload goes on from them", async () => {
+  place.server.faults.set(FILE, { cutAfter: PIECE + 1000, times: 1 });
+  const slow = attempt();
+  await place.page.waitForFunction(async () => (await edgelora.cacheKeys()).some((key) => key.endsWith("/0") && !key.includes("announced")));
+  place.server.faults.set(FILE, { cutAfter: 0 });
+  const { error } = await slow;
+  assert.equal(error?.name, "ConnectionError");
+  assert.match(error?.message as string, /weights\.bin: the connection to http.* was lost at byte \d+ of \d+ \(.+\); what came is kept, load again to go on/);
+  assert.ok((await keys()).every((key) => !key.startsWith("/manifest/")));
+  await place.page.reload();
+  await place.page.waitForFunction(() => "edgelora" in globalThis);
+  place.server.requests.length = 0;
+  await assertThenLoads();
+  const [again] = place.server.requests.filter((request) => request.path === FILE);
+  assert.match(again?.range as string, /^bytes=[48]\d+-$/);
+});
+
+test("an aborted load ends at once and keeps what came", async () => {
+  place.server.faults.set(FILE, { cutAfter: PIECE + 1000 });
+  const name = await place.page.evaluate(async () => {
+    const ending = new AbortController();
+    const onProgress = (item: { loadedBytes: number }) => item.loadedBytes > 4 << 20 && ending.abort();
+    const options = { backend: "wasm", wasmPaths: "/ort/", onProgress, signal: ending.signal } as const;
+    return edgelora.load("/artifact", options).catch((error) => error.name);
+  });
+  assert.equal(name, "AbortError");
+  await assertThenLoads();
+});
+
+test("a server without ranges still ends in a whole file", async () => {
+  place.server.faults.set(FILE, { cutAfter: PIECE + 1000, times: 1, ignoresRanges: true });
+  assert.equal((await attempt()).error, null);
+  await assertWhole();
+});
+
+const wrong: readonly (readonly [string, object, RegExp])[] = [
+  ["a missing file", { status: 404 }, /weights\.bin: HTTP 404 at http.*\/artifact\/weights\.bin; upload the whole artifact folder/],
+  ["a truncated file", { truncatedAt: PIECE * 2 }, /weights\.bin: the server has 8388608 bytes, expected \d+; nothing of it was kept, upload the artifact again/],
+  ["a truncated file from a server without ranges", { truncatedAt: PIECE, ignoresRanges: true }, /weights\.bin: the server has 4194304 bytes, expected \d+/],
+  ["wrong bytes", { flippedAt: PIECE + 5 }, /weights\.bin: sha256 [0-9a-f]{12}…, expected [0-9a-f]{12}…; it was removed from the cache, load again, or upload the artifact again/],
+];
+for (const [name, fault, message] of wrong) {
+  test(`${name} is refused, and nothing of it is kept`, async () => {
+    place.server.faults.set(FILE, fault);
+    const { error } = await attempt();
+    assert.equal(error?.name, "ArtifactError");
+    assert.match(error?.message as string, message);
+    await assertNotKept();
+    await assertThenLoads();
+  });
+}
+
+test("pieces kept from another upload are dropped, and the whole is downloaded once more", async () => {
+  place.server.faults.set(FILE, { flippedAt: 5, cutAfter: PIECE + 1000 });
+  const slow = attempt();
+  await slow;
+  assert.ok((await keys()).length > 0);
+  await assertThenLoads();
+});
+
+test("small files that are missing are all named before the weights are asked for", async () => {
+  place.server.faults.set(`${ARTIFACT}/tokenizer.json`, { status: 404 });
+  place.server.faults.set(`${ARTIFACT}/adapters/four/adapter_config.json`, { status: 404 });
+  const { error } = await attempt();
+  assert.match(error?.message as string, /is damaged: adapters\/four\/adapter_config\.json: HTTP 404.*; tokenizer\.json: HTTP 404/);
+  assert.equal(place.server.requests.filter((request) => request.path === FILE).length, 0);
+});
+
+test("a folder without a manifest is no artifact", async () => {
+  place.server.faults.set(`${ARTIFACT}/manifest.json`, { status: 404 });
+  const { error } = await attempt();
+  assert.equal(error?.name, "ArtifactError");
+  assert.match(error?.message as string, /\/artifact has no manifest\.json; expected an artifact written by `edgelora export`/);
+});
+
+test("a new export takes the place of the old one, whose files are removed when it is complete", async () => {
+  await assertThenLoads();
+  const before = await keys();
+  const other = await copyArtifact("tiny-float");
+  await place.server.close();
+  const next = await bench(browser, { artifact: other });
+  try {
+    // The same origin matters to the cache: the old page's server is gone, so its keys are moved to the new one.
+    await next.page.evaluate(() => edgelora.attempt("/artifact", { backend: "wasm" }));
+    await changeManifest(other, (manifest) => {
+      delete manifest.files["decoder.plain.onnx"];
+      manifest.graph = { ...(manifest.graph as object), without_slots: null };
+    });
+    assert.equal((await next.page.evaluate(() => edgelora.attempt("/artifact", { backend: "wasm" }))).error, null);
+    const found = await next.page.evaluate(() => edgelora.cacheKeys());
+    assert.equal(found.filter((key) => key.endsWith("/complete")).length, 10);
+    assert.equal(found.length, 21);
+  } finally {
+    await next.close();
+    await rm(other, { recursive: true });
+  }
+  assert.ok(before.length > 0);
+});
+
+test("a cache that lost a piece downloads that piece again", async () => {
+  await assertThenLoads();
+  await place.page.evaluate(async () => {
+    const cache = await caches.open("edgelora-1");
+    for (const request of await cache.keys()) if (request.url.endsWith("/1")) await cache.delete(request);
+  });
+  place.server.requests.length = 0;
+  await assertThenLoads();
+  assert.deepEqual(
+    place.server.requests.filter((request) => request.path === FILE).map((request) => request.range),
+    ["bytes=4194304-"],
+  );
+});
+
+test("bytes that changed in the cache are found when hashes are asked for", async () => {
+  await assertThenLoads();
+  await place.page.evaluate(async () => {
+    const cache = await caches.open("edgelora-1");
+    for (const request of await cache.keys()) {
+      if (request.url.endsWith("/1")) await cache.put(request, new Response(new Uint8Array(4 << 20)));
+    }
+  });
+  place.server.requests.length = 0;
+  assert.equal((await attempt({ hashes: true })).error, null);
+  assert.equal(place.server.requests.filter((request) => request.path === FILE).length, 1);
+  assert.equal((await piecesOf()).length, 13);
+});
+
+test("without room in the browser the model runs from memory, and says so", async () => {
+  const session = await place.context.newCDPSession(place.page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: place.server.origin, quotaSize: 6 << 20 });
+  const { ids, error, warnings } = await attempt();
+  assert.equal(error, null);
+  assert.equal(ids?.length, 4);
+  assert.match(warnings.join(), /weights\.bin: the browser has no room to keep \d+ bytes; they stay in memory/);
+  assert.equal((await keys()).filter((key) => key.endsWith("/2")).length, 0);
+});
+
+test("WebGPU that was asked for and is not there is one error", async () => {
+  const { error } = await attempt({ backend: "webgpu" });
+  assert.equal(error?.name, "BackendError");
+  assert.match(error?.message as string, /WebGPU was asked for, but this browser has none \(.+\); leave backend out to run in wasm/);
+  assert.deepEqual((await keys()).filter((key) => key.startsWith("/sha256/")), []);
+});
+
+test("int4 in wasm is warned of", async () => {
+  const { warnings } = await place.page.evaluate(() => edgelora.attempt("/conformance/tiny-int4", { backend: "wasm" }));
+  assert.match(warnings.join(), /multiplies with MatMulNBits, .* export it with --target web-wasm/);
+});
+
+test("errors keep their class and line on the way out of a worker", async () => {
+  place.server.faults.set(FILE, { flippedAt: 5 });
+  const { error } = await attempt({ inWorker: true });
+  assert.equal(error?.name, "ArtifactError");
+  assert.match(error?.message as string, /weights\.bin: sha256/);
+});

@@ -1,0 +1,99 @@
+/**
+ * Debian's Chromium with a page that has the library, driven by Playwright.
+ *
+ * Knows nothing about what is tested.
+ */
+
+import { copyFile, mkdir, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { build } from "esbuild";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { CONFORMANCE, PACKAGE } from "../places.js";
+import { serve, type TestServer } from "./server.js";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const ORT_FILES = ["ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify"];
+// Nothing of the browser's own may reach for the network.
+const QUIET = [
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+/** WebGPU computed on the CPU by SwiftShader; without these flags there is no WebGPU. */
+export const SWIFTSHADER = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
+/** Chromium in a fresh profile. */
+export function launch(flags: readonly string[] = ["--disable-gpu"]): Promise<Browser> {
+  return chromium.launch({ executablePath: CHROMIUM, headless: true, args: [...QUIET, ...flags] });
+}
+
+/** The library bundled for the browser beside onnxruntime's files; made once for each process. */
+let bundled: Promise<{ readonly lib: string; readonly ort: string }> | null = null;
+
+export function bundle() {
+  bundled ??= makeBundle();
+  return bundled;
+}
+
+async function makeBundle() {
+  const folder = join(PACKAGE, "build", `browser-${process.pid}`);
+  const lib = join(folder, "lib");
+  await build({
+    absWorkingDir: PACKAGE,
+    entryPoints: { page: "test/browser/page.ts", "web/worker": "src/web/worker.ts" },
+    outdir: lib,
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    target: "es2022",
+    conditions: ["onnxruntime-web-use-extern-wasm"],
+    logLevel: "error",
+  });
+  await writeFile(join(lib, "index.html"), '<!doctype html><meta charset="utf-8"><script type="module" src="page.js"></script>');
+  return { lib, ort: await copyOrt(join(folder, "ort")) };
+}
+
+async function copyOrt(folder: string): Promise<string> {
+  const dist = dirname(createRequire(import.meta.url).resolve("onnxruntime-web"));
+  await mkdir(folder, { recursive: true });
+  for (const name of ORT_FILES) {
+    for (const ending of [".mjs", ".wasm"]) await copyFile(join(dist, name + ending), join(folder, name + ending));
+  }
+  return folder;
+}
+
+/** A page with the library in a context of its own, and the server that it and its artifacts come from. */
+export interface Bench {
+  readonly server: TestServer;
+  readonly context: BrowserContext;
+  readonly page: Page;
+  /** Another page of the same context: same cache. */
+  open(): Promise<Page>;
+  close(): Promise<void>;
+}
+
+export async function bench(
+  browser: Browser,
+  folders: Readonly<Record<string, string>> = {},
+  isIsolated = true,
+): Promise<Bench> {
+  const { lib, ort } = await bundle();
+  const server = await serve({ lib, ort, conformance: CONFORMANCE, ...folders }, isIsolated);
+  const context = await browser.newContext();
+  const open = async () => {
+    const page = await context.newPage();
+    await page.goto(`${server.origin}/lib/index.html`);
+    await page.waitForFunction(() => "edgelora" in globalThis);
+    return page;
+  };
+  const page = await open();
+  const close = async () => {
+    await context.close();
+    await server.close();
+  };
+  return { server, context, page, open, close };
+}

@@ -1,0 +1,63 @@
+/** The cases of runtime/conformance in Chromium: wasm with and without threads, in a worker, and WebGPU. */
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import type { Case, CaseResult } from "../../src/conformance/run.js";
+import { CONFORMANCE } from "../places.js";
+import { bench, launch, SWIFTSHADER } from "./browser.js";
+import type {} from "./page.js";
+
+const { cases } = JSON.parse(await readFile(`${CONFORMANCE}/cases.json`, "utf8")) as { cases: Case[] };
+
+function assertAll(results: readonly CaseResult[], count: number): void {
+  assert.deepEqual(
+    results.filter((result) => result.failure !== null),
+    [],
+  );
+  assert.equal(results.length, count);
+}
+
+const places = [
+  ["one thread", { isIsolated: false, inWorker: false }],
+  ["two threads in a worker", { isIsolated: true, inWorker: true }],
+] as const;
+for (const [name, { isIsolated, inWorker }] of places) {
+  test(`every case gives its answer in wasm, ${name}`, async () => {
+    const browser = await launch();
+    const { page, close } = await bench(browser, {}, isIsolated);
+    try {
+      assert.equal(await page.evaluate(() => crossOriginIsolated), isIsolated);
+      const results = await page.evaluate(
+        (given) => edgelora.conformance("/conformance", { backend: "wasm", threads: 2, inWorker: given }, null),
+        inWorker,
+      );
+      assertAll(results, cases.length);
+      const { choice } = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float", { threads: 2 }));
+      assert.equal(choice?.threads, isIsolated ? 2 : 1);
+    } finally {
+      await close();
+      await browser.close();
+    }
+  });
+}
+
+test("a few cases give their answers on WebGPU, adapters and KV cache on the GPU", async () => {
+  const named = ["tokens", "logits"].map((kind) => {
+    const isFit = (item: Case) => item.kind === kind && item.artifact === "tiny-float" && item.adapter !== "none";
+    return cases.find(isFit)?.name as string;
+  });
+  const browser = await launch(SWIFTSHADER);
+  const { page, close } = await bench(browser);
+  try {
+    const results = await page.evaluate((only) => edgelora.conformance("/conformance", { backend: "webgpu" }, only), named);
+    assertAll(results, named.length);
+    const { choice } = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float", { backend: "webgpu" }));
+    assert.equal(choice?.name, "webgpu");
+    const chosen = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float"));
+    assert.match(chosen.choice?.reason as string, /the WebGPU of this browser computes on the CPU/);
+  } finally {
+    await close();
+    await browser.close();
+  }
+});

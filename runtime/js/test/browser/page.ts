@@ -1,0 +1,52 @@
+/** What the tests call in the page: the library's browser entry and the runner of the conformance cases. */
+
+import { type Case, type CaseResult, runConformance } from "../../src/conformance/run.js";
+import * as web from "../../src/web.js";
+
+type Options = web.WebOptions & { readonly inWorker?: boolean };
+
+/** Load and answer; the error's class and line where there is one. */
+async function attempt(address: string, options: Options = {}) {
+  const warnings: string[] = [];
+  const progress: web.Progress[] = [];
+  const all: Options = {
+    wasmPaths: "/ort/",
+    ...options,
+    onWarning: (message) => warnings.push(message),
+    onProgress: (item) => progress.push(item),
+  };
+  try {
+    const model = await open(address, all);
+    const ids = await model.generateIds([5, 6, 7], { maxNewTokens: 4 });
+    const { backend, choice } = model;
+    await model.dispose();
+    return { ids, backend, choice, warnings, progress, error: null };
+  } catch (error) {
+    const { name, message } = error as Error;
+    return { ids: null, backend: null, choice: null, warnings, progress, error: { name, message } };
+  }
+}
+
+async function open(address: string, { inWorker = false, ...options }: Options) {
+  return inWorker ? ((await web.loadInWorker(address, options)) as unknown as web.Model & web.RemoteModel) : web.load(address, options);
+}
+
+/** Every case of the conformance folder at `address`, or those that `only` names. */
+async function conformance(address: string, options: Options, only: readonly string[] | null): Promise<CaseResult[]> {
+  const { cases } = (await (await fetch(`${address}/cases.json`)).json()) as { cases: Case[] };
+  const chosen = only === null ? cases : cases.filter((item) => only.includes(item.name));
+  return runConformance((name) => open(`${address}/${name}`, { wasmPaths: "/ort/", ...options }), chosen);
+}
+
+/** Keys of the weight cache without their origin, sorted. */
+async function cacheKeys(): Promise<string[]> {
+  const keys = await (await caches.open("edgelora-1")).keys();
+  return keys.map((request) => decodeURIComponent(new URL(request.url).pathname)).sort();
+}
+
+const tools = { ...web, attempt, open, conformance, cacheKeys };
+export type Tools = typeof tools;
+declare global {
+  var edgelora: Tools;
+}
+globalThis.edgelora = tools;

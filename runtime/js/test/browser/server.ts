@@ -13,9 +13,11 @@ import { extname, join, normalize } from "node:path";
 export interface Fault {
   /** Answer with this status and no bytes of the file. */
   readonly status?: number;
-  /** Break the connection after so many bytes of an answer, the first `times` answers. */
+  /** Break the connection after so many bytes of an answer. */
   readonly cutAfter?: number;
-  times?: number;
+  /** The fault is that of so many answers; afterwards it is `then`, or none. */
+  readonly times?: number;
+  readonly then?: Fault;
   /** Answer every request with the whole file. */
   readonly ignoresRanges?: boolean;
   /** The file ends here. */
@@ -54,7 +56,10 @@ export async function serve(folders: Readonly<Record<string, string>>, isIsolate
   const server = createServer((request, response) => {
     const path = decodeURIComponent((request.url as string).split("?")[0] as string);
     requests.push({ path, range: request.headers.range ?? null });
-    answer(folders, path, request, response, faults.get(path) ?? {}, isIsolated).catch(() => response.destroy());
+    const fault = faults.get(path) ?? {};
+    if (fault.times === 1) faults.set(path, fault.then ?? {});
+    else if (fault.times !== undefined) faults.set(path, { ...fault, times: fault.times - 1 });
+    answer(folders, path, request, response, fault, isIsolated).catch(() => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -99,10 +104,9 @@ async function answer(
     "content-length": part.length,
     ...(asked === null ? {} : { "content-range": `bytes ${start}-${file.length - 1}/${file.length}` }),
   });
-  if (fault.cutAfter === undefined || fault.times === 0) {
+  if (fault.cutAfter === undefined) {
     response.end(part);
     return;
   }
-  if (fault.times !== undefined) fault.times -= 1;
   response.write(part.subarray(0, fault.cutAfter), () => setTimeout(() => response.destroy(), 20));
 }

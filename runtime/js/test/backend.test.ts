@@ -1,0 +1,154 @@
+/** What reaches onnxruntime suits what a backend can do. A recorder sits around the real onnxruntime-node. */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import * as native from "onnxruntime-node";
+import type * as reactNative from "onnxruntime-react-native";
+import type * as web from "onnxruntime-web";
+import type { Backend, Capabilities, Feeds, Fetches, Ort, Tensor } from "../src/core/backend.js";
+import { type ArtifactSource, ArtifactError, folder, loadModel, type Model } from "../src/node.js";
+import { CONFORMANCE } from "./places.js";
+
+/** Fails to compile when a package no longer fits. */
+type Fits<Package extends Ort> = Package;
+export type All = [Fits<typeof native>, Fits<typeof web>, Fits<typeof reactNative>];
+
+const FOLDER = join(CONFORMANCE, "tiny-int4");
+const PROMPT = [7, 8, 9, 10, 11];
+const CAN: Capabilities = {
+  name: "recorded",
+  allowsRankZero: true,
+  loadsByPathOnly: false,
+  cache: "in-place",
+  cacheLocation: "cpu",
+};
+
+const source: ArtifactSource = {
+  ...folder(FOLDER),
+  folder,
+  prepare: async () => {},
+  graph: async (graph) => ({ model: join(FOLDER, graph) }),
+};
+
+interface Recorded {
+  readonly model: Model;
+  /** The inputs of every run. */
+  readonly runs: Feeds[];
+}
+
+/** A model on the real package, with what it is fed. */
+async function record(can: Partial<Capabilities>, place?: Backend["place"]): Promise<Recorded> {
+  const runs: Feeds[] = [];
+  const ort: Ort = {
+    Tensor: native.Tensor,
+    env: native.env,
+    InferenceSession: {
+      async create(graph: string | Uint8Array) {
+        const session = await native.InferenceSession.create(graph as string, { intraOpNumThreads: 1, logSeverityLevel: 3 });
+        return {
+          inputNames: session.inputNames,
+          outputNames: session.outputNames,
+          release: () => session.release(),
+          run: (feeds: Feeds, fetches?: Fetches) => {
+            runs.push({ ...feeds });
+            return session.run(feeds as never, (fetches ?? session.outputNames) as never) as Promise<Record<string, Tensor>>;
+          },
+        };
+      },
+    },
+  };
+  const backend: Backend = { ort, capabilities: { ...CAN, ...can }, sessionOptions: {}, ...(place && { place }) };
+  return { model: await loadModel(source, backend), runs };
+}
+
+const reference = await record({});
+const answers = async (model: Model) => {
+  const one = await model.generateIds(PROMPT, { maxNewTokens: 20 });
+  const rows = await model.generateIds([PROMPT, [5, 6]], { maxNewTokens: 8, adapter: ["four", "none"] });
+  return [one, rows, await model.generateIds(PROMPT, { maxNewTokens: 20, adapter: "one:0.5+eight" })];
+};
+const expected = await answers(reference.model);
+
+function slotDims(feeds: Feeds): (readonly number[])[] {
+  return Object.entries(feeds).flatMap(([name, tensor]) => (/lora_[AB]$/.test(name) ? [tensor.dims] : []));
+}
+
+test("where empty tensors are refused, no adapter is zeros of rank 1", async () => {
+  const { model, runs } = await record({ allowsRankZero: false });
+  assert.deepEqual(await answers(model), expected);
+  assert.ok(runs.every((feeds) => slotDims(feeds).length === 16 && slotDims(feeds).flat().every((size) => size > 0)));
+  assert.ok(slotDims(runs[0] as Feeds).every((dims) => dims.filter((size) => size === 1).length === 2));
+  assert.ok(slotDims(reference.runs[0] as Feeds).every((dims) => dims.includes(0)));
+});
+
+test("every way to keep the cache gives the same tokens", async () => {
+  for (const cache of ["in-steps", "returned"] as const) {
+    const { model } = await record({ cache });
+    assert.deepEqual(await answers(model), expected, cache);
+  }
+});
+
+test("a cache in place keeps its memory and grows; a returned one is as long as it must be", async () => {
+  const capacities = async (cache: Capabilities["cache"]) => {
+    const { model, runs } = await record({ cache });
+    await model.generateIds(Array.from({ length: 60 }, (_, id) => id), { maxNewTokens: 10 });
+    return [...new Set(runs.map((feeds) => feeds["past_key_values.1.value"]?.dims[2]))];
+  };
+  assert.deepEqual(await capacities("in-place"), [256]);
+  assert.deepEqual(await capacities("in-steps"), [64, 128]);
+  assert.deepEqual(await capacities("returned"), [0, ...Array.from({ length: 9 }, (_, index) => 60 + index)]);
+});
+
+test("only what the cache does not hold is computed", async () => {
+  const { model, runs } = await record({});
+  const fed = async (call: Promise<unknown>) => {
+    runs.length = 0;
+    await call;
+    return runs.map((feeds) => feeds.input_ids?.dims[1]);
+  };
+  const long = Array.from({ length: 100 }, (_, id) => id);
+  assert.deepEqual(await fed(model.logits(long, { positions: [99] })), [100]);
+  assert.deepEqual(await fed(model.logits([...long, 5, 6], { positions: [101] })), [2]);
+  assert.deepEqual(await fed(model.logits([...long.slice(0, 60), 5], { positions: [60] })), [1]);
+  assert.deepEqual(await fed(model.logits([...long.slice(0, 60), 5], { positions: [60], adapter: "one" })), [61]);
+  assert.deepEqual(await fed(model.score(long.slice(0, 10), [3, 4, 5], { adapter: "one" })), [3]);
+  const scored = await fed(model.generate("yes", { choices: ["yes", "yes no", "no"] }));
+  assert.equal(scored.length, 4); // the prompt once, and of each choice what the one before it did not share
+});
+
+test("every tensor has memory of its own, as onnxruntime-react-native needs it", async () => {
+  const { model, runs } = await record({});
+  await answers(model);
+  for (const [name, tensor] of runs.flatMap((feeds) => Object.entries(feeds))) {
+    const { byteOffset, byteLength, buffer } = tensor.data as Float32Array;
+    assert.ok(byteOffset === 0 && byteLength === buffer.byteLength, name);
+  }
+});
+
+test("slot inputs are placed once for each adapter, and freed when it goes", async () => {
+  const placed: { dims: readonly number[]; isFreed: boolean }[] = [];
+  const { model } = await record({}, (data, dims) => {
+    const entry = { dims, isFreed: false };
+    placed.push(entry);
+    const tensor = new native.Tensor("float32", data, dims);
+    return Object.assign(tensor, { dispose: () => (entry.isFreed = true) });
+  });
+  assert.deepEqual(await answers(model), expected);
+  const count = placed.length;
+  assert.deepEqual(await answers(model), expected);
+  assert.equal(placed.length, count);
+  await model.generateIds(PROMPT, { maxNewTokens: 1, adapter: "one" });
+  await model.loadAdapter("one", join(FOLDER, "adapters/one"));
+  assert.equal(placed.filter((entry) => entry.isFreed).length, 16 + 2 * 16); // itself, the blend and the two rows
+  assert.deepEqual(await answers(model), expected);
+});
+
+test("a place that loads by path alone refuses bytes", async () => {
+  const backend: Backend = { ort: native, capabilities: { ...CAN, loadsByPathOnly: true }, sessionOptions: {} };
+  const bytes: ArtifactSource = { ...source, graph: async (graph) => ({ model: await source.bytes(graph) }) };
+  await assert.rejects(
+    loadModel(bytes, backend),
+    (error) => error instanceof ArtifactError && /recorded loads graphs by path alone; give a folder/.test(error.message),
+  );
+});

@@ -1,0 +1,136 @@
+/** A model in a worker: the same answers as in the page, which stays free meanwhile. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Browser } from "playwright-core";
+import { type Bench, bench, launch } from "./browser.js";
+import type {} from "./page.js";
+
+let browser: Browser;
+let place: Bench;
+
+before(async () => {
+  browser = await launch();
+  place = await bench(browser);
+  await place.page.evaluate(async () => {
+    const options = { backend: "wasm", wasmPaths: "/ort/", threads: 1 } as const;
+    Object.assign(globalThis, {
+      remote: await edgelora.loadInWorker("/conformance/tiny-float", options),
+      local: await edgelora.load("/conformance/tiny-float", options),
+    });
+  });
+});
+after(async () => {
+  await place.close();
+  await browser.close();
+});
+
+declare global {
+  var remote: Awaited<ReturnType<typeof edgelora.loadInWorker>>;
+  var local: Awaited<ReturnType<typeof edgelora.load>>;
+}
+
+test("a stream gives the pieces of the whole answer, a tokenizer the same ids", async () => {
+  const found = await place.page.evaluate(async () => {
+    const pieces: string[] = [];
+    for await (const piece of remote.generate("hello", { adapter: "four", maxNewTokens: 20, stream: true })) pieces.push(piece);
+    const whole = await local.generate("hello", { adapter: "four", maxNewTokens: 20 });
+    const same = await remote.generate("hello", { adapter: "four", maxNewTokens: 20 });
+    const ids = [(await remote.tokenizer)?.encode("hello"), (await local.tokenizer)?.encode("hello")];
+    return { pieces, whole, same, ids };
+  });
+  assert.ok(found.pieces.length > 1);
+  assert.equal(found.pieces.join(""), found.whole.text);
+  assert.deepEqual(found.same, found.whole);
+  assert.deepEqual(found.ids[0], found.ids[1]);
+  assert.ok((found.ids[0]?.length ?? 0) > 0);
+});
+
+test("adapters and the SPEC in use are known in the page, and other models' adapters are refused", async () => {
+  const found = await place.page.evaluate(async () => {
+    const before = [...remote.adapters];
+    await remote.setAdapter("four:0.5+one:0.5");
+    const spec = remote.adapter;
+    const names = ["adapter_config.json", "adapter_model.safetensors"];
+    const folder = async (where: string) => {
+      const files = names.map(async (name) => new File([await (await fetch(`${where}/${name}`)).blob()], name));
+      return edgelora.filesFolder(await Promise.all(files), "dropped files");
+    };
+    await remote.loadAdapter("again", await folder("/conformance/tiny-float/adapters/four"));
+    const twice = ["again", "four"].map((adapter) => remote.generateIds([5, 6, 7], { adapter, maxNewTokens: 6 }));
+    const fetched = remote.loadAdapter("fetched", "/conformance/tiny-float/adapters/one").then(() => remote.adapters);
+    const foreign = await remote
+      .loadAdapter("foreign", await folder("/conformance/tiny-int4/adapters/four"))
+      .catch((error) => ({ isOurs: error instanceof edgelora.AdapterError, message: error.message }));
+    await remote.setAdapter("none");
+    return { before, spec, twice: await Promise.all(twice), fetched: await fetched, foreign };
+  });
+  assert.deepEqual(found.before, ["one", "four", "eight"]);
+  assert.equal(found.spec, "four:0.5+one:0.5");
+  assert.deepEqual(found.twice[0], found.twice[1]);
+  assert.ok(found.fetched.includes("again") && found.fetched.includes("fetched"));
+  assert.ok(found.foreign?.isOurs);
+  assert.match(found.foreign?.message, /in_features|out_features|columns|rows|expected/);
+});
+
+test("an abort ends a call at once with the signal's reason, and the model stays usable", async () => {
+  const found = await place.page.evaluate(async () => {
+    const ending = new AbortController();
+    const pieces: string[] = [];
+    let error: unknown;
+    try {
+      const options = { maxNewTokens: 300, temperature: 1, seed: 1, stream: true, signal: ending.signal } as const;
+      for await (const piece of remote.generate("hello", options)) {
+        pieces.push(piece);
+        if (pieces.length === 3) ending.abort(new Error("enough"));
+      }
+    } catch (caught) {
+      error = (caught as Error).message;
+    }
+    const left: string[] = [];
+    for await (const piece of remote.generate("hello", { maxNewTokens: 300, temperature: 1, seed: 1, stream: true })) {
+      left.push(piece);
+      if (left.length === 2) break;
+    }
+    const aborted = await remote
+      .generateIds([5, 6], { signal: AbortSignal.abort() })
+      .catch((caught: Error) => caught.name);
+    return { count: pieces.length, error, aborted, after: await remote.generateIds([5, 6, 7], { maxNewTokens: 3 }) };
+  });
+  assert.equal(found.count, 3);
+  assert.equal(found.error, "enough");
+  assert.equal(found.aborted, "AbortError");
+  assert.equal(found.after.length, 3);
+});
+
+test("the page handles events while the worker answers; in the page between two tokens", async () => {
+  const turns = await place.page.evaluate(async () => {
+    const count = async (model: typeof remote) => {
+      let turns = 0;
+      const timer = setInterval(() => turns++, 1);
+      await model.generateIds([5, 6, 7], { maxNewTokens: 200, temperature: 1.5, seed: 3 });
+      clearInterval(timer);
+      return turns;
+    };
+    return { remote: await count(remote), local: await count(local as unknown as typeof remote) };
+  });
+  assert.ok(turns.remote > 3, `${turns.remote} turns beside the worker`);
+  assert.ok(turns.local > 1, `${turns.local} turns in the page`);
+});
+
+test("bad options are refused with their class; a model that was disposed of answers nothing", async () => {
+  const found = await place.page.evaluate(async () => {
+    const options = { backend: "wasm", wasmPaths: "/ort/" } as const;
+    const model = await edgelora.loadInWorker("/conformance/tiny-float", options);
+    const bad = await model.generate("hello", { maxNewTokens: 0 }).catch((error) => error);
+    await model.dispose();
+    const gone = await model.generate("hello").catch((error) => error);
+    const absent = await edgelora
+      .loadInWorker("/conformance/tiny-float", { ...options, worker: new Worker("/lib/absent.js", { type: "module" }) })
+      .catch((error) => error);
+    return [bad, gone, absent].map((error) => [error.name, error.message] as const);
+  });
+  assert.deepEqual(found[0], ["InputError", "maxNewTokens is 0, expected a whole number from 1"]);
+  assert.match(found[1]?.join() as string, /InputError,this model was disposed of; load the artifact again/);
+  assert.match(found[2]?.join() as string, /BackendError,the worker stopped \(.+\); reload the page/);
+});

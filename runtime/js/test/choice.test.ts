@@ -1,0 +1,45 @@
+/** Which backend an artifact gets, from facts of browsers that this machine is not. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type BrowserFacts, chooseBackend, describeChoice } from "../src/web/choice.js";
+
+const plain = { target: "cpu", record: {} };
+const int4 = { target: "web-webgpu", record: { report: { nodes: { MatMulNBits: 211 } } } };
+const int8 = { target: "web-wasm", record: { report: { nodes: { MatMulInteger: 211 } } } };
+const phone: BrowserFacts = { gpu: "hardware", isIsolated: true, cores: 8 };
+
+test("WebGPU is taken where there is one and the artifact was not made for wasm", () => {
+  assert.equal(chooseBackend(phone, int4, {}).choice.name, "webgpu");
+  const { choice, warnings } = chooseBackend(phone, int8, {});
+  assert.deepEqual(choice, { name: "wasm", threads: 4, reason: "the artifact was exported for it" });
+  assert.deepEqual(warnings, []);
+  assert.equal(describeChoice(choice), "onnxruntime-web, wasm, 4 threads (the artifact was exported for it)");
+  assert.match(chooseBackend(phone, int8, { backend: "webgpu" }).warnings.join(), /export it for web-webgpu/);
+});
+
+test("without WebGPU, or with one that computes on the CPU, wasm is taken, and int4 is warned of", () => {
+  for (const gpu of ["no navigator.gpu", "no adapter", "software"] as const) {
+    const { choice, warnings } = chooseBackend({ ...phone, gpu }, int4, {});
+    assert.equal(choice.name, "wasm");
+    assert.match(choice.reason, gpu === "software" ? /computes on the CPU/ : /this browser has no WebGPU/);
+    assert.match(warnings.join(), /MatMulNBits.*--target web-wasm/);
+  }
+});
+
+test("a page that is not isolated gets one thread, and is told of it where it asked for more", () => {
+  const { choice, warnings } = chooseBackend({ ...phone, isIsolated: false }, plain, { backend: "wasm", threads: 3 });
+  assert.equal(choice.threads, 1);
+  assert.match(choice.reason, /one thread, because the page is not cross-origin isolated/);
+  assert.match(warnings.join(), /3 threads need a cross-origin isolated page/);
+});
+
+test("wishes that cannot be met or make no sense are refused", () => {
+  const bare = { ...phone, gpu: "no adapter" } as const;
+  assert.throws(() => chooseBackend(bare, plain, { backend: "webgpu" }), {
+    name: "BackendError",
+    message: /WebGPU was asked for, but this browser has none \(no adapter\)/,
+  });
+  assert.throws(() => chooseBackend(bare, plain, { backend: "webgl" as never }), /expected "webgpu" or "wasm"/);
+  assert.throws(() => chooseBackend(bare, plain, { threads: 0 }), /threads is 0, expected a whole number from 1/);
+});

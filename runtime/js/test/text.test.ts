@@ -1,0 +1,104 @@
+/** Text comes out in whole characters and ends before stop strings; what is no tokenizer or template is refused. */
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { ArtifactError, InputError } from "../src/core/errors.js";
+import { parseManifest, type TokenizerInfo } from "../src/core/manifest.js";
+import { readTokenizer, StopFilter, StreamDecoder, textPieces } from "../src/core/text.js";
+import { folder } from "../src/node.js";
+import { memoryFolder } from "./folders.js";
+import { CONFORMANCE } from "./places.js";
+
+const FOLDER = join(CONFORMANCE, "tiny-float");
+const info = parseManifest(await readFile(join(FOLDER, "manifest.json"), "utf8")).tokenizer as TokenizerInfo;
+const tokenizer = await readTokenizer(folder(FOLDER), info);
+
+test("a character that several tokens make waits until it is whole", () => {
+  const ids = tokenizer.encode("aй東🙂", false);
+  const decoder = new StreamDecoder(tokenizer);
+  const pieces = ids.map((id) => decoder.push(id));
+  assert.equal(pieces.join("") + decoder.flush(), "aй東🙂");
+  assert.ok(pieces.includes("") && !pieces.some((piece) => piece.includes("\ufffd")));
+});
+
+test("bytes that never become a character appear once that is sure", () => {
+  const [first] = tokenizer.encode("🙂", false) as [number];
+  const [letter] = tokenizer.encode("a", false) as [number];
+  const inside = new StreamDecoder(tokenizer);
+  assert.deepEqual([inside.push(first), inside.push(letter), inside.flush()], ["", "\ufffda", ""]);
+  const atEnd = new StreamDecoder(tokenizer);
+  assert.deepEqual([atEnd.push(first), atEnd.flush(), atEnd.flush()], ["", "\ufffd", ""]);
+});
+
+test("no character of a stop string is let out, however it arrives", () => {
+  const shown = (stops: string[], pieces: string[]) => {
+    const filter = new StopFilter(stops);
+    const text = pieces.map((piece) => filter.push(piece));
+    return [text, filter.isStopped, filter.flush()];
+  };
+  assert.deepEqual(shown(["END"], ["ab", "E", "N", "Dx", "y"]), [["ab", "", "", "", ""], true, ""]);
+  assert.deepEqual(shown(["END"], ["aE", "NN"]), [["a", "ENN"], false, ""]);
+  assert.deepEqual(shown(["END"], ["aEN"]), [["a"], false, "EN"]);
+  assert.deepEqual(shown(["aab"], ["aaa", "b"]), [["a", ""], true, ""]);
+  assert.deepEqual(shown(["xyz", "yz", "b"], ["..xy", "z"]), [["..", ""], true, ""]);
+  assert.deepEqual(shown(["cd", "b"], ["abcd"]), [["a"], true, ""]);
+  assert.deepEqual(shown([], ["a", "b"]), [["a", "b"], false, ""]);
+});
+
+test("a stream ends at a stop string without asking for more tokens", async () => {
+  const ids = tokenizer.encode("one two three", false);
+  let asked = 0;
+  async function* tokens() {
+    for (const id of ids) {
+      asked += 1;
+      yield id;
+    }
+  }
+  let text = "";
+  for await (const piece of textPieces(tokens(), new StreamDecoder(tokenizer), new StopFilter(["two"]))) text += piece;
+  assert.equal(text, "one ");
+  assert.ok(asked < ids.length);
+});
+
+test("the template's own refusal, and a missing template, are input errors", async () => {
+  const files = { ...(await filesWith("{{ raise_exception('roles must alternate') }}")) };
+  const strict = await readTokenizer(memoryFolder(files), info);
+  const isInput = (message: RegExp) => (error: unknown) => error instanceof InputError && message.test(error.message);
+  assert.throws(
+    () => strict.render([{ role: "user", content: "x" }]),
+    isInput(/^the chat template refuses these messages: .*roles must alternate/),
+  );
+  const bare = await readTokenizer(memoryFolder(files), { ...info, chatTemplate: null });
+  assert.throws(() => bare.render([{ role: "user" }]), isInput(/^this artifact has no chat template; give raw text \(raw: true\)$/));
+});
+
+async function filesWith(template: string): Promise<Record<string, string>> {
+  const content = await readFile(join(FOLDER, info.file), "utf8");
+  return { [info.file]: content, [info.chatTemplate as string]: template };
+}
+
+test("templates see messages, special tokens and the generation prompt", async () => {
+  const template =
+    "{{ bos_token }}{% for m in messages %}{% generation %}{{ m.content | trim }}{% endgeneration %}|{% endfor %}" +
+    "{% if add_generation_prompt %}>{% endif %}{{ tools is none }}";
+  const rendered = (await readTokenizer(memoryFolder(await filesWith(template)), info)).render([
+    { role: "user", content: " ü " },
+    { role: "assistant", content: "b" },
+  ]);
+  assert.equal(rendered, "<|begin|>ü|b|>true");
+});
+
+test("what is no tokenizer or template is refused", async () => {
+  const refused = async (files: Record<string, string | Uint8Array>, message: RegExp) =>
+    assert.rejects(
+      readTokenizer(memoryFolder(files, "here"), info),
+      (error) => error instanceof ArtifactError && message.test(error.message),
+    );
+  const files = await filesWith("{{ a }}");
+  await refused({ ...files, [info.file]: "{" }, /^here\/tokenizer\.json is not JSON \(.+\); export the artifact again$/);
+  await refused({ ...files, [info.file]: '{"model":{}}' }, /^here\/tokenizer\.json has no model with a vocab; expected a file/);
+  await refused({ ...files, [info.file]: '{"model":{"vocab":{}}}' }, /^here\/tokenizer\.json cannot be used \(.+\); export/);
+  await refused(await filesWith("{% for x %}"), /^the chat template is malformed \(.+\); export the artifact again$/);
+});

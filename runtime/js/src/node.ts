@@ -72,7 +72,9 @@ export function folder(path: string): FolderSource {
       try {
         return await readFile(join(path, name));
       } catch (error) {
-        throw new ArtifactError(`${path}/${name} cannot be read (${(error as Error).message}); copy or export it again`);
+        throw new ArtifactError(
+          `${path}/${name} cannot be read (${(error as Error).message}); copy or export it again`,
+        );
       }
     },
     sha256: async (name) => {

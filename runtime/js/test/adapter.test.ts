@@ -39,7 +39,10 @@ function pair(module: string, outFeatures: number, rank = 2, start = 1): Tensors
 const TENSORS: Tensors = { ...pair("m.q_proj", 4), ...pair("m.v_proj", 2, 2, 5) };
 
 function source(tensors: Tensors, config: object) {
-  const files = { "adapter_config.json": JSON.stringify(config), "adapter_model.safetensors": writeSafetensors(tensors) };
+  const files = {
+    "adapter_config.json": JSON.stringify(config),
+    "adapter_model.safetensors": writeSafetensors(tensors),
+  };
   return memoryFolder(files, "it");
 }
 
@@ -70,11 +73,20 @@ test("a folder that is no PEFT folder is refused", async () => {
   const refusal = (files: Record<string, string | Uint8Array>, message: RegExp) =>
     assert.rejects(readAdapter(memoryFolder(files, "it")), isRefusal(message));
   await refusal({}, /^it has no adapter_config\.json; expected a folder saved by PEFT$/);
-  await refusal({ "adapter_config.json": config }, /^it has no adapter_model\.safetensors; save the adapter with safe_/);
+  await refusal(
+    { "adapter_config.json": config },
+    /^it has no adapter_model\.safetensors; save the adapter with safe_/,
+  );
   const both = { "adapter_config.json": config, "adapter_model.safetensors": weights };
-  await refusal({ ...both, "adapter_config.json": "{" }, /adapter_config\.json is not JSON \(.+\); save the adapter again/);
+  await refusal(
+    { ...both, "adapter_config.json": "{" },
+    /adapter_config\.json is not JSON \(.+\); save the adapter again/,
+  );
   await refusal({ ...both, "adapter_config.json": "[]" }, /adapter_config\.json holds \[\], expected an object/);
-  await refusal({ ...both, "adapter_model.safetensors": weights.subarray(0, -8) }, /the file is damaged, copy it again/);
+  await refusal(
+    { ...both, "adapter_model.safetensors": weights.subarray(0, -8) },
+    /the file is damaged, copy it again/,
+  );
 });
 
 test("what is not plain LoRA is refused, every reason in one line", async () => {
@@ -83,7 +95,11 @@ test("what is not plain LoRA is refused, every reason in one line", async () => 
     { peft_type: "IA3", use_dora: true, bias: "all", r: 0, modules_to_save: ["lm_head"], init_lora_weights: "PiSSA_4" },
     /^it cannot be used: peft_type is "IA3", expected "LORA"; it uses DoRA; it uses fully trained modules \(modules_to_save\); bias is "all", expected "none"; init_lora_weights is "PiSSA_4", which changes the base; .*; r is 0, expected a number above 0; expected plain LoRA as PEFT saves it$/,
   );
-  await refused(TENSORS, { rank_pattern: { "(": 2 } }, /rank_pattern is \{"\(":2\}, expected module patterns with numbers/);
+  await refused(
+    TENSORS,
+    { rank_pattern: { "(": 2 } },
+    /rank_pattern is \{"\(":2\}, expected module patterns with numbers/,
+  );
   await refused(TENSORS, { alpha_pattern: { q: -1 } }, /alpha_pattern is \{"q":-1\}, expected module patterns/);
 });
 
@@ -114,7 +130,7 @@ test("scaling follows alpha, rank, their patterns and rslora", async () => {
   const scaling = async (config: object) => (await read(TENSORS, config)).factors.get("m.q_proj")?.scaling;
   assert.equal(await scaling({}), 2);
   assert.equal(await scaling({ use_rslora: true }), 4 / Math.sqrt(2));
-  assert.equal(await scaling({ alpha_pattern: { proj: 10, "q_proj": 6 } }), 3);
+  assert.equal(await scaling({ alpha_pattern: { proj: 10, q_proj: 6 } }), 3);
   assert.equal(await scaling({ r: 9, rank_pattern: { "[qv]_proj": 2 }, alpha_pattern: { "m.q_proj": 1 } }), 0.5);
 });
 
@@ -182,7 +198,10 @@ function near(found: readonly number[], expected: readonly number[]): void {
 }
 
 test("packed matrices multiply to the delta of every part", async () => {
-  const adapter = await read({ ...pair("m.q_proj", 4, 2), ...pair("m.v_proj", 2, 3, 5) }, { rank_pattern: { v_proj: 3 } });
+  const adapter = await read(
+    { ...pair("m.q_proj", 4, 2), ...pair("m.v_proj", 2, 3, 5) },
+    { rank_pattern: { v_proj: 3 } },
+  );
   const [packed] = packAdapter(adapter, [SLOT]);
   assert.equal(packed?.rank, 5);
   near(product(packed as SlotMatrices, SLOT), delta(adapter, SLOT));
@@ -216,15 +235,33 @@ test("slot inputs: one adapter as it is, rows padded to the largest rank, rank 0
   assert.deepEqual([a?.name, a?.dims, b?.name, b?.dims], ["qkv.a", [1, 3, 4], "qkv.b", [1, 4, 7]]);
   assert.equal(a?.data, packed[0]?.a);
   const stacked = slotInputs([none, packed], [SLOT], true);
-  assert.deepEqual(stacked.map((input) => input.dims), [[2, 3, 4], [2, 4, 7]]);
+  assert.deepEqual(
+    stacked.map((input) => input.dims),
+    [
+      [2, 3, 4],
+      [2, 4, 7],
+    ],
+  );
   for (const [index, input] of stacked.entries()) {
     const half = input.data.length / 2;
     assert.ok(input.data.subarray(0, half).every((value) => value === 0));
     assert.deepEqual(input.data.slice(half), [packed[0]?.a, packed[0]?.b][index]);
   }
-  assert.deepEqual(slotInputs([none], [SLOT], true).map((input) => input.dims), [[1, 3, 0], [1, 0, 7]]);
+  assert.deepEqual(
+    slotInputs([none], [SLOT], true).map((input) => input.dims),
+    [
+      [1, 3, 0],
+      [1, 0, 7],
+    ],
+  );
   const zeros = slotInputs([none], [SLOT], false);
-  assert.deepEqual(zeros.map((input) => input.dims), [[1, 3, 1], [1, 1, 7]]);
+  assert.deepEqual(
+    zeros.map((input) => input.dims),
+    [
+      [1, 3, 1],
+      [1, 1, 7],
+    ],
+  );
   assert.ok(zeros.every((input) => input.data.every((value) => value === 0)));
   assert.ok(stacked.concat(zeros).every((input) => input.data.byteOffset === 0));
 });

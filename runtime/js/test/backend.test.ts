@@ -7,7 +7,7 @@ import * as native from "onnxruntime-node";
 import type * as reactNative from "onnxruntime-react-native";
 import type * as web from "onnxruntime-web";
 import type { Backend, Capabilities, Feeds, Fetches, Ort, Tensor } from "../src/core/backend.js";
-import { type ArtifactSource, ArtifactError, folder, loadModel, type Model } from "../src/node.js";
+import { ArtifactError, type ArtifactSource, folder, loadModel, type Model } from "../src/node.js";
 import { CONFORMANCE } from "./places.js";
 
 /** Fails to compile when a package no longer fits. */
@@ -45,14 +45,19 @@ async function record(can: Partial<Capabilities>, place?: Backend["place"]): Pro
     env: native.env,
     InferenceSession: {
       async create(graph: string | Uint8Array) {
-        const session = await native.InferenceSession.create(graph as string, { intraOpNumThreads: 1, logSeverityLevel: 3 });
+        const session = await native.InferenceSession.create(graph as string, {
+          intraOpNumThreads: 1,
+          logSeverityLevel: 3,
+        });
         return {
           inputNames: session.inputNames,
           outputNames: session.outputNames,
           release: () => session.release(),
           run: (feeds: Feeds, fetches?: Fetches) => {
             runs.push({ ...feeds });
-            return session.run(feeds as never, (fetches ?? session.outputNames) as never) as Promise<Record<string, Tensor>>;
+            return session.run(feeds as never, (fetches ?? session.outputNames) as never) as Promise<
+              Record<string, Tensor>
+            >;
           },
         };
       },
@@ -77,7 +82,15 @@ function slotDims(feeds: Feeds): (readonly number[])[] {
 test("where empty tensors are refused, no adapter is zeros of rank 1", async () => {
   const { model, runs } = await record({ allowsRankZero: false });
   assert.deepEqual(await answers(model), expected);
-  assert.ok(runs.every((feeds) => slotDims(feeds).length === 16 && slotDims(feeds).flat().every((size) => size > 0)));
+  assert.ok(
+    runs.every(
+      (feeds) =>
+        slotDims(feeds).length === 16 &&
+        slotDims(feeds)
+          .flat()
+          .every((size) => size > 0),
+    ),
+  );
   assert.ok(slotDims(runs[0] as Feeds).every((dims) => dims.filter((size) => size === 1).length === 2));
   assert.ok(slotDims(reference.runs[0] as Feeds).every((dims) => dims.includes(0)));
 });
@@ -92,7 +105,10 @@ test("every way to keep the cache gives the same tokens", async () => {
 test("a cache in place keeps its memory and grows; a returned one is as long as it must be", async () => {
   const capacities = async (cache: Capabilities["cache"]) => {
     const { model, runs } = await record({ cache });
-    await model.generateIds(Array.from({ length: 60 }, (_, id) => id), { maxNewTokens: 10 });
+    await model.generateIds(
+      Array.from({ length: 60 }, (_, id) => id),
+      { maxNewTokens: 10 },
+    );
     return [...new Set(runs.map((feeds) => feeds["past_key_values.1.value"]?.dims[2]))];
   };
   assert.deepEqual(await capacities("in-place"), [256]);
@@ -149,6 +165,7 @@ test("a place that loads by path alone refuses bytes", async () => {
   const bytes: ArtifactSource = { ...source, graph: async (graph) => ({ model: await source.bytes(graph) }) };
   await assert.rejects(
     loadModel(bytes, backend),
-    (error) => error instanceof ArtifactError && /recorded loads graphs by path alone; give a folder/.test(error.message),
+    (error) =>
+      error instanceof ArtifactError && /recorded loads graphs by path alone; give a folder/.test(error.message),
   );
 });

@@ -18,3 +18,20 @@ for (const runtime of ["native", "wasm"] as const) {
     assert.equal(results.length, cases.length);
   });
 }
+
+test("the runner says what is wrong with an answer, whatever the kind", async () => {
+  const kinds = [...new Set(cases.map((item) => item.kind))];
+  assert.equal(kinds.length, 10);
+  const spoiled = kinds.map((kind) => {
+    const item = structuredClone(cases.find((one) => one.kind === kind)) as Record<string, unknown>;
+    const field = ["expected_text", "expected_ids", "expected", "message_has"].find((name) => item[name] !== undefined);
+    return { ...item, [field as string]: field === "message_has" ? "nothing of the kind" : null } as unknown as Case;
+  });
+  const open = (name: string) => load(`${CONFORMANCE}/${name}`, { threads: 1 });
+  const results = await runConformance(open, [...spoiled, { kind: "new", name: "unknown" }]);
+  assert.deepEqual(
+    results.filter((result) => result.failure === null).map((result) => result.kind),
+    [],
+  );
+  assert.equal(results.length, kinds.length + 1);
+});

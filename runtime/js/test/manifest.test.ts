@@ -48,7 +48,10 @@ test("a manifest of the first version without what came later is read", () => {
 test("what is wrong in a manifest is named", () => {
   const damage = () => parseManifest(text.slice(0, 500), "here/manifest.json");
   assert.throws(damage, /^ArtifactError: here\/manifest\.json is not JSON \(.+\); export the artifact again$/);
-  assert.throws(() => parseManifest("[]", "m"), /m: format is a list, expected "edgelora"; this is no EdgeLoRA artifact/);
+  assert.throws(
+    () => parseManifest("[]", "m"),
+    /m: format is a list, expected "edgelora"; this is no EdgeLoRA artifact/,
+  );
   refused((data) => Object.assign(data, { format: "gguf" }), /format is "gguf", expected "edgelora"/);
   refused(
     (data) => Object.assign(data, { format_version: 2 }),
@@ -57,7 +60,10 @@ test("what is wrong in a manifest is named", () => {
   refused((data) => Object.assign(data, { format_version: true }), /format_version is true, expected a whole number/);
   refused((data) => delete data.slots, /field "slots" is missing/);
   refused((data) => Object.assign(data, { slots: {} }), /slots: expected a list, found \{\}/);
-  refused((data) => Object.assign(data.model as Json, { vocab_size: "384" }), /model: vocab_size: expected a whole number, found "384"/);
+  refused(
+    (data) => Object.assign(data.model as Json, { vocab_size: "384" }),
+    /model: vocab_size: expected a whole number, found "384"/,
+  );
   refused((data) => Object.assign(data, { adapters: [3] }), /adapters\[0\]: expected an object, found a number/);
   refused((data) => Object.assign(data.base as Json, { grid: null }), /base: grid: expected text, found null/);
 });
@@ -92,7 +98,11 @@ test("every difference between files and manifest is listed at once", async (con
 
 test("what is no artifact is said to be none", async (context) => {
   await assert.rejects(load("/nowhere"), /^ArtifactError: \/nowhere is not a folder; expected an artifact written by/);
-  await refusedToLoad(context, (folder) => rm(join(folder, "manifest.json")), /has no manifest\.json; expected an artifact/);
+  await refusedToLoad(
+    context,
+    (folder) => rm(join(folder, "manifest.json")),
+    /has no manifest\.json; expected an artifact/,
+  );
   await refusedToLoad(
     context,
     (folder) => writeFile(join(folder, "manifest.json"), Uint8Array.of(0x7b, 0xff, 0x7d)),

@@ -1,8 +1,8 @@
 /** What a loaded model promises beside right answers: order, aborting, switching, refusing, letting go. */
 
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, test } from "node:test";
 import { InputError } from "../src/core/errors.js";
 import { load } from "../src/node.js";
@@ -34,7 +34,10 @@ test("adapters change the answer, and setAdapter is what a call without one uses
   assert.equal(model.adapter, "four");
   assert.deepEqual(await model.generateIds(PROMPT, OPTIONS), expected.four);
   assert.deepEqual(await model.generateIds(PROMPT, { ...OPTIONS, adapter: "none" }), expected.none);
-  await assert.rejects(model.setAdapter("fuor"), /unknown adapter "fuor"; this model has: one, four, eight; did you mean "four"\?/);
+  await assert.rejects(
+    model.setAdapter("fuor"),
+    /unknown adapter "fuor"; this model has: one, four, eight; did you mean "four"\?/,
+  );
   assert.equal(model.adapter, "four");
   await model.setAdapter("none");
 });
@@ -97,7 +100,10 @@ test("a call during a stream ends the stream with an error at its next piece", a
   const stream = model.generate("Hello", { ...OPTIONS, stream: true })[Symbol.asyncIterator]();
   assert.equal((await stream.next()).done, false);
   assert.deepEqual(await model.generateIds(PROMPT, OPTIONS), expected.none);
-  await assert.rejects(stream.next(), /^InputError: another call used this model while an answer was being streamed; finish/);
+  await assert.rejects(
+    stream.next(),
+    /^InputError: another call used this model while an answer was being streamed; finish/,
+  );
   assert.deepEqual(await stream.next(), { done: true, value: undefined });
 });
 
@@ -141,20 +147,47 @@ test("what cannot be used is refused with everything that is wrong", async () =>
     model.generate("x", { temperature: -1, maxNewTokens: 0, stop: [""], choices: ["a", "a"] }),
     /^temperature is -1, expected a number from 0; maxNewTokens is 0, expected .*; stop is \[""\], expected .*; choices is \["a","a"\], expected at least one string, all different; choices and stop exclude each other$/,
   );
-  await refused(model.generate("x", { choices: "ab" as unknown as string[] }), /choices is "ab", expected a list of strings/);
+  await refused(
+    model.generate("x", { choices: "ab" as unknown as string[] }),
+    /choices is "ab", expected a list of strings/,
+  );
   await refused(model.generate(3 as unknown as string), /^prompt is 3, expected text; use chat\(\) for messages$/);
   await refused(model.generate([]), /^the batch is empty; give at least one prompt$/);
-  await refused(model.generate(["a", "b"], { adapter: ["one"] }), /^1 adapters for 2 prompts; give one SPEC, or one for each/);
+  await refused(
+    model.generate(["a", "b"], { adapter: ["one"] }),
+    /^1 adapters for 2 prompts; give one SPEC, or one for each/,
+  );
   await refused(model.generateIds([]), /^the prompt has no tokens; give some text/);
-  await refused(model.generateIds([1, 384]), /^token ids go from 1 to 384, expected 0 to 383; was another tokenizer used\?$/);
+  await refused(
+    model.generateIds([1, 384]),
+    /^token ids go from 1 to 384, expected 0 to 383; was another tokenizer used\?$/,
+  );
   await refused(model.generateIds([1.5]), /^token ids hold 1.5, expected a list of whole numbers$/);
-  await refused(model.generateIds(new Array(321).fill(1)), /^the prompt is 321 tokens, the context length of base is 320; shorten/);
-  await refused(model.logits([1, 2], { positions: [2] }), /^positions \[2\]: expected indices from 0 to 1, at least one$/);
-  await refused(model.score([], [1]), /^promptIds is empty; the first token of a text has no probability, give at least one$/);
+  await refused(
+    model.generateIds(new Array(321).fill(1)),
+    /^the prompt is 321 tokens, the context length of base is 320; shorten/,
+  );
+  await refused(
+    model.logits([1, 2], { positions: [2] }),
+    /^positions \[2\]: expected indices from 0 to 1, at least one$/,
+  );
+  await refused(
+    model.score([], [1]),
+    /^promptIds is empty; the first token of a text has no probability, give at least one$/,
+  );
   await refused(model.chat([]), /^messages is \[\], expected a list of at least one \{role, content\}$/);
-  await refused(model.chat([{ content: "x" } as never]), /^message 0 is \{"content":"x"\}, expected \{role, content\}$/);
-  await refused(model.generate("x", { choices: ["a ".repeat(400)] }), /^prompt and longest choice are \d+ tokens, the context/);
-  await refused(collect(model.generate("x", { stream: true, choices: ["a"] })), /^stream takes one prompt and no choices/);
+  await refused(
+    model.chat([{ content: "x" } as never]),
+    /^message 0 is \{"content":"x"\}, expected \{role, content\}$/,
+  );
+  await refused(
+    model.generate("x", { choices: ["a ".repeat(400)] }),
+    /^prompt and longest choice are \d+ tokens, the context/,
+  );
+  await refused(
+    collect(model.generate("x", { stream: true, choices: ["a"] })),
+    /^stream takes one prompt and no choices/,
+  );
   assert.deepEqual(await model.generateIds(PROMPT, OPTIONS), expected.none);
 });
 
@@ -183,9 +216,17 @@ test("an adapter folder is loaded beside the others, replaced, and refused when 
     "model.layers.0.self_attn.o_proj.lora_A.weight": float32([1, 48], () => 1),
     "model.layers.0.self_attn.o_proj.lora_B.weight": float32([48, 1], () => 0),
   });
-  const config = JSON.stringify({ peft_type: "LORA", r: 1, lora_alpha: 1, target_modules: ["layers.0.self_attn.o_proj"] });
+  const config = JSON.stringify({
+    peft_type: "LORA",
+    r: 1,
+    lora_alpha: 1,
+    target_modules: ["layers.0.self_attn.o_proj"],
+  });
   const files = memoryFolder({ "adapter_config.json": config, "adapter_model.safetensors": zero });
-  await assert.rejects(model.loadAdapter("zero", files), /adapter "zero" \(memory\) changes nothing: alpha, A or B is zero/);
+  await assert.rejects(
+    model.loadAdapter("zero", files),
+    /adapter "zero" \(memory\) changes nothing: alpha, A or B is zero/,
+  );
 });
 
 test("a model with the twin gives the same answers", async () => {

@@ -32,7 +32,9 @@ async function distribution(ids: readonly number[], adapter: string): Promise<Fl
 }
 
 function topTokens(logprobs: Float64Array): { ids: number[]; logprobs: number[] } {
-  const ids = [...logprobs.keys()].sort((one, other) => (logprobs[other] as number) - (logprobs[one] as number)).slice(0, 64);
+  const ids = [...logprobs.keys()]
+    .sort((one, other) => (logprobs[other] as number) - (logprobs[one] as number))
+    .slice(0, 64);
   return { ids, logprobs: ids.map((id) => Number((logprobs[id] as number).toFixed(4))) };
 }
 
@@ -45,7 +47,9 @@ async function receiptOf(name: string): Promise<Json> {
     const kl = before.reduce((sum, value, id) => sum + Math.exp(value) * (value - (after[id] as number)), 0);
     probes.push({ text: null, input_ids: ids, kl, base: topTokens(before), adapted: topTokens(after) });
   }
-  const weights = createHash("sha256").update((await filesOf(name))["adapter_model.safetensors"] as Uint8Array).digest("hex");
+  const weights = createHash("sha256")
+    .update((await filesOf(name))["adapter_model.safetensors"] as Uint8Array)
+    .digest("hex");
   return {
     format_version: 2,
     base: { name: "base", ...base, tokenizer: files.get("tokenizer.json")?.sha256, chat_template: null },
@@ -99,14 +103,23 @@ test("an adapter that does something else, or nothing, is refused", async () => 
   const tenfold = (receipt: Json) => {
     for (const probe of receipt.probes as { kl: number }[]) probe.kl *= 20;
   };
-  await refused(tenfold, /it does next to nothing here: KL between base and adapted is \S+ nats, its receipt says \S+; re-measure/);
+  await refused(
+    tenfold,
+    /it does next to nothing here: KL between base and adapted is \S+ nats, its receipt says \S+; re-measure/,
+  );
 });
 
 test("an adapter without effect on the probe is refused", async () => {
   const config = JSON.parse(Buffer.from((await filesOf("eight"))["adapter_config.json"] as Uint8Array).toString());
-  const weak = { ...(await filesOf("eight")), "adapter_config.json": JSON.stringify({ ...config, lora_alpha: 1e-5, alpha_pattern: {} }) };
+  const weak = {
+    ...(await filesOf("eight")),
+    "adapter_config.json": JSON.stringify({ ...config, lora_alpha: 1e-5, alpha_pattern: {} }),
+  };
   await model.loadAdapter("probed", memoryFolder({ ...weak, "receipt.json": JSON.stringify(RECEIPT) }));
-  await assert.rejects(model.probe("probed"), /it does nothing here: the answers are those of the base \(KL \S+ nats\)/);
+  await assert.rejects(
+    model.probe("probed"),
+    /it does nothing here: the answers are those of the base \(KL \S+ nats\)/,
+  );
 });
 
 test("a receipt of something else is refused before anything runs", async () => {
@@ -119,9 +132,18 @@ test("a receipt of something else is refused before anything runs", async () => 
     inBase({ grid: "0".repeat(64) }),
     /trained on another grid of base: bits 4, label int4 \(000000000000\), this artifact ships 1f1d8716722b; train it with the same --quant and --block-size as the export$/,
   );
-  await refused(inBase({ tokenizer: "a".repeat(64) }), /trained with another tokenizer \(aaaaaaaaaaaa\), this artifact ships 1e08871e0b84; train and export/);
-  await refused(inBase({ chat_template: "b".repeat(64) }), /trained with another chat template \(bbbbbbbbbbbb\), this artifact ships/);
-  await refused((receipt) => ({ ...receipt, weights: "c".repeat(64) }), /the receipt belongs to other factors: adapter_model\.safetensors has sha256 3f53e9409c1f, the receipt says cccccccccccc; copy the whole/);
+  await refused(
+    inBase({ tokenizer: "a".repeat(64) }),
+    /trained with another tokenizer \(aaaaaaaaaaaa\), this artifact ships 1e08871e0b84; train and export/,
+  );
+  await refused(
+    inBase({ chat_template: "b".repeat(64) }),
+    /trained with another chat template \(bbbbbbbbbbbb\), this artifact ships/,
+  );
+  await refused(
+    (receipt) => ({ ...receipt, weights: "c".repeat(64) }),
+    /the receipt belongs to other factors: adapter_model\.safetensors has sha256 3f53e9409c1f, the receipt says cccccccccccc; copy the whole/,
+  );
   await refused(
     (receipt) => ({ ...receipt, modules: { missing: ["a", "b", "c", "d", "e"] } }),
     /its receipt lists 5 modules without factors: a, b, c, d and 1 more; train the adapter again$/,
@@ -140,11 +162,24 @@ test("a receipt that cannot be read is refused", async () => {
   await refused(() => "{", /here\/receipt\.json is not JSON \(.+\); train the adapter again or delete the file$/);
   await refused(() => "[]", /receipt\.json has no "base"; expected a receipt written by `edgelora train`/);
   await refused((receipt) => ({ ...receipt, format_version: 3 }), /format_version is 3, the newest read here is 2$/);
-  await refused((receipt) => ({ ...receipt, base: {} }), /base needs the texts "name" and "fingerprint", and "grid" as text or null/);
-  await refused((receipt) => ({ ...receipt, base: { fingerprint: "x", grid: 3 } }), /base\.grid, .* are texts or null$/);
+  await refused(
+    (receipt) => ({ ...receipt, base: {} }),
+    /base needs the texts "name" and "fingerprint", and "grid" as text or null/,
+  );
+  await refused(
+    (receipt) => ({ ...receipt, base: { fingerprint: "x", grid: 3 } }),
+    /base\.grid, .* are texts or null$/,
+  );
   await refused((receipt) => ({ ...receipt, weights: 7 }), /weights is 7, expected another type or null$/);
-  for (const probe of [{}, { input_ids: [1], kl: 1, base: { ids: [384], logprobs: [0] } }, { input_ids: [1], kl: 1, base: { ids: [1], logprobs: [] } }]) {
-    await refused((receipt) => ({ ...receipt, probes: [probe] }), /the receipt's probes cannot be read \(expected: .+\); train the adapter again$/);
+  for (const probe of [
+    {},
+    { input_ids: [1], kl: 1, base: { ids: [384], logprobs: [0] } },
+    { input_ids: [1], kl: 1, base: { ids: [1], logprobs: [] } },
+  ]) {
+    await refused(
+      (receipt) => ({ ...receipt, probes: [probe] }),
+      /the receipt's probes cannot be read \(expected: .+\); train the adapter again$/,
+    );
   }
 });
 
@@ -153,5 +188,8 @@ test("load with probe holds every adapter of the artifact to its receipt", async
   await writeFile(join(folder, "adapters/eight/receipt.json"), JSON.stringify(RECEIPT));
   await (await load(folder, { threads: 1, probe: true })).dispose();
   await writeFile(join(folder, "adapters/one/receipt.json"), JSON.stringify(RECEIPT));
-  await assert.rejects(load(folder, { threads: 1, probe: true }), /^AdapterError: adapter "one" \(.+\): the receipt belongs to other/);
+  await assert.rejects(
+    load(folder, { threads: 1, probe: true }),
+    /^AdapterError: adapter "one" \(.+\): the receipt belongs to other/,
+  );
 });

@@ -18,7 +18,9 @@ interface Cuts {
 
 /** The definition, step by step over all candidates. */
 function defined(logits: Float32Array, options: Cuts, uniform: number): number {
-  const order = [...logits.keys()].sort((one, other) => (logits[other] as number) - (logits[one] as number) || one - other);
+  const order = [...logits.keys()].sort(
+    (one, other) => (logits[other] as number) - (logits[one] as number) || one - other,
+  );
   let kept = options.topK > 0 ? order.slice(0, options.topK) : order;
   const peak = logits[order[0] as number] as number;
   const weights = kept.map((index) => Math.exp(((logits[index] as number) - peak) / options.temperature));
@@ -66,7 +68,9 @@ test("greedy takes the lowest of equal ones, after the penalty", () => {
 test("the largest are those of a whole sort", () => {
   for (const count of [1, 5, 300, 999, 1000, 2000]) {
     const scores = random(1000, count);
-    const sorted = [...scores.keys()].sort((one, other) => (scores[other] as number) - (scores[one] as number) || one - other);
+    const sorted = [...scores.keys()].sort(
+      (one, other) => (scores[other] as number) - (scores[one] as number) || one - other,
+    );
     assert.deepEqual([...largest(scores, count)], sorted.slice(0, count));
   }
 });
@@ -90,7 +94,12 @@ test("log-probabilities add up to one", () => {
 
 test("every option out of range is named", () => {
   const { wrong } = checkSampling({
-    temperature: -1, topK: 1.5, topP: 0, minP: 2, repetitionPenalty: Number.NaN, seed: -1,
+    temperature: -1,
+    topK: 1.5,
+    topP: 0,
+    minP: 2,
+    repetitionPenalty: Number.NaN,
+    seed: -1,
   });
   assert.deepEqual(wrong, [
     "temperature is -1, expected a number from 0",

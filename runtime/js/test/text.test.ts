@@ -71,7 +71,10 @@ test("the template's own refusal, and a missing template, are input errors", asy
     isInput(/^the chat template refuses these messages: .*roles must alternate/),
   );
   const bare = await readTokenizer(memoryFolder(files), { ...info, chatTemplate: null });
-  assert.throws(() => bare.render([{ role: "user" }]), isInput(/^this artifact has no chat template; give raw text \(raw: true\)$/));
+  assert.throws(
+    () => bare.render([{ role: "user" }]),
+    isInput(/^this artifact has no chat template; give raw text \(raw: true\)$/),
+  );
 });
 
 async function filesWith(template: string): Promise<Record<string, string>> {
@@ -97,8 +100,17 @@ test("what is no tokenizer or template is refused", async () => {
       (error) => error instanceof ArtifactError && message.test(error.message),
     );
   const files = await filesWith("{{ a }}");
-  await refused({ ...files, [info.file]: "{" }, /^here\/tokenizer\.json is not JSON \(.+\); export the artifact again$/);
-  await refused({ ...files, [info.file]: '{"model":{}}' }, /^here\/tokenizer\.json has no model with a vocab; expected a file/);
-  await refused({ ...files, [info.file]: '{"model":{"vocab":{}}}' }, /^here\/tokenizer\.json cannot be used \(.+\); export/);
+  await refused(
+    { ...files, [info.file]: "{" },
+    /^here\/tokenizer\.json is not JSON \(.+\); export the artifact again$/,
+  );
+  await refused(
+    { ...files, [info.file]: '{"model":{}}' },
+    /^here\/tokenizer\.json has no model with a vocab; expected a file/,
+  );
+  await refused(
+    { ...files, [info.file]: '{"model":{"vocab":{}}}' },
+    /^here\/tokenizer\.json cannot be used \(.+\); export/,
+  );
   await refused(await filesWith("{% for x %}"), /^the chat template is malformed \(.+\); export the artifact again$/);
 });

@@ -126,7 +126,12 @@ export function parseManifest(text: string, where: string = MANIFEST_FILE): Mani
     base: readBase(root.object("base")),
     slots: root.list("slots").map(readSlot),
     adapters: root.list("adapters").map(readAdapterInfo),
-    files: new Map(root.object("files").entries().map(([name, info]) => [name, readFileInfo(info)])),
+    files: new Map(
+      root
+        .object("files")
+        .entries()
+        .map(([name, info]) => [name, readFileInfo(info)]),
+    ),
     tokenizer: root.isSet("tokenizer") ? readTokenizerInfo(root.object("tokenizer")) : null,
     formatVersion: version,
     record: data as Record<string, unknown>,
@@ -181,7 +186,11 @@ export function damaged(where: string, differences: readonly string[]): Artifact
 function pathsOf(manifest: Manifest): string[] {
   const { graph, tokenizer } = manifest;
   const named = [graph.file, graph.weights, graph.withoutSlots, tokenizer?.file, tokenizer?.chatTemplate];
-  return [...manifest.files.keys(), ...manifest.adapters.map((item) => item.path), ...named.filter((name) => !!name)] as string[];
+  return [
+    ...manifest.files.keys(),
+    ...manifest.adapters.map((item) => item.path),
+    ...named.filter((name) => !!name),
+  ] as string[];
 }
 
 /** One JSON object whose fields are read by name and type; every complaint names the field. */

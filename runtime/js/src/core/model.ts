@@ -15,7 +15,7 @@ import { largestIndex, Sampler } from "./sampling.js";
 import { type BoundAdapter, Session } from "./session.js";
 import type { ArtifactSource, FolderSource } from "./source.js";
 import { AdapterSet } from "./swap.js";
-import { type Message, readTokenizer, StopFilter, StreamDecoder, textPieces, type Tokenizer } from "./text.js";
+import { type Message, readTokenizer, StopFilter, StreamDecoder, type Tokenizer, textPieces } from "./text.js";
 
 const MAX_ROWS = 16; // rows computed together; longer lists are worked off in groups
 
@@ -131,7 +131,9 @@ export class Model {
     return this.#alone(async () => {
       await this.#adapters.find(name);
       const lastLogits = async (ids: readonly number[], spec: string) => {
-        const found = await logitsAt(this.#session, await this.#adapters.find(spec), this.#check(ids), [ids.length - 1]);
+        const found = await logitsAt(this.#session, await this.#adapters.find(spec), this.#check(ids), [
+          ids.length - 1,
+        ]);
         return found[0] as Float32Array;
       };
       return checkAdapter(lastLogits, this.manifest, name, this.#adapters.folder(name));

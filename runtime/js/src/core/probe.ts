@@ -105,7 +105,12 @@ function unreadable(expected: string): AdapterError {
 }
 
 /** `base` and `adapted` are log-probabilities (vocab_size,) of this graph, `found` their KL. */
-function judge(probe: Probe, base: Float64Array, adapted: Float64Array, found: number): { passed: boolean; reason: string } {
+function judge(
+  probe: Probe,
+  base: Float64Array,
+  adapted: Float64Array,
+  found: number,
+): { passed: boolean; reason: string } {
   const advice = "re-measure it with `edgelora adapter receipt` if that is meant, else train or copy it again";
   const refused = (reason: string) => ({ passed: false, reason: `${reason}; ${advice}` });
   if (!(found > NO_EFFECT)) {
@@ -133,7 +138,10 @@ function judge(probe: Probe, base: Float64Array, adapted: Float64Array, found: n
 function divergence(stored: TopTokens, logprobs: Float64Array): number {
   const p = withRest(stored.logprobs.map(Math.exp));
   const q = withRest(stored.ids.map((id) => Math.exp(logprobs[id] as number)));
-  return Math.max(0, p.reduce((sum, value, index) => sum + value * Math.log(value / (q[index] as number)), 0));
+  return Math.max(
+    0,
+    p.reduce((sum, value, index) => sum + value * Math.log(value / (q[index] as number)), 0),
+  );
 }
 
 function withRest(shares: readonly number[]): number[] {

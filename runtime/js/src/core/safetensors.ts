@@ -8,7 +8,19 @@ import { ArtifactError } from "./errors.js";
 import { show } from "./manifest.js";
 
 const SIZES: Readonly<Record<string, number>> = {
-  F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U64: 8, U32: 4, U16: 2, U8: 1, BOOL: 1,
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U64: 8,
+  U32: 4,
+  U16: 2,
+  U8: 1,
+  BOOL: 1,
 }; // prettier-ignore
 const LONGEST_HEADER = 100_000_000;
 
@@ -54,7 +66,7 @@ export function toFloat32(tensor: StoredTensor): Float32Array {
   const { dtype, bytes } = tensor;
   const size = SIZES[dtype] as number;
   // Typed arrays must start at a multiple of their size; files of other writers need not.
-  const { buffer, byteOffset, length } = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  const { buffer, byteOffset, length } = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   const count = length / size;
   if (dtype === "F32") return new Float32Array(buffer, byteOffset, count);
   if (dtype === "F64") return Float32Array.from(new Float64Array(buffer, byteOffset, count));
@@ -86,7 +98,9 @@ function tensorAt(data: Uint8Array, entry: unknown, where: string): StoredTensor
     throw new ArtifactError(`${where}: expected dtype, shape and data_offsets in the header`);
   }
   if (typeof dtype !== "string" || !Object.hasOwn(SIZES, dtype)) {
-    throw new ArtifactError(`${where}: dtype is ${show(dtype)}, expected one of ${Object.keys(SIZES).sort().join(", ")}`);
+    throw new ArtifactError(
+      `${where}: dtype is ${show(dtype)}, expected one of ${Object.keys(SIZES).sort().join(", ")}`,
+    );
   }
   if (!areSizes(shape) || !areSizes(offsets) || offsets.length !== 2) {
     throw new ArtifactError(

@@ -96,7 +96,8 @@ export class Sampler {
   /** The next token for `logits` (vocab_size,); the array is left as it was. */
   choose(logits: Float32Array): number {
     const scores = this.#seen === null ? logits : this.#penalize(logits, this.#seen);
-    const token = this.#generator === null ? largestIndex(scores) : draw(scores, this.#generator.uniform(), this.#sampling);
+    const token =
+      this.#generator === null ? largestIndex(scores) : draw(scores, this.#generator.uniform(), this.#sampling);
     this.#seen?.add(token);
     return token;
   }
@@ -142,8 +143,7 @@ export function logSoftmax(logits: Float32Array): Float64Array {
 /** Indices of the `count` largest scores, largest first, the lower index first among equals. */
 export function largest(scores: Scores, count: number): Int32Array {
   const wanted = Math.min(count, scores.length);
-  const before = (one: number, other: number) =>
-    (scores[other] as number) - (scores[one] as number) || one - other;
+  const before = (one: number, other: number) => (scores[other] as number) - (scores[one] as number) || one - other;
   if (wanted * 4 >= scores.length) {
     return Int32Array.from(scores.keys()).sort(before).subarray(0, wanted);
   }

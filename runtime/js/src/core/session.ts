@@ -65,7 +65,10 @@ export class Session {
     this.#backend = backend;
     this.#cache = makeCache(backend, manifest.model);
     this.#isInPlace = backend.capabilities.cache !== "returned";
-    this.#fetches = Object.fromEntries([["logits", null], ...cacheNames(manifest.model).map((item) => [item.present, null])]);
+    this.#fetches = Object.fromEntries([
+      ["logits", null],
+      ...cacheNames(manifest.model).map((item) => [item.present, null]),
+    ]);
   }
 
   /** Load the graph that the first call is likely to need, or both. */

@@ -138,7 +138,13 @@ function writeTransposed(matrix: Matrix, target: Float32Array, first: number, st
 }
 
 /** Write a matrix of `columns` columns into `target`, whose rows are `stride` long, from `first` on. */
-function writeColumns(values: Float32Array, columns: number, target: Float32Array, first: number, stride: number): void {
+function writeColumns(
+  values: Float32Array,
+  columns: number,
+  target: Float32Array,
+  first: number,
+  stride: number,
+): void {
   for (let start = 0, place = first; start < values.length; start += columns, place += stride) {
     for (let column = 0; column < columns; column++) target[place + column] = values[start + column] as number;
   }

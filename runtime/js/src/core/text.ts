@@ -183,7 +183,9 @@ export class StopFilter {
     const found = this.#stops.map((stop) => this.#held.indexOf(stop)).filter((position) => position >= 0);
     this.isStopped = found.length > 0;
     const held = this.isStopped ? "" : this.#longestOverlap();
-    const shown = this.isStopped ? this.#held.slice(0, Math.min(...found)) : this.#held.slice(0, -held.length || undefined);
+    const shown = this.isStopped
+      ? this.#held.slice(0, Math.min(...found))
+      : this.#held.slice(0, -held.length || undefined);
     this.#held = held;
     return shown;
   }

@@ -231,13 +231,37 @@ test("WebGPU that was asked for and is not there is one error", async () => {
 });
 
 test("a device without memory for the artifact is one error, and the cache stays whole", async () => {
-  // 27 MB for wasm: what onnxruntime itself takes, and hardly more.
-  const small = await launch(["--disable-gpu", "--js-flags=--wasm-max-mem-pages=430"]);
-  const other = await bench(small, { artifact });
+  const small = await launch(["--disable-gpu", "--js-flags=--wasm-max-mem-pages=100"]); // less than onnxruntime begins with
+  const other = await bench(small);
   try {
-    const { error } = await other.page.evaluate(() => edgelora.attempt("/artifact", { backend: "wasm" }));
+    const { error } = await other.page.evaluate(() => edgelora.attempt("/conformance/tiny-float", { backend: "wasm" }));
     assert.equal(error?.name, "BackendError");
     assert.match(error?.message as string, /no memory left while opening the graph \(.+\); close other tabs/);
+    const found = await other.page.evaluate(() => edgelora.cacheKeys());
+    assert.equal(found.filter((key) => key.endsWith("/complete")).length, 11);
+  } finally {
+    await other.close();
+    await small.close();
+  }
+});
+
+test("an answer for which there is no memory is one error, and the next one is an answer", async () => {
+  const small = await launch(["--disable-gpu", "--js-flags=--wasm-max-mem-pages=600"]); // 38 MB
+  const other = await bench(small);
+  try {
+    const found = await other.page.evaluate(async () => {
+      const model = await edgelora.load("/conformance/tiny-float", { backend: "wasm", wasmPaths: "/ort/" });
+      const vast = new Array(4000).fill("eight:0.001").join("+");
+      const answers = ["four", vast, "four"].map((adapter) =>
+        model
+          .generateIds([5, 6, 7], { adapter, maxNewTokens: 3 })
+          .catch((error: Error) => `${error.name}: ${error.message}`),
+      );
+      return Promise.all(answers);
+    });
+    assert.match(found[1] as string, /^BackendError: no memory left while computing an answer \(.+\); close other tabs/);
+    assert.deepEqual(found[2], found[0]);
+    assert.equal(found[0]?.length, 3);
   } finally {
     await other.close();
     await small.close();

@@ -1,0 +1,67 @@
+/**
+ * The runtime through the real binding of onnxruntime-react-native: every conformance case, and every known trap.
+ *
+ * Builds the host first: minutes the first time, seconds later. Knows nothing about what the programs check.
+ */
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { cp, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { buildAll, program } from "./tools/build.mjs";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const CONFORMANCE = join(HERE, "../../conformance");
+
+let host;
+before(async () => {
+  host = await buildAll();
+});
+
+/** What a program prints, line by line, and whether it ended well. */
+function runHost(name, ...given) {
+  return new Promise((resolve) => {
+    execFile(host, [program(name), ...given], { maxBuffer: 1 << 24 }, (error, output, errors) => {
+      resolve({ code: error ? error.code : 0, lines: output.split("\n").filter(Boolean), errors });
+    });
+  });
+}
+
+test("every conformance case gives its answer", async () => {
+  const { cases } = JSON.parse(await readFile(join(CONFORMANCE, "cases.json"), "utf8"));
+  const { code, lines, errors } = await runHost("conformance", CONFORMANCE);
+  assert.equal(errors, "");
+  assert.match(lines.join("\n"), new RegExp(`^${cases.length} of ${cases.length} cases, \\d+ ms$`));
+  assert.equal(code, 0);
+});
+
+test("the traps of the binding are closed, and bad input ends in one clear error", async (context) => {
+  const scratch = await makeScratch();
+  context.after(() => rm(scratch, { recursive: true }));
+  const { code, lines, errors } = await runHost("binding", CONFORMANCE, scratch, join(HERE, "fixtures"));
+  const results = lines.map((line) => JSON.parse(line));
+  for (const { name, failure } of results) await context.test(name, () => assert.equal(failure, null));
+  assert.equal(errors, "");
+  assert.equal(code, 0);
+  assert.ok(results.length >= 17, `${results.length} checks`);
+});
+
+/** Folders that the checks open: one with a name that addresses escape, two that are damaged, a foreign adapter. */
+async function makeScratch() {
+  const folder = await mkdtemp(join(tmpdir(), "edgelora jsi "));
+  const artifact = join(CONFORMANCE, "tiny-float");
+  for (const name of ["Übung 1", "missing", "changed"]) await cp(artifact, join(folder, name), { recursive: true });
+  await rm(join(folder, "missing/decoder.onnx"));
+  await truncate(join(folder, "missing/weights.bin"), 151551);
+  const weights = await readFile(join(artifact, "weights.bin"));
+  weights[1000] ^= 1;
+  await writeFile(join(folder, "changed/weights.bin"), weights);
+  await cp(join(artifact, "adapters/four"), join(folder, "foreign"), { recursive: true });
+  const base = { name: "another", fingerprint: "0".repeat(64), grid: null, tokenizer: null, chat_template: null };
+  const receipt = { format_version: 1, base, quantization: null, training: {} };
+  await writeFile(join(folder, "foreign/receipt.json"), JSON.stringify(receipt));
+  return folder;
+}

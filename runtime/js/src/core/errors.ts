@@ -14,6 +14,11 @@ export class ArtifactError extends EdgeLoraError {
   override name = "ArtifactError";
 }
 
+/** The server could not be reached, or the connection was lost. What was downloaded is kept: loading again goes on. */
+export class ConnectionError extends ArtifactError {
+  override name = "ConnectionError";
+}
+
 /** The adapter does not fit: unknown name, malformed SPEC, wrong modules, wrong shapes, no effect. */
 export class AdapterError extends EdgeLoraError {
   override name = "AdapterError";

@@ -11,7 +11,7 @@ import { damaged, type FileInfo, findDifference } from "../core/manifest.js";
 import type { ArtifactSource, FolderSource } from "../core/source.js";
 import { type FileSystem, inFolder, nativePath } from "./files.js";
 
-const PIECE_BYTES = 1 << 20; // hashed at once; weights never lie in JavaScript's memory as a whole
+const PIECE_BYTES = 1 << 20; // read at once; weights never lie in JavaScript's memory as a whole
 
 /** A folder of app storage, for `model.loadAdapter`. */
 export function storedFolder(files: FileSystem, folder: string): FolderSource {
@@ -59,12 +59,16 @@ export function storedArtifact(files: FileSystem, folder: string): ArtifactSourc
   };
 }
 
-/** SHA-256 of a file, hex, a piece at a time. */
+/** SHA-256 of a file, hex. */
 export async function hashFile(files: FileSystem, path: string): Promise<string> {
   const hash = sha256.create();
-  const size = await files.size(path);
-  for (let offset = 0; offset < size; offset += PIECE_BYTES) {
-    hash.update(await files.readBytes(path, offset, Math.min(PIECE_BYTES, size - offset)));
-  }
+  for await (const piece of readPieces(files, path, await files.size(path))) hash.update(piece);
   return bytesToHex(hash.digest());
+}
+
+/** The first `size` bytes of a file, a piece at a time. */
+export async function* readPieces(files: FileSystem, path: string, size: number): AsyncGenerator<Uint8Array> {
+  for (let offset = 0; offset < size; offset += PIECE_BYTES) {
+    yield await files.readBytes(path, offset, Math.min(PIECE_BYTES, size - offset));
+  }
 }

@@ -1,19 +1,16 @@
 /**
- * What can go wrong in a browser alone: the machine cannot run the model, or the connection was lost.
+ * What can go wrong in a browser: the machine cannot run the model, or the connection was lost.
  *
  * Knows nothing about how a download or a session works.
  */
 
-import { ArtifactError, EdgeLoraError } from "../core/errors.js";
+import { EdgeLoraError } from "../core/errors.js";
+
+export { ConnectionError } from "../core/errors.js";
 
 /** This device or browser cannot run it: no WebGPU where it was asked for, no memory, a worker that does not start. */
 export class BackendError extends EdgeLoraError {
   override name = "BackendError";
-}
-
-/** The server could not be reached, or the connection was lost. What was downloaded is kept: loading again goes on. */
-export class ConnectionError extends ArtifactError {
-  override name = "ConnectionError";
 }
 
 const NO_MEMORY = /bad_alloc|out of memory|allocation failed|failed to allocate|could not allocate|enlarge memory/i;

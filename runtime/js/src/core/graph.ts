@@ -8,6 +8,7 @@ import type { Backend, Feeds, Fetches, InferenceSession, Tensor } from "./backen
 import { cacheNames } from "./cache.js";
 import { ArtifactError, EdgeLoraError } from "./errors.js";
 import type { Manifest } from "./manifest.js";
+import { slotInputNames } from "./slots.js";
 import type { ArtifactSource } from "./source.js";
 
 const COUNTERS = ["input_ids", "seqlens_k", "total_sequence_length", "logits_positions"];
@@ -31,7 +32,7 @@ export class Graph {
       if (error instanceof EdgeLoraError) throw error;
       throw new ArtifactError(`${where} cannot be loaded (${firstLine(error)}); export the artifact again`);
     }
-    const slots = withSlots ? manifest.slots.flatMap((slot) => [slot.a, slot.b]) : [];
+    const slots = withSlots ? slotInputNames(manifest.slots) : [];
     const expected = new Set([...COUNTERS, ...cacheNames(manifest.model).map((item) => item.past), ...slots]);
     const found = new Set(session.inputNames);
     const wrong = [

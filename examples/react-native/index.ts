@@ -1,0 +1,6 @@
+/** What Expo starts. */
+
+import { registerRootComponent } from "expo";
+import { App } from "./src/App";
+
+registerRootComponent(App);

@@ -19,7 +19,14 @@ export type { Progress } from "./web/source.js";
  * Open an artifact in a Web Worker, so that the page never waits: the model's methods are those of `load`'s. `worker`
  * is given where a bundler or a security policy needs another way to start `web/worker.js`.
  */
-export function loadInWorker(address: string, options: WebOptions & { readonly worker?: Worker } = {}): Promise<RemoteModel> {
+export function loadInWorker(
+  address: string,
+  options: WebOptions & { readonly worker?: Worker } = {},
+): Promise<RemoteModel> {
   const { worker, ...rest } = options;
-  return openRemote(worker ?? new Worker(new URL("./web/worker.js", import.meta.url), { type: "module" }), address, rest);
+  return openRemote(
+    worker ?? new Worker(new URL("./web/worker.js", import.meta.url), { type: "module" }),
+    address,
+    rest,
+  );
 }

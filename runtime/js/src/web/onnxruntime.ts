@@ -46,7 +46,11 @@ const STORAGE_COPY = 0x80 | 0x04 | 0x08; // GPUBufferUsage.STORAGE | COPY_SRC | 
 /** Import the bundle of the choice. `wasmPaths` is the folder of onnxruntime's own files, "/" at its end. */
 export async function openBackend(choice: BackendChoice, wasmPaths: string | undefined): Promise<Backend> {
   const isGpu = choice.name === "webgpu";
-  const ort = (isGpu ? await imported(() => import("onnxruntime-web/webgpu")) : await imported(() => import("onnxruntime-web/wasm"))) as WebOrt;
+  const ort = (
+    isGpu
+      ? await imported(() => import("onnxruntime-web/webgpu"))
+      : await imported(() => import("onnxruntime-web/wasm"))
+  ) as WebOrt;
   ort.env.logLevel = "error";
   ort.env.wasm.numThreads = choice.threads;
   if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;

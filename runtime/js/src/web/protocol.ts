@@ -50,6 +50,7 @@ export type Call =
       readonly completionIds: readonly number[];
       readonly options: Parameters<Model["score"]>[2];
     }
+  | { readonly kind: "wasmBytes" }
   | { readonly kind: "dispose" };
 
 /** The options of `load` that are no functions. */

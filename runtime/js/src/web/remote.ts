@@ -14,7 +14,15 @@ import type { BackendChoice } from "./choice.js";
 import { BackendError } from "./errors.js";
 import { copyAdapter } from "./folders.js";
 import { absolute, type WebOptions } from "./load.js";
-import { type Call, type FromWorker, type Loaded, type ModelApi, type ModelState, receiveError, type ToWorker } from "./protocol.js";
+import {
+  type Call,
+  type FromWorker,
+  type Loaded,
+  type ModelApi,
+  type ModelState,
+  receiveError,
+  type ToWorker,
+} from "./protocol.js";
 import { WebSource } from "./source.js";
 import { openStore } from "./store.js";
 
@@ -30,6 +38,8 @@ type Options = Readonly<Record<string, unknown>> & { readonly signal?: AbortSign
 /** A model in a worker, as `loadInWorker` makes it. */
 export interface RemoteModel extends ModelApi {
   readonly choice: BackendChoice;
+  /** Memory that wasm has taken: weights, cache and what a run needs; with WebGPU most of that lies on the GPU instead. */
+  wasmBytes(): Promise<number>;
 }
 
 /** Start `worker` and open an artifact in it. Rejects as `load` does; the worker is then ended. */
@@ -39,7 +49,10 @@ export async function openRemote(worker: Worker, address: string, options: WebOp
   const where = absolute(address, document.baseURI);
   const wasmPaths = sent.wasmPaths === undefined ? undefined : new URL(sent.wasmPaths, document.baseURI).href;
   try {
-    const loaded = (await line.ask({ kind: "load", address: where, options: { ...sent, wasmPaths } }, signal)) as Loaded;
+    const loaded = (await line.ask(
+      { kind: "load", address: where, options: { ...sent, wasmPaths } },
+      signal,
+    )) as Loaded;
     return new Remote(line, where, loaded);
   } catch (error) {
     worker.terminate();
@@ -218,6 +231,10 @@ class Remote implements RemoteModel {
     options: Parameters<Model["score"]>[2] = {},
   ): Promise<Float64Array> {
     return this.#line.ask({ kind: "score", promptIds, completionIds, options }) as Promise<Float64Array>;
+  }
+
+  wasmBytes(): Promise<number> {
+    return this.#line.ask({ kind: "wasmBytes" }) as Promise<number>;
   }
 
   async dispose(): Promise<void> {

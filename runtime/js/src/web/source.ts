@@ -180,7 +180,9 @@ export class WebSource implements ArtifactSource {
     }
     const kept = await this.#cached.manifest(this.where);
     if (kept === null) {
-      throw new ConnectionError(`${address} cannot be reached (${reason}) and is not in the cache; connect and load again`);
+      throw new ConnectionError(
+        `${address} cannot be reached (${reason}) and is not in the cache; connect and load again`,
+      );
     }
     this.#manifest = new Uint8Array(kept);
     return this.#manifest;

@@ -14,6 +14,16 @@ type Numbered = Call & { readonly id: number };
 let model: WebModel | null = null;
 const running = new Map<number, AbortController>();
 
+// onnxruntime makes its memory itself and tells nobody how large it is. This worker is ours alone, so the constructor is
+// watched; browsers' own measuring (measureUserAgentSpecificMemory) never ends while threads of wasm wait.
+const memories: WebAssembly.Memory[] = [];
+WebAssembly.Memory = class extends WebAssembly.Memory {
+  constructor(descriptor: WebAssembly.MemoryDescriptor) {
+    super(descriptor);
+    memories.push(this);
+  }
+};
+
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   if (data.kind === "abort") running.get(data.id)?.abort();
   else void answer(data);
@@ -41,7 +51,10 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
     case "setAdapter":
       return model.setAdapter(call.spec);
     case "loadAdapter":
-      return model.loadAdapter(call.name, typeof call.folder === "string" ? call.folder : new MemoryFolder(call.folder));
+      return model.loadAdapter(
+        call.name,
+        typeof call.folder === "string" ? call.folder : new MemoryFolder(call.folder),
+      );
     case "probe":
       return model.probe(call.name);
     case "generate": {
@@ -62,6 +75,8 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
       return model.logits(call.ids, call.options);
     case "score":
       return model.score(call.promptIds, call.completionIds, call.options);
+    case "wasmBytes":
+      return memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
     case "dispose":
       return model.dispose();
   }

@@ -80,7 +80,10 @@ test("without a network the cache answers; without a cache the error says so", a
   await place.page.evaluate(() => caches.delete("edgelora-1"));
   const { error } = await attempt();
   assert.equal(error?.name, "ConnectionError");
-  assert.match(error?.message as string, /manifest\.json cannot be reached \(.+\) and is not in the cache; connect and load again/);
+  assert.match(
+    error?.message as string,
+    /manifest\.json cannot be reached \(.+\) and is not in the cache; connect and load again/,
+  );
 });
 
 test("a connection that breaks is taken up again where it broke", async () => {
@@ -94,7 +97,7 @@ test("a connection that breaks is taken up again where it broke", async () => {
 });
 
 test("a lost connection keeps whole pieces, and a reload goes on from them", async () => {
-  place.server.faults.set(FILE, { cutAfter: PIECE + 1000, times: 1, then: { status: 503 } });
+  place.server.faults.set(FILE, { cutAfter: PIECE + 1000, times: 1, afterwards: { status: 503 } });
   const { error } = await attempt();
   assert.equal(error?.name, "ConnectionError");
   assert.match(
@@ -130,10 +133,26 @@ test("a server without ranges still ends in a whole file", async () => {
 });
 
 const wrong: readonly (readonly [string, object, RegExp])[] = [
-  ["a missing file", { status: 404 }, /weights\.bin: HTTP 404 at http.*\/artifact\/weights\.bin; upload the whole artifact folder/],
-  ["a truncated file", { truncatedAt: PIECE * 2 }, /weights\.bin: the server has 8388608 bytes, expected \d+; nothing of it was kept, upload the artifact again/],
-  ["a truncated file from a server without ranges", { truncatedAt: PIECE, ignoresRanges: true }, /weights\.bin: the server has 4194304 bytes, expected \d+/],
-  ["wrong bytes", { flippedAt: PIECE + 5 }, /weights\.bin: sha256 [0-9a-f]{12}…, expected [0-9a-f]{12}…; it was removed from the cache, load again, or upload the artifact again/],
+  [
+    "a missing file",
+    { status: 404 },
+    /weights\.bin: HTTP 404 at http.*\/artifact\/weights\.bin; upload the whole artifact folder/,
+  ],
+  [
+    "a truncated file",
+    { truncatedAt: PIECE * 2 },
+    /weights\.bin: the server has 8388608 bytes, expected \d+; nothing of it was kept, upload the artifact again/,
+  ],
+  [
+    "a truncated file from a server without ranges",
+    { truncatedAt: PIECE, ignoresRanges: true },
+    /weights\.bin: the server has 4194304 bytes, expected \d+/,
+  ],
+  [
+    "wrong bytes",
+    { flippedAt: PIECE + 5 },
+    /weights\.bin: sha256 [0-9a-f]{12}…, expected [0-9a-f]{12}…; it was removed from the cache, load again, or upload the artifact again/,
+  ],
 ];
 for (const [name, fault, message] of wrong) {
   test(`${name} is refused, and nothing of it is kept`, async () => {
@@ -147,7 +166,7 @@ for (const [name, fault, message] of wrong) {
 }
 
 test("pieces kept from another upload are dropped, and the whole is downloaded once more", async () => {
-  place.server.faults.set(FILE, { flippedAt: 5, cutAfter: PIECE + 1000, times: 1, then: { status: 503 } });
+  place.server.faults.set(FILE, { flippedAt: 5, cutAfter: PIECE + 1000, times: 1, afterwards: { status: 503 } });
   assert.equal((await attempt()).error?.name, "ConnectionError");
   place.server.requests.length = 0;
   await assertThenLoads();
@@ -158,7 +177,10 @@ test("small files that are missing are all named before the weights are asked fo
   place.server.faults.set(`${ARTIFACT}/tokenizer.json`, { status: 404 });
   place.server.faults.set(`${ARTIFACT}/adapters/four/adapter_config.json`, { status: 404 });
   const { error } = await attempt();
-  assert.match(error?.message as string, /is damaged: adapters\/four\/adapter_config\.json: HTTP 404.*; tokenizer\.json: HTTP 404/);
+  assert.match(
+    error?.message as string,
+    /is damaged: adapters\/four\/adapter_config\.json: HTTP 404.*; tokenizer\.json: HTTP 404/,
+  );
   assert.deepEqual(ranges(), []);
 });
 
@@ -166,7 +188,10 @@ test("a folder without a manifest is no artifact", async () => {
   place.server.faults.set(`${ARTIFACT}/manifest.json`, { status: 404 });
   const { error } = await attempt();
   assert.equal(error?.name, "ArtifactError");
-  assert.match(error?.message as string, /\/artifact has no manifest\.json; expected an artifact written by `edgelora export`/);
+  assert.match(
+    error?.message as string,
+    /\/artifact has no manifest\.json; expected an artifact written by `edgelora export`/,
+  );
 });
 
 test("a new export takes the place of the old one, whose files are removed when it is complete", async () => {
@@ -226,8 +251,14 @@ test("without room in the browser the model runs from memory, and says so", asyn
 test("WebGPU that was asked for and is not there is one error", async () => {
   const { error } = await attempt({ backend: "webgpu" });
   assert.equal(error?.name, "BackendError");
-  assert.match(error?.message as string, /WebGPU was asked for, but this browser has none \(.+\); leave backend out to run in wasm/);
-  assert.deepEqual((await keys()).filter((key) => key.startsWith("/sha256/")), []);
+  assert.match(
+    error?.message as string,
+    /WebGPU was asked for, but this browser has none \(.+\); leave backend out to run in wasm/,
+  );
+  assert.deepEqual(
+    (await keys()).filter((key) => key.startsWith("/sha256/")),
+    [],
+  );
 });
 
 test("a device without memory for the artifact is one error, and the cache stays whole", async () => {
@@ -259,7 +290,10 @@ test("an answer for which there is no memory is one error, and the next one is a
       );
       return Promise.all(answers);
     });
-    assert.match(found[1] as string, /^BackendError: no memory left while computing an answer \(.+\); close other tabs/);
+    assert.match(
+      found[1] as string,
+      /^BackendError: no memory left while computing an answer \(.+\); close other tabs/,
+    );
     assert.deepEqual(found[2], found[0]);
     assert.equal(found[0]?.length, 3);
   } finally {

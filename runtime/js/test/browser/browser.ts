@@ -53,7 +53,10 @@ async function makeBundle() {
     conditions: ["onnxruntime-web-use-extern-wasm"],
     logLevel: "error",
   });
-  await writeFile(join(lib, "index.html"), '<!doctype html><meta charset="utf-8"><script type="module" src="page.js"></script>');
+  await writeFile(
+    join(lib, "index.html"),
+    '<!doctype html><meta charset="utf-8"><script type="module" src="page.js"></script>',
+  );
   return { lib, ort: await copyOrt(join(folder, "ort")) };
 }
 

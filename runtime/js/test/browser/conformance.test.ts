@@ -50,7 +50,10 @@ test("a few cases give their answers on WebGPU, adapters and KV cache on the GPU
   const browser = await launch(SWIFTSHADER);
   const { page, close } = await bench(browser);
   try {
-    const results = await page.evaluate((only) => edgelora.conformance("/conformance", { backend: "webgpu" }, only), named);
+    const results = await page.evaluate(
+      (only) => edgelora.conformance("/conformance", { backend: "webgpu" }, only),
+      named,
+    );
     assertAll(results, named.length);
     const { choice } = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float", { backend: "webgpu" }));
     assert.equal(choice?.name, "webgpu");

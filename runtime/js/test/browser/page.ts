@@ -28,7 +28,9 @@ async function attempt(address: string, options: Options = {}) {
 }
 
 async function open(address: string, { inWorker = false, ...options }: Options) {
-  return inWorker ? ((await web.loadInWorker(address, options)) as unknown as web.Model & web.RemoteModel) : web.load(address, options);
+  return inWorker
+    ? ((await web.loadInWorker(address, options)) as unknown as web.Model & web.RemoteModel)
+    : web.load(address, options);
 }
 
 /** Every case of the conformance folder at `address`, or those that `only` names. */

@@ -15,9 +15,9 @@ export interface Fault {
   readonly status?: number;
   /** Break the connection after so many bytes of an answer. */
   readonly cutAfter?: number;
-  /** The fault is that of so many answers; afterwards it is `then`, or none. */
+  /** The fault is that of so many answers; afterwards it is `afterwards`, or none. */
   readonly times?: number;
-  readonly then?: Fault;
+  readonly afterwards?: Fault;
   /** Answer every request with the whole file. */
   readonly ignoresRanges?: boolean;
   /** The file ends here. */
@@ -57,7 +57,7 @@ export async function serve(folders: Readonly<Record<string, string>>, isIsolate
     const path = decodeURIComponent((request.url as string).split("?")[0] as string);
     requests.push({ path, range: request.headers.range ?? null });
     const fault = faults.get(path) ?? {};
-    if (fault.times === 1) faults.set(path, fault.then ?? {});
+    if (fault.times === 1) faults.set(path, fault.afterwards ?? {});
     else if (fault.times !== undefined) faults.set(path, { ...fault, times: fault.times - 1 });
     answer(folders, path, request, response, fault, isIsolated).catch(() => response.destroy());
   });

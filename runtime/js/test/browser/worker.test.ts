@@ -33,7 +33,8 @@ declare global {
 test("a stream gives the pieces of the whole answer, a tokenizer the same ids", async () => {
   const found = await place.page.evaluate(async () => {
     const pieces: string[] = [];
-    for await (const piece of remote.generate("hello", { adapter: "four", maxNewTokens: 20, stream: true })) pieces.push(piece);
+    for await (const piece of remote.generate("hello", { adapter: "four", maxNewTokens: 20, stream: true }))
+      pieces.push(piece);
     const whole = await local.generate("hello", { adapter: "four", maxNewTokens: 20 });
     const same = await remote.generate("hello", { adapter: "four", maxNewTokens: 20 });
     const ids = [(await remote.tokenizer)?.encode("hello"), (await local.tokenizer)?.encode("hello")];
@@ -71,6 +72,11 @@ test("adapters and the SPEC in use are known in the page, and other models' adap
   assert.ok(found.fetched.includes("again") && found.fetched.includes("fetched"));
   assert.ok(found.foreign?.isOurs);
   assert.match(found.foreign?.message, /in_features|out_features|columns|rows|expected/);
+});
+
+test("the memory that wasm has taken is told", async () => {
+  const bytes = await place.page.evaluate(() => remote.wasmBytes());
+  assert.ok(bytes >= 16 << 20 && bytes % 65536 === 0 && bytes < 1 << 30, `${bytes} bytes`);
 });
 
 test("an abort ends a call at once with the signal's reason, and the model stays usable", async () => {

@@ -1,0 +1,92 @@
+/**
+ * The example page, served by its own server, in Chromium.
+ *
+ * Knows nothing about what is tested.
+ */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { BrowserContext, CDPSession, Page } from "playwright-core";
+
+const EXAMPLE = fileURLToPath(new URL("../../../../../examples/browser", import.meta.url));
+
+export interface ExampleServer {
+  readonly address: string;
+  stop(): Promise<void>;
+}
+
+/** `npm run serve -- ARTIFACT 0`, without npm. */
+export async function serveExample(artifact: string, port = 0): Promise<ExampleServer> {
+  const server = spawn(process.execPath, ["serve.mjs", artifact, String(port)], { cwd: EXAMPLE });
+  const line = await firstLine(server);
+  const [address] = /http:\S+/.exec(line) ?? [];
+  if (address === undefined) throw new Error(`the server did not start: ${line}`);
+  const stop = async () => {
+    const ended = once(server, "exit");
+    server.kill();
+    await ended;
+  };
+  return { address, stop };
+}
+
+async function firstLine(server: ChildProcess): Promise<string> {
+  let said = "";
+  server.stderr?.on("data", (part) => (said += part));
+  const ended = once(server, "exit").then(() => said);
+  const spoke = once(server.stdout as NodeJS.ReadableStream, "data").then(([part]) => String(part));
+  return Promise.race([spoke, ended]);
+}
+
+/** The page once the model is there. */
+export async function openExample(context: BrowserContext, address: string, query = "?backend=wasm"): Promise<Page> {
+  const page = await context.newPage();
+  await page.goto(`${address}/${query}`);
+  await page.locator("#app").waitFor({ timeout: 120_000 });
+  return page;
+}
+
+/** Write `text`, send it with the Enter key, and wait for the whole answer. */
+export async function ask(page: Page, text: string, maxTokens: number): Promise<string> {
+  const answers = page.locator(".answered");
+  const before = await answers.count();
+  await page.getByLabel("At most").fill(String(maxTokens));
+  await page.getByLabel("Your text").fill(text);
+  await page.getByLabel("Your text").press("Enter");
+  const answer = answers.nth(before);
+  await answer.and(page.locator('[aria-busy="false"]')).waitFor({ timeout: 120_000 });
+  return textOf(page, before);
+}
+
+/** What the answer with this number says, without the marks of swaps. */
+export function textOf(page: Page, index: number): Promise<string> {
+  return page
+    .locator(".answered .text")
+    .nth(index)
+    .evaluate((element) =>
+      [...element.childNodes]
+        .filter((node) => node.nodeType === Node.TEXT_NODE)
+        .map((node) => node.textContent)
+        .join(""),
+    );
+}
+
+/** Click `selector` as soon as the next answer has begun. */
+export function clickAtFirstText(page: Page, selector: string): Promise<void> {
+  return page.evaluate((wanted) => {
+    const observer = new MutationObserver(() => {
+      if (document.querySelector('[aria-busy="true"] .text')?.textContent === "") return;
+      observer.disconnect();
+      document.querySelector<HTMLElement>(wanted)?.click();
+    });
+    observer.observe(document.getElementById("log") as HTMLElement, { childList: true, subtree: true });
+  }, selector);
+}
+
+/** Drag a folder of the disk from outside over the page and let it go, as a file manager does. */
+export async function dropFolder(session: CDPSession, folder: string): Promise<void> {
+  const data = { items: [], files: [folder], dragOperationsMask: 1 };
+  for (const type of ["dragEnter", "dragOver", "drop"] as const) {
+    await session.send("Input.dispatchDragEvent", { type, x: 200, y: 200, data });
+  }
+}

@@ -5,13 +5,13 @@
  */
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { cp, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { buildAll, program } from "./tools/build.mjs";
+import { buildAll, hermes, program } from "./tools/build.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const CONFORMANCE = join(HERE, "../../conformance");
@@ -47,6 +47,20 @@ test("the traps of the binding are closed, and bad input ends in one clear error
   assert.equal(errors, "");
   assert.equal(code, 0);
   assert.ok(results.length >= 17, `${results.length} checks`);
+});
+
+test("what needs no onnxruntime gives the same in the Hermes engine as in Node", () => {
+  const path = program("hermes");
+  const print =
+    'globalThis.print = console.log; require("vm").runInThisContext(require("fs").readFileSync(process.argv[1], "utf8"))';
+  const inNode = execFileSync(process.execPath, ["-e", print, path], { encoding: "utf8", timeout: 60_000 });
+  const inHermes = execFileSync(hermes(), ["-w", path], { encoding: "utf8", timeout: 60_000 });
+  assert.equal(inHermes, inNode);
+  const lines = inHermes.trim().split("\n");
+  assert.ok(lines.filter((line) => line.endsWith(": right")).length >= 9);
+  assert.ok(lines.filter((line) => / \[2,\d+,\d+\] [0-9a-f]{64}$/.test(line)).length >= 16);
+  assert.equal(lines.at(-1), "done");
+  assert.equal(inHermes.includes("found"), false);
 });
 
 /** Folders that the checks open: one with a name that addresses escape, two that are damaged, a foreign adapter. */

@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
@@ -20,15 +20,24 @@ const require = createRequire(import.meta.url);
 /** Build everything; returns the path of the host. */
 export async function buildAll() {
   installAptPackages();
-  const packages = fetchPackages(join(HERE, "packages.json"), join(BUILD, "packages"));
-  const host = buildHost(packages);
-  await bundlePrograms(packages);
+  const host = buildHost();
+  await bundlePrograms();
+  lowerForHermes();
   return host;
+}
+
+/** The path of Hermes' command line. */
+export function hermes() {
+  return join(packages()["hermes-engine-cli"], "linux64-bin/hermes");
 }
 
 /** The path of the bundle of one program. */
 export function program(name) {
   return join(BUILD, "programs", `${name}.js`);
+}
+
+function packages() {
+  return fetchPackages(join(HERE, "packages.json"), join(BUILD, "packages"));
 }
 
 function installAptPackages() {
@@ -41,12 +50,13 @@ function installAptPackages() {
   run(command[0], command.slice(1));
 }
 
-function buildHost(packages) {
+function buildHost() {
+  const found = packages();
   const cmakeBuild = join(BUILD, "host");
   const folders = {
-    REACT_NATIVE: packages["react-native"],
-    JAVASCRIPTCORE: packages["@react-native-community/javascriptcore"],
-    ORT_HEADERS: headersIn(packages["com.github.asus4.onnxruntime"]),
+    REACT_NATIVE: found["react-native"],
+    JAVASCRIPTCORE: found["@react-native-community/javascriptcore"],
+    ORT_HEADERS: headersIn(found["com.github.asus4.onnxruntime"]),
     ORT_REACT_NATIVE: packageFolder("onnxruntime-react-native"),
     ORT_LIBRARY: join(packageFolder("onnxruntime-node"), "bin/napi-v6/linux", process.arch, "libonnxruntime.so.1"),
   };
@@ -69,7 +79,7 @@ function packageFolder(name) {
 }
 
 /** Each program as one script, with the JavaScript of onnxruntime-react-native as an app would bundle it. */
-async function bundlePrograms(packages) {
+async function bundlePrograms() {
   const names = readdirSync(join(HERE, "harness")).filter((name) => name.endsWith(".program.ts"));
   await build({
     entryPoints: names.map((name) => ({ in: join(HERE, "harness", name), out: name.replace(".program.ts", "") })),
@@ -80,9 +90,21 @@ async function bundlePrograms(packages) {
     mainFields: ["module", "main"],
     alias: {
       "react-native": join(HERE, "harness/react-native.ts"),
-      "expo-text-decoder": join(packages.expo, "src/winter/TextDecoder.ts"),
+      "expo-text-decoder": join(packages().expo, "src/winter/TextDecoder.ts"),
     },
-    sourcemap: "inline",
+    loader: { ".safetensors": "binary" },
     logLevel: "warning",
   });
+}
+
+/** Hermes' command line is older than classes: Babel lowers for it, as Metro does for the Hermes of an app. */
+function lowerForHermes() {
+  const { transform } = require(join(packages()["@babel/standalone"], "babel.min.js"));
+  const path = program("hermes");
+  const { code } = transform(readFileSync(path, "utf8"), {
+    presets: [["env", { targets: { ie: "11" }, exclude: ["transform-regenerator"] }]],
+    sourceType: "script",
+    compact: false,
+  });
+  writeFileSync(path, code);
 }

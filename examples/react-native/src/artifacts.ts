@@ -5,9 +5,10 @@
  */
 
 import { type DownloadProgress, downloadArtifact, expoFiles, load, type Model } from "@edgelora/runtime/react-native";
+import * as crypto from "expo-crypto";
 import * as fileSystem from "expo-file-system";
 
-const files = expoFiles(fileSystem);
+const files = expoFiles(fileSystem, crypto);
 const shelf = new fileSystem.Directory(fileSystem.Paths.document, "artifacts");
 
 /** Names of the artifacts that are whole: their manifest was written last. */

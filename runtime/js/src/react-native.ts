@@ -15,7 +15,7 @@ import { storedArtifact } from "./react-native/storage.js";
 export { ConnectionError } from "./core/errors.js";
 export * from "./core/index.js";
 export { type DownloadOptions, type DownloadProgress, downloadArtifact } from "./react-native/download.js";
-export { type ExpoFileSystem, expoFiles } from "./react-native/expo.js";
+export { type ExpoCrypto, type ExpoFileSystem, expoFiles } from "./react-native/expo.js";
 export type { FileSystem, WritableFileSystem } from "./react-native/files.js";
 export { storedFolder } from "./react-native/storage.js";
 
@@ -23,7 +23,7 @@ const DEFAULT_THREADS = 4; // phones have two to four fast cores; a run waits fo
 
 /** Options of `load`. */
 export interface ReactNativeLoadOptions extends LoadOptions {
-  /** The app's files: `expoFiles(...)`, or an object over another package. */
+  /** The app's files: `expoFiles(fileSystem, crypto)`, or an object over another package. */
   readonly files: FileSystem;
   /** Threads of a run, 4 by default. */
   readonly threads?: number | undefined;

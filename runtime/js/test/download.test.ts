@@ -1,10 +1,11 @@
 /**
  * Downloads into app storage from a real server that breaks off, forgets ranges and lies; by way of `expoFiles`.
  *
- * expo-file-system runs on phones alone: its four classes are here over the disk.
+ * expo-file-system runs on phones alone: what is used of it is here over the disk.
  */
 
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import * as fs from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -57,6 +58,10 @@ class DiskFile {
     return fs.statSync(this.path).size;
   }
 
+  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    return new Uint8Array(fs.readFileSync(this.path));
+  }
+
   create(): void {
     fs.writeFileSync(this.path, "", { flag: "wx" });
   }
@@ -87,11 +92,13 @@ class DiskDirectory {
   }
 }
 
-const files = expoFiles({
-  File: DiskFile,
-  Directory: DiskDirectory,
-  FileMode: { ReadOnly: "r", Append: "a" },
-});
+const files = expoFiles(
+  { File: DiskFile, Directory: DiskDirectory, FileMode: { ReadOnly: "r", Append: "a" } },
+  {
+    CryptoDigestAlgorithm: { SHA256: "SHA-256" },
+    digest: (name: string, bytes: Uint8Array<ArrayBuffer>) => webcrypto.subtle.digest(name, bytes),
+  },
+);
 
 /** A server of one artifact. `requests` are "PATH START"; `answer` may answer instead of it. */
 async function serve(context: TestContext) {
@@ -157,6 +164,16 @@ test("what was downloaded answers, and nothing is asked for twice", async (conte
   );
   server.requests.length = 0;
   await server.bring();
+  assert.deepEqual(server.requests, ["manifest.json 0"]);
+});
+
+test("without native code JavaScript hashes, a piece at a time", async (context) => {
+  const server = await serve(context);
+  const { sha256: _, ...slow } = files;
+  await server.bring({ files: slow });
+  fs.rmSync(join(server.path, "manifest.json"));
+  server.requests.length = 0;
+  await server.bring({ files: slow }); // nothing says that the files are right but their hashes
   assert.deepEqual(server.requests, ["manifest.json 0"]);
 });
 

@@ -5,13 +5,11 @@
  * so that a folder is an artifact or is none.
  */
 
-import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
 import { throwIfAborted } from "../core/abort.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
 import { type FileInfo, MANIFEST_FILE, parseManifest } from "../core/manifest.js";
 import { inFolder, nativePath, type WritableFileSystem } from "./files.js";
-import { hashFile, readPieces } from "./storage.js";
+import { hashFile } from "./storage.js";
 
 const PIECE_BYTES = 1 << 20; // written at once
 
@@ -91,13 +89,11 @@ async function fetchFile(file: RemoteFile, options: DownloadOptions, report: (lo
   const { files } = options;
   const { info, name } = file;
   const part = `${file.path}.part`;
-  const hash = sha256.create();
   let loaded = (await files.exists(part)) ? await files.size(part) : 0;
   if (loaded > info.bytes) {
     await files.remove(part);
     loaded = 0;
   }
-  for await (const piece of readPieces(files, part, loaded)) hash.update(piece);
   const resumedAt = loaded;
   report(loaded);
   if (loaded < info.bytes) {
@@ -113,13 +109,12 @@ async function fetchFile(file: RemoteFile, options: DownloadOptions, report: (lo
         throw new ArtifactError(`${name}: the server has more than ${info.bytes} bytes; upload the artifact again`);
       }
       await files.append(part, piece);
-      hash.update(piece);
       loaded += piece.length;
       report(loaded);
     }
   }
   if (loaded < info.bytes) throw lost(file.address, `it ended at byte ${loaded} of ${info.bytes}`);
-  const found = bytesToHex(hash.digest());
+  const found = await hashFile(files, part);
   if (found === info.sha256) return files.rename(part, file.path);
   await files.remove(part);
   if (resumedAt > 0) return fetchFile(file, options, report); // the beginning may be of another upload; once without it

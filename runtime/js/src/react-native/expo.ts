@@ -1,9 +1,11 @@
 /**
- * expo-file-system, as the runtime reads and writes files.
+ * expo-file-system and expo-crypto, as the runtime reads, writes and hashes files.
  *
- * Imports nothing: an app gives the package, `expoFiles(await import("expo-file-system"))`, version 55 or newer.
+ * Imports neither: an app gives the packages, `expoFiles(fileSystem, crypto)` after `import * as`. Written against
+ * version 56.
  */
 
+import { bytesToHex } from "@noble/hashes/utils.js";
 import type { WritableFileSystem } from "./files.js";
 
 /** What is used of the package. */
@@ -20,6 +22,7 @@ export interface ExpoFileSystem<Mode> {
 interface ExpoFile<Mode> {
   readonly exists: boolean;
   readonly size: number;
+  bytes(): Promise<Uint8Array<ArrayBuffer>>;
   create(): void;
   delete(): void;
   moveSync(destination: never, options: { overwrite: boolean }): void;
@@ -33,8 +36,17 @@ interface ExpoHandle {
   close(): void;
 }
 
+/** What is used of expo-crypto. It takes a file as a whole, which an app has memory for while no model is open. */
+export interface ExpoCrypto<Algorithm> {
+  readonly CryptoDigestAlgorithm: { readonly SHA256: Algorithm };
+  digest(algorithm: Algorithm, data: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer>;
+}
+
 /** Files of an app made with Expo; their addresses begin with `file://`, as those of `Paths.document` do. */
-export function expoFiles<Mode>({ File, Directory, FileMode }: ExpoFileSystem<Mode>): WritableFileSystem {
+export function expoFiles<Mode, Algorithm>(
+  { File, Directory, FileMode }: ExpoFileSystem<Mode>,
+  crypto: ExpoCrypto<Algorithm>,
+): WritableFileSystem {
   const open = async <Result>(address: string, mode: Mode, use: (handle: ExpoHandle) => Result): Promise<Result> => {
     await nextTurn(); // handles work while the app waits: let it draw and answer touches between two pieces
     const handle = new File(address).open(mode);
@@ -52,6 +64,10 @@ export function expoFiles<Mode>({ File, Directory, FileMode }: ExpoFileSystem<Mo
         handle.offset = offset;
         return handle.readBytes(length);
       }),
+    sha256: async (address) => {
+      const bytes = await new File(address).bytes();
+      return bytesToHex(new Uint8Array(await crypto.digest(crypto.CryptoDigestAlgorithm.SHA256, bytes)));
+    },
     makeFolder: async (address) => new Directory(address).create({ intermediates: true, idempotent: true }),
     append: async (address, bytes) => {
       const file = new File(address);

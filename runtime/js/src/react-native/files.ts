@@ -13,6 +13,8 @@ export interface FileSystem {
   size(path: string): Promise<number>;
   /** `length` bytes from `offset` on, fewer where the file ends. Rejects when there is no such file. */
   readBytes(path: string, offset: number, length: number): Promise<Uint8Array>;
+  /** SHA-256, hex, by native code. Without it JavaScript hashes, which Hermes needs about a second for each MB for. */
+  sha256?(path: string): Promise<string>;
 }
 
 /** Writing, for downloads. */

@@ -11,7 +11,7 @@ import { damaged, type FileInfo, findDifference } from "../core/manifest.js";
 import type { ArtifactSource, FolderSource } from "../core/source.js";
 import { type FileSystem, inFolder, nativePath } from "./files.js";
 
-const PIECE_BYTES = 1 << 20; // read at once; weights never lie in JavaScript's memory as a whole
+const PIECE_BYTES = 1 << 20; // read at once, so that a file never lies in JavaScript's memory as a whole
 
 /** A folder of app storage, for `model.loadAdapter`. */
 export function storedFolder(files: FileSystem, folder: string): FolderSource {
@@ -32,7 +32,7 @@ export function storedFolder(files: FileSystem, folder: string): FolderSource {
   };
 }
 
-/** An artifact in app storage. `prepare` compares sizes, and hashes when asked: JavaScript hashes slowly on a phone. */
+/** An artifact in app storage. `prepare` compares sizes, and hashes when asked. */
 export function storedArtifact(files: FileSystem, folder: string): ArtifactSource {
   const source = storedFolder(files, folder);
   nativePath(folder); // refuses other kinds of addresses before anything is read
@@ -61,14 +61,11 @@ export function storedArtifact(files: FileSystem, folder: string): ArtifactSourc
 
 /** SHA-256 of a file, hex. */
 export async function hashFile(files: FileSystem, path: string): Promise<string> {
+  if (files.sha256 !== undefined) return files.sha256(path);
   const hash = sha256.create();
-  for await (const piece of readPieces(files, path, await files.size(path))) hash.update(piece);
-  return bytesToHex(hash.digest());
-}
-
-/** The first `size` bytes of a file, a piece at a time. */
-export async function* readPieces(files: FileSystem, path: string, size: number): AsyncGenerator<Uint8Array> {
+  const size = await files.size(path);
   for (let offset = 0; offset < size; offset += PIECE_BYTES) {
-    yield await files.readBytes(path, offset, Math.min(PIECE_BYTES, size - offset));
+    hash.update(await files.readBytes(path, offset, Math.min(PIECE_BYTES, size - offset)));
   }
+  return bytesToHex(hash.digest());
 }

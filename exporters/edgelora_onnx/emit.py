@@ -31,7 +31,7 @@ def emit(model: ir.Model, payloads: Mapping[str, Payload], folder: Path, graph_f
                 content = np.ascontiguousarray(payload.produce(), payload.dtype)
                 if content.nbytes != payload.size_bytes:
                     raise AssertionError(f"{name}: {content.nbytes} bytes for a payload of {payload.size_bytes}")
-                stream.write(content.reshape(-1).view(np.uint8).data)  # bfloat16 is no buffer of its own
+                stream.write(content.reshape(-1).view(np.uint8).data)
             offset, length = offsets[payload.key]
             value.const_value = ir.ExternalTensor(
                 weights_file, offset, length, _dtype(payload), shape=ir.Shape(payload.shape), name=name, base_dir=folder

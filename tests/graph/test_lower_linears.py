@@ -101,4 +101,4 @@ def _stored_bytes(grid: Grid, name: str) -> int:
         return grid.value(name).nbytes // (2 if grid.plan.half else 1)
     matrix = grid.matrix(name)
     zero_points = 0 if matrix.zero_points is None else matrix.zero_points.nbytes
-    return matrix.packed.nbytes + matrix.scales.nbytes // 2 + zero_points  # scales are bfloat16 values
+    return matrix.packed.nbytes + matrix.scales.nbytes // 2 + zero_points  # scales are stored as float16

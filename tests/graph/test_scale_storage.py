@@ -35,12 +35,15 @@ class KeptCodes(TorchCheckpoint):
 
 
 def _scales(kind: str) -> FloatArray:
-    """Scales that ``kind`` and no narrower type holds."""
+    """Scales as ``quantize`` makes them, as GGUF has them, or of all bits."""
     values = np.random.default_rng(0).uniform(0.01, 0.02, (ROWS, COLUMNS // 32)).astype(np.float32)
     if kind == "float16":
         values[0] = 2.0**-24 * 3  # GGUF writes subnormal ones for tensors of tiny numbers
         return values.astype(np.float16).astype(np.float32)
     return values.astype(ml_dtypes.bfloat16).astype(np.float32) if kind == "bfloat16" else values
+
+
+STORED = {"bfloat16": "float16", "float16": "float16", "float32": "float32"}
 
 
 def _grid_with(scales: FloatArray, bits: int = 4) -> Grid:
@@ -94,11 +97,12 @@ def _run(model: Path | bytes, x: FloatArray) -> FloatArray:
 @pytest.mark.parametrize("kind", ["bfloat16", "float16", "float32"])
 def test_the_narrowest_exact_type_is_stored(kind: str, tmp_path: Path) -> None:
     scales = _scales(kind)
-    assert storage_type([scales]).name == kind
+    stored_as = STORED[kind]
+    assert storage_type([scales]).name == stored_as
     grid = _grid_with(scales)
     path = _lowered(grid, 0, tmp_path)
     stored = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
-    assert (f"layer.up_proj.scales.{kind}" if kind != "float32" else "layer.up_proj.scales") in stored
+    assert (f"layer.up_proj.scales.{stored_as}" if stored_as != "float32" else "layer.up_proj.scales") in stored
     codes = grid.matrix(NAME).packed.nbytes
     assert stored["layer.up_proj.codes"].raw_data == grid.matrix(NAME).packed.tobytes()
     assert (tmp_path / "m.bin").stat().st_size == codes + scales.size * (4 if kind == "float32" else 2)
@@ -107,9 +111,9 @@ def test_the_narrowest_exact_type_is_stored(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_wider_neighbour_widens_a_packed_linear() -> None:
-    assert storage_type([_scales("bfloat16"), _scales("bfloat16")]).name == "bfloat16"
-    assert storage_type([_scales("float16"), _scales("bfloat16")]).name == "float16"  # 8 of its bits, in range here
-    assert storage_type([_scales("float16"), _scales("bfloat16") * np.float32(2.0**40)]).name == "float32"
+    assert storage_type([_scales("float16"), _scales("bfloat16")]).name == "float16"
+    for beyond in (2.0**40, 2.0**-17):  # too large, and with bits below the smallest
+        assert storage_type([_scales("float16"), _scales("bfloat16") * np.float32(beyond)]).name == "float32"
     assert storage_type([_scales("bfloat16"), _scales("float32")]).name == "float32"
 
 
@@ -122,7 +126,7 @@ def test_every_kernel_answers_bit_for_bit_as_with_float32_scales(
     weight = np.random.default_rng(3).standard_normal((ROWS, COLUMNS)).astype(np.float32)
     grid = plan_grid(TorchCheckpoint("c", {}, {NAME: weight}), GridSpec("test", QuantSpec(bits, 32, symmetric)))
     path = _lowered(grid, level, tmp_path)
-    assert storage_type([grid.matrix(NAME).scales]).name == "bfloat16"
+    assert storage_type([grid.matrix(NAME).scales]).name == "float16"
     for rows in (1, 40):  # decode and prefill take different kernels
         x = np.random.default_rng(rows).standard_normal((rows, COLUMNS)).astype(np.float32)
         assert np.array_equal(_run(path, x), _run(_plain(grid, level), x))

@@ -43,18 +43,25 @@ for (const [name, { isIsolated, inWorker }] of places) {
 }
 
 test("a few cases give their answers on WebGPU, adapters and KV cache on the GPU", async () => {
-  const named = ["tokens", "logits"].map((kind) => {
-    const isFit = (item: Case) => item.kind === kind && item.artifact === "tiny-float" && item.adapter !== "none";
-    return cases.find(isFit)?.name as string;
+  const wanted = [
+    ["tiny-float", "logits"],
+    ["tiny-float", "tokens"],
+    ["tiny-int4", "logits"],
+    ["tiny-int4", "tokens"],
+    ["tiny-int8", "logits"],
+  ];
+  const indices = wanted.map(([artifact, kind]) => {
+    const isFit = (item: Case) => item.artifact === artifact && item.kind === kind && item.adapter !== "none";
+    return cases.findIndex(isFit);
   });
   const browser = await launch(SWIFTSHADER);
   const { page, close } = await bench(browser);
   try {
     const results = await page.evaluate(
-      (only) => edgelora.conformance("/conformance", { backend: "webgpu" }, only),
-      named,
+      (chosen) => edgelora.conformance("/conformance", { backend: "webgpu" }, chosen),
+      indices,
     );
-    assertAll(results, named.length);
+    assertAll(results, wanted.length);
     const { choice } = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float", { backend: "webgpu" }));
     assert.equal(choice?.name, "webgpu");
     const chosen = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float"));

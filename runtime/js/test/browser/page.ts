@@ -33,10 +33,14 @@ async function open(address: string, { inWorker = false, ...options }: Options) 
     : web.load(address, options);
 }
 
-/** Every case of the conformance folder at `address`, or those that `only` names. */
-async function conformance(address: string, options: Options, only: readonly string[] | null): Promise<CaseResult[]> {
+/** Every case of the conformance folder at `address`, or those at `indices`. */
+async function conformance(
+  address: string,
+  options: Options,
+  indices: readonly number[] | null,
+): Promise<CaseResult[]> {
   const { cases } = (await (await fetch(`${address}/cases.json`)).json()) as { cases: Case[] };
-  const chosen = only === null ? cases : cases.filter((item) => only.includes(item.name));
+  const chosen = indices === null ? cases : cases.filter((_, index) => indices.includes(index));
   return runConformance((name) => open(`${address}/${name}`, { wasmPaths: "/ort/", ...options }), chosen);
 }
 

@@ -146,7 +146,9 @@ export function largest(scores: Scores, count: number): Int32Array {
   const before = (one: number, other: number) => (scores[other] as number) - (scores[one] as number) || one - other;
   if (wanted * 4 >= scores.length) {
     // Not from keys(): old versions of Hermes make nothing of an iterator.
-    return Int32Array.from(scores, (_, index) => index).sort(before).subarray(0, wanted);
+    return Int32Array.from(scores, (_, index) => index)
+      .sort(before)
+      .subarray(0, wanted);
   }
   // A heap whose root is the worst of those kept: nearly every score is told by one comparison with it.
   const heap = Int32Array.from({ length: wanted }, (_, index) => index).sort((one, other) => before(other, one));

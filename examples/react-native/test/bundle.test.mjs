@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -31,4 +31,17 @@ test("the bundle is Hermes bytecode with the entry for React Native and no other
   const text = bytecode.toString("latin1");
   assert.ok(text.includes("onnxruntime-react-native, CPU"));
   for (const other of ["onnxruntime-node", "onnxruntime-web"]) assert.ok(!text.includes(other), other);
+});
+
+test("Hermes' compiler takes the pattern of byte-level tokenizers, which old versions of it refuse", () => {
+  const pattern = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
+  const platform = { linux: "linux64-bin", darwin: "osx-bin", win32: "win64-bin" }[process.platform];
+  const compiler = join(APP, "node_modules/hermes-compiler/hermesc", platform, "hermesc");
+  const source = join(APP, "build/pattern.js");
+  mkdirSync(join(APP, "build"), { recursive: true });
+  writeFileSync(source, `print(${pattern});\n`);
+  execFileSync(compiler, ["-w", "-emit-binary", "-out", `${source}.hbc`, source], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  assert.ok(readFileSync(`${source}.hbc`).length > 0);
 });

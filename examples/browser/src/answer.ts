@@ -20,7 +20,7 @@ export interface AnswerFigures {
   /** Pieces of text: one for each token, but for characters that take several. */
   readonly tokens: number;
   readonly firstTokenMs: number;
-  /** Of the tokens after the first. */
+  /** While one adapter writes, from its first token on: without the time that reading the text takes. */
   readonly tokensPerSecond: number | null;
 }
 
@@ -61,11 +61,19 @@ export class Answer {
     const started = performance.now();
     let first: number | null = null;
     let tokens = 0;
+    let last: number | null = null;
+    const steps = { count: 0, milliseconds: 0 };
     let pieces = this.#model.chat(messages, { maxNewTokens, stream: true, signal: this.#ending.signal });
     while (true) {
       try {
         for await (const piece of pieces) {
-          first ??= performance.now();
+          const now = performance.now();
+          first ??= now;
+          if (last !== null) {
+            steps.count += 1;
+            steps.milliseconds += now - last;
+          }
+          last = now;
           tokens += 1;
           this.#text += piece;
           this.#events.onText(piece);
@@ -76,19 +84,18 @@ export class Answer {
         if (this.#next === null) break;
         const spec = this.#next;
         this.#next = null;
+        last = null;
         this.#ending = new AbortController();
         this.#events.onSwap(spec, await swap(this.#model, spec));
         const prompt = await this.#continued(messages);
         pieces = this.#model.generate(prompt, { raw: true, maxNewTokens, stream: true, signal: this.#ending.signal });
       }
     }
-    const ended = performance.now();
-    const seconds = (ended - (first ?? ended)) / 1000;
     return {
       text: this.#text,
       tokens,
-      firstTokenMs: (first ?? ended) - started,
-      tokensPerSecond: tokens > 1 && seconds > 0 ? (tokens - 1) / seconds : null,
+      firstTokenMs: (first ?? performance.now()) - started,
+      tokensPerSecond: steps.milliseconds > 0 ? (1000 * steps.count) / steps.milliseconds : null,
     };
   }
 

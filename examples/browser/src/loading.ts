@@ -13,8 +13,15 @@ const ARTIFACT = query.get("artifact") ?? "artifact";
 const BACKEND = query.get("backend");
 const WASM_PATHS = "ort/";
 
-/** The model, once it is there. */
-export async function openModel(onWarning: (message: string) => void): Promise<RemoteModel> {
+/** The model, once it is there, and the bytes of its files. */
+export interface OpenedModel {
+  readonly model: RemoteModel;
+  readonly totalBytes: number;
+}
+
+/** Load until it succeeds. */
+export async function openModel(onWarning: (message: string) => void): Promise<OpenedModel> {
+  let totalBytes = 0;
   const retry = find("loading-retry", HTMLButtonElement);
   while (true) {
     showError("loading-error", null);
@@ -23,11 +30,14 @@ export async function openModel(onWarning: (message: string) => void): Promise<R
       const model = await loadInWorker(ARTIFACT, {
         wasmPaths: WASM_PATHS,
         backend: BACKEND === "wasm" || BACKEND === "webgpu" ? BACKEND : undefined,
-        onProgress: show,
+        onProgress: (progress) => {
+          if (progress.stage === "download") totalBytes = progress.totalBytes;
+          show(progress);
+        },
         onWarning,
       });
       find("loading", HTMLElement).hidden = true;
-      return model;
+      return { model, totalBytes };
     } catch (error) {
       showError("loading-error", error);
       find("loading-text", HTMLElement).textContent = "";

@@ -15,11 +15,12 @@ import { megabytes, openModel } from "./loading.ts";
 import { keepForOffline } from "./offline.ts";
 
 const warnings = find("warnings", HTMLElement);
-const model = await openModel((message) => {
+const { model, totalBytes } = await openModel((message) => {
   warnings.textContent = `${warnings.textContent} ${message}.`.trim();
 });
 const conversation = new Conversation();
 const picker = new AdapterPicker((spec) => void choose(spec));
+const used = new Set<string>(["none"]);
 let running: Answer | null = null;
 
 showModel(model);
@@ -38,7 +39,7 @@ function showModel({ manifest, backend, adapters }: RemoteModel): void {
   document.title = `${name} · EdgeLoRA`;
   picker.show(adapters, "none");
   showFigure("backend", backend);
-  showFigure("download", megabytes([...manifest.files.values()].reduce((sum, file) => sum + file.bytes, 0)));
+  showFigure("download", megabytes(totalBytes));
   find("app", HTMLElement).hidden = false;
   find("prompt", HTMLTextAreaElement).focus();
 }
@@ -59,7 +60,9 @@ async function choose(spec: string): Promise<void> {
 
 function showSwap(spec: string, milliseconds: number): void {
   const text = `${milliseconds.toFixed(1)} ms`;
-  showFigure("swap", text);
+  const isFirst = !used.has(spec);
+  used.add(spec);
+  showFigure("swap", isFirst ? `${text} (the first time)` : text);
   find("adapter-status", HTMLElement).textContent = `${spec === "none" ? "No adapter" : spec} is on, after ${text}.`;
 }
 

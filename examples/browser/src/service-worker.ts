@@ -12,7 +12,9 @@ interface ServiceWorkerScope {
   addEventListener(type: "install" | "activate", listener: (event: Waiting) => void): void;
   addEventListener(
     type: "message",
-    listener: (event: Waiting & { readonly data: { readonly keep: string[] } }) => void,
+    listener: (
+      event: Waiting & { readonly data: { readonly keep: string[] }; readonly ports: readonly MessagePort[] },
+    ) => void,
   ): void;
   addEventListener(type: "fetch", listener: (event: Fetching) => void): void;
 }
@@ -32,7 +34,10 @@ const { scope } = worker.registration;
 
 worker.addEventListener("install", (event) => event.waitUntil(install()));
 worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
-worker.addEventListener("message", (event) => event.waitUntil(keep(event.data.keep)));
+worker.addEventListener("message", (event) => {
+  const done = keep(event.data.keep).then(() => event.ports[0]?.postMessage("kept"));
+  event.waitUntil(done);
+});
 worker.addEventListener("fetch", (event) => {
   const { request } = event;
   const path = request.url.startsWith(scope) ? (request.url.slice(scope.length).split(/[?#]/)[0] as string) : null;

@@ -62,8 +62,6 @@ test("a few cases give their answers on WebGPU, adapters and KV cache on the GPU
       indices,
     );
     assertAll(results, wanted.length);
-    const { choice } = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float", { backend: "webgpu" }));
-    assert.equal(choice?.name, "webgpu");
     const chosen = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float"));
     assert.match(chosen.choice?.reason as string, /the WebGPU of this browser computes on the CPU/);
   } finally {

@@ -23,6 +23,7 @@ export async function serveExample(artifact: string, port = 0): Promise<ExampleS
   const [address] = /http:\S+/.exec(line) ?? [];
   if (address === undefined) throw new Error(`the server did not start: ${line}`);
   const stop = async () => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
     const ended = once(server, "exit");
     server.kill();
     await ended;

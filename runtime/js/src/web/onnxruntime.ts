@@ -8,7 +8,7 @@
 import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort, Tensor } from "../core/backend.js";
 import { InputError } from "../core/errors.js";
 import { type BackendChoice, describeChoice } from "./choice.js";
-import { explainMemory } from "./errors.js";
+import { BackendError, explainMemory } from "./errors.js";
 
 const LONGEST_TURN_MS = 8; // without letting the page or worker handle events
 
@@ -78,6 +78,16 @@ async function imported(load: () => Promise<unknown>): Promise<unknown> {
   }
 }
 
+/** That onnxruntime itself did not start is no fault of the artifact. */
+function explainStart(error: unknown): unknown {
+  const message = String((error as Error | null)?.message ?? error);
+  if (!message.startsWith("no available backend found")) return error;
+  const reason = message.split("ERR: ")[1] ?? message;
+  return new BackendError(
+    `onnxruntime-web cannot start (${reason}); serve its .wasm and .mjs files where wasmPaths says`,
+  );
+}
+
 /** A slot input in a buffer of the GPU, where it stays until it is disposed of. */
 function placed(ort: WebOrt, data: Float32Array, dims: readonly number[]): Tensor {
   const device = ort.env.webgpu.device as GpuDevice; // set by the session that was made before any adapter
@@ -127,7 +137,7 @@ function inTurns(ort: Ort): Ort {
       const { InferenceSession: factory } = ort;
       return wrap(await (typeof model === "string" ? factory.create(model, found) : factory.create(model, found)));
     } catch (error) {
-      throw explainMemory(error, "opening the graph");
+      throw explainStart(explainMemory(error, "opening the graph"));
     }
   };
   return { Tensor: ort.Tensor, InferenceSession: { create }, env: ort.env };

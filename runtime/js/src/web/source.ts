@@ -51,6 +51,7 @@ export class WebSource implements ArtifactSource {
   readonly #memory = new MemoryStore();
   #manifest: Uint8Array<ArrayBuffer> | null | undefined;
   #files: ReadonlyMap<string, FileInfo> = new Map();
+  #isAllKept = true;
 
   constructor(address: string, store: Store | null, watcher: LoadWatcher) {
     this.where = address;
@@ -86,7 +87,7 @@ export class WebSource implements ArtifactSource {
     const needed = neededFiles(parseManifest(new TextDecoder().decode(bytes), `${this.where}/${MANIFEST_FILE}`));
     await this.#write(() => this.#cached.announce(this.where, bytes));
     await this.fill(new Map([...needed].filter(([name]) => files.has(name))), hashes);
-    await this.#write(() => this.#cached.settle(this.where, bytes));
+    if (this.#isAllKept) await this.#write(() => this.#cached.settle(this.where, bytes));
   }
 
   /** Make sure that these files are in the store, and that no others are asked for. */
@@ -148,6 +149,7 @@ export class WebSource implements ArtifactSource {
         await this.#memory.keep(info, index, piece);
       }
       await this.#cached.remove(info);
+      this.#isAllKept = false;
       await download(file, this.#memory, watcher);
     }
   }

@@ -245,7 +245,18 @@ test("without room in the browser the model runs from memory, and says so", asyn
   assert.equal(error, null);
   assert.equal(ids?.length, 4);
   assert.match(warnings.join(), /weights\.bin: the browser has no room to keep \d+ bytes; they stay in memory/);
-  assert.equal((await keys()).filter((key) => key.endsWith("/2")).length, 0);
+  await assertNotKept();
+  await session.send("Storage.overrideQuotaForOrigin", { origin: place.server.origin });
+  await assertThenLoads();
+});
+
+test("onnxruntime's own files that are not served are no fault of the artifact", async () => {
+  const { error } = await attempt({ wasmPaths: "/nowhere/" });
+  assert.equal(error?.name, "BackendError");
+  assert.match(
+    error?.message as string,
+    /onnxruntime-web cannot start \(.+\); serve its \.wasm and \.mjs files where wasmPaths says/,
+  );
 });
 
 test("WebGPU that was asked for and is not there is one error", async () => {

@@ -63,13 +63,20 @@ test("adapters and the SPEC in use are known in the page, and other models' adap
     const foreign = await remote
       .loadAdapter("foreign", await folder("/conformance/tiny-int4/adapters/four"))
       .catch((error) => ({ isOurs: error instanceof edgelora.AdapterError, message: error.message }));
+    const nowhere = await remote
+      .loadAdapter("x", "/conformance/nowhere")
+      .catch((error) => `${error.name}: ${error.message}`);
     await remote.setAdapter("none");
-    return { before, spec, twice: await Promise.all(twice), fetched: await fetched, foreign };
+    return { nowhere, before, spec, twice: await Promise.all(twice), fetched: await fetched, foreign };
   });
   assert.deepEqual(found.before, ["one", "four", "eight"]);
   assert.equal(found.spec, "four:0.5+one:0.5");
   assert.deepEqual(found.twice[0], found.twice[1]);
   assert.ok(found.fetched.includes("again") && found.fetched.includes("fetched"));
+  assert.match(
+    found.nowhere as string,
+    /^AdapterError: http.*\/nowhere has no adapter_config\.json; expected a folder/,
+  );
   assert.ok(found.foreign?.isOurs);
   assert.match(found.foreign?.message, /in_features|out_features|columns|rows|expected/);
 });

@@ -7,7 +7,7 @@ import { type BrowserFacts, chooseBackend, describeChoice } from "../src/web/cho
 const plain = { target: "cpu", record: {} };
 const int4 = { target: "web-webgpu", record: { report: { nodes: { MatMulNBits: 211 } } } };
 const int8 = { target: "web-wasm", record: { report: { nodes: { MatMulInteger: 211 } } } };
-const phone: BrowserFacts = { gpu: "hardware", isIsolated: true, cores: 8 };
+const phone: BrowserFacts = { gpu: "hardware", subgroupSize: 16, isIsolated: true, cores: 8 };
 
 test("WebGPU is taken where there is one and the artifact was not made for wasm", () => {
   assert.equal(chooseBackend(phone, int4, {}).choice.name, "webgpu");
@@ -16,6 +16,16 @@ test("WebGPU is taken where there is one and the artifact was not made for wasm"
   assert.deepEqual(warnings, []);
   assert.equal(describeChoice(choice), "onnxruntime-web, wasm, 4 threads (the artifact was exported for it)");
   assert.match(chooseBackend(phone, int8, { backend: "webgpu" }).warnings.join(), /export it for web-webgpu/);
+});
+
+test("a GPU whose subgroups are narrow is warned of", () => {
+  assert.deepEqual(chooseBackend(phone, int4, {}).warnings, []);
+  const { choice, warnings } = chooseBackend({ ...phone, subgroupSize: 4 }, int4, {});
+  assert.equal(choice.name, "webgpu");
+  assert.match(
+    warnings.join(),
+    /subgroups of 4, .* several prompts at once of 32 tokens or more; ask one after another/,
+  );
 });
 
 test("without WebGPU, or with one that computes on the CPU, wasm is taken, and int4 is warned of", () => {

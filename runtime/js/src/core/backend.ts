@@ -71,6 +71,8 @@ export interface Capabilities {
   readonly cache: "in-place" | "in-steps" | "returned";
   /** Where the KV cache of `returned` lies; anything but "cpu" is asked for as `preferredOutputLocation`. */
   readonly cacheLocation: Location;
+  /** Tokens of one row that a call takes at most where that is fewer than the core would give. */
+  readonly longestCall?: number;
 }
 
 /**

@@ -13,7 +13,7 @@ import type { Manifest } from "./manifest.js";
 import { isNothing, type Packed, slotInputs } from "./slots.js";
 import type { ArtifactSource } from "./source.js";
 
-const PREFILL_CHUNK = 512; // tokens of one row per call; attention memory grows with the square of a call's length
+const LONGEST_CALL = 512; // tokens of one row per call; attention memory grows with the square of a call's length
 
 /** Slot inputs as tensors that stay what they are; compared by identity. */
 export interface BoundAdapter {
@@ -150,9 +150,10 @@ export class Session {
     signal?: AbortSignal | undefined,
   ): Promise<Float32Array[]> {
     const logits = new Array<Float32Array>(positions.length);
-    for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+    const longest = this.#backend.capabilities.longestCall ?? LONGEST_CALL;
+    for (let start = 0; start < ids.length; start += longest) {
       throwIfAborted(signal);
-      const chunk = ids.slice(start, start + PREFILL_CHUNK);
+      const chunk = ids.slice(start, start + longest);
       const here = positions.flatMap((position, index) =>
         position >= start && position < start + chunk.length ? [index] : [],
       );

@@ -27,6 +27,8 @@ export interface Wish {
 /** What the browser can do. `gpu` says why there is none, or that the adapter computes on the CPU. */
 export interface BrowserFacts {
   readonly gpu: "hardware" | "software" | "no navigator.gpu" | "no adapter";
+  /** Invocations of a subgroup at least, where the adapter has subgroups. */
+  readonly subgroupSize: number | null;
   readonly isIsolated: boolean;
   readonly cores: number;
 }
@@ -38,6 +40,7 @@ export async function browserFacts(): Promise<BrowserFacts> {
   const isSoftware = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter ?? false;
   const isThere = isSoftware || adapter?.info?.architecture === "swiftshader" ? "software" : "hardware";
   return {
+    subgroupSize: adapter?.info?.subgroupMinSize ?? null,
     gpu: gpu === undefined ? "no navigator.gpu" : adapter === null ? "no adapter" : isThere,
     isIsolated: globalThis.crossOriginIsolated === true,
     cores: navigator.hardwareConcurrency || 1,
@@ -46,7 +49,11 @@ export async function browserFacts(): Promise<BrowserFacts> {
 
 interface GpuAdapter {
   readonly isFallbackAdapter?: boolean;
-  readonly info?: { readonly isFallbackAdapter?: boolean; readonly architecture?: string };
+  readonly info?: {
+    readonly isFallbackAdapter?: boolean;
+    readonly architecture?: string;
+    readonly subgroupMinSize?: number;
+  };
 }
 
 /** The choice, and what the user should know of it. Throws BackendError where the wish cannot be met. */
@@ -73,7 +80,14 @@ export function chooseBackend(
   const takesGpu = backend === "webgpu" || (backend === undefined && facts.gpu === "hardware" && !isForWasm);
   if (takesGpu) {
     const reason = backend === "webgpu" ? "it was asked for" : "this browser has WebGPU";
-    const warnings = isForWasm ? ["this artifact was exported for web-wasm; on WebGPU export it for web-webgpu"] : [];
+    const warnings: string[] = [];
+    if (isForWasm) warnings.push("this artifact was exported for web-wasm; on WebGPU export it for web-webgpu");
+    if (hasNarrowSubgroups(facts)) {
+      warnings.push(
+        `this GPU has subgroups of ${facts.subgroupSize}, with which onnxruntime-web gives wrong answers to several ` +
+          `prompts at once of ${LONGEST_NARROW_CALL + 1} tokens or more; ask one after another`,
+      );
+    }
     return { choice: { name: "webgpu", threads: 1, reason }, warnings };
   }
   const warnings: string[] = [];
@@ -82,8 +96,8 @@ export function chooseBackend(
   }
   if (multipliesNBits(manifest)) {
     warnings.push(
-      "this artifact multiplies with MatMulNBits, which takes about ten times as long in wasm as it should; " +
-        "export it with --target web-wasm",
+      "this artifact multiplies with MatMulNBits, which takes 30 times as long in wasm as what --target web-wasm exports; " +
+        "export it for that",
     );
   }
   const reason =
@@ -100,6 +114,17 @@ export function chooseBackend(
     choice: { name: "wasm", threads: facts.isIsolated ? wanted : 1, reason: `${reason}${isolation}` },
     warnings,
   };
+}
+
+/** Tokens up to which a call is right where subgroups are narrow. */
+export const LONGEST_NARROW_CALL = 31;
+
+/**
+ * onnxruntime-web 1.30 computes attention over 32 tokens and more with a kernel that takes subgroups of 8 for granted:
+ * with 4 (old Mali GPUs, SwiftShader), what comes after the fourth token is wrong.
+ */
+export function hasNarrowSubgroups({ subgroupSize }: BrowserFacts): boolean {
+  return subgroupSize !== null && subgroupSize < 8;
 }
 
 /** What the compiler reported of its graph; an artifact without a report gets no warning. */

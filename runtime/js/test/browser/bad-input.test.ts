@@ -315,7 +315,7 @@ test("an answer for which there is no memory is one error, and the next one is a
 
 test("int4 in wasm is warned of", async () => {
   const { warnings } = await place.page.evaluate(() => edgelora.attempt("/conformance/tiny-int4", { backend: "wasm" }));
-  assert.match(warnings.join(), /multiplies with MatMulNBits, .* export it with --target web-wasm/);
+  assert.match(warnings.join(), /multiplies with MatMulNBits, .* as what --target web-wasm exports/);
 });
 
 test("errors keep their class and line on the way out of a worker", async () => {

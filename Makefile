@@ -39,7 +39,7 @@ check: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types, import rules, unit tes
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit tests/test_house.py tests/test_schema.py
 	npm --prefix runtime/js run check
-	npm --prefix examples/browser run check
+	npm --prefix runtime/js run build && npm --prefix examples/browser run check
 
 format: $(STAMP) $(JS) ## let ruff and biome format and fix what they can
 	$(BIN)/ruff format .

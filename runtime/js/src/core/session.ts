@@ -13,7 +13,7 @@ import type { Manifest } from "./manifest.js";
 import { isNothing, type Packed, slotInputs } from "./slots.js";
 import type { ArtifactSource } from "./source.js";
 
-const LONGEST_CALL = 512; // tokens of one row per call; attention memory grows with the square of a call's length
+const LONGEST_CALL = 384; // tokens of one row per call; attention memory grows with the square of a call's length
 
 /** Slot inputs as tensors that stay what they are; compared by identity. */
 export interface BoundAdapter {

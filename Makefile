@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-inp
 JS := runtime/js/node_modules/.package-lock.json
 PAGE := examples/browser/node_modules/.package-lock.json
 APP := examples/react-native/node_modules/.package-lock.json
-ARTIFACT ?= build/web/artifact
+ARTIFACT ?= build/demo/page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,8 @@ test: $(STAMP) $(JS) $(PAGE) $(APP) browser ## run every test: Python, Node, Chr
 	$(BIN)/python -m pytest
 	npm --prefix runtime/js test
 	npm --prefix runtime/js run test:jsi
-	npm --prefix runtime/js run test:browser
+	$(BIN)/python -m examples.page --short
+	EDGELORA_DEMO_ARTIFACT=$(abspath build/short/page) npm --prefix runtime/js run test:browser
 	npm --prefix runtime/js run build && npm --prefix examples/react-native test
 
 check: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types, import rules, unit tests
@@ -50,10 +51,8 @@ web: $(JS) $(PAGE) $(ARTIFACT)/manifest.json ## serve the page with SmolLM2 and 
 	npm --prefix examples/browser run build
 	npm --prefix examples/browser run serve -- $(abspath $(ARTIFACT))
 
-build/web/artifact/manifest.json: | $(STAMP)
-	test -e build/demo/artifact/manifest.json || $(BIN)/python -m examples.demo
-	$(BIN)/edgelora export build/demo/*.gguf -o build/web/artifact --overwrite --target web-wasm \
-		--adapter addresses=build/demo/adapters/addresses --adapter icd=build/demo/adapters/icd
+build/demo/page/manifest.json: | $(STAMP)
+	$(BIN)/python -m examples.page
 
 bench: $(STAMP) ## measure decode, prefill, swap, load, memory, export; writes benchmarks/results
 	$(BIN)/python -m benchmarks

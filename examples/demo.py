@@ -47,20 +47,30 @@ class Step:
     resumes: bool = False  # a half-finished product is taken up with --resume
 
 
-def plan_steps(model: Path, data: Path, build: Path) -> list[Step]:
-    """Every command of the demonstration, in order. Paths are relative to the repository."""
-    artifact = build / "artifact"
-    trained = {name: build / "adapters" / name for name in ADAPTERS}
-    steps = [
+def trained_folders(build: Path) -> Mapping[str, Path]:
+    """Where each adapter is trained."""
+    return {name: build / "adapters" / name for name in ADAPTERS}
+
+
+def plan_training(model: Path, data: Path, build: Path, options: Mapping[str, Sequence[str]]) -> list[Step]:
+    """A training on the int4 grid for each adapter, with its ``options``."""
+    return [
         Step(
             f"train {name}",
             ("train", str(model), str(data / name / "train.jsonl"), "-o", str(folder), "--quant", "int4", "--rank", "8",
-             "--seed", "0", *TRAINING[name]),
+             "--seed", "0", *options[name]),
             folder / "adapter_model.safetensors",
             resumes=True,
         )
-        for name, folder in trained.items()
+        for name, folder in trained_folders(build).items()
     ]  # fmt: skip
+
+
+def plan_steps(model: Path, data: Path, build: Path) -> list[Step]:
+    """Every command of the demonstration, in order. Paths are relative to the repository."""
+    artifact = build / "artifact"
+    trained = trained_folders(build)
+    steps = plan_training(model, data, build, TRAINING)
     first, second = ADAPTERS
     steps += [
         Step(

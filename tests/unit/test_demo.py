@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from examples.demo import ADAPTERS, DemoError, Step, collect, plan_steps, run_edgelora, run_steps
+from examples.page import plan_page
 from examples.report import SCORES, judge, table_lines
 
 
@@ -123,3 +124,15 @@ def test_collected_results_fit_the_table(tmp_path: Path) -> None:
     text = "\n".join(table_lines(results))
     for expected in ("icd adapter", "50.0 %", "70.0 MB", "0.050 ms", "40.0 tokens/s", "400 tokens/s", "10 addresses"):
         assert expected in text
+
+
+def test_the_page_takes_the_adapters_of_the_demonstration_and_trains_them_alike(tmp_path: Path) -> None:
+    whole = plan_page(tmp_path / "base.gguf", tmp_path / "data", tmp_path, short=False)
+    assert whole[:2] == steps_in(tmp_path)[:2]  # so neither trains what the other has trained
+    assert whole[2].arguments[whole[2].arguments.index("--target") + 1] == "web-wasm"
+    assert [word for word in whole[2].arguments if "=" in word] == [
+        f"{name}={tmp_path / 'adapters' / name}" for name in ADAPTERS
+    ]
+    short = plan_page(tmp_path / "base.gguf", tmp_path / "data", tmp_path, short=True)
+    assert short[2] == whole[2]
+    assert [step.arguments[step.arguments.index("--max-steps") + 1] for step in short[:2]] == ["10", "10"]

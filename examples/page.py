@@ -23,9 +23,7 @@ SHORT: Mapping[str, Sequence[str]] = {
 
 def plan_page(model: Path, data: Path, build: Path, short: bool) -> list[Step]:
     """Both trainings, as the demonstration has them unless ``short``, and the export."""
-    adapters = [
-        word for name, folder in trained_folders(build).items() for word in ("--adapter", f"{name}={folder}")
-    ]  # fmt: skip
+    adapters = [word for name, folder in trained_folders(build).items() for word in ("--adapter", f"{name}={folder}")]
     artifact = build / "page"
     export = ("export", str(model), "-o", str(artifact), "--overwrite", "--target", "web-wasm", *adapters)
     return [

@@ -14,11 +14,12 @@ import onnxruntime as ort
 
 from edgelora.types import FloatArray
 from edgelora_runtime import load
+from edgelora_runtime.sampling import log_softmax
 
 
 def distance(answers: FloatArray, reference: FloatArray) -> dict[str, float]:
     """Logits (n, vocab_size) against those of the float model: KL divergence in nats, share of equal top tokens."""
-    found, expected = _log_softmax(answers), _log_softmax(reference)
+    found, expected = log_softmax(answers), log_softmax(reference)
     kl = (np.exp(expected) * (expected - found)).sum(axis=1).mean()
     same = (found.argmax(axis=1) == expected.argmax(axis=1)).mean()
     return {"kl": round(float(kl), 5), "same_top": round(float(same), 4)}
@@ -47,9 +48,3 @@ def optimum_logits(file: Path, ids: Sequence[int]) -> FloatArray:
     names = {item.name for item in session.get_inputs()}
     logits: FloatArray = session.run(["logits"], {name: feeds[name] for name in feeds if name in names})[0][0]
     return logits
-
-
-def _log_softmax(logits: FloatArray) -> FloatArray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    result: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result

@@ -5,10 +5,13 @@ Knows nothing about how anything was measured.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from edgelora import measure
 
 OURS, ADAPTED, THEIRS = "edgelora, no adapter", "edgelora, rank 8", "transformers.js q8"
 _SUBJECTS = (OURS, ADAPTED, THEIRS)
@@ -65,8 +68,7 @@ def _summary(found: Mapping[str, Any], prompt_tokens: int) -> dict[str, Any]:
 
 def spread(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, float]:
     """Median, 10th and 90th percentile."""
-    low, middle, high = np.percentile(np.asarray(values, np.float64), [10, 50, 90])
-    return {"median": round(float(middle), 3), "p10": round(float(low), 3), "p90": round(float(high), 3)}
+    return dataclasses.asdict(measure.spread(np.asarray(values, np.float64).tolist()))
 
 
 def write_report(result: Mapping[str, Any]) -> str:

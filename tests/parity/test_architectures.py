@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from edgelora.errors import CheckpointError
-from edgelora.grid import is_transposed, parse_quant, plan_grid
+from edgelora.grid import parse_quant, plan_grid
 from edgelora_onnx import OnnxExporter
 from edgelora_onnx.frontends.mobius import ARCHITECTURES
-from tests.parity.architectures import MODELS, TorchCheckpoint, checkpoint_of, load_values, random_model
-from tests.parity.decoder import Decoder, no_adapter, random_adapter
+from tests.parity.architectures import MODELS, TorchCheckpoint, checkpoint_of, random_model
+from tests.parity.both import answer_both
 
 PREFILL, DECODE = 12, 8
 
@@ -31,17 +30,8 @@ def test_graph_equals_torch(name: str, quant: str, tmp_path: Path) -> None:
     ids = np.random.default_rng(1).integers(0, exported.vocab_size, PREFILL + DECODE)
     answers = []
     for rank in (0, 1, 64):
-        adapter, deltas = random_adapter(exported, rank, seed=rank) if rank else (no_adapter(exported), {})
-        values = dict(shipped)
-        for module, delta in deltas.items():
-            key = f"{module}.weight"
-            values[key] = shipped[key] + (delta.T if is_transposed(key) else delta)
-        load_values(model, values)
-        with torch.inference_mode():
-            expected = model(torch.tensor(ids)[None]).logits[0].numpy()
-        decoder = Decoder(tmp_path, exported, adapter)
-        found = [decoder.step(ids[:PREFILL])] + [decoder.step(ids[i : i + 1]) for i in range(PREFILL, PREFILL + DECODE)]
-        np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-3, rtol=0)
+        expected, found = answer_both(model, exported, tmp_path, shipped, ids, PREFILL, rank)
+        np.testing.assert_allclose(found, expected, atol=1e-3, rtol=0)
         answers.append(expected)
     assert np.abs(answers[0] - answers[1]).max() > 1e-2, "an adapter that changes nothing would prove nothing"
 

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from edgelora.grid import Grid, is_transposed, parse_quant, plan_grid
 from edgelora.rows import round_rows, row_values
 from edgelora.targets import MATMUL_INTEGER, find_target
 from edgelora.types import FloatArray
 from edgelora_onnx import OnnxExporter
-from tests.parity.architectures import MODELS, checkpoint_of, load_values, random_model
-from tests.parity.decoder import Decoder, no_adapter, random_adapter
+from tests.parity.architectures import MODELS, checkpoint_of, random_model
+from tests.parity.both import answer_both
 
 PREFILL, DECODE = 12, 4
 
@@ -34,19 +33,10 @@ def test_graph_equals_torch(name: str, level: int, tmp_path: Path) -> None:
     shipped = {key: _row_value(grid, key) if level else grid.value(key) for key in checkpoint.names()}
     ids = np.random.default_rng(1).integers(0, exported.vocab_size, PREFILL + DECODE)
     for rank in (0, 8):
-        adapter, deltas = random_adapter(exported, rank, seed=rank) if rank else (no_adapter(exported), {})
-        values = dict(shipped)
-        for module, delta in deltas.items():
-            key = f"{module}.weight"
-            values[key] = shipped[key] + (delta.T if is_transposed(key) else delta)
-        load_values(model, values)
-        with torch.inference_mode():
-            expected = model(torch.tensor(ids)[None]).logits[0].numpy()
-        decoder = Decoder(tmp_path, exported, adapter)
-        found = [decoder.step(ids[:PREFILL])] + [decoder.step(ids[i : i + 1]) for i in range(PREFILL, PREFILL + DECODE)]
+        expected, found = answer_both(model, exported, tmp_path, shipped, ids, PREFILL, rank)
         # Level 0 rounds nothing. At level 4 an activation is off by 1 / 65,024 of its token's largest at most.
         largest = float(np.abs(expected).max())
-        np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-3 * largest if level else 1e-3, rtol=0)
+        np.testing.assert_allclose(found, expected, atol=2e-3 * largest if level else 1e-3, rtol=0)
 
 
 def test_levels_store_bytes_and_floats(tmp_path: Path) -> None:

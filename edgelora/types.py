@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora.errors import ConfigError
-from edgelora_runtime.manifest import Slot
+from edgelora_runtime.manifest import FLOAT_CACHE, Slot
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -133,4 +133,5 @@ class ExportedModel:
     head_dim: int
     context_length: int
     vocab_size: int
+    kv_cache: str = FLOAT_CACHE
     report: Mapping[str, Any] = field(default_factory=dict)

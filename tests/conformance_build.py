@@ -16,15 +16,18 @@ import numpy as np
 
 from edgelora_runtime import load
 from edgelora_runtime.adapter import parse_spec
+from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 from edgelora_runtime.model import Model
 from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
 from tests.conformance_models import CONTEXT, QUANTS, TorchAnswer, write_artifact
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
-TOLERANCE = 2e-3
+TOLERANCE = {FLOAT_CACHE: 2e-3, INT8_CACHE: 0.1}  # of a logit, by what the cache holds
 LARGEST_BYTES = 300_000
 
-_NOISE = 1e-3  # tokens must survive this much noise on the logits, or another machine could answer otherwise
+# Tokens must survive this much noise on the logits, or another machine could answer otherwise. In a cache of 8 bits a
+# key at the edge of a step may fall to either side.
+_NOISE = {FLOAT_CACHE: 1e-3, INT8_CACHE: 5e-2}
 _SPECS = ("none", "one", "four", "eight", "four:0.5", "one:0.7+eight:0.3", "four+eight:-0.25")
 _TEXTS = ("The quick brown fox", "Zürich und 東京, 12 🚀", "", "yes", "Le garçon à midi", "Погода сегодня")
 _SAMPLING: tuple[dict[str, Any], ...] = (
@@ -51,7 +54,8 @@ def update() -> None:
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             assert size < LARGEST_BYTES, f"{artifact} has {size} bytes"
             cases += [
-                {"artifact": artifact, **case} for case in _model_cases(load(folder), TorchAnswer(work, artifact))
+                {"artifact": artifact, **case}
+                for case in _model_cases(load(folder), TorchAnswer(work, artifact, folder))
             ]
         # One line for each case, so that a change shows which cases it touches.
         lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
@@ -98,7 +102,9 @@ def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, 
         yield _logits_case(model, torch_answer, ids, spec)
     for spec in _SPECS:
         yield _first(lambda n, s=spec: _tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 24))
-    for index, options in enumerate(_SAMPLING):
+    # Drawing does not depend on the cache, and draws that survive its noise are hard to find.
+    is_exact = model.manifest.graph.kv_cache == FLOAT_CACHE
+    for index, options in enumerate(_SAMPLING if is_exact else ()):
         spec = _SPECS[index % len(_SPECS)]
         yield _first(lambda n, o=options, s=spec: _tokens_case(model, tokenizer.encode(f"dog {n}"), s, o, 12))
     # Growing the cache, and a prompt so long that the answer ends with the context.
@@ -106,7 +112,8 @@ def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, 
     yield _first(lambda n: _tokens_case(model, _random_ids(n, CONTEXT - 4), "none", {}, 12))
     for adapters in (["none"] * 3, ["four", "none", "one"], ["eight", "one:0.7+eight:0.3", "four"]):
         yield _first(lambda n, a=adapters: _batch_case(model, a, n, {}))
-    yield _first(lambda n: _batch_case(model, ["none", "four", "none"], n, {"temperature": 0.8, "seed": 11}))
+    if is_exact:
+        yield _first(lambda n: _batch_case(model, ["none", "four", "none"], n, {"temperature": 0.8, "seed": 11}))
     for prompt, raw, spec in (("yes", False, "none"), ("", False, "four"), ("東京", True, "one:0.7+eight:0.3")):
         yield _choices_case(model, prompt, raw, spec, ["yes", "no", "maybe", "yes no", "はい", "🙂", ""])
     for raw in (False, True):
@@ -144,7 +151,7 @@ def _logits_case(model: Model, torch_answer: TorchAnswer, ids: list[int], spec: 
     return {
         "kind": "logits", "name": f"logits {spec}", "adapter": spec, "input_ids": ids, "positions": positions,
         "columns": columns, "expected": values, "expected_argmax": [int(found[row].argmax()) for row in positions],
-        "tolerance": TOLERANCE,
+        "tolerance": TOLERANCE[model.manifest.graph.kv_cache],
     }  # fmt: skip
 
 
@@ -173,11 +180,12 @@ def _choices_case(model: Model, prompt: str, raw: bool, spec: str, choices: list
     found = model.generate(prompt, raw=raw, adapter=spec, choices=choices)
     assert found.choice_scores is not None
     best = sorted(found.choice_scores)[-2:]
-    assert best[1] - best[0] > TOLERANCE * 10
+    tolerance = 4 * TOLERANCE[model.manifest.graph.kv_cache]
+    assert best[1] - best[0] > 2.5 * tolerance
     return {
         "kind": "choices", "name": f"choices {prompt!r} {spec}", "prompt": prompt, "raw": raw, "adapter": spec,
         "choices": choices, "expected_text": found.text, "expected_scores": [round(x, 5) for x in found.choice_scores],
-        "tolerance": TOLERANCE * 4,
+        "tolerance": tolerance,
     }  # fmt: skip
 
 
@@ -230,11 +238,12 @@ def _refuse_near_ties(
     ends = set(model.manifest.model.eos_token_ids)
     whole = [*ids, *found]
     logits = model.logits(whole[:CONTEXT], adapter=spec)[len(ids) - 1 :]
+    noise = _NOISE[model.manifest.graph.kv_cache]
     for seed in range(4):
         rng = np.random.default_rng(seed)
         sampler = Sampler(SamplingOptions(**options), ids, row)
         for step, clean in enumerate(logits[:count]):
-            noisy = clean + rng.uniform(-_NOISE, _NOISE, clean.shape).astype(np.float32)
+            noisy = clean + rng.uniform(-noise, noise, clean.shape).astype(np.float32)
             token = sampler.choose(noisy)
             if (token != found[step]) if step < len(found) else (token not in ends):
                 raise NearTieError

@@ -26,10 +26,13 @@ from edgelora.targets import find_target
 from edgelora.training.model import load_torch
 from edgelora.types import Checkpoint
 from edgelora_onnx import OnnxExporter
+from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
+from tests.rounding_cache import RoundingCache, steps_of
 
 VOCAB_SIZE = 384
 CONTEXT = 320  # more than the first capacity of the cache, so that growing is covered
-QUANTS = {"tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8", "tiny-web": "int4"}
+QUANTS = {"tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8", "tiny-web": "int4", "tiny-cache": "none"}
+_CACHE = "tiny-cache"  # keys and values in 8 bits
 _WEB = "tiny-web"  # the form of web-wasm: the grid's values as 8 bits a row, activations of 16 bits
 TEMPLATE = (
     "{{ bos_token }}\n"
@@ -85,11 +88,12 @@ def write_checkpoint(folder: Path, name: str) -> Path:
             tie_word_embeddings=False, **shared,
         )  # fmt: skip
     else:
+        kv_heads = 2 if name == _CACHE else 1  # each head of the cache has steps of its own
         config = LlamaConfig(
-            hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
-            tie_word_embeddings=True, **shared,
+            hidden_size=32, intermediate_size=64, num_attention_heads=2 * kv_heads, num_key_value_heads=kv_heads,
+            head_dim=16, tie_word_embeddings=True, **shared,
         )  # fmt: skip
-    torch.manual_seed(sorted(QUANTS).index(name))
+    torch.manual_seed(list(QUANTS).index(name))
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for key, value in model.named_parameters():
@@ -141,6 +145,7 @@ def write_artifact(name: str, work: Path, out: Path) -> Path:
         target=find_target("web-wasm" if name == _WEB else "cpu"),
         # Float activations, or those of 16 bits: the same answer on every machine within rounding.
         accuracy_level=4 if name == _WEB else 0,
+        kv_cache=INT8_CACHE if name == _CACHE else FLOAT_CACHE,
     )
     for adapter, folder in write_adapters(checkpoint, work / name / "adapters").items():
         add_adapter(out / name, adapter, folder)
@@ -150,15 +155,17 @@ def write_artifact(name: str, work: Path, out: Path) -> Path:
 class TorchAnswer:
     """Logits of PyTorch on the values that the artifact multiplies with, adapters merged straight from the PEFT files.
 
-    ``noise`` is how far the artifact's arithmetic may be from them: activations are float, or have 16 bits.
+    ``noise`` is how far the artifact's arithmetic may be from them: activations are float, or have 16 bits, or a key at
+    the edge of a step of the cache fell to the other side.
     """
 
-    def __init__(self, work: Path, name: str) -> None:
+    def __init__(self, work: Path, name: str, artifact: Path) -> None:
         self._checkpoint: Checkpoint = open_checkpoint(str(work / name / "base"))
         self._grid = plan_grid(self._checkpoint, parse_quant(QUANTS[name]))
         self._adapters = work / name / "adapters"
         self._whole_rows = name == _WEB
-        self.noise = 1e-3 if self._whole_rows else 5e-4
+        self._steps = steps_of(artifact / "decoder.onnx") if name == _CACHE else None
+        self.noise = {_WEB: 1e-3, _CACHE: 5e-2}.get(name, 5e-4)
 
     def logits(self, ids: list[int], blend: Mapping[str, float]) -> np.ndarray:
         """(len(ids), vocab_size) for a blend of adapters."""
@@ -172,7 +179,8 @@ class TorchAnswer:
                 total[key] += weight * (value - before[key])
         model.load_state_dict({key: value + total[key] for key, value in before.items()})
         with torch.no_grad():
-            found: np.ndarray = model(torch.tensor([ids])).logits[0].numpy()
+            cache = None if self._steps is None else RoundingCache(self._steps)
+            found: np.ndarray = model(torch.tensor([ids]), past_key_values=cache).logits[0].numpy()
         return found
 
     def _load(self) -> torch.nn.Module:

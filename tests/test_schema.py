@@ -94,10 +94,11 @@ def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
 BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "another format": put("format", value="onnx"),
     "no format": lambda data: data.pop("format"),
-    "newer version": put("format_version", value=2),
+    "newer version": put("format_version", value=3),
     "version zero": put("format_version", value=0),
     "version as text": put("format_version", value="1"),
     "version true": put("format_version", value=True),
+    "unknown cache": put("graph", "kv_cache", value="int4"),
     "absolute file": put("files", "/etc/passwd", value={"bytes": 1, "sha256": ""}),
     "file above": put("files", "../x", value={"bytes": 1, "sha256": ""}),
     "file above, hidden": put("files", "adapters/../../x", value={"bytes": 1, "sha256": ""}),

@@ -41,8 +41,8 @@ _SHAPES = {  # kind of module -> (out_features, in_features)
 }
 
 
-def write_checkpoint(folder: Path, seed: int = 0) -> Path:
-    """A Hugging Face folder with random weights, wide enough that answers are not all alike."""
+def write_checkpoint(folder: Path, seed: int = 0, spread: float = 0.2) -> Path:
+    """A Hugging Face folder with random weights; ``spread`` 0.2 is wide enough that answers are not all alike."""
     tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -58,7 +58,7 @@ def write_checkpoint(folder: Path, seed: int = 0) -> Path:
         num_key_value_heads=KV_HEADS,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
-        initializer_range=0.2,
+        initializer_range=spread,
         bos_token_id=None,
         eos_token_id=end,
     )

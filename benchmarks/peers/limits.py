@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.peers.turns import CONTEXT
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import pack_adapter, read_adapter
-from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.manifest import Manifest, cache_bytes
 
 LARGE_BYTES = 1 << 30  # beyond the last level of every cache at hand
 
@@ -66,14 +66,14 @@ def read_bandwidth(n_bytes: int, threads: int) -> float:
 
 def token_bytes(manifest: Manifest, artifact: Path, adapter: str | None) -> TokenBytes:
     """What a token reads with ``adapter`` (a name), or with none."""
-    model = manifest.model
     packed = {}
     if adapter is not None:
         folder = artifact / next(info.path for info in manifest.adapters if info.name == adapter)
         packed = dict(pack_adapter(read_adapter(folder), manifest.slots))
-    cache = 2 * model.num_layers * model.num_kv_heads * model.head_dim * CONTEXT * 4
     return TokenBytes(
-        manifest.files[manifest.graph.weights].bytes, sum(array.nbytes for array in packed.values()), cache
+        manifest.files[manifest.graph.weights].bytes,
+        sum(array.nbytes for array in packed.values()),
+        CONTEXT * cache_bytes(manifest),
     )
 
 

@@ -19,7 +19,7 @@ from edgelora.cli.merge_lines import describe_merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import read_adapter
-from edgelora_runtime.manifest import MANIFEST_FILE, Manifest, read_manifest
+from edgelora_runtime.manifest import MANIFEST_FILE, Manifest, cache_bytes, read_manifest
 
 _CONFIG_FILE = "adapter_config.json"
 
@@ -54,6 +54,7 @@ def describe_artifact(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "model": dataclasses.asdict(manifest.model),
         "base": dataclasses.asdict(manifest.base),
         "quantization": dict(manifest.quantization),
+        "kv_cache": {"type": manifest.graph.kv_cache, "bytes_per_token": cache_bytes(manifest)},
         "merged": None if manifest.merged is None else dict(manifest.merged),
         "total_bytes": sum(files.values()),
         "files": files,
@@ -108,6 +109,7 @@ def _artifact_lines(data: dict[str, Any]) -> list[str]:
         f"model      {model['name']} ({model['architecture']}), {size_of_model}",
         f"base       {base['fingerprint'][:12]}, grid {base['grid'][:12]}",
         "weights    " + (", ".join(f"{key} {value}" for key, value in quantization.items()) or "float32"),
+        f"cache      {data['kv_cache']['type']}, {size(data['kv_cache']['bytes_per_token'])} a token",
         f"text       {'tokenizer' if data['tokenizer'] else 'token ids only'}"
         + (", chat template" if data["chat_template"] else ""),
         f"slots      {data['slots']}" + (f" for {_list(data['modules'])}" if data["modules"] else ""),

@@ -5,6 +5,7 @@ Knows nothing about torch; PyTorch's reference answers are handed in as a functi
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgelora.adapter.store import add_adapter
+from edgelora.compiler.cache_scales import cache_scales
 from edgelora.compiler.exporter import Exporter
 from edgelora.compiler.merge_all import Assembled, merge_all
 from edgelora.compiler.merge_auto import AutoMerge, merge_auto
@@ -22,7 +24,7 @@ from edgelora.probes import probe_prompts
 from edgelora.targets import Target
 from edgelora.types import Checkpoint, Reference
 from edgelora_runtime.adapter import Factors, read_adapter
-from edgelora_runtime.manifest import Manifest, read_manifest
+from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE, Manifest, read_manifest
 
 
 class MakeReference(Protocol):
@@ -49,6 +51,8 @@ def export_artifact(
     adapters: Mapping[str, Path] | None = None,
     reference: MakeReference | None = None,
     genai: bool = False,
+    kv_cache: str = FLOAT_CACHE,
+    cache_prompts: Sequence[Sequence[int]] = (),
     overwrite: bool = False,
 ) -> Manifest:
     """Write the artifact ``out``; it appears whole or not at all.
@@ -56,13 +60,19 @@ def export_artifact(
     ``reference`` answers the probe prompts on the grid (PyTorch does); without it ``verify`` cannot compare.
     ``merge`` puts an adapter into the weights: all of it, refused when rounding would lose it unless
     ``accept_lossy_merge``, or layer by layer as ``auto`` measures. A merged artifact has no slots.
+    ``kv_cache`` int8 keeps keys and values in 8 bits, on steps measured on ``cache_prompts`` and the probe prompts,
+    with and without ``adapters``.
     Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit.
     """
+    if kv_cache == INT8_CACHE and (genai or not target.has_int8_cache):
+        place = "onnxruntime-genai's files" if genai else f"the target {target.name}"
+        raise ConfigError(f"{place} cannot keep the KV cache in 8 bits; leave out --kv-cache int8")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists; choose another folder, or replace it with --overwrite")
     for folder in (adapters or {}).values():
         read_adapter(folder)  # an unreadable one is told before minutes of work, not after
     level = target.accuracy_level if accuracy_level is None else accuracy_level
+    prompts = probe_prompts(checkpoint)
 
     def compile_into(folder: Path, assembled: Assembled, answers: Reference | None = None) -> None:
         exported = exporter.export(
@@ -70,15 +80,19 @@ def export_artifact(
         )
         if genai:
             exporter.add_genai(folder, exported, assembled.grid)
-        package(
+        complete = functools.partial(
+            package,
             folder,
-            exported,
-            assembled.grid,
+            grid=assembled.grid,
             target=target.name,
             quantization=_describe(assembled.grid, level),
             merged=assembled.record,
             reference=answers,
         )
+        complete(exported)
+        if kv_cache == INT8_CACHE:
+            scales = cache_scales(folder, (*prompts, *cache_prompts), adapters or {})
+            complete(exporter.quantize_cache(folder, exported, scales))
 
     if merge is None:
         assembled = Assembled(make_grid(checkpoint))
@@ -89,7 +103,6 @@ def export_artifact(
     temporary = out.parent / f".{out.name}.{os.getpid()}.partial"
     temporary.mkdir(parents=True)
     try:
-        prompts = probe_prompts(checkpoint)
         answers = None if reference is None else reference(assembled.grid, prompts, baked=assembled.baked)
         compile_into(temporary, assembled, answers)
         for name, folder in (adapters or {}).items():

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from edgelora.grid import Grid
 from edgelora.targets import MATMUL_NBITS
-from edgelora.types import ExportedModel
+from edgelora.types import ExportedModel, FloatArray
 from edgelora_runtime.adapter import Factors
 
 
@@ -30,6 +30,12 @@ class Exporter(Protocol):
         """Write the files; ``slots=False`` leaves no place for adapters, ``baked`` (by module name) builds one in.
 
         ``linear_op`` is the target's: the operator that multiplies with the grid.
+        """
+
+    def quantize_cache(self, folder: Path, exported: ExportedModel, scales: FloatArray) -> ExportedModel:
+        """Let the graphs in ``folder`` keep their KV cache in 8 bits.
+
+        ``scales`` (2 * num_layers, num_kv_heads, head_dim) are the steps of key and value of each layer in turn.
         """
 
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:

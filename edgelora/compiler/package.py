@@ -15,6 +15,7 @@ import numpy as np
 from edgelora.grid import Grid
 from edgelora.types import ExportedModel, Reference, TokenizerFiles
 from edgelora_runtime.manifest import (
+    FLOAT_CACHE,
     MANIFEST_FILE,
     BaseInfo,
     GraphInfo,
@@ -33,8 +34,8 @@ REFERENCE_FILE = "reference.safetensors"
 def package(
     folder: Path,
     exported: ExportedModel,
-    grid: Grid,
     *,
+    grid: Grid,
     target: str,
     quantization: Mapping[str, Any],
     merged: Mapping[str, Any] | None,
@@ -58,16 +59,17 @@ def package(
             context_length=exported.context_length,
             eos_token_ids=checkpoint.eos_token_ids,
         ),
-        graph=GraphInfo(exported.graph_file, exported.weights_file, exported.twin_file),
+        graph=GraphInfo(exported.graph_file, exported.weights_file, exported.twin_file, exported.kv_cache),
         base=BaseInfo(grid.base_fingerprint, grid.fingerprint),
         slots=exported.slots,
         adapters=(),
-        files={path.name: file_info(path) for path in sorted(folder.iterdir())},
+        files={path.name: file_info(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE},
         tokenizer=tokenizer,
         reference=None if reference is None else REFERENCE_FILE,
         quantization=quantization,
         merged=merged,
         report={**exported.report, "notes": list(checkpoint.notes)},
+        format_version=1 if exported.kv_cache == FLOAT_CACHE else 2,
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -17,12 +17,12 @@ from edgelora.types import FloatArray
 from edgelora_runtime import Model, load
 from edgelora_runtime.adapter import blend_packed
 from edgelora_runtime.generate import feed
-from edgelora_runtime.manifest import Manifest, check_files, read_manifest
+from edgelora_runtime.manifest import INT8_CACHE, Manifest, check_files, read_manifest
 from edgelora_runtime.safetensors import read_safetensors
 from edgelora_runtime.session import Session
 
 # Largest difference of a logit, relative to the largest logit. At accuracy level 4 onnxruntime rounds every
-# activation to 8 bits, which PyTorch on the same grid does not.
+# activation to 8 bits, which PyTorch on the same grid does not; a KV cache of 8 bits is judged alike.
 TOLERANCE = {0: 1e-3, 4: 0.1}
 # Two tokens whose logits lie closer than this, relative to the largest, are a near tie: either may come first.
 NEAR_TIE = {0: 2e-3, 4: 0.05}
@@ -74,7 +74,7 @@ def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
         checks.append(Check("graph" if checks else "files", False, str(error)))
         return VerifyReport(tuple(checks))
     answers = read_answers(path, manifest)
-    level = accuracy_level(manifest)
+    level = rounding_level(manifest)
     for index, answer in enumerate(answers):
         checks.append(check_logits(model, answer, level, index))
         checks.append(check_greedy(model, answer, level, index))
@@ -87,10 +87,10 @@ def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
     return VerifyReport(tuple(checks))
 
 
-def accuracy_level(manifest: Manifest) -> int:
-    """The ``accuracy_level`` of the export: 0 for exact float arithmetic, 4 for activations of 8 bits."""
-    level = manifest.quantization.get("accuracy_level", 0)
-    return 4 if level == 4 else 0
+def rounding_level(manifest: Manifest) -> int:
+    """0 for exact float arithmetic, 4 where activations, or keys and values in the cache, are rounded to 8 bits."""
+    is_rounded = manifest.quantization.get("accuracy_level") == 4 or manifest.graph.kv_cache == INT8_CACHE
+    return 4 if is_rounded else 0
 
 
 def read_answers(path: Path, manifest: Manifest) -> tuple[Answer, ...]:

@@ -5,6 +5,7 @@ Knows nothing about how a pass works; reading this file tells which run and in w
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import onnx_ir as ir
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, is_embedding, is_transposed
 from edgelora.targets import MATMUL_INTEGER, MATMUL_NBITS
-from edgelora.types import ExportedModel
+from edgelora.types import ExportedModel, FloatArray
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.emit import emit
 from edgelora_onnx.frontends.mobius import build_decoder, default_context_length
@@ -28,12 +29,14 @@ from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.lower_linears import LowerLinears
 from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
 from edgelora_onnx.passes.pack_linears import PackLinears
+from edgelora_onnx.passes.quantize_cache import QuantizeCache
 from edgelora_onnx.passes.recognize_linears import RecognizeLinears
 from edgelora_onnx.passes.remove_slots import RemoveSlots
 from edgelora_onnx.passes.select_logits import SelectLogits
 from edgelora_onnx.passes.unpack_linears import MayPack, UnpackLinears
 from edgelora_onnx.payload import Payload
 from edgelora_runtime.adapter import Factors
+from edgelora_runtime.manifest import INT8_CACHE
 
 GRAPH_FILE = "decoder.onnx"
 TWIN_FILE = "decoder.plain.onnx"
@@ -97,6 +100,18 @@ class OnnxExporter:
             vocab_size=decoder.vocab_size,
             report=report,
         )
+
+    def quantize_cache(self, folder: Path, exported: ExportedModel, scales: FloatArray) -> ExportedModel:
+        """Rewrite the graph and its twin in ``folder``, so that they keep keys and values in 8 bits.
+
+        ``scales`` (2 * num_layers, num_kv_heads, head_dim) are the steps of key and value of each layer in turn.
+        """
+        for file in (exported.graph_file, exported.twin_file):
+            if file is not None:
+                model = ir.load(folder / file)
+                QuantizeCache(scales)(model)
+                ir.save(model, folder / file)
+        return dataclasses.replace(exported, kv_cache=INT8_CACHE)
 
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
         """Add what onnxruntime-genai needs to open ``folder``: a twin graph over the same weights, and its settings."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers import DynamicCache
 
 from edgelora.grid import is_transposed
 from edgelora.types import ExportedModel, FloatArray
@@ -27,10 +28,12 @@ def answer_both(
     ids: npt.NDArray[np.int64],
     prefill: int,
     rank: int,
+    cache: DynamicCache | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Logits (len(ids), vocab_size) of PyTorch, the adapter merged into ``shipped``, and of the graph, beside it.
 
-    The graph gets the first ``prefill`` tokens in one call, the others one by one.
+    The graph gets the first ``prefill`` tokens in one call, the others one by one; PyTorch gets all at once,
+    over ``cache``.
     """
     adapter, deltas = random_adapter(exported, rank, seed=rank) if rank else (no_adapter(exported), {})
     values = dict(shipped)
@@ -39,7 +42,7 @@ def answer_both(
         values[key] = shipped[key] + (delta.T if is_transposed(key) else delta)
     load_values(model, values)
     with torch.inference_mode():
-        expected: FloatArray = model(torch.tensor(ids)[None]).logits[0].numpy()
+        expected: FloatArray = model(torch.tensor(ids)[None], past_key_values=cache).logits[0].numpy()
     decoder = Decoder(folder, exported, adapter)
     found = [decoder.step(ids[:prefill])] + [decoder.step(ids[i : i + 1]) for i in range(prefill, len(ids))]
     return expected, np.concatenate(found)

@@ -23,7 +23,7 @@ class Decoder:
         self._session = ort.InferenceSession(folder / exported.graph_file, options, providers=["CPUExecutionProvider"])
         self._adapter = adapter
         self._length = 0
-        empty = np.zeros((1, exported.num_kv_heads, 0, exported.head_dim), np.float32)
+        empty = np.zeros((1, exported.num_kv_heads, 0, exported.head_dim), np.dtype(exported.kv_cache))
         self._cache = {
             f"past_key_values.{layer}.{kind}": empty
             for layer in range(exported.num_layers)

@@ -10,6 +10,7 @@ import { readFile, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Backend, Capabilities, Ort } from "./core/backend.js";
+import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
 import { damaged, type FileInfo, findDifference } from "./core/manifest.js";
 import { type LoadOptions, loadModel, type Model } from "./core/model.js";
@@ -26,6 +27,7 @@ const NATIVE: Capabilities = Object.freeze({
   loadsByPathOnly: false,
   cache: "in-steps",
   cacheLocation: "cpu",
+  hasInt8Cache: true,
 });
 
 const WASM: Capabilities = Object.freeze({
@@ -34,6 +36,7 @@ const WASM: Capabilities = Object.freeze({
   loadsByPathOnly: false,
   cache: "returned",
   cacheLocation: "cpu",
+  hasInt8Cache: true,
 });
 
 /** Options of `load`. */
@@ -123,14 +126,14 @@ async function nativeBackend(threads: number): Promise<Backend> {
   const ort: Ort = await imported("onnxruntime-node", () => import("onnxruntime-node"));
   // A warning for each of hundreds of slot inputs helps nobody.
   const sessionOptions = { intraOpNumThreads: threads, interOpNumThreads: 1, logSeverityLevel: 3 };
-  return { ort, capabilities: NATIVE, sessionOptions };
+  return { ort, capabilities: NATIVE, sessionOptions, makeCache: inPlaceCache };
 }
 
 async function wasmBackend(threads: number): Promise<Backend> {
   const ort = await imported("onnxruntime-web", () => import("onnxruntime-web"));
   ort.env.wasm.numThreads = threads; // of the process: the first session decides
   const sessionOptions = { executionProviders: ["wasm"], logSeverityLevel: 3 };
-  return { ort: ort satisfies Ort, capabilities: WASM, sessionOptions };
+  return { ort: ort satisfies Ort, capabilities: WASM, sessionOptions, makeCache: returnedCache };
 }
 
 async function imported<Package>(name: string, load: () => Promise<Package>): Promise<Package> {

@@ -7,6 +7,7 @@ import * as native from "onnxruntime-node";
 import type * as reactNative from "onnxruntime-react-native";
 import type * as web from "onnxruntime-web";
 import type { Backend, Capabilities, Feeds, Fetches, Ort, Tensor } from "../src/core/backend.js";
+import { inPlaceCache, returnedCache } from "../src/core/cache.js";
 import { ArtifactError, type ArtifactSource, folder, loadModel, type Model } from "../src/node.js";
 import { CONFORMANCE } from "./places.js";
 
@@ -22,6 +23,7 @@ const CAN: Capabilities = {
   loadsByPathOnly: false,
   cache: "in-place",
   cacheLocation: "cpu",
+  hasInt8Cache: true,
 };
 
 const source: ArtifactSource = {
@@ -63,7 +65,9 @@ async function record(can: Partial<Capabilities>, place?: Backend["place"]): Pro
       },
     },
   };
-  const backend: Backend = { ort, capabilities: { ...CAN, ...can }, sessionOptions: {}, ...(place && { place }) };
+  const capabilities = { ...CAN, ...can };
+  const makeCache = capabilities.cache === "returned" ? returnedCache : inPlaceCache;
+  const backend: Backend = { ort, capabilities, sessionOptions: {}, makeCache, ...(place && { place }) };
   return { model: await loadModel(source, backend), runs };
 }
 
@@ -161,11 +165,26 @@ test("slot inputs are placed once for each adapter, and freed when it goes", asy
 });
 
 test("a place that loads by path alone refuses bytes", async () => {
-  const backend: Backend = { ort: native, capabilities: { ...CAN, loadsByPathOnly: true }, sessionOptions: {} };
+  const capabilities = { ...CAN, loadsByPathOnly: true };
+  const backend: Backend = { ort: native, capabilities, sessionOptions: {}, makeCache: inPlaceCache };
   const bytes: ArtifactSource = { ...source, graph: async (graph) => ({ model: await source.bytes(graph) }) };
   await assert.rejects(
     loadModel(bytes, backend),
     (error) =>
       error instanceof ArtifactError && /recorded loads graphs by path alone; give a folder/.test(error.message),
+  );
+});
+
+test("an artifact with a cache of 8 bits is refused where attention cannot keep one", async () => {
+  const path = join(CONFORMANCE, "tiny-cache");
+  const eight: ArtifactSource = { ...source, ...folder(path), graph: async (graph) => ({ model: join(path, graph) }) };
+  const backend: Backend = { ort: native, capabilities: CAN, sessionOptions: {}, makeCache: inPlaceCache };
+  const model = await loadModel(eight, backend);
+  assert.equal((await model.generateIds(PROMPT, { maxNewTokens: 3 })).length, 3);
+  await model.dispose();
+  const capabilities = { ...CAN, hasInt8Cache: false };
+  await assert.rejects(
+    loadModel(eight, { ...backend, capabilities }),
+    (error) => error instanceof ArtifactError && /recorded has no KV cache of 8 bits; export/.test(error.message),
   );
 });

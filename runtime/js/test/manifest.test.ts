@@ -54,10 +54,14 @@ test("what is wrong in a manifest is named", () => {
   );
   refused((data) => Object.assign(data, { format: "gguf" }), /format is "gguf", expected "edgelora"/);
   refused(
-    (data) => Object.assign(data, { format_version: 2 }),
-    /format_version 2 is newer than 1, the newest this runtime reads; update @edgelora\/runtime/,
+    (data) => Object.assign(data, { format_version: 3 }),
+    /format_version 3 is newer than 2, the newest this runtime reads; update @edgelora\/runtime/,
   );
   refused((data) => Object.assign(data, { format_version: true }), /format_version is true, expected a whole number/);
+  refused(
+    (data) => Object.assign(data.graph as Json, { kv_cache: "int4" }),
+    /graph: kv_cache: expected "float32" or "int8", found "int4"/,
+  );
   refused((data) => delete data.slots, /field "slots" is missing/);
   refused((data) => Object.assign(data, { slots: {} }), /slots: expected a list, found \{\}/);
   refused(

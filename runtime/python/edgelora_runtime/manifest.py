@@ -16,8 +16,11 @@ from typing import Any
 from edgelora_runtime.errors import ArtifactError
 
 FORMAT = "edgelora"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the newest that is read; 2 is written for what a reader of 1 could not run
 MANIFEST_FILE = "manifest.json"
+
+FLOAT_CACHE = "float32"
+INT8_CACHE = "int8"
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,15 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class GraphInfo:
-    """The graph file, the one file its initializers live in, and the graph's twin without slots over the same file."""
+    """The graph file, the one file its initializers live in, and the graph's twin without slots over the same file.
+
+    ``kv_cache`` is the type of what both graphs keep in the KV cache: float32, or int8 with steps of their own.
+    """
 
     file: str
     weights: str
     without_slots: str | None = None
+    kv_cache: str = FLOAT_CACHE
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Manifest:
     merged: Mapping[str, Any] | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
     format: str = FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
 
     def to_json(self) -> str:
         """The manifest as it stands in ``manifest.json``."""
@@ -144,6 +151,10 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
             "update edgelora"
         )
     manifest: Manifest = _build(Manifest, data, where)
+    if manifest.graph.kv_cache not in (FLOAT_CACHE, INT8_CACHE):
+        raise ArtifactError(
+            f"{where}: graph: kv_cache is {manifest.graph.kv_cache!r}, expected {FLOAT_CACHE!r} or {INT8_CACHE!r}"
+        )
     for name in manifest.files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ArtifactError(f"{where}: file name {name!r} leaves the artifact")
@@ -162,6 +173,13 @@ def read_manifest(folder: Path) -> Manifest:
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{path} is not UTF-8 (byte {error.start}); copy or export the artifact again") from error
     return parse_manifest(text, str(path))
+
+
+def cache_bytes(manifest: Manifest) -> int:
+    """Bytes of the KV cache for each token of a row."""
+    model = manifest.model
+    numbers = 2 * model.num_layers * model.num_kv_heads * model.head_dim
+    return numbers if manifest.graph.kv_cache == INT8_CACHE else 4 * numbers
 
 
 def file_info(path: Path) -> FileInfo:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.safetensors import map_safetensors, write_safetensors
 
-FloatArray = npt.NDArray[np.float32]
+CacheArray = npt.NDArray[np.float32] | npt.NDArray[np.int8]
 
 _NAMES = {"tokens", "cache", "made_with"}
 
@@ -27,7 +27,7 @@ class Prefix:
     """Tokens and what the attention layers keep of them."""
 
     tokens: tuple[int, ...]
-    cache: FloatArray  # (2 * num_layers, num_kv_heads, n_tokens, head_dim): key and value of each layer in turn
+    cache: CacheArray  # (2 * num_layers, num_kv_heads, n_tokens, head_dim): key and value of each layer in turn
 
 
 def shared_length(left: Sequence[int], right: Sequence[int]) -> int:
@@ -46,7 +46,7 @@ def write_prefix(path: Path, prefix: Prefix, made_with: str) -> None:
     write_safetensors(path, tensors)
 
 
-def read_prefix(path: Path, made_with: str, shape: tuple[int, int, int]) -> Prefix:
+def read_prefix(path: Path, made_with: str, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> Prefix:
     """The prefix of a file, its cache mapped and not read; ``shape`` is (2 * num_layers, num_kv_heads, head_dim).
 
     Raises ArtifactError when the file is damaged or was made with something else.
@@ -60,8 +60,9 @@ def read_prefix(path: Path, made_with: str, shape: tuple[int, int, int]) -> Pref
         raise ArtifactError(f"{path} was kept with another artifact or adapter; keep the prefix anew with these")
     tokens, cache = tensors["tokens"], tensors["cache"]
     expected = (*shape[:2], len(tokens), shape[2])
-    if tokens.ndim != 1 or cache.shape != expected or cache.dtype != np.float32:
-        raise ArtifactError(f"{path}: cache is {cache.dtype} {cache.shape}, expected float32 {expected}; keep it anew")
+    if tokens.ndim != 1 or cache.shape != expected or cache.dtype != dtype:
+        kind = np.dtype(dtype).name
+        raise ArtifactError(f"{path}: cache is {cache.dtype} {cache.shape}, expected {kind} {expected}; keep it anew")
     return Prefix(tuple(tokens.tolist()), cache)
 
 

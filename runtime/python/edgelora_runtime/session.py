@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,7 +19,7 @@ from edgelora_runtime.cache import CacheEntry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.graph import Graph, value_over
 from edgelora_runtime.manifest import Manifest
-from edgelora_runtime.prefix import Prefix, shared_length
+from edgelora_runtime.prefix import CacheArray, Prefix, shared_length
 
 FloatArray = npt.NDArray[np.float32]
 TokenArray = npt.NDArray[np.int64]
@@ -61,6 +62,7 @@ class Session:
         self._model = manifest.model
         self._threads = threads
         self._keeps_both = twin
+        self._cache_type = np.dtype(manifest.graph.kv_cache)
         self._cache_names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
             for layer in range(self._model.num_layers)
@@ -149,10 +151,13 @@ class Session:
     def keep_prefix(self) -> Prefix:
         """What the single row holds now, copied; known to ``resume`` for its adapter from now on."""
         assert self._adapter is not None
-        length = len(self.tokens)
-        prefix = Prefix(tuple(self.tokens), np.stack([cache[0, :, :length] for cache in self._caches]))
+        prefix = Prefix(tuple(self.tokens), self.cached())
         self.add_prefix(self._adapter, prefix)
         return prefix
+
+    def cached(self) -> CacheArray:
+        """The cache of the single row, copied: (2 * num_layers, num_kv_heads, n_tokens, head_dim)."""
+        return np.stack([cache[0, :, : len(self.tokens)] for cache in self._caches])
 
     def add_prefix(self, adapter: BoundAdapter, prefix: Prefix) -> None:
         """Make ``prefix`` known to ``resume``, in place of one of the same tokens."""
@@ -262,7 +267,7 @@ class Session:
         self._forget_bindings()
         self._rows = rows
         self._capacity = 0
-        self._caches: list[npt.NDArray[np.float32]] = [np.zeros(0, np.float32) for _ in self._cache_names]
+        self._caches: list[npt.NDArray[Any]] = [np.zeros(0, self._cache_type) for _ in self._cache_names]
         self.lengths = np.zeros(rows, np.int64)
         self._decode_ids = np.zeros((rows, 1), np.int64)
         self._decode_logits = np.zeros((rows, 1, self._model.vocab_size), np.float32)
@@ -295,7 +300,7 @@ class Session:
         shape = (self._rows, self._model.num_kv_heads, capacity, self._model.head_dim)
         values = []
         for index in range(len(self._cache_names)):
-            grown: FloatArray = np.zeros(shape, np.float32)
+            grown: npt.NDArray[Any] = np.zeros(shape, self._cache_type)
             if n_kept:
                 grown[:, :, :n_kept] = self._caches[index][:, :, :n_kept]
             self._caches[index] = grown

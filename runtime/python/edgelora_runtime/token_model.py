@@ -100,8 +100,8 @@ class TokenModel:
     def keep_prefix(self, ids: Sequence[int], path: str | Path | None = None, *, adapter: str | None = None) -> int:
         """Compute ``ids`` now; calls with this adapter whose ids begin alike go on from there. Returns how many.
 
-        That lasts as long as the adapter stays loaded. With ``path`` it is written to a file for ``load_prefix``: 4
-        bytes for each number of the KV cache. Raises InputError when the ids do not fit the model.
+        That lasts as long as the adapter stays loaded. With ``path`` it is written to a file for ``load_prefix``: the
+        numbers of the KV cache. Raises InputError when the ids do not fit the model.
         """
         row, bound = self._check(ids), self._one(adapter)
         logits_at(self._session, bound, row, [len(row) - 1])
@@ -117,7 +117,7 @@ class TokenModel:
         """
         info = self.manifest.model
         shape = (2 * info.num_layers, info.num_kv_heads, info.head_dim)
-        prefix = read_prefix(Path(path), self._made_with(adapter), shape)
+        prefix = read_prefix(Path(path), self._made_with(adapter), shape, self.manifest.graph.kv_cache)
         self._session.add_prefix(self._one(adapter), prefix)
         return len(prefix.tokens)
 

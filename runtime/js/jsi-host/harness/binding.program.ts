@@ -181,6 +181,12 @@ runProgram(() =>
       if (!/^AdapterError: .*trained for another base: another \(000000000000\)/.test(found)) throw new Error(found);
     },
 
+    "an artifact with a KV cache of 8 bits is refused": async () => {
+      const found = await refusal(() => load(`${conformance}/tiny-cache`, { files, threads: 1 }));
+      if (!/^ArtifactError: .*has no KV cache of 8 bits; export without --kv-cache int8/.test(found))
+        throw new Error(found);
+    },
+
     "a stream that is left early leaves the model ready": async () => {
       const model = await load(tiny, { files, threads: 1 });
       const options = { raw: true, adapter: "four", maxNewTokens: 24 };

@@ -4,6 +4,8 @@
  * Imports no onnxruntime: `onnxruntime-node`, `onnxruntime-web` and `onnxruntime-react-native` all fit `Ort` as they are.
  */
 
+import type { MakeCache } from "./cache.js";
+
 /** Where the memory of a tensor lies, in onnxruntime's words. */
 export type Location = "cpu" | "cpu-pinned" | "gpu-buffer";
 
@@ -46,6 +48,7 @@ export interface Ort {
     new (type: "float32", data: Float32Array, dims: readonly number[]): Tensor;
     new (type: "int64", data: BigInt64Array, dims: readonly number[]): Tensor;
     new (type: "int32", data: Int32Array, dims: readonly number[]): Tensor;
+    new (type: "int8", data: Int8Array, dims: readonly number[]): Tensor;
   };
   readonly InferenceSession: {
     create(path: string, options?: SessionOptions): Promise<InferenceSession>;
@@ -71,6 +74,8 @@ export interface Capabilities {
   readonly cache: "in-place" | "in-steps" | "returned";
   /** Where the KV cache of `returned` lies; anything but "cpu" is asked for as `preferredOutputLocation`. */
   readonly cacheLocation: Location;
+  /** Whether attention can keep keys and values in 8 bits. */
+  readonly hasInt8Cache: boolean;
   /** Tokens of one row that a call takes at most where that is fewer than the core would give. */
   readonly longestCall?: number;
 }
@@ -86,6 +91,8 @@ export interface Backend {
   readonly capabilities: Capabilities;
   /** Providers, threads and the like; the core adds `externalData` and `preferredOutputLocation`. */
   readonly sessionOptions: SessionOptions;
+  /** `inPlaceCache` or `returnedCache`, as `capabilities.cache` says. */
+  readonly makeCache: MakeCache;
   /**
    * Put the numbers of a slot input where they stay between runs (a GPU buffer). Without it they are tensors over
    * JavaScript memory. `dims` hold no 0 where `allowsRankZero` is false.

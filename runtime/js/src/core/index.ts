@@ -5,6 +5,7 @@
  */
 
 export type { Backend, Capabilities, Location, Ort, SessionOptions, Tensor } from "./backend.js";
+export { inPlaceCache, type MakeCache, returnedCache } from "./cache.js";
 export { AdapterError, ArtifactError, EdgeLoraError, InputError } from "./errors.js";
 export type { FinishReason } from "./generate.js";
 export type { FileInfo, FoundFile, Manifest } from "./manifest.js";

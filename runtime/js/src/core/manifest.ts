@@ -9,7 +9,7 @@ import type { FolderSource } from "./source.js";
 import { readText } from "./source.js";
 
 export const FORMAT = "edgelora";
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 export const MANIFEST_FILE = "manifest.json";
 
 /** The output columns of a slot that one module of the checkpoint owns: `offset` to `offset + outFeatures`. */
@@ -48,7 +48,11 @@ export interface GraphInfo {
   readonly file: string;
   readonly weights: string;
   readonly withoutSlots: string | null;
+  readonly kvCache: CacheType;
 }
+
+/** The type of the numbers that a graph keeps in the KV cache; int8 has its steps in the graph. */
+export type CacheType = "float32" | "int8";
 
 /** Tokenizer file, chat template file and the special tokens that templates ask for. */
 export interface TokenizerInfo {
@@ -216,7 +220,7 @@ class Fields {
 
   text(name: string): string {
     const value = this.#present(name);
-    if (typeof value !== "string") throw this.#wrong(name, "text", value);
+    if (typeof value !== "string") throw this.wrong(name, "text", value);
     return value;
   }
 
@@ -246,7 +250,7 @@ class Fields {
 
   #array(name: string): unknown[] {
     const value = this.#present(name);
-    if (!Array.isArray(value)) throw this.#wrong(name, "a list", value);
+    if (!Array.isArray(value)) throw this.wrong(name, "a list", value);
     return value;
   }
 
@@ -256,7 +260,7 @@ class Fields {
     return value;
   }
 
-  #wrong(name: string, expected: string, found: unknown): ArtifactError {
+  wrong(name: string, expected: string, found: unknown): ArtifactError {
     return new ArtifactError(`${this.where}: ${name}: expected ${expected}, found ${show(found)}`);
   }
 }
@@ -288,7 +292,14 @@ function readModel(data: Fields): ModelInfo {
 }
 
 function readGraph(data: Fields): GraphInfo {
-  return { file: data.text("file"), weights: data.text("weights"), withoutSlots: data.textOrNull("without_slots") };
+  const kvCache = data.textOrNull("kv_cache") ?? "float32";
+  if (kvCache !== "float32" && kvCache !== "int8") throw data.wrong("kv_cache", '"float32" or "int8"', kvCache);
+  return {
+    file: data.text("file"),
+    weights: data.text("weights"),
+    withoutSlots: data.textOrNull("without_slots"),
+    kvCache,
+  };
 }
 
 function readBase(data: Fields): BaseInfo {

@@ -6,8 +6,8 @@
 
 import { throwIfAborted } from "./abort.js";
 import type { Backend, Feeds, Fetches, Tensor } from "./backend.js";
-import { cacheNames, type KvCache, makeCache } from "./cache.js";
-import { InputError } from "./errors.js";
+import { cacheNames, type KvCache } from "./cache.js";
+import { ArtifactError, InputError } from "./errors.js";
 import { Graph } from "./graph.js";
 import type { Manifest } from "./manifest.js";
 import { isNothing, type Packed, slotInputs } from "./slots.js";
@@ -63,7 +63,7 @@ export class Session {
     this.#source = source;
     this.#manifest = manifest;
     this.#backend = backend;
-    this.#cache = makeCache(backend, manifest.model);
+    this.#cache = backend.makeCache(backend, manifest);
     this.#isInPlace = backend.capabilities.cache !== "returned";
     this.#fetches = Object.fromEntries([
       ["logits", null],
@@ -73,6 +73,10 @@ export class Session {
 
   /** Load the graph that the first call is likely to need, or both. */
   static async open(source: ArtifactSource, manifest: Manifest, backend: Backend, twin: boolean): Promise<Session> {
+    const { name, hasInt8Cache } = backend.capabilities;
+    if (manifest.graph.kvCache === "int8" && !hasInt8Cache) {
+      throw new ArtifactError(`${source.where}: ${name} has no KV cache of 8 bits; export without --kv-cache int8`);
+    }
     const session = new Session(source, manifest, backend);
     const hasTwin = manifest.graph.withoutSlots !== null;
     if (hasTwin && (twin || manifest.adapters.length === 0)) session.#plain = await session.#load(false);

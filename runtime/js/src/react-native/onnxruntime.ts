@@ -7,6 +7,7 @@
 
 import type * as reactNative from "onnxruntime-react-native";
 import type { Backend, Capabilities, InferenceSession, Ort, SessionOptions, Tensor } from "../core/backend.js";
+import { inPlaceCache } from "../core/cache.js";
 import { ArtifactError } from "../core/errors.js";
 
 const CAPABILITIES: Capabilities = Object.freeze({
@@ -15,6 +16,7 @@ const CAPABILITIES: Capabilities = Object.freeze({
   loadsByPathOnly: true,
   cache: "in-place",
   cacheLocation: "cpu",
+  hasInt8Cache: false, // not in onnxruntime 1.24
 });
 
 /** The package with its traps closed. */
@@ -41,6 +43,7 @@ export function reactNativeBackend(ort: typeof reactNative, threads: number): Ba
   return {
     ort: { Tensor: OwnTensor as Ort["Tensor"], InferenceSession: { create }, env: ort.env },
     capabilities: CAPABILITIES,
+    makeCache: inPlaceCache,
     // A warning for each of hundreds of slot inputs helps nobody.
     sessionOptions: {
       executionProviders: ["cpu"],

@@ -6,6 +6,7 @@
  */
 
 import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort, Tensor } from "../core/backend.js";
+import { returnedCache } from "../core/cache.js";
 import { InputError } from "../core/errors.js";
 import {
   type BackendChoice,
@@ -70,12 +71,14 @@ export async function openBackend(
     loadsByPathOnly: false,
     cache: "returned",
     cacheLocation: isGpu ? "gpu-buffer" : "cpu",
+    hasInt8Cache: !isGpu,
     ...(isGpu && hasNarrowSubgroups(facts) ? { longestCall: LONGEST_NARROW_CALL } : {}),
   };
   const backend: Backend = {
     ort: inTurns(ort),
     capabilities,
     sessionOptions: { executionProviders: [choice.name], logSeverityLevel: 3 },
+    makeCache: returnedCache,
   };
   return isGpu ? { ...backend, place: (data, dims) => placed(ort, data, dims) } : backend;
 }

@@ -40,6 +40,8 @@ WORK = Path("build/bench")
 RESULTS = Path(__file__).parent / "results"
 RANKS = (8, 16)
 PLAIN = "no slots"  # the same graph without slots; every ratio is to this
+NARROW = "attention"  # the artifact whose slots are these alone
+NARROW_MODULES = "q_proj,k_proj,v_proj,o_proj"
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,16 @@ def main() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     export = run_edgelora("export", model, "-o", str(WORK / "slots"), "--quant", "int4", "--json")
+    narrow = ("--quant", "int4", "--slots", NARROW_MODULES, "--json")
+    run_edgelora("export", model, "-o", str(WORK / NARROW), *narrow)
     write_plain(model, WORK / "plain")
     manifest = read_manifest(WORK / "slots")
     for rank in RANKS:
         add_adapter(WORK / "slots", f"rank-{rank}", write_random_adapter(manifest, rank, WORK / f"rank-{rank}"))
+    shared = write_random_adapter(manifest, RANKS[-1], WORK / "shared", share_a=True)
+    add_adapter(WORK / "slots", "shared", shared)
+    fewer = write_random_adapter(read_manifest(WORK / NARROW), RANKS[-1], WORK / "fewer")
+    add_adapter(WORK / NARROW, "fewer", fewer)
     timings = {str(threads): measure_all(threads, options.rounds, options.steps) for threads in (1, 2)}
     bench = run_edgelora("bench", str(WORK / "slots"), "--adapter", "rank-16", "--rounds", "3", "--json")
     checkpoint = open_checkpoint(model)
@@ -94,13 +102,17 @@ def main() -> None:
 
 
 def measure_all(threads: int, rounds: int, steps: int) -> Timings:
-    """The graph without slots, and the one with slots at rank 0 and each of RANKS, in turns."""
+    """The graph without slots, the one with slots at rank 0 and each of RANKS, and two cheaper adapters, in turns."""
     plain, plain_manifest = open_session(WORK / "plain", threads)
     slots, manifest = open_session(WORK / "slots", threads)
+    narrow, narrow_manifest = open_session(WORK / NARROW, threads)
     subjects = [
         bind(plain, plain_manifest, WORK / "plain", "none", PLAIN),
         bind(slots, manifest, WORK / "slots", "none", "rank 0"),
         *(bind(slots, manifest, WORK / "slots", f"rank-{rank}", f"rank {rank}") for rank in RANKS),
+        bind(slots, manifest, WORK / "slots", "shared", f"rank {RANKS[-1]}, one A a slot"),
+        bind(narrow, narrow_manifest, WORK / NARROW, "none", "rank 0, slots for attention alone"),
+        bind(narrow, narrow_manifest, WORK / NARROW, "fewer", f"rank {RANKS[-1]}, slots for attention alone"),
     ]
     with tqdm(total=rounds_with_warm_up(rounds), desc=f"{threads} threads", unit="round", file=sys.stderr) as bar:
         return measure(subjects, rounds, steps, manifest.model.vocab_size, lambda: bar.update() and None)
@@ -114,7 +126,7 @@ def write_plain(model: str, out: Path) -> None:
         exporter=find_exporter("onnx"),
         make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
         target=find_target("cpu"),
-        slots=False,
+        slots=(),
     )
 
 

@@ -15,15 +15,20 @@ from edgelora_runtime.safetensors import write_safetensors
 
 
 def write_random_adapter(
-    manifest: Manifest, rank: int, folder: Path, *, seed: int | None = None, scale: float = 0.01
+    manifest: Manifest, rank: int, folder: Path, *, seed: int | None = None, scale: float = 0.01, share_a: bool = False
 ) -> Path:
-    """A PEFT folder that adapts every module of every slot; ``scale`` is the factors' standard deviation."""
+    """A PEFT folder that adapts every module of every slot; ``scale`` is the factors' standard deviation.
+
+    With ``share_a`` the modules of a slot have one A, as `edgelora train --share-a` makes them.
+    """
     rng = np.random.default_rng(rank if seed is None else seed)
     tensors = {}
     for slot in manifest.slots:
-        for part in slot.parts:
+        a = rng.standard_normal((rank, slot.in_features)) * scale
+        for index, part in enumerate(slot.parts):
             name = f"base_model.model.{part.module}"
-            a = rng.standard_normal((rank, slot.in_features)) * scale
+            if index and not share_a:
+                a = rng.standard_normal((rank, slot.in_features)) * scale
             b = rng.standard_normal((part.out_features, rank)) * scale
             tensors[f"{name}.lora_A.weight"] = a.astype(np.float32)
             tensors[f"{name}.lora_B.weight"] = b.astype(np.float32)

@@ -109,7 +109,7 @@ def write_artifact(
         make_grid=functools.partial(plan_grid, plan=parse_quant(quant)),
         target=find_target("cpu"),
         accuracy_level=level,
-        slots=merge is None,
+        slots=None if merge is None else (),
         merge=merge,
         reference=make_reference if reference else None,
     )

@@ -116,7 +116,7 @@ def _export(prepared: Prepared) -> Cost:
         exporter=find_exporter("onnx"),
         make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
         target=find_target("cpu"),
-        slots=False,
+        slots=(),
     )
     return cost
 

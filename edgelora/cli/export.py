@@ -37,6 +37,7 @@ from edgelora.cli.merge_options import (
     check_merge_options,
 )
 from edgelora.cli.output import Json, emit
+from edgelora.cli.training_options import split_names
 from edgelora.compiler.export import export_artifact
 from edgelora.compiler.exporter import Exporter
 from edgelora.errors import ConfigError
@@ -63,6 +64,14 @@ def export(
     ] = None,
     adapter: Annotated[
         list[str] | None, typer.Option(metavar="NAME=ADAPTER_DIR", help="Add an adapter; may be repeated.")
+    ] = None,
+    slots: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULES",
+            help="Let adapters plug into these alone, as q_proj,v_proj: fewer slots cost less of each token. Modules that "
+            "are packed together (q/k/v, gate/up) come together.  [default: every linear]",
+        ),
     ] = None,
     merge: Annotated[
         Path | None, typer.Option(help="Merge this adapter into the weights; the artifact then has no slots.")
@@ -109,6 +118,8 @@ def export(
     adapters = dict(split_assignment(item) for item in adapter or ())
     if merge is not None and adapters:
         raise ConfigError("--merge and --adapter exclude each other: a merged artifact has no slots")
+    if merge is not None and slots is not None:
+        raise ConfigError("--merge and --slots exclude each other: a merged artifact has no slots")
     if kv_cache not in (FLOAT_CACHE, INT8_CACHE):
         raise ConfigError(f"--kv-cache is {kv_cache!r}; choose {FLOAT_CACHE} or {INT8_CACHE}")
     started = time.perf_counter()
@@ -120,7 +131,7 @@ def export(
         make_grid=grid_maker(choice, grid_bar),
         target=profile,
         accuracy_level=accuracy_level,
-        slots=merge is None,
+        slots=None if slots is None else split_names(slots),
         merge=merge,
         accept_lossy_merge=accept_lossy_merge,
         auto=auto_merge(checkpoint, calibration, max_kl, budget_mb, budget_ms) if auto else None,

@@ -98,6 +98,11 @@ class Shape:
     energy: float | None  # of --rank auto
 
 
+def split_names(text: str) -> tuple[str, ...]:
+    """Names with commas between, blanks around them taken off."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def choose_shape(
     rank: str | None,
     rank_energy: float | None,
@@ -126,7 +131,7 @@ def choose_shape(
     if alpha is None:
         alpha = 2.0 * width if source is None else source.alpha
     if target_modules is not None:
-        targets = tuple(name.strip() for name in target_modules.split(",") if name.strip())
+        targets = split_names(target_modules)
     else:
         targets = (ALL_LINEAR,) if source is None else source.target_modules
     chosen = INITS[0] if source is not None else default_init

@@ -71,7 +71,7 @@ class Workshop:
                 make_grid=functools.partial(plan_grid, plan=self.settings.plan(), track=self.watch.names),
                 target=TARGET,
                 accuracy_level=level,
-                slots=False,
+                slots=(),
                 merge=self.adapters[name].folder,
                 accept_lossy_merge=True,
             )

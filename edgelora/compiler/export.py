@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,7 +44,7 @@ def export_artifact(
     make_grid: MakeGrid,
     target: Target,
     accuracy_level: int | None = None,
-    slots: bool = True,
+    slots: Collection[str] | None = None,
     merge: Path | None = None,
     accept_lossy_merge: bool = False,
     auto: AutoMerge | None = None,
@@ -58,6 +58,8 @@ def export_artifact(
     """Write the artifact ``out``; it appears whole or not at all.
 
     ``reference`` answers the probe prompts on the grid (PyTorch does); without it ``verify`` cannot compare.
+    ``slots`` are the last parts of the names of modules that adapters may plug into: None for every linear of the
+    layers, empty for none.
     ``merge`` puts an adapter into the weights: all of it, refused when rounding would lose it unless
     ``accept_lossy_merge``, or layer by layer as ``auto`` measures. A merged artifact has no slots.
     ``kv_cache`` int8 keeps keys and values in 8 bits, on steps measured on ``cache_prompts`` and the probe prompts,
@@ -76,7 +78,7 @@ def export_artifact(
 
     def compile_into(folder: Path, assembled: Assembled, answers: Reference | None = None) -> None:
         exported = exporter.export(
-            assembled.grid, folder, level, slots and merge is None, assembled.baked, target.linear_op
+            assembled.grid, folder, level, slots if merge is None else (), assembled.baked, target.linear_op
         )
         if genai:
             exporter.add_genai(folder, exported, assembled.grid)

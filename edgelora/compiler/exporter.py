@@ -5,7 +5,7 @@ Knows nothing about any format; one registers itself under the entry points ``ed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -23,11 +23,12 @@ class Exporter(Protocol):
         grid: Grid,
         folder: Path,
         accuracy_level: int,
-        slots: bool = True,
+        slots: Collection[str] | None = None,
         baked: Mapping[str, Factors] | None = None,
         linear_op: str = MATMUL_NBITS,
     ) -> ExportedModel:
-        """Write the files; ``slots=False`` leaves no place for adapters, ``baked`` (by module name) builds one in.
+        """Write the files. ``slots`` are the last parts of the names of modules that adapters may plug into: None for
+        every linear of the layers, empty for none. ``baked`` (by module name) builds an adapter in.
 
         ``linear_op`` is the target's: the operator that multiplies with the grid.
         """

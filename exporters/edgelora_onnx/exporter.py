@@ -6,7 +6,7 @@ Knows nothing about how a pass works; reading this file tells which run and in w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,21 +51,24 @@ class OnnxExporter:
         grid: Grid,
         folder: Path,
         accuracy_level: int,
-        slots: bool = True,
+        slots: Collection[str] | None = None,
         baked: Mapping[str, Factors] | None = None,
         linear_op: str = MATMUL_NBITS,
     ) -> ExportedModel:
-        """Write weights, graph and its twin without slots; ``slots=False`` leaves adapters out, as a merged model may.
+        """Write weights, graph and its twin without slots.
 
-        ``baked`` are factors by module name that become constants of the graph, always on; they need ``slots=False``.
+        ``slots`` are the last parts of the names of modules that adapters may plug into: None for every linear of the
+        layers, empty for none. ``baked`` are factors by module name that become constants of the graph, always on;
+        they need empty ``slots``.
         ``linear_op`` multiplies with the grid: MatMulNBits, or MatMulIntegerToFloat (float32 weights at level 0).
-        Raises ConfigError for both together, AdapterError for factors that do not fit.
+        Raises ConfigError for both together and for names that no linear has, AdapterError for factors that do not fit.
         """
-        if baked and slots:
+        has_slots = slots is None or len(slots) > 0
+        if baked and has_slots:
             raise ConfigError("a graph has either adapter slots or a built-in adapter; export one without slots")
         decoder = build_decoder(grid.checkpoint, default_context_length(grid.checkpoint.config))
         may_pack = _alike(decoder.sources, grid)
-        add_slots = AddSlots(decoder.sources)
+        add_slots = AddSlots(decoder.sources, slots)
         whole_rows = linear_op == MATMUL_INTEGER
         integers = LowerToIntegers(decoder.sources, grid)
         lower = LowerLinears(decoder.sources, grid, accuracy_level, as_floats=whole_rows)
@@ -75,7 +78,7 @@ class OnnxExporter:
             UnpackLinears(may_pack),
             PackLinears(may_pack),
             SelectLogits(),
-            *([add_slots] if slots else []),
+            *([add_slots] if has_slots else []),
             *([BakeAdapter(decoder.sources, baked)] if baked else []),
             *([integers] if whole_rows and accuracy_level else []),
             lower,

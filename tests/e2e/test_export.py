@@ -91,7 +91,7 @@ class _FullDisk:
         grid: Grid,
         folder: Path,
         accuracy_level: int,
-        slots: bool = True,
+        slots: object = None,
         baked: object = None,
         linear_op: str = "MatMulNBits",
     ) -> ExportedModel:

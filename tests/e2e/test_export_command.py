@@ -28,6 +28,23 @@ def test_export_reports_what_it_wrote(base: str, tmp_path: Path, capsys: pytest.
     assert main(["verify", str(out)]) == 0
 
 
+def test_slots_for_some_modules_take_adapters_of_these_alone(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attention = write_adapter(tmp_path / "attention", targets=("q_proj", "v_proj"))
+    out = tmp_path / "a"
+    assert main(["export", base, "-o", str(out), "--slots", "q_proj, v_proj", "--adapter", f"x={attention}"]) == 0
+    assert main(["verify", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["modules"] == {"k_proj": 2, "q_proj": 2, "v_proj": 2}
+    everything = write_adapter(tmp_path / "everything")
+    assert main(["adapter", "add", str(out), f"y={everything}"]) == 2
+    said = capsys.readouterr().err
+    assert "6 of its 14 modules are in this artifact" in said
+    assert "mlp.down_proj" in said
+
+
 def test_export_tells_people_how_far_the_weights_moved(
     base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +66,8 @@ def test_export_tells_people_how_far_the_weights_moved(
         (["--kv-cache", "int4"], "--kv-cache is 'int4'; choose float32 or int8"),
         (["--kv-cache", "int8", "--target", "web-webgpu"], "the target web-webgpu cannot keep the KV cache in 8 bits"),
         (["--kv-cache", "int8", "--genai"], "onnxruntime-genai's files cannot keep the KV cache in 8 bits"),
+        (["--slots", "q_proj,x_proj"], "--slots: no linear of the layers is called x_proj; there are down_proj, "),
+        (["--slots", "q_proj", "--merge", "nowhere"], "--merge and --slots exclude each other"),
         (["--adapter", "no-equals-sign"], "found 'no-equals-sign', expected NAME=ADAPTER_DIR"),
         (["--adapter", "x=nowhere"], "nowhere"),
         (["--merge", "nowhere", "--adapter", "x=nowhere"], "--merge and --adapter exclude each other"),

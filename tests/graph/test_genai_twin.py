@@ -53,7 +53,7 @@ def test_twin_of_a_graph_with_a_built_in_adapter(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal((2, 96)).astype(np.float32), rng.standard_normal((96, 2)).astype(np.float32)
     factors = {"model.layers.0.self_attn.o_proj": Factors(a, b, 0.5)}
-    exported = OnnxExporter().export(grid, tmp_path, 0, slots=False, baked=factors)
+    exported = OnnxExporter().export(grid, tmp_path, 0, slots=(), baked=factors)
     OnnxExporter().add_genai(tmp_path, exported, grid)
     session, feeds = _open(tmp_path, exported)
     np.testing.assert_allclose(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 import pytest
 
+from edgelora.errors import ConfigError
 from edgelora_onnx.decoder_graph import LINEAR, DecoderGraph
 from edgelora_onnx.initializers import shape_of
 from edgelora_onnx.passes.add_slots import AddSlots
@@ -140,6 +141,22 @@ def test_slots_describe_their_modules_and_shapes(build_graph: Build) -> None:
     shapes = {value.name: str(value.shape) for value in model.graph.inputs}
     assert shapes[first.a].endswith(f",96,{first.name}.rank]")
     assert shapes[first.b].endswith(f"{first.name}.rank,160]")
+
+
+def test_slots_for_some_modules_bring_those_that_are_packed_with_them(build_graph: Build) -> None:
+    decoder = build_graph("llama")
+    model = _recognized(decoder)
+    PackLinears(_always)(model)
+    before = len(model.graph)
+    add_slots = AddSlots(decoder.sources, ["v_proj", "down_proj"])
+    add_slots(model)
+    endings = [slot.name.rsplit(".", 1)[1] for slot in add_slots.slots]
+    assert endings == ["q_k_v_proj", "down_proj"] * 5
+    assert len(model.graph) == before + 3 * len(add_slots.slots)
+    with pytest.raises(
+        ConfigError, match=r"no linear of the layers is called lm_head, w; there are down_proj, gate_proj"
+    ):
+        AddSlots(decoder.sources, ["w", "lm_head", "v_proj"])(model)
 
 
 def test_rows_of_one_tensor_are_one_part(build_graph: Build) -> None:

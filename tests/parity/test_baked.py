@@ -51,7 +51,7 @@ def _peft(grid: Grid, folder: Path, modules: list[str]) -> tuple[dict[str, Facto
 def test_baked_adapter_equals_peft(name: str, modules: list[str], pairs: int, quant: str, tmp_path: Path) -> None:
     grid = _grid(name, quant)
     factors, expected = _peft(grid, tmp_path / "adapter", modules)
-    exported = OnnxExporter().export(grid, tmp_path, 0, slots=False, baked=factors)
+    exported = OnnxExporter().export(grid, tmp_path, 0, slots=(), baked=factors)
     assert exported.slots == ()
     decoder = Decoder(tmp_path, exported, {})
     found = np.concatenate([decoder.step(IDS[:8]), decoder.step(IDS[8:9]), decoder.step(IDS[9:])])
@@ -65,7 +65,7 @@ def test_modules_without_factors_get_nothing(tmp_path: Path) -> None:
     grid = _grid("llama")
     factors, _ = _peft(grid, tmp_path / "adapter", ["o_proj"])
     module = "model.layers.1.self_attn.o_proj"
-    exported = OnnxExporter().export(grid, tmp_path, 0, slots=False, baked={module: factors[module]})
+    exported = OnnxExporter().export(grid, tmp_path, 0, slots=(), baked={module: factors[module]})
     names = [name for name in ir.load(tmp_path / exported.graph_file).graph.initializers if "lora" in name]
     assert sorted(names) == [f"{module}.lora_A", f"{module}.lora_B"]
 
@@ -85,4 +85,4 @@ def test_factors_of_another_model_are_refused(tmp_path: Path) -> None:
         ({"model.layers.0.mlp.down_proj": next(iter(factors.values()))}, "maps 96 to 96 features, expected 160 to 96"),
     ):
         with pytest.raises(AdapterError, match=message):
-            OnnxExporter().export(grid, tmp_path, 0, slots=False, baked=wrong)
+            OnnxExporter().export(grid, tmp_path, 0, slots=(), baked=wrong)

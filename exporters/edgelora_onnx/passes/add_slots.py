@@ -1,31 +1,39 @@
-"""Adds an adapter slot beside every linear of the decoder layers: ``y = Linear(x) + x @ a @ b``.
+"""Adds an adapter slot beside the linears of the decoder layers, or some of them: ``y = Linear(x) + x @ a @ b``.
 
 Knows nothing about adapters themselves; their factors are graph inputs, so one graph serves every rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx_ir as ir
 
+from edgelora.errors import ConfigError
 from edgelora_onnx.decoder_graph import WeightSource
 from edgelora_onnx.slots import add_delta, find_slots
 from edgelora_runtime.manifest import Slot
 
 
 class AddSlots(ir.passes.InPlacePass):
-    """After the call, ``slots`` describes the new graph inputs in graph order."""
+    """After the call, ``slots`` describes the new graph inputs in graph order.
 
-    def __init__(self, sources: Mapping[str, WeightSource]) -> None:
+    ``only`` are the last parts of module names; modules that are packed side by side share a slot, so one of them
+    brings the others along.
+    """
+
+    def __init__(self, sources: Mapping[str, WeightSource], only: Collection[str] | None = None) -> None:
         super().__init__()
         self._sources = sources
+        self._only = None if only is None else frozenset(only)
         self.slots: tuple[Slot, ...] = ()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Add the slots."""
+        """Add the slots; raises ConfigError for a name that no linear has."""
+        found = list(find_slots(model.graph, self._sources))
+        chosen = found if self._only is None else self._choose(found, self._only)
         slots = []
-        for node, slot in find_slots(model.graph, self._sources):
+        for node, slot in chosen:
             a = _input(slot.a, [f"{slot.name}.n", slot.in_features, f"{slot.name}.rank"])
             b = _input(slot.b, [f"{slot.name}.n", f"{slot.name}.rank", slot.out_features])
             model.graph.inputs.extend([a, b])
@@ -33,6 +41,15 @@ class AddSlots(ir.passes.InPlacePass):
             slots.append(slot)
         self.slots = tuple(slots)
         return ir.passes.PassResult(model, bool(slots))
+
+    def _choose(self, found: list[tuple[ir.Node, Slot]], only: frozenset[str]) -> list[tuple[ir.Node, Slot]]:
+        names = [{part.module.rsplit(".", 1)[-1] for part in slot.parts} for _, slot in found]
+        known = frozenset().union(*names)
+        if unknown := sorted(only - known):
+            raise ConfigError(
+                f"--slots: no linear of the layers is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+            )
+        return [pair for pair, parts in zip(found, names, strict=True) if parts & only]
 
 
 def _input(name: str, shape: list[str | int]) -> ir.Value:

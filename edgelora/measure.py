@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from edgelora.errors import AdapterError
-from edgelora_runtime.adapter import blend_packed, pack_adapter, parse_spec, read_adapter
+from edgelora_runtime.adapter import parse_spec, read_adapter
 from edgelora_runtime.manifest import Manifest, read_manifest
+from edgelora_runtime.packing import blend_packed, pack_adapter
 from edgelora_runtime.session import BoundAdapter, Session
 
 PROMPT_TOKENS = 128

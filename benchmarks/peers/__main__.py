@@ -37,7 +37,7 @@ from edgelora_runtime.manifest import read_manifest
 
 RESULTS = Path(__file__).parent.parent / "results"
 _STARTS = 5  # fresh processes
-_EXTRAS = {"edgelora": ("switch", "bind", "load"), "llama.cpp": ("switch", "load")}
+_EXTRAS = {"edgelora": ("switch", "bind", "load", "map"), "llama.cpp": ("switch", "load")}
 _MEMORY_LABELS = (GENAI_RANK_16, LLAMA_RANK_16)
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from benchmarks.peers.turns import CONTEXT
 from edgelora.errors import ConfigError
-from edgelora_runtime.adapter import pack_adapter, read_adapter
+from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import Manifest, cache_bytes
+from edgelora_runtime.packing import pack_adapter
 
 LARGE_BYTES = 1 << 30  # beyond the last level of every cache at hand
 

@@ -18,8 +18,9 @@ _EXTRAS = {
     "switch": "switch to an adapter that acted before",
     "bind": "switch to a loaded adapter for the first time",
     "load": "load an adapter of rank 16, its file in the page cache",
+    "map": "the same with `cache=`, from the second time on",
 }
-_AIMS = {"edgelora, switch": "0.05 ms", "edgelora, load": "5 ms"}
+_AIMS = {"edgelora, switch": "0.05 ms", "edgelora, load": "5 ms", "edgelora, map": "5 ms"}
 _NOTES = """\
 # The project and its peers
 

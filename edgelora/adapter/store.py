@@ -16,9 +16,10 @@ from typing import Any
 
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
 from edgelora.errors import AdapterError
-from edgelora_runtime.adapter import Adapter, fit_adapter, pack_adapter, read_adapter
+from edgelora_runtime.adapter import Adapter, fit_adapter, read_adapter
 from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, Manifest, file_info, read_manifest
 from edgelora_runtime.model import load
+from edgelora_runtime.packing import pack_adapter
 from edgelora_runtime.receipt import RECEIPT_FILE, find_mismatch, find_other_factors, read_receipt
 
 FOLDER = "adapters"

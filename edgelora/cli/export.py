@@ -69,8 +69,8 @@ def export(
         str | None,
         typer.Option(
             metavar="MODULES",
-            help="Let adapters plug into these alone, as q_proj,v_proj: fewer slots cost less of each token. Modules that "
-            "are packed together (q/k/v, gate/up) come together.  [default: every linear]",
+            help="Let adapters plug into these alone, as q_proj,v_proj: fewer slots cost less of each token. q/k/v and "
+            "gate/up are packed and come together.  [default: every linear]",
         ),
     ] = None,
     merge: Annotated[

@@ -15,9 +15,9 @@ import numpy as np
 from edgelora.errors import ArtifactError, EdgeLoraError
 from edgelora.types import FloatArray
 from edgelora_runtime import Model, load
-from edgelora_runtime.adapter import blend_packed
 from edgelora_runtime.generate import feed
 from edgelora_runtime.manifest import INT8_CACHE, Manifest, check_files, read_manifest
+from edgelora_runtime.packing import blend_packed
 from edgelora_runtime.safetensors import read_safetensors
 from edgelora_runtime.session import Session
 

@@ -16,8 +16,9 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.cli import main
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.training.model import load_torch
-from edgelora_runtime.adapter import pack_adapter, read_adapter
+from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.packing import pack_adapter
 from tests import tiny
 
 QUICK = ("--batch-size", "4", "--warmup", "0", "--learning-rate", "0.01", "--max-length", "64")

@@ -10,19 +10,10 @@ import safetensors.torch
 import torch
 from peft import LoraConfig, get_peft_model
 
-from edgelora_runtime.adapter import (
-    Adapter,
-    Factors,
-    blend_packed,
-    check_name,
-    fit_adapter,
-    pack_adapter,
-    parse_spec,
-    read_adapter,
-    stack_packed,
-)
+from edgelora_runtime.adapter import Adapter, Factors, check_name, fit_adapter, parse_spec, read_adapter
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Slot, SlotPart
+from edgelora_runtime.packing import blend_packed, pack_adapter, stack_packed
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 
 SLOTS = (

@@ -33,7 +33,7 @@ def answers(model: Model) -> np.ndarray:
 
 
 def only_entry(folder: Path) -> Path:
-    (entry,) = folder.iterdir()
+    (entry,) = (path for path in folder.iterdir() if path.name != "adapters")
     return entry
 
 
@@ -137,7 +137,7 @@ def test_a_cache_that_cannot_be_finished_leaves_nothing_and_costs_nothing_else(
     expected = answers(load(shared_artifact, threads=1))
     monkeypatch.setattr(cache, "file_info", fail)
     np.testing.assert_array_equal(answers(load(shared_artifact, threads=1, cache=tmp_path / "c")), expected)
-    assert list((tmp_path / "c").iterdir()) == []
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["adapters"], "which needed no graph"
     assert "No space left" in caplog.text
 
 

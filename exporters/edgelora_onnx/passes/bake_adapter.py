@@ -12,7 +12,8 @@ import onnx_ir as ir
 from edgelora_onnx.decoder_graph import WeightSource
 from edgelora_onnx.initializers import add_constant
 from edgelora_onnx.slots import add_delta, find_slots
-from edgelora_runtime.adapter import Adapter, Factors, fit_adapter, pack_adapter
+from edgelora_runtime.adapter import Adapter, Factors, fit_adapter
+from edgelora_runtime.packing import pack_adapter
 
 
 class BakeAdapter(ir.passes.InPlacePass):

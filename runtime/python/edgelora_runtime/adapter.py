@@ -1,11 +1,10 @@
-"""Read PEFT LoRA folders, hold them to the slots of an artifact, and pack them into slot inputs.
+"""Read PEFT LoRA folders and hold them to the slots of an artifact; SPECs that name adapters.
 
-Knows nothing about sessions or tokens: files and numpy arrays; ``docs/artifact.md`` ("Slots") is the definition.
+Knows nothing about sessions or slot inputs: files, and the factors that they hold.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
@@ -18,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora_runtime.errors import AdapterError, ArtifactError
-from edgelora_runtime.manifest import Slot, SlotPart
+from edgelora_runtime.manifest import Slot
 from edgelora_runtime.safetensors import map_safetensors
 
 FloatArray = npt.NDArray[np.float32]
-Packed = Mapping[str, FloatArray]  # slot input name -> (1, in_features, rank) or (1, rank, out_features)
 Spec = tuple[tuple[str, float], ...]  # adapter names with their weights; empty means no adapter
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -48,7 +46,6 @@ _REFUSED = {
     "monteclora_config": "MonteCLoRA",
 }
 _NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
-_ALIGNMENT = 16  # floats; slot inputs start at a cache line
 _NO_CHANGE = 1e-8  # root mean square of a delta that float32 weights cannot even hold
 _BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
@@ -142,82 +139,6 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
         raise AdapterError(
             f"{where} changes nothing: alpha, A or B is zero or next to it in every module; was it trained and saved?"
         )
-
-
-def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -> dict[str, FloatArray]:
-    """The slot inputs of an adapter, times ``weight``; a slot that it does not touch gets rank 0.
-
-    All are views of one array of zeros, which the system hands out in large pages and untouched: only what is not
-    zero is written, once.
-    """
-    groups = [_rank_groups(slot, adapter.factors) for slot in slots]
-    shapes: list[tuple[int, int, int]] = []
-    for slot, found in zip(slots, groups, strict=True):
-        rank = sum(item[0][1].a.shape[0] for item in found)
-        shapes += [(1, slot.in_features, rank), (1, rank, slot.out_features)]
-    ends = list(itertools.accumulate(_ALIGNMENT * math.ceil(math.prod(shape) / _ALIGNMENT) for shape in shapes))
-    memory = np.zeros(ends[-1] if ends else 0, np.float32)
-    views = iter(
-        memory[end - size : end][: math.prod(shape)].reshape(shape)
-        for shape, size, end in zip(shapes, np.diff(ends, prepend=0).tolist(), ends, strict=True)
-    )
-    packed: dict[str, FloatArray] = {}
-    for slot, found in zip(slots, groups, strict=True):
-        packed[slot.a], packed[slot.b] = a, b = next(views), next(views)
-        start = 0
-        for group in found:
-            end = start + group[0][1].a.shape[0]
-            a[0, :, start:end] = group[0][1].a.T
-            for part, item in group:
-                columns = b[0, start:end, part.offset : part.offset + part.out_features]
-                # numpy transposes by a copy faster than by a product, and what was just written is still in the cache.
-                np.copyto(columns, item.b.T)
-                columns *= np.float32(weight * item.scaling)
-            start = end
-    return packed
-
-
-def _rank_groups(slot: Slot, factors: Mapping[str, Factors]) -> list[list[tuple[SlotPart, Factors]]]:
-    """The adapted parts of a slot, those with equal A together: they share their ranks."""
-    groups: list[list[tuple[SlotPart, Factors]]] = []
-    for part in slot.parts:
-        item = factors.get(part.module)
-        if item is None:
-            continue
-        for group in groups:
-            if _are_equal(group[0][1].a, item.a):
-                group.append((part, item))
-                break
-        else:
-            groups.append([(part, item)])
-    return groups
-
-
-def blend_packed(parts: Sequence[tuple[Packed, float]], slots: Sequence[Slot]) -> dict[str, FloatArray]:
-    """Packed adapters side by side along the rank axis, each times its weight; no parts give rank 0."""
-    blended: dict[str, FloatArray] = {}
-    for slot in slots:
-        empty_a = np.zeros((1, slot.in_features, 0), np.float32)
-        empty_b = np.zeros((1, 0, slot.out_features), np.float32)
-        blended[slot.a] = np.concatenate([empty_a, *(packed[slot.a] for packed, _ in parts)], axis=2)
-        scaled = (packed[slot.b] * np.float32(weight) for packed, weight in parts)
-        blended[slot.b] = np.concatenate([empty_b, *scaled], axis=1)
-    return blended
-
-
-def stack_packed(rows: Sequence[Packed], slots: Sequence[Slot]) -> dict[str, FloatArray]:
-    """One adapter for each row of a batch, zeros up to the largest rank: (rows, in, rank) and (rows, rank, out)."""
-    stacked: dict[str, FloatArray] = {}
-    for slot in slots:
-        rank = max(packed[slot.a].shape[2] for packed in rows)
-        a = np.zeros((len(rows), slot.in_features, rank), np.float32)
-        b = np.zeros((len(rows), rank, slot.out_features), np.float32)
-        for row, packed in enumerate(rows):
-            row_rank = packed[slot.a].shape[2]
-            a[row, :, :row_rank] = packed[slot.a][0]
-            b[row, :row_rank] = packed[slot.b][0]
-        stacked[slot.a], stacked[slot.b] = a, b
-    return stacked
 
 
 def parse_spec(text: str) -> Spec:
@@ -327,11 +248,6 @@ def _is_finite(values: FloatArray) -> bool:
     flat = values.reshape(-1)
     # One pass without a temporary: NaN and infinity survive a sum of squares. A sum that overflows is looked into.
     return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(flat).all())
-
-
-def _are_equal(one: FloatArray, other: FloatArray) -> bool:
-    # The first row nearly always tells; comparing everything would read each A three times.
-    return one.shape == other.shape and bool((one[:1] == other[:1]).all()) and bool((one == other).all())
 
 
 def _largest_rms(item: Factors) -> float:

@@ -18,6 +18,7 @@ from edgelora_runtime.cache import find_entry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import FinishReason, score_choices
 from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.packed_cache import PackedCache
 from edgelora_runtime.request import Request, TextOptions, make_request
 from edgelora_runtime.sampling import SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
@@ -53,6 +54,7 @@ def load(
     without slots in memory beside the one with slots, for calls without an adapter at the speed of the bare base.
     ``cache`` is a folder of the device where the graph is kept as onnxruntime optimized and packed it: the first load
     writes it, later ones map it (two to three times the weights on disk, far less memory of each process's own).
+    Adapters are kept there packed, too, until their files change.
     Raises ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says.
     """
     folder = Path(path)
@@ -63,8 +65,12 @@ def load(
     if not hashes:
         small = {name: info for name, info in manifest.files.items() if info.bytes <= _ALWAYS_HASHED_BYTES}
         check_files(folder, dataclasses.replace(manifest, files=small))
-    find = None if cache is None else functools.partial(find_entry, Path(cache), folder, manifest, hashes=hashes)
-    model = Model(folder, manifest, Session(folder, manifest, threads, twin, find))
+    kept = None if cache is None else Path(cache)
+    find = None if kept is None else functools.partial(find_entry, kept, folder, manifest, hashes=hashes)
+    packed = None
+    if kept is not None and not hashes:  # adapters are trusted by size and time of their files, or read anew
+        packed = PackedCache(kept / "adapters", manifest.files[manifest.graph.file].sha256, manifest.slots)
+    model = Model(folder, manifest, Session(folder, manifest, threads, twin, find), packed)
     for info in manifest.adapters if probe else ():
         model.probe(info.name)
     return model

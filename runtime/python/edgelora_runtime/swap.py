@@ -10,21 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgelora_runtime.adapter import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    Packed,
-    Spec,
-    blend_packed,
-    check_name,
-    fit_adapter,
-    pack_adapter,
-    parse_spec,
-    read_adapter,
-    stack_packed,
-)
+from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, Spec, check_name, fit_adapter, parse_spec, read_adapter
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Manifest, file_info
+from edgelora_runtime.packed_cache import PackedCache
+from edgelora_runtime.packing import Packed, blend_packed, pack_adapter, stack_packed
 from edgelora_runtime.session import BoundAdapter, Session
 
 _MAX_MIXED = 16  # blends and row stacks kept ready; single adapters are all kept
@@ -33,9 +23,10 @@ _MAX_MIXED = 16  # blends and row stacks kept ready; single adapters are all kep
 class AdapterSet:
     """Every adapter that SPECs can name. Equal SPECs give the identical object until a name is loaded anew."""
 
-    def __init__(self, folder: Path, manifest: Manifest, session: Session) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, session: Session, cache: PackedCache | None = None) -> None:
         self._slots = manifest.slots
         self._session = session
+        self._cache = cache
         self._folders = {item.name: folder / item.path for item in manifest.adapters}
         self._packed: dict[str, Packed] = {}
         self._single: dict[Spec, BoundAdapter] = {(): session.prepare(blend_packed([], self._slots))}
@@ -51,12 +42,17 @@ class AdapterSet:
         return self._folders[name]
 
     def load(self, name: str, folder: Path) -> None:
-        """Read, check and pack a PEFT folder under ``name``, replacing what had that name."""
+        """Read, check and pack a PEFT folder, or map what was kept of it; ``name`` means it from now on."""
         check_name(name)
-        adapter = read_adapter(folder)
-        fit_adapter(adapter, self._slots, f"adapter {name!r} ({folder})")
+        packed = None if self._cache is None else self._cache.read(folder)
+        if packed is None:
+            adapter = read_adapter(folder)
+            fit_adapter(adapter, self._slots, f"adapter {name!r} ({folder})")
+            packed = pack_adapter(adapter, self._slots)
+            if self._cache is not None:
+                self._cache.write(folder, packed)
         self._folders[name] = folder
-        self._packed[name] = pack_adapter(adapter, self._slots)
+        self._packed[name] = packed
         stale = [spec for spec in self._single if any(part == name for part, _ in spec)]
         for spec in stale:
             del self._single[spec]

@@ -16,6 +16,7 @@ from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import Decoding, logits_at, score_tokens
 from edgelora_runtime.lookup import LookupDecoding
 from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.packed_cache import PackedCache
 from edgelora_runtime.prefix import read_prefix, write_prefix
 from edgelora_runtime.probe import ProbeResult, check_adapter
 from edgelora_runtime.request import IdOptions, Request, check_ids, make_request
@@ -29,11 +30,11 @@ MAX_ROWS = 16  # rows computed together; longer lists are worked off in groups
 class TokenModel:
     """Answers one call at a time."""
 
-    def __init__(self, folder: Path, manifest: Manifest, session: Session) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, session: Session, packed: PackedCache | None = None) -> None:
         self.manifest = manifest
         self._folder = folder
         self._session = session
-        self._adapters = AdapterSet(folder, manifest, session)
+        self._adapters = AdapterSet(folder, manifest, session, packed)
         self._spec = "none"
 
     @property

@@ -1,0 +1,101 @@
+"""Keep packed adapters on the device, so that later loads map them instead of reading, checking and packing them again.
+
+Knows nothing about sessions or SPECs: PEFT folders, arrays, and one file for each of them. Opt-in like ``cache.py``,
+because a file takes up to one and a half times the bytes of its adapter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE
+from edgelora_runtime.manifest import Slot
+from edgelora_runtime.packing import Packed, packed_size, packed_views
+
+_LAYOUT = (
+    1  # of a file: the rank of each slot as int64, zeros up to the next cache line, the floats of ``packed_views``
+)
+_LINE = 64  # bytes
+_SUFFIX = ".packed"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PackedCache:
+    """Packed adapters for the slots of one graph; ``graph`` is the SHA-256 of its file."""
+
+    folder: Path
+    graph: str
+    slots: tuple[Slot, ...]
+
+    def read(self, adapter: Path) -> Packed | None:
+        """What was kept of a PEFT folder, mapped; None when nothing was, or its files have changed since."""
+        path = self._path(adapter)
+        try:
+            with path.open("rb") as stream:
+                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):  # missing, or empty
+            return None
+        count = len(self.slots)
+        start = _start(count)
+        if len(data) < start:
+            return None
+        ranks = np.frombuffer(data, np.int64, count).tolist()
+        if min(ranks, default=0) < 0 or len(data) != start + 4 * packed_size(self.slots, ranks):
+            _log.warning("%s is damaged, and the adapter is packed again", path)
+            return None
+        return packed_views(np.frombuffer(data, np.float32, offset=start), self.slots, ranks)
+
+    def write(self, adapter: Path, packed: Packed) -> None:
+        """Keep ``packed`` for the next load, in place of what was kept of that folder; a full disk is a warning."""
+        path = self._path(adapter)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        ranks = [packed[slot.a].shape[2] for slot in self.slots]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as stream:
+                stream.write(np.array(ranks, np.int64).tobytes().ljust(_start(len(ranks)), b"\0"))
+                memory = np.zeros(packed_size(self.slots, ranks), np.float32)
+                for name, view in packed_views(memory, self.slots, ranks).items():
+                    view[...] = packed[name]
+                stream.write(memory.data)
+            temporary.replace(path)
+            for other in self.folder.glob(f"{path.name.split('-')[0]}-*{_SUFFIX}"):
+                if other != path:
+                    other.unlink(missing_ok=True)  # a process that has it mapped keeps its bytes until it ends
+        except OSError as error:
+            _log.warning("%s is not kept packed (%s)", adapter, error)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _path(self, adapter: Path) -> Path:
+        """Named by the graph, by where the adapter is, and by what its files look like from outside."""
+        place = _digest([_LAYOUT, self.graph, str(adapter.resolve())])
+        found = []
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            with contextlib.suppress(OSError):  # missing: reading the adapter says so
+                status = (adapter / name).stat()
+                found.append([name, status.st_size, status.st_mtime_ns, status.st_ino])
+        return self.folder / f"{place}-{_digest(found)}{_SUFFIX}"
+
+
+def _start(count: int) -> int:
+    """Bytes before the floats."""
+    return _LINE * math.ceil(8 * count / _LINE)
+
+
+def _digest(value: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:24]

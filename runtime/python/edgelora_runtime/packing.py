@@ -1,0 +1,114 @@
+"""Factors as slot inputs: packed, blended, stacked; ``docs/artifact.md`` ("Slots") is the definition.
+
+Knows nothing about files or sessions: numpy arrays alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from edgelora_runtime.adapter import Adapter, Factors, FloatArray
+from edgelora_runtime.manifest import Slot, SlotPart
+
+Packed = Mapping[str, FloatArray]  # slot input name -> (1, in_features, rank) or (1, rank, out_features)
+
+_ALIGNMENT = 16  # floats; slot inputs start at a cache line
+
+
+def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -> dict[str, FloatArray]:
+    """The slot inputs of an adapter, times ``weight``; a slot that it does not touch gets rank 0.
+
+    All are views of one array of zeros, which the system hands out in large pages and untouched: only what is not
+    zero is written, once.
+    """
+    groups = [_rank_groups(slot, adapter.factors) for slot in slots]
+    ranks = [sum(item[0][1].a.shape[0] for item in found) for found in groups]
+    packed = packed_views(np.zeros(packed_size(slots, ranks), np.float32), slots, ranks)
+    for slot, found in zip(slots, groups, strict=True):
+        a, b = packed[slot.a], packed[slot.b]
+        start = 0
+        for group in found:
+            end = start + group[0][1].a.shape[0]
+            a[0, :, start:end] = group[0][1].a.T
+            for part, item in group:
+                columns = b[0, start:end, part.offset : part.offset + part.out_features]
+                # numpy transposes by a copy faster than by a product, and what was just written is still in the cache.
+                np.copyto(columns, item.b.T)
+                columns *= np.float32(weight * item.scaling)
+            start = end
+    return packed
+
+
+def packed_size(slots: Sequence[Slot], ranks: Sequence[int]) -> int:
+    """Floats of the one array that slot inputs of these ranks lie in."""
+    return sum(_extent(shape) for shape in _shapes(slots, ranks))
+
+
+def packed_views(memory: FloatArray, slots: Sequence[Slot], ranks: Sequence[int]) -> dict[str, FloatArray]:
+    """The slot inputs of these ranks as views of ``memory`` (packed_size,), each from a cache line on."""
+    shapes = list(_shapes(slots, ranks))
+    starts = itertools.accumulate((_extent(shape) for shape in shapes), initial=0)
+    views = (memory[start:][: math.prod(shape)].reshape(shape) for start, shape in zip(starts, shapes, strict=False))
+    return dict(zip((name for slot in slots for name in (slot.a, slot.b)), views, strict=True))
+
+
+def _shapes(slots: Sequence[Slot], ranks: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    for slot, rank in zip(slots, ranks, strict=True):
+        yield 1, slot.in_features, rank
+        yield 1, rank, slot.out_features
+
+
+def _extent(shape: tuple[int, ...]) -> int:
+    return _ALIGNMENT * math.ceil(math.prod(shape) / _ALIGNMENT)
+
+
+def _rank_groups(slot: Slot, factors: Mapping[str, Factors]) -> list[list[tuple[SlotPart, Factors]]]:
+    """The adapted parts of a slot, those with equal A together: they share their ranks."""
+    groups: list[list[tuple[SlotPart, Factors]]] = []
+    for part in slot.parts:
+        item = factors.get(part.module)
+        if item is None:
+            continue
+        for group in groups:
+            if _are_equal(group[0][1].a, item.a):
+                group.append((part, item))
+                break
+        else:
+            groups.append([(part, item)])
+    return groups
+
+
+def _are_equal(one: FloatArray, other: FloatArray) -> bool:
+    # The first row nearly always tells; comparing everything would read each A three times.
+    return one.shape == other.shape and bool((one[:1] == other[:1]).all()) and bool((one == other).all())
+
+
+def blend_packed(parts: Sequence[tuple[Packed, float]], slots: Sequence[Slot]) -> dict[str, FloatArray]:
+    """Packed adapters side by side along the rank axis, each times its weight; no parts give rank 0."""
+    blended: dict[str, FloatArray] = {}
+    for slot in slots:
+        empty_a = np.zeros((1, slot.in_features, 0), np.float32)
+        empty_b = np.zeros((1, 0, slot.out_features), np.float32)
+        blended[slot.a] = np.concatenate([empty_a, *(packed[slot.a] for packed, _ in parts)], axis=2)
+        scaled = (packed[slot.b] * np.float32(weight) for packed, weight in parts)
+        blended[slot.b] = np.concatenate([empty_b, *scaled], axis=1)
+    return blended
+
+
+def stack_packed(rows: Sequence[Packed], slots: Sequence[Slot]) -> dict[str, FloatArray]:
+    """One adapter for each row of a batch, zeros up to the largest rank: (rows, in, rank) and (rows, rank, out)."""
+    stacked: dict[str, FloatArray] = {}
+    for slot in slots:
+        rank = max(packed[slot.a].shape[2] for packed in rows)
+        a = np.zeros((len(rows), slot.in_features, rank), np.float32)
+        b = np.zeros((len(rows), rank, slot.out_features), np.float32)
+        for row, packed in enumerate(rows):
+            row_rank = packed[slot.a].shape[2]
+            a[row, :, :row_rank] = packed[slot.a][0]
+            b[row, :row_rank] = packed[slot.b][0]
+        stacked[slot.a], stacked[slot.b] = a, b
+    return stacked

@@ -21,7 +21,7 @@ class Target:
     quant: str  # the --quant that suits it
     accuracy_level: int  # 4 multiplies rounded activations (8 bits, or 16 with MATMUL_INTEGER), 0 keeps float32
     linear_op: str  # the fastest operator with quantized weights there
-    has_int8_cache: bool  # whether attention there can keep keys and values in 8 bits
+    has_int8_cache: bool  # whether attention there can keep keys and values in 8 bits (slower in wasm, but smaller)
     note: str
 
 

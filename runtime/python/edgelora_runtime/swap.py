@@ -44,15 +44,9 @@ class AdapterSet:
     def load(self, name: str, folder: Path) -> None:
         """Read, check and pack a PEFT folder, or map what was kept of it; ``name`` means it from now on."""
         check_name(name)
-        packed = None if self._cache is None else self._cache.read(folder)
-        if packed is None:
-            adapter = read_adapter(folder)
-            fit_adapter(adapter, self._slots, f"adapter {name!r} ({folder})")
-            packed = pack_adapter(adapter, self._slots)
-            if self._cache is not None:
-                self._cache.write(folder, packed)
+        cache = self._cache
+        self._packed[name] = self._read(name, folder) if cache is None else self._map(cache, name, folder)
         self._folders[name] = folder
-        self._packed[name] = packed
         stale = [spec for spec in self._single if any(part == name for part, _ in spec)]
         for spec in stale:
             del self._single[spec]
@@ -113,3 +107,16 @@ class AdapterSet:
         if name not in self._packed:
             self.load(name, self._folders[name])
         return self._packed[name]
+
+    def _read(self, name: str, folder: Path) -> Packed:
+        adapter = read_adapter(folder)
+        fit_adapter(adapter, self._slots, f"adapter {name!r} ({folder})")
+        return pack_adapter(adapter, self._slots)
+
+    def _map(self, cache: PackedCache, name: str, folder: Path) -> Packed:
+        path = cache.find(folder)
+        packed = cache.read(path)
+        if packed is None:
+            packed = self._read(name, folder)
+            cache.write(path, packed)
+        return packed

@@ -23,6 +23,7 @@ import onnxruntime
 from tqdm import tqdm
 
 from benchmarks.adapters import write_random_adapter
+from benchmarks.files import write_atomically
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
@@ -142,13 +143,6 @@ def run_edgelora(*arguments: str) -> Run:
         raise ConfigError(f"`edgelora {' '.join(arguments)}` ended with {process.returncode}; its message is above")
     kilo = 1 if sys.platform == "darwin" else 1024
     return Run(time.perf_counter() - started, usage.ru_maxrss * kilo, json.loads(output.read_bytes()))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _product(shape: Sequence[int]) -> int:

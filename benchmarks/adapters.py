@@ -24,10 +24,10 @@ def write_random_adapter(
     rng = np.random.default_rng(rank if seed is None else seed)
     tensors = {}
     for slot in manifest.slots:
-        a = rng.standard_normal((rank, slot.in_features)) * scale
-        for index, part in enumerate(slot.parts):
+        a = None
+        for part in slot.parts:
             name = f"base_model.model.{part.module}"
-            if index and not share_a:
+            if a is None or not share_a:
                 a = rng.standard_normal((rank, slot.in_features)) * scale
             b = rng.standard_normal((part.out_features, rank)) * scale
             tensors[f"{name}.lora_A.weight"] = a.astype(np.float32)

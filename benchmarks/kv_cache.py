@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.agreement import TEXTS
+from benchmarks.files import write_atomically
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from edgelora.checkpoint import open_checkpoint
@@ -69,9 +70,9 @@ def main() -> None:
         "decode": {str(context): decode(models, context, options.rounds, options.steps) for context in CONTEXTS},
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "kv_cache.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(RESULTS / "kv_cache.json", json.dumps(result, indent=1) + "\n")
     page = write_page(result)
-    (RESULTS / "kv_cache.md").write_text(page, encoding="utf-8")
+    write_atomically(RESULTS / "kv_cache.md", page)
     print(page)
 
 

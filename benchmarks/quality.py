@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.files import write_atomically
 from examples import prepare_addresses, prepare_icd, prepare_names
 from examples.demo import DemoError, link_base, run_edgelora
 from examples.download import DatasetError, write_rows
@@ -166,9 +167,7 @@ def keep_reports(build: Path, results: Path) -> str:
         if (build / name / "report.json").is_file():
             for suffix in ("json", "md"):
                 text = (build / name / f"report.{suffix}").read_text(encoding="utf-8")
-                (results / f"{name}.{suffix}").write_text(
-                    text.replace("quality_over_size.png", f"{name}.png"), encoding="utf-8"
-                )
+                write_atomically(results / f"{name}.{suffix}", text.replace("quality_over_size.png", f"{name}.png"))
             shutil.copyfile(build / name / "quality_over_size.png", results / f"{name}.png")
         if (results / f"{name}.json").is_file():  # of this run, or of an earlier one
             reports[name] = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
@@ -176,10 +175,10 @@ def keep_reports(build: Path, results: Path) -> str:
         measured = json.loads((build / DECODE / "report.json").read_text(encoding="utf-8"))
         found = {name: measured[name] for name in ("model", "command", "decode", "versions", "machine")}
         found["decode_ms"] = {arm["name"]: arm["decode_ms"] for arm in measured["arms"]}
-        times.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_atomically(times, json.dumps(found, indent=1) + "\n")
     decode_ms = json.loads(times.read_text(encoding="utf-8"))["decode_ms"] if times.is_file() else {}
     text = overview(reports, decode_ms)
-    (results / "overview.md").write_text(text, encoding="utf-8")
+    write_atomically(results / "overview.md", text)
     return text
 
 

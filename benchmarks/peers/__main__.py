@@ -20,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.files import write_atomically
 from benchmarks.machine import cpu_name
 from benchmarks.peers.environments import PEERS, ROOT, is_ready, make_environment
 from benchmarks.peers.figures import GENAI_RANK_16, LLAMA_RANK_16, NO_SLOTS, RANK_8, RANK_16
@@ -174,15 +175,13 @@ def keep(folder: Path, name: str, section: dict[str, Any]) -> None:
     path = folder / "peers.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"models": {}}
     results["models"][name] = section
-    contents = {
-        "peers.json": (json.dumps(results, indent=1) + "\n").encode(),
-        "peers.md": write_report(results).encode(),
+    contents: dict[str, str | bytes] = {
+        "peers.json": json.dumps(results, indent=1) + "\n",
+        "peers.md": write_report(results),
         "peers.png": draw(results),
     }
     for file, content in contents.items():
-        temporary = folder / f".{file}.{os.getpid()}"
-        temporary.write_bytes(content)
-        temporary.replace(folder / file)
+        write_atomically(folder / file, content)
 
 
 def _say(line: str) -> None:

@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer
 
 from benchmarks.adapters import write_random_adapter
+from benchmarks.files import write_atomically
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.web.distance import artifact_logits, distance, optimum_logits
@@ -65,9 +66,9 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "web.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(options.out / "web.json", json.dumps(result, indent=1) + "\n")
     page = write_report(result)
-    (options.out / "web.md").write_text(page, encoding="utf-8")
+    write_atomically(options.out / "web.md", page)
     print(page)
     return 0
 

@@ -91,7 +91,7 @@ def export_artifact(
             merged=assembled.record,
             reference=answers,
         )
-        complete(exported)
+        complete(exported)  # first with a float cache: what is measured is an artifact as a device would run it
         if kv_cache == INT8_CACHE:
             scales = cache_scales(folder, (*prompts, *cache_prompts), adapters or {})
             complete(exporter.quantize_cache(folder, exported, scales))

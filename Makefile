@@ -13,6 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-inp
 
 # npm writes this file last. The postinstall of onnxruntime-node would download libraries for CUDA.
 JS := runtime/js/node_modules/.package-lock.json
+JS_BUILT := runtime/js/dist/.built
 PAGE := examples/browser/node_modules/.package-lock.json
 APP := examples/react-native/node_modules/.package-lock.json
 ARTIFACT ?= build/demo/page
@@ -31,7 +32,7 @@ test: $(STAMP) $(JS) $(PAGE) $(APP) browser ## run every test: Python, Node, Chr
 	npm --prefix runtime/js run test:jsi
 	$(BIN)/python -m examples.page --short
 	EDGELORA_DEMO_ARTIFACT=$(abspath build/short/page) npm --prefix runtime/js run test:browser
-	npm --prefix runtime/js run build && npm --prefix examples/react-native test
+	npm --prefix examples/react-native test
 
 check: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types, import rules, unit tests
 	$(BIN)/ruff format --check .
@@ -40,7 +41,7 @@ check: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types, import rules, unit tes
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit tests/test_house.py tests/test_schema.py
 	npm --prefix runtime/js run check
-	npm --prefix runtime/js run build && npm --prefix examples/browser run check
+	npm --prefix examples/browser run check
 
 format: $(STAMP) $(JS) ## let ruff and biome format and fix what they can
 	$(BIN)/ruff format .
@@ -89,8 +90,13 @@ $(STAMP): pyproject.toml constraints.txt
 	ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix $* --no-audit --no-fund $(NPM_OPTIONS)
 	@touch $@
 
-# The examples use runtime/js by its folder: its packages must be there first.
-$(PAGE) $(APP): $(JS)
+# The app gets a copy of runtime/js as it is when npm installs it, the page a link to it: both want it built first, and
+# the app wants it anew whenever it changes.
+$(JS_BUILT): $(JS) runtime/js/package.json runtime/js/tsconfig.build.json $(shell find runtime/js/src -name '*.ts')
+	npm --prefix runtime/js run build
+	@touch $@
+$(PAGE): | $(JS_BUILT)
+$(APP): $(JS_BUILT)
 $(APP): private NPM_OPTIONS := --ignore-scripts
 
 browser:

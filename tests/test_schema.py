@@ -94,7 +94,7 @@ def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
 BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "another format": put("format", value="onnx"),
     "no format": lambda data: data.pop("format"),
-    "newer version": put("format_version", value=3),
+    "newer version": put("format_version", value=2),
     "version zero": put("format_version", value=0),
     "version as text": put("format_version", value="1"),
     "version true": put("format_version", value=True),

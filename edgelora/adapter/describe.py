@@ -19,7 +19,7 @@ from edgelora.grid import Grid
 from edgelora.types import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors, is_target
 from edgelora_runtime.manifest import file_info
-from edgelora_runtime.receipt import RECEIPT_VERSION, hash_text
+from edgelora_runtime.receipt import hash_text
 
 _DEFAULT_MERGE = QuantSpec(4, 32, symmetric=True)  # what merging is judged by where the adapter knows no grid
 _SAMPLED_ROWS = 96  # of each module: tens of thousands of weights, an error of well under a percent
@@ -145,6 +145,4 @@ def carry_over(receipt: Receipt, folder: Path, before: Adapter, after: Adapter, 
         },
     }
     weights = file_info(folder / WEIGHTS_FILE).sha256
-    return dataclasses.replace(
-        receipt, format_version=RECEIPT_VERSION, weights=weights, layers=layers, truncation=truncation
-    )
+    return dataclasses.replace(receipt, weights=weights, layers=layers, truncation=truncation)

@@ -67,7 +67,7 @@ class ProbeRecord:
 class Receipt:
     """``grid`` is None when the adapter was trained on the float weights; ``training`` is a free record.
 
-    Version 1 had nothing after ``training``; what a receipt does not know is None or empty.
+    What a receipt does not know is None or empty.
     """
 
     name: str  # of the base

@@ -15,7 +15,6 @@ import numpy as np
 from edgelora.grid import Grid
 from edgelora.types import ExportedModel, Reference, TokenizerFiles
 from edgelora_runtime.manifest import (
-    FLOAT_CACHE,
     MANIFEST_FILE,
     BaseInfo,
     GraphInfo,
@@ -69,7 +68,6 @@ def package(
         quantization=quantization,
         merged=merged,
         report={**exported.report, "notes": list(checkpoint.notes)},
-        format_version=1 if exported.kv_cache == FLOAT_CACHE else 2,
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

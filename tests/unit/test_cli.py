@@ -177,10 +177,10 @@ def test_sampling_options_out_of_range_are_refused(call: Call, shared_artifact: 
 @pytest.mark.parametrize("command", [["run", "--prompt", "a"], ["verify"], ["inspect"], ["bench"], ["adapter", "list"]])
 def test_a_newer_format_is_refused_by_every_command(call: Call, artifact: Path, command: list[str]) -> None:
     path = artifact / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 3'))
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
     name = 2 if command[0] == "adapter" else 1
     found = call(*command[:name], artifact, *command[name:])
-    one_line(found, "format_version 3 is newer than 2, the newest this runtime reads; update edgelora")
+    one_line(found, "format_version 2 is newer than 1, the newest this runtime reads; update edgelora")
 
 
 def test_a_missing_or_unreadable_manifest_is_refused(call: Call, artifact: Path) -> None:

@@ -240,7 +240,7 @@ def test_damaged_artifacts(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"weights\.bin: \d+ bytes"):
         load(copy)
     shutil.copy(ARTIFACT / "weights.bin", copy)
-    (copy / "manifest.json").write_text(manifest.replace('"format_version": 1', '"format_version": 3'))
+    (copy / "manifest.json").write_text(manifest.replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(ArtifactError, match="newer"):
         load(copy)
     fewer = json.loads(manifest)

@@ -54,8 +54,8 @@ test("what is wrong in a manifest is named", () => {
   );
   refused((data) => Object.assign(data, { format: "gguf" }), /format is "gguf", expected "edgelora"/);
   refused(
-    (data) => Object.assign(data, { format_version: 3 }),
-    /format_version 3 is newer than 2, the newest this runtime reads; update @edgelora\/runtime/,
+    (data) => Object.assign(data, { format_version: 2 }),
+    /format_version 2 is newer than 1, the newest this runtime reads; update @edgelora\/runtime/,
   );
   refused((data) => Object.assign(data, { format_version: true }), /format_version is true, expected a whole number/);
   refused(

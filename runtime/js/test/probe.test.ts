@@ -51,7 +51,7 @@ async function receiptOf(name: string): Promise<Json> {
     .update((await filesOf(name))["adapter_model.safetensors"] as Uint8Array)
     .digest("hex");
   return {
-    format_version: 2,
+    format_version: 1,
     base: { name: "base", ...base, tokenizer: files.get("tokenizer.json")?.sha256, chat_template: null },
     quantization: { label: "int4", method: "rtn", bits: 4 },
     training: { raw: false },
@@ -161,7 +161,7 @@ test("a template may differ where training was raw, a grid may be missing", asyn
 test("a receipt that cannot be read is refused", async () => {
   await refused(() => "{", /here\/receipt\.json is not JSON \(.+\); train the adapter again or delete the file$/);
   await refused(() => "[]", /receipt\.json has no "base"; expected a receipt written by `edgelora train`/);
-  await refused((receipt) => ({ ...receipt, format_version: 3 }), /format_version is 3, the newest read here is 2$/);
+  await refused((receipt) => ({ ...receipt, format_version: 2 }), /format_version is 2, the newest read here is 1$/);
   await refused(
     (receipt) => ({ ...receipt, base: {} }),
     /base needs the texts "name" and "fingerprint", and "grid" as text or null/,

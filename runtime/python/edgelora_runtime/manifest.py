@@ -16,7 +16,7 @@ from typing import Any
 from edgelora_runtime.errors import ArtifactError
 
 FORMAT = "edgelora"
-FORMAT_VERSION = 2  # the newest that is read; 2 is written for what a reader of 1 could not run
+FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 
 FLOAT_CACHE = "float32"
@@ -126,7 +126,7 @@ class Manifest:
     merged: Mapping[str, Any] | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
     format: str = FORMAT
-    format_version: int = 1
+    format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
         """The manifest as it stands in ``manifest.json``."""

@@ -16,7 +16,7 @@ from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Manifest, file_info
 
 RECEIPT_FILE = "receipt.json"
-RECEIPT_VERSION = 2
+RECEIPT_VERSION = 1
 Receipt = Mapping[str, Any]  # as JSON holds it; the fields used here are checked when it is read
 
 _SHOWN = 4

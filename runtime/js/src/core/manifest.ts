@@ -9,7 +9,7 @@ import type { FolderSource } from "./source.js";
 import { readText } from "./source.js";
 
 export const FORMAT = "edgelora";
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 1;
 export const MANIFEST_FILE = "manifest.json";
 
 /** The output columns of a slot that one module of the checkpoint owns: `offset` to `offset + outFeatures`. */

@@ -10,7 +10,7 @@ import { type Manifest, show } from "./manifest.js";
 import { type FolderSource, readText } from "./source.js";
 
 const RECEIPT_FILE = "receipt.json";
-const RECEIPT_VERSION = 2;
+const RECEIPT_VERSION = 1;
 const SHOWN = 4;
 
 type Fields = Readonly<Record<string, unknown>>;

@@ -38,6 +38,7 @@ from edgelora.cli.merge_options import (
 )
 from edgelora.cli.output import Json, emit
 from edgelora.cli.training_options import split_names
+from edgelora.compiler.context_length import DEFAULT_CONTEXT, own_context_length
 from edgelora.compiler.export import export_artifact
 from edgelora.compiler.exporter import Exporter
 from edgelora.errors import ConfigError
@@ -80,6 +81,14 @@ def export(
     accept_lossy_merge: AcceptLossyMerge = False,
     max_kl: MaxKl = None,
     budget_ms: BudgetMs = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Tokens that prompt and answer may have together; a longer context takes memory for its positions.  "
+            f"[default: the model's own, at most {DEFAULT_CONTEXT}]",
+        ),
+    ] = None,
     kv_cache: Annotated[
         str,
         typer.Option(
@@ -138,6 +147,7 @@ def export(
         adapters=adapters,
         reference=make_reference,
         genai=genai,
+        context_length=context_length,
         kv_cache=kv_cache,
         cache_prompts=read_kl_prompts(checkpoint, calibration) if calibration and kv_cache == INT8_CACHE else (),
         overwrite=overwrite,
@@ -152,6 +162,7 @@ def export(
             "seconds": seconds,
             "quantization": dict(manifest.quantization),
             "slots": len(manifest.slots),
+            "context_length": manifest.model.context_length,
             "adapters": [item.name for item in manifest.adapters],
             "merged": None if manifest.merged is None else dict(manifest.merged),
             "notes": manifest.report["notes"],
@@ -160,6 +171,7 @@ def export(
             f"wrote {output}: {size / 1e6:.1f} MB with {len(manifest.slots)} slots in {seconds} s",
             *_describe_rounding(manifest.quantization),
             *describe_merge(manifest.merged),
+            *_describe_context(manifest.model.context_length, own_context_length(checkpoint)),
             *(f"note: {text}" for text in manifest.report["notes"]),
         ],
     )
@@ -172,6 +184,11 @@ def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:
     mean, worst = (f"{100 * quantization[key]:.1f} %" for key in ("mean_relative_error", "worst_relative_error"))
     where, bits = quantization["worst_tensor"], quantization["bits_per_weight"]
     return [f"rounding: {mean} of a weight's size on average, at most {worst} ({where}); {bits} bits per weight"]
+
+
+def _describe_context(length: int, own: int) -> list[str]:
+    """A context that is shorter than it could be; nothing where it is whole."""
+    return [f"context: {length} tokens; the model knows {own} (--context-length)"] if length < own else []
 
 
 def find_exporter(name: str) -> Exporter:

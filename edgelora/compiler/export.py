@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from edgelora.adapter.store import add_adapter
 from edgelora.compiler.cache_scales import cache_scales
+from edgelora.compiler.context_length import choose_context_length
 from edgelora.compiler.exporter import Exporter
 from edgelora.compiler.merge_all import Assembled, merge_all
 from edgelora.compiler.merge_auto import AutoMerge, merge_auto
@@ -51,6 +52,7 @@ def export_artifact(
     adapters: Mapping[str, Path] | None = None,
     reference: MakeReference | None = None,
     genai: bool = False,
+    context_length: int | None = None,
     kv_cache: str = FLOAT_CACHE,
     cache_prompts: Sequence[Sequence[int]] = (),
     overwrite: bool = False,
@@ -62,6 +64,7 @@ def export_artifact(
     layers, empty for none.
     ``merge`` puts an adapter into the weights: all of it, refused when rounding would lose it unless
     ``accept_lossy_merge``, or layer by layer as ``auto`` measures. A merged artifact has no slots.
+    ``context_length`` is the most tokens that the artifact remembers, by default what ``choose_context_length`` says.
     ``kv_cache`` int8 keeps keys and values in 8 bits, on steps measured on ``cache_prompts`` and the probe prompts,
     with and without ``adapters``.
     Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit.
@@ -74,11 +77,18 @@ def export_artifact(
     for folder in (adapters or {}).values():
         read_adapter(folder)  # an unreadable one is told before minutes of work, not after
     level = target.accuracy_level if accuracy_level is None else accuracy_level
-    prompts = probe_prompts(checkpoint)
+    context = choose_context_length(checkpoint, context_length)
+    prompts = tuple(prompt[: context // 2] for prompt in probe_prompts(checkpoint))
 
     def compile_into(folder: Path, assembled: Assembled, answers: Reference | None = None) -> None:
         exported = exporter.export(
-            assembled.grid, folder, level, slots if merge is None else (), assembled.baked, target.linear_op
+            assembled.grid,
+            folder,
+            level,
+            slots=slots if merge is None else (),
+            baked=assembled.baked,
+            linear_op=target.linear_op,
+            context_length=context,
         )
         if genai:
             exporter.add_genai(folder, exported, assembled.grid)

@@ -132,8 +132,11 @@ def check_greedy(model: Model, answer: Answer, level: int, index: int) -> Check:
     and the length of the common beginning is reported.
     """
     ends = set(model.manifest.model.eos_token_ids)
-    expected = _until(answer.greedy, ends)
-    found = _until(model.generate_ids(list(answer.prompt), adapter="none", max_new_tokens=len(answer.greedy)), ends)
+    room = model.manifest.model.context_length - len(answer.prompt)  # for tokens before the context is full
+    expected = _until(answer.greedy[:room], ends)
+    found = _until(
+        model.generate_ids(list(answer.prompt), adapter="none", max_new_tokens=min(room, len(answer.greedy))), ends
+    )
     agreed = _common(expected, found)
     name, count = f"greedy {index}", f"{agreed} of {len(expected)} tokens agree"
     if agreed == len(expected) == len(found):

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgelora.compiler.context_length import choose_context_length
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, is_embedding, is_transposed
 from edgelora.targets import MATMUL_INTEGER, MATMUL_NBITS
 from edgelora.types import ExportedModel, FloatArray
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.emit import emit
-from edgelora_onnx.frontends.mobius import build_decoder, default_context_length
+from edgelora_onnx.frontends.mobius import build_decoder
 from edgelora_onnx.genai import write_genai_twin
 from edgelora_onnx.initializers import shape_of
 from edgelora_onnx.passes.add_slots import AddSlots
@@ -54,6 +55,7 @@ class OnnxExporter:
         slots: Collection[str] | None = None,
         baked: Mapping[str, Factors] | None = None,
         linear_op: str = MATMUL_NBITS,
+        context_length: int | None = None,
     ) -> ExportedModel:
         """Write weights, graph and its twin without slots.
 
@@ -61,12 +63,14 @@ class OnnxExporter:
         layers, empty for none. ``baked`` are factors by module name that become constants of the graph, always on;
         they need empty ``slots``.
         ``linear_op`` multiplies with the grid: MatMulNBits, or MatMulIntegerToFloat (float32 weights at level 0).
-        Raises ConfigError for both together and for names that no linear has, AdapterError for factors that do not fit.
+        ``context_length`` is the most tokens that the graph takes, as ``choose_context_length`` says.
+        Raises ConfigError for slots with ``baked``, for names that no linear has and for a context that the model does
+        not know, AdapterError for factors that do not fit.
         """
         has_slots = slots is None or len(slots) > 0
         if baked and has_slots:
             raise ConfigError("a graph has either adapter slots or a built-in adapter; export one without slots")
-        decoder = build_decoder(grid.checkpoint, default_context_length(grid.checkpoint.config))
+        decoder = build_decoder(grid.checkpoint, choose_context_length(grid.checkpoint, context_length))
         may_pack = _alike(decoder.sources, grid)
         add_slots = AddSlots(decoder.sources, slots)
         whole_rows = linear_op == MATMUL_INTEGER

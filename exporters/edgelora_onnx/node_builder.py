@@ -1,6 +1,6 @@
-"""Builds a short run of small nodes that count positions and lengths.
+"""Builds a short run of small nodes over counters and constants.
 
-Knows nothing about which counts a graph needs; a pass asks for them one by one and inserts them at the front.
+Knows nothing about what a graph needs them for; a pass asks for them one by one and inserts them at the front.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ class NodeBuilder:
         return add_constant(self._graph, f"{self._prefix}.{name}", np.array(value, np.int64))
 
     def insert_first(self) -> None:
-        """Put the nodes in front of all others: they read graph inputs alone."""
+        """Put the nodes in front of all others: they read graph inputs and constants alone."""
         self._graph.insert_before(self._graph.node(0), self._nodes)

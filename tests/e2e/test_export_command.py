@@ -1,11 +1,15 @@
 """``edgelora export`` as it is typed: what it says, what it writes, and the line for each bad input."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from edgelora.checkpoint import open_checkpoint
 from edgelora.cli import main
+from edgelora.compiler.context_length import DEFAULT_CONTEXT, choose_context_length
+from edgelora_runtime import InputError, load
 from tests.tiny import write_adapter, write_checkpoint
 
 
@@ -26,6 +30,29 @@ def test_export_reports_what_it_wrote(base: str, tmp_path: Path, capsys: pytest.
     assert (out / "genai_config.json").is_file()
     assert (out / "adapters" / "x" / "adapter.onnx_adapter").is_file()
     assert main(["verify", str(out)]) == 0
+
+
+@pytest.mark.parametrize("length", [16, 100, 512])
+def test_a_context_length_is_what_the_artifact_holds(
+    base: str, length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a"
+    assert main(["export", base, "-o", str(out), "--quant", "int8", "--context-length", str(length)]) == 0
+    assert ("the model knows 512" in capsys.readouterr().out) == (length < 512)
+    assert main(["verify", str(out)]) == 0, capsys.readouterr().out
+    model = load(out)
+    assert model.manifest.model.context_length == length
+    assert len(model.logits(list(range(3, 10)) * (length // 7), adapter="none")) == length // 7 * 7
+    with pytest.raises(InputError, match=f"the context length of .* is {length}"):
+        model.logits([5] * (length + 1), adapter="none")
+
+
+def test_the_default_context_is_the_models_own_up_to_a_limit(base: str) -> None:
+    checkpoint = open_checkpoint(base)
+    assert choose_context_length(checkpoint) == 512
+    long = dataclasses.replace(checkpoint, config={**checkpoint.config, "max_position_embeddings": 131072})
+    assert choose_context_length(long) == DEFAULT_CONTEXT
+    assert choose_context_length(long, 131072) == 131072
 
 
 def test_slots_for_some_modules_take_adapters_of_these_alone(
@@ -66,6 +93,8 @@ def test_export_tells_people_how_far_the_weights_moved(
         (["--kv-cache", "int4"], "--kv-cache is 'int4'; choose float32 or int8"),
         (["--kv-cache", "int8", "--target", "web-webgpu"], "the target web-webgpu cannot keep the KV cache in 8 bits"),
         (["--kv-cache", "int8", "--genai"], "onnxruntime-genai's files cannot keep the KV cache in 8 bits"),
+        (["--context-length", "513"], "has positions for 512 tokens, so give 16 to 512"),
+        (["--context-length", "0"], "--context-length is 0"),
         (["--slots", "q_proj,x_proj"], "--slots: no linear of the layers is called x_proj; there are down_proj, "),
         (["--slots", "q_proj", "--merge", "nowhere"], "--merge and --slots exclude each other"),
         (["--adapter", "no-equals-sign"], "found 'no-equals-sign', expected NAME=ADAPTER_DIR"),

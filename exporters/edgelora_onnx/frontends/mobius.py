@@ -16,7 +16,7 @@ from edgelora.errors import CheckpointError
 from edgelora.grid import is_transposed
 from edgelora.types import Checkpoint
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
-from edgelora_onnx.frontends.rope import cos_sin_tables
+from edgelora_onnx.frontends.rope import add_rotary_tables, rotary_frequencies
 from edgelora_onnx.initializers import add_constant, remove_unused_initializers, shape_of
 
 ARCHITECTURES = (
@@ -118,11 +118,9 @@ def _mend_attention(model: ir.Model, config: Any, context_length: int) -> None:
             raise CheckpointError(f"{config.model_type}: the frontend left layer {index} without rotary embeddings")
         local = bool(windows[index]) and getattr(config, "rope_local_base_freq", None) is not None
         if local not in tables:
-            cos, sin = cos_sin_tables(config, context_length, local)
-            suffix = "_local" if local else ""
-            tables[local] = (
-                add_constant(model.graph, f"rotary.cos{suffix}", cos),
-                add_constant(model.graph, f"rotary.sin{suffix}", sin),
+            prefix = "rotary_local" if local else "rotary"
+            tables[local] = add_rotary_tables(
+                model.graph, prefix, *rotary_frequencies(config, local), context_length=context_length
             )
         node.replace_input_with(7, tables[local][0])
         node.replace_input_with(8, tables[local][1])
@@ -196,9 +194,3 @@ def _source(name: str, shape: tuple[int, ...], config: Any, names: set[str]) -> 
             if path.endswith(theirs):
                 return WeightSource(f"{path.removesuffix(theirs)}{ours}.{kind}", 0, rows)
     return WeightSource(name, 0, rows)
-
-
-def default_context_length(config: Mapping[str, Any], most: int = 32768) -> int:
-    """The model's own context length, at most ``most`` tokens: rotary tables of longer ones outweigh a small model."""
-    own = config.get("max_position_embeddings") or config.get("n_positions") or 2048
-    return min(int(own), most)

@@ -1,6 +1,6 @@
-"""Rotary tables computed by transformers' own functions, so that every scaling it knows is exact.
+"""Rotary frequencies from transformers' own functions, so that every scaling is exact, and their tables as nodes.
 
-Knows nothing about graphs.
+Knows nothing about which layer reads which table.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
 from edgelora.errors import CheckpointError
+from edgelora_onnx.initializers import add_constant
+from edgelora_onnx.node_builder import NodeBuilder
 
 _FIXED_TYPES = ("default", "linear", "llama3", "yarn")  # the others change their frequencies with the prompt's length
 
 
-def cos_sin_tables(
-    config: Any, context_length: int, local: bool
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Cosines and sines, each (context_length, rotary_dim / 2), of a transformers config.
+def rotary_frequencies(config: Any, local: bool) -> tuple[npt.NDArray[np.float32], float]:
+    """Radians per position (rotary_dim / 2,) of a transformers config, and the factor of their cosines and sines.
 
-    ``local`` asks for the tables of gemma3's short-range layers. Raises CheckpointError for a scaling that is no table.
+    ``local`` asks for those of gemma3's short-range layers. Raises CheckpointError for a scaling that is no table.
     """
     import torch
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -37,5 +38,27 @@ def cos_sin_tables(
             f"supported are {', '.join(_FIXED_TYPES)}"
         )
     frequencies, factor = ROPE_INIT_FUNCTIONS[rope_type](config, torch.device("cpu"))
-    angles = torch.outer(torch.arange(context_length, dtype=torch.float32), frequencies.float())
-    return (angles.cos() * factor).numpy(), (angles.sin() * factor).numpy()
+    return frequencies.float().numpy(), float(factor)
+
+
+def add_rotary_tables(
+    graph: ir.Graph, prefix: str, frequencies: npt.NDArray[np.float32], factor: float, context_length: int
+) -> tuple[ir.Value, ir.Value]:
+    """Cosines and sines (context_length, rotary_dim / 2), as nodes over constants.
+
+    onnxruntime computes such nodes once, when it loads the graph: stored tables would take more bytes than the layers
+    of a small model. Angles are rounded as PyTorch rounds them: position times frequency, in float32.
+    """
+    nodes = NodeBuilder(graph, prefix)
+    add, constant = nodes.add, nodes.constant
+    positions = add("Range", [constant("first", 0), constant("context_length", context_length), constant("step", 1)])
+    column = add("Unsqueeze", [add("Cast", [positions], to=ir.DataType.FLOAT.value), constant("axis", [1])])
+    angles = add("Mul", [column, add_constant(graph, f"{prefix}.frequencies", frequencies[None])])
+    cos, sin = add("Cos", [angles]), add("Sin", [angles])
+    if factor != 1:
+        strength = add_constant(graph, f"{prefix}.factor", np.array(factor, np.float32))
+        cos, sin = add("Mul", [cos, strength]), add("Mul", [sin, strength])
+    for table in (cos, sin):
+        table.shape, table.type = ir.Shape((context_length, frequencies.size)), ir.TensorType(ir.DataType.FLOAT)
+    nodes.insert_first()
+    return cos, sin

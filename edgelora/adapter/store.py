@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
 from edgelora.errors import AdapterError
-from edgelora_runtime.adapter import Adapter, fit_adapter, read_adapter
+from edgelora_runtime.adapter import Adapter, check_name, fit_adapter, read_adapter
 from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, Manifest, file_info, read_manifest
 from edgelora_runtime.model import load
 from edgelora_runtime.packing import pack_adapter
@@ -25,7 +24,6 @@ from edgelora_runtime.receipt import RECEIPT_FILE, find_mismatch, find_other_fac
 FOLDER = "adapters"
 LOCK_FILE = ".lock"  # never listed, there only while a command changes the artifact
 _COPIED = ("adapter_model.safetensors", "adapter_config.json", RECEIPT_FILE)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def split_assignment(text: str) -> tuple[str, Path]:
@@ -35,15 +33,6 @@ def split_assignment(text: str) -> tuple[str, Path]:
         raise AdapterError(f"found {text!r}, expected NAME=ADAPTER_DIR")
     check_name(name)
     return name, Path(folder)
-
-
-def check_name(name: str) -> None:
-    """Raise AdapterError for a name that a SPEC or a file system could not hold."""
-    if not _NAME.fullmatch(name) or name == "none":
-        raise AdapterError(
-            f"adapter name {name!r} cannot be used; start with a letter or digit, go on with letters, digits, "
-            "'.', '_' or '-', at most 64 of them, and leave 'none' to the base"
-        )
 
 
 def check_adapter(folder: Path, manifest: Manifest) -> Adapter:

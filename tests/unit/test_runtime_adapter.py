@@ -285,7 +285,32 @@ def test_malformed_specs(text: str) -> None:
         parse_spec(text)
 
 
-@pytest.mark.parametrize("name", ["", "none", "a+b", "a:b", "a/b", "a b", "..", "a\\b"])
-def test_names_that_no_spec_can_hold(name: str) -> None:
-    with pytest.raises(AdapterError, match="adapter name"):
+BAD_NAMES = [
+    "",
+    "none",
+    "a+b",
+    "a:b",
+    "a/b",
+    "a b",
+    "..",
+    ".",
+    ".hidden",
+    "a\\b",
+    "ä",
+    "a\n",
+    "a\0",
+    "-rf",
+    "_a",
+    "x" * 65,
+]
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, 3, None])
+def test_names_that_a_spec_a_shell_or_a_disk_cannot_hold_are_refused(name: str) -> None:
+    with pytest.raises(AdapterError, match=r"adapter name .* cannot be used; start with a letter or digit"):
+        check_name(name)
+
+
+def test_any_other_name_is_taken() -> None:
+    for name in ("a", "A.b-c_1", "7", "none2", "x" * 64):
         check_name(name)

@@ -28,7 +28,8 @@ CONFIG_FILE = "adapter_config.json"
 NO_ADAPTER = "none"
 
 _KEY = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight$")
-_NAME = re.compile(r"^[^\s+:/\\]+$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TERM = re.compile(r"[^\s+:/\\]+")  # a name that nobody has is told as such, with the nearest one
 # Each of these changes what the tensors mean or the base below them; ignoring one would give other answers silently.
 _REFUSED = {
     "use_dora": "DoRA",
@@ -151,7 +152,7 @@ def parse_spec(text: str) -> Spec:
     parts = []
     for term in text.split("+"):
         name, colon, weight_text = term.strip().partition(":")
-        if not _NAME.match(name) or name == NO_ADAPTER:
+        if not _TERM.fullmatch(name) or name == NO_ADAPTER:
             raise AdapterError(f"adapter SPEC {text!r}: {name!r} is no adapter name in a blend; {advice}")
         try:
             weight = float(weight_text) if colon else 1.0
@@ -164,9 +165,12 @@ def parse_spec(text: str) -> Spec:
 
 
 def check_name(name: str) -> None:
-    """Raise AdapterError unless ``name`` can be written in a SPEC and as a folder."""
-    if not _NAME.match(name) or name in (NO_ADAPTER, ".", ".."):
-        raise AdapterError(f"adapter name {name!r}: expected no blanks, '+', ':' or slashes, and not {NO_ADAPTER!r}")
+    """Raise AdapterError for a name that a SPEC, a command line or a file system could not hold."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == NO_ADAPTER:
+        raise AdapterError(
+            f"adapter name {name!r} cannot be used; start with a letter or digit, go on with letters, digits, "
+            f"'.', '_' or '-', at most 64 of them, and leave {NO_ADAPTER!r} to the base"
+        )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import { show } from "./manifest.js";
 
 export const NO_ADAPTER = "none";
 
-const NAME = /^[^\s+:/\\]+$/;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const TERM = /^[^\s+:/\\]+$/; // a name that nobody has is told as such, with the nearest one
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 const LEAST_LIKENESS = 0.6;
 
@@ -26,7 +27,7 @@ export function parseSpec(text: string): SpecTerm[] {
   if (text.trim() === NO_ADAPTER) return [];
   return text.split("+").map((term) => {
     const [name, weightText] = parted(term.trim());
-    if (!NAME.test(name) || name === NO_ADAPTER) {
+    if (!TERM.test(name) || name === NO_ADAPTER) {
       throw new AdapterError(`adapter SPEC ${show(text)}: ${show(name)} is no adapter name in a blend; ${advice}`);
     }
     const weight = weightText === null ? 1 : NUMBER.test(weightText.trim()) ? Number(weightText) : Number.NaN;
@@ -37,11 +38,12 @@ export function parseSpec(text: string): SpecTerm[] {
   });
 }
 
-/** Throw AdapterError unless `name` can be written in a SPEC and as a folder. */
+/** Throw AdapterError for a name that a SPEC, a command line or a file system could not hold. */
 export function checkName(name: string): void {
-  if (!NAME.test(name) || [NO_ADAPTER, ".", ".."].includes(name)) {
+  if (typeof name !== "string" || !NAME.test(name) || name === NO_ADAPTER) {
     throw new AdapterError(
-      `adapter name ${show(name)}: expected no blanks, '+', ':' or slashes, and not ${show(NO_ADAPTER)}`,
+      `adapter name ${show(name)} cannot be used; start with a letter or digit, go on with letters, digits, ` +
+        `'.', '_' or '-', at most 64 of them, and leave ${show(NO_ADAPTER)} to the base`,
     );
   }
 }

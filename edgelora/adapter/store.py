@@ -5,25 +5,24 @@ Knows nothing about the graph and never touches it: only ``adapters/`` and the m
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgelora.adapter.changing import FOLDER, MARK_FILE, changing
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
 from edgelora.errors import AdapterError
-from edgelora_runtime.adapter import Adapter, check_name, fit_adapter, read_adapter
-from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, Manifest, file_info, read_manifest
+from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter, check_name, fit_adapter, read_adapter
+from edgelora_runtime.files import is_temporary, naming, put_folder, temporary_folder, write_atomically
+from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, FileInfo, Manifest, file_info, read_manifest
 from edgelora_runtime.model import load
 from edgelora_runtime.packing import pack_adapter
 from edgelora_runtime.receipt import RECEIPT_FILE, find_mismatch, find_other_factors, read_receipt
 
-FOLDER = "adapters"
-LOCK_FILE = ".lock"  # never listed, there only while a command changes the artifact
-_COPIED = ("adapter_model.safetensors", "adapter_config.json", RECEIPT_FILE)
+_COPIED = (WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE)
+_KEPT = {*_COPIED, GENAI_ADAPTER_FILE, MARK_FILE}  # all that the folder of an adapter may hold
 
 
 def split_assignment(text: str) -> tuple[str, Path]:
@@ -59,88 +58,81 @@ def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True) -> 
 
     ``probe`` replays a probe of its receipt on the artifact first. Whatever fails, the artifact stays as it was.
     """
-    with changing(artifact):
-        manifest = read_manifest(artifact)
-        check_name(name)
+    check_name(name)
+    with changing(artifact) as place:
+        manifest = read_manifest(place)
         if any(name == known.name for known in manifest.adapters):
             raise AdapterError(f"{artifact} already has an adapter {name!r}; remove it first or choose another name")
+        target = place / FOLDER / name
+        if target.is_symlink() or target.exists():
+            raise AdapterError(
+                f"{artifact / FOLDER / name} is in the way: it is not listed in {MANIFEST_FILE}, so somebody put it "
+                "there; move it out of the artifact, or choose another name"
+            )
+        files = {file: file_info(folder / file) for file in _COPIED if (folder / file).is_file()}
         adapter = check_adapter(folder, manifest)
         info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank)
-        target = artifact / FOLDER / name
-        had_folder = target.parent.exists()
-        try:
-            copy_adapter(folder, target)
-            if probe:
-                _replay(artifact, name, target)
-            if GENAI_CONFIG_FILE in manifest.files:
-                write_genai_adapter(target / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
-            data = _read(artifact)
-            data["adapters"] = [*data["adapters"], {"name": name, "path": info.path, "rank": info.rank}]
-            for file in sorted(target.iterdir()):
-                found = file_info(file)
-                data["files"][f"{info.path}/{file.name}"] = {"bytes": found.bytes, "sha256": found.sha256}
-            _write(artifact, data)
-        except BaseException:
-            shutil.rmtree(target, ignore_errors=True)
-            if not had_folder:
-                with contextlib.suppress(OSError):
-                    target.parent.rmdir()
-            raise
+        with naming(artifact / FOLDER / name):
+            target.parent.mkdir(exist_ok=True)
+            with temporary_folder(target.parent) as fresh:
+                _copy(folder, fresh, files)
+                if probe:
+                    _replay(place, name, fresh)
+                if GENAI_CONFIG_FILE in manifest.files:
+                    write_genai_adapter(fresh / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
+                    files[GENAI_ADAPTER_FILE] = file_info(fresh / GENAI_ADAPTER_FILE)
+                (fresh / MARK_FILE).touch()
+                put_folder(fresh, target)
+        data = _read(place)
+        data["adapters"] = [*data["adapters"], {"name": name, "path": info.path, "rank": info.rank}]
+        data["files"] |= {
+            f"{info.path}/{file}": {"bytes": found.bytes, "sha256": found.sha256} for file, found in files.items()
+        }
+        _write(place, data)  # the moment from which it is there
     return info
 
 
 def remove_adapter(artifact: Path, name: str) -> AdapterInfo:
-    """Take an adapter out of an artifact; raises AdapterError for an unknown name."""
-    with changing(artifact):
-        manifest = read_manifest(artifact)
+    """Take an adapter out of an artifact; raises AdapterError for an unknown name.
+
+    What is deleted is ``adapters/NAME`` alone, never anything that a manifest or a link names, and nothing at all where
+    somebody has put a file of his own there.
+    """
+    with changing(artifact) as place:
+        manifest = read_manifest(place)
         found = next((known for known in manifest.adapters if known.name == name), None)
         if found is None:
             known = ", ".join(item.name for item in manifest.adapters) or "none"
             raise AdapterError(f"{artifact} has no adapter {name!r}; it has: {known}")
-        target = artifact / found.path
-        if target.parent.resolve() != (artifact / FOLDER).resolve():
-            raise AdapterError(f"{artifact}: adapter {name!r} lies at {found.path!r}, expected {FOLDER}/{name}")
-        data = _read(artifact)
+        check_name(name)
+        path, target = f"{FOLDER}/{name}", place / FOLDER / name
+        if found.path != path:
+            raise AdapterError(f"{artifact}: adapter {name!r} lies at {found.path!r}, expected {path}; export it again")
+        _check_folder(artifact / FOLDER / name, manifest)
+        if target.exists():
+            with naming(artifact / FOLDER / name):
+                (target / MARK_FILE).touch()
+        data = _read(place)
         data["adapters"] = [item for item in data["adapters"] if item["name"] != name]
-        data["files"] = {file: info for file, info in data["files"].items() if not file.startswith(f"{found.path}/")}
-        # The manifest goes first: an artifact that lists a missing folder would be damaged, a forgotten one is not.
-        _write(artifact, data)
-        shutil.rmtree(target, ignore_errors=True)
+        data["files"] = {file: info for file, info in data["files"].items() if not file.startswith(f"{path}/")}
+        _write(place, data)  # the moment from which it is gone; leaving the block deletes what is marked and not listed
     return found
 
 
-@contextlib.contextmanager
-def changing(artifact: Path) -> Iterator[None]:
-    """Hold the artifact's lock file, so that no second command rewrites the manifest meanwhile.
-
-    Raises AdapterError naming the process that holds it; one that has died is told as such and never waited for.
-    """
-    path = artifact / LOCK_FILE
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError as error:
-        raise AdapterError(_describe_lock(path)) from error
-    except (FileNotFoundError, NotADirectoryError):
-        read_manifest(artifact)  # says what is wrong with the path
-        raise
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
-            stream.write(str(os.getpid()))
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _describe_lock(path: Path) -> str:
-    stale = f"{path.parent} was left locked by a command that is gone; delete {path} and try again"
-    try:
-        process = int(path.read_text(encoding="ascii"))
-        os.kill(process, 0)
-    except (ValueError, ProcessLookupError):
-        return stale
-    except OSError:  # gone meanwhile, or somebody else's
-        return f"{path.parent} is being changed by another command; try again when it is done"
-    return f"{path.parent} is being changed by process {process}; try again when it is done"
+def _check_folder(folder: Path, manifest: Manifest) -> None:
+    """Raise AdapterError unless ``folder`` can be deleted, or is not there."""
+    advice = "move it away and remove the adapter then"
+    if folder.is_symlink():
+        raise AdapterError(f"{folder} is a link, and nothing is deleted through a link; {advice}")
+    if folder.exists() and not folder.is_dir():
+        raise AdapterError(f"{folder} is a file, expected the folder of an adapter; {advice}")
+    listed = {Path(file).name for file in manifest.files if Path(file).parent == Path(FOLDER, folder.name)}
+    held = sorted(item.name for item in folder.iterdir()) if folder.exists() else []
+    foreign = [
+        name for name in held if not is_temporary(name) and (name not in _KEPT | listed or (folder / name).is_dir())
+    ]
+    if foreign:
+        raise AdapterError(f"{folder} holds what is not of the adapter ({', '.join(foreign[:3])}); {advice}")
 
 
 def _replay(artifact: Path, name: str, target: Path) -> None:
@@ -152,22 +144,13 @@ def _replay(artifact: Path, name: str, target: Path) -> None:
         model.probe(name)
 
 
-def copy_adapter(folder: Path, target: Path) -> None:
-    """Copy the files of a PEFT folder that an artifact keeps; ``target`` appears complete or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    with _naming(temporary):
-        temporary.mkdir(parents=True)
-        try:
-            for name in _COPIED:
-                if (folder / name).is_file():
-                    shutil.copyfile(folder / name, temporary / name)
-                    _sync(temporary / name)
-            # What lies there without being listed is left over from an interrupted run.
-            shutil.rmtree(target, ignore_errors=True)
-            temporary.replace(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+def _copy(folder: Path, fresh: Path, files: Mapping[str, FileInfo]) -> None:
+    """Copy the files of a PEFT folder that an artifact keeps; raises AdapterError when they are no longer ``files``."""
+    for name, info in files.items():
+        with (folder / name).open("rb") as source, (fresh / name).open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+        if file_info(fresh / name) != info:
+            raise AdapterError(f"{folder / name} was changed while it was being added; try again when it is finished")
 
 
 def _read(artifact: Path) -> dict[str, Any]:
@@ -176,28 +159,6 @@ def _read(artifact: Path) -> dict[str, Any]:
     return data
 
 
-def _write(artifact: Path, data: dict[str, Any]) -> None:
-    temporary = artifact / f".{MANIFEST_FILE}.{os.getpid()}"
-    with _naming(artifact / MANIFEST_FILE):
-        try:
-            text = json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-            temporary.write_text(text, encoding="utf-8")
-            _sync(temporary)
-            temporary.replace(artifact / MANIFEST_FILE)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Give a failed write the path that the operating system leaves out, as it does for a full disk."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+def _write(artifact: Path, data: Mapping[str, Any]) -> None:
+    text = json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    write_atomically(artifact / MANIFEST_FILE, text)

@@ -1,4 +1,3 @@
-import errno
 import hashlib
 import json
 import resource
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgelora.adapter.receipt import Receipt, write_receipt
-from edgelora.adapter.store import add_adapter, copy_adapter, remove_adapter, split_assignment
+from edgelora.adapter.store import add_adapter, remove_adapter, split_assignment
 from edgelora.errors import AdapterError, ArtifactError, EdgeLoraError
 from edgelora_runtime import load
 from edgelora_runtime.manifest import check_files, read_manifest
@@ -72,15 +71,6 @@ def test_fields_of_a_later_version_survive(artifact: Path, tiny_adapters: dict[s
     path.write_text(json.dumps(data))
     add_adapter(artifact, "wide", tiny_adapters["wide"])
     assert json.loads(path.read_text())["from_the_future"] == {"größe": 1}
-
-
-def test_a_folder_left_over_from_an_interrupted_run_is_replaced(artifact: Path, tiny_adapters: dict[str, Path]) -> None:
-    left = artifact / "adapters/wide"
-    left.mkdir()
-    (left / "half").write_text("x")
-    add_adapter(artifact, "wide", tiny_adapters["wide"])
-    assert not (left / "half").exists()
-    check_files(artifact, read_manifest(artifact))
 
 
 @pytest.mark.parametrize("text", ["", "name", "name=", "=folder"])
@@ -209,26 +199,6 @@ def test_a_missing_artifact_and_an_unknown_name_are_named(artifact: Path, tiny_a
         add_adapter(artifact / "nowhere", "a", tiny_adapters["one"])
     with pytest.raises(AdapterError, match="no adapter 'zwei'; it has: usual, one"):
         remove_adapter(artifact, "zwei")
-
-
-def test_removing_never_leaves_the_artifact(artifact: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    path = artifact / "manifest.json"
-    path.write_text(path.read_text().replace('"adapters/one"', '"../precious"'))
-    with pytest.raises(AdapterError, match=r"lies at '\.\./precious'"):
-        remove_adapter(artifact, "one")
-    assert (tmp_path / "precious").is_dir()
-
-
-def test_no_permission_leaves_the_artifact_as_it_was(artifact: Path, tiny_adapters: dict[str, Path]) -> None:
-    # A file where a folder is expected refuses the super-user too.
-    (artifact / "adapters/wide").write_text("in the way")
-    before = state(artifact)
-    with pytest.raises(OSError) as caught:
-        copy_adapter(tiny_adapters["wide"], artifact / "adapters/wide/deeper")
-    assert caught.value.errno == errno.ENOTDIR
-    assert "wide" in str(caught.value.filename)
-    assert state(artifact) == before
 
 
 @pytest.mark.parametrize("limit", [2_000, 40_000])

@@ -40,7 +40,7 @@ def write_atomically(path: Path, content: Content) -> None:
     Text is UTF-8. A link is followed, as ``open`` does. Raises OSError naming ``path``.
     """
     target = Path(os.path.realpath(path))
-    with _naming(path), _temporary_file(target.parent) as (temporary, stream):
+    with naming(path), _temporary_file(target.parent) as (temporary, stream):
         with contextlib.suppress(FileNotFoundError):
             found = target.stat().st_mode
             if not stat.S_ISREG(found):
@@ -70,7 +70,7 @@ def replace_folder(
     Raises OSError naming ``path``.
     """
     target = Path(os.path.realpath(path))
-    with _naming(path):
+    with naming(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         restore(target)
         with temporary_folder(target.parent) as fresh:
@@ -152,6 +152,18 @@ def restore(path: Path) -> None:
 def is_temporary(name: str) -> bool:
     """Whether a file or folder of this name is one that is being written, or was left by a writer that is gone."""
     return bool(_TEMPORARY.fullmatch(name) or _ASIDE.fullmatch(name))
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give a failed write the path that was asked for: the system names a temporary one, or none for a full disk."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        if isinstance(named, str) and not any(is_temporary(part) for part in Path(named).parts):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 @contextlib.contextmanager
@@ -318,15 +330,3 @@ def _new_name() -> str:
 
 def _digest(name: str) -> str:
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Give a failed write the path that was asked for: the system names a temporary one, or none for a full disk."""
-    try:
-        yield
-    except OSError as error:
-        named = error.filename
-        if isinstance(named, str) and not any(is_temporary(part) for part in Path(named).parts):
-            raise
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error

@@ -5,7 +5,6 @@ Knows nothing about grids, graphs or training; it finds the files, checks that t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from edgelora.errors import CheckpointError
+from edgelora.json_files import first_line, read_object
+from edgelora.tokenizer_files import end_token_ids, read_tokenizer
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
@@ -24,7 +25,6 @@ _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 _LAYER = re.compile(r"^(.*?\.(?:layers|layer|h))\.(\d+)\.(.+)$")
 # Buffers that old checkpoints carry: masks and rotary tables, which transformers computes by itself.
 _BUFFER = re.compile(r"(rotary_emb\.inv_freq|\.attn\.bias|\.attn\.masked_bias|embeddings\.position_ids)$")
-_SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 _DECODERS = {  # a tensor of the layers -> embedding and last norm that must be there too
     "model.layers.": ("model.embed_tokens.weight", "model.norm.weight"),
     "transformer.h.": ("transformer.wte.weight", "transformer.ln_f.weight"),
@@ -64,7 +64,7 @@ class FolderCheckpoint:
             with safe_open(stored.file, framework="numpy") as file:
                 return np.array(file.get_tensor(stored.key), dtype=np.float32, order="C")
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{stored.file.name} cannot be read any more ({_first_line(error)})") from error
+            raise CheckpointError(f"{stored.file.name} cannot be read any more ({first_line(error)})") from error
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         """None: a Hugging Face folder stores floats."""
@@ -116,7 +116,7 @@ def _download(model: str) -> Path:
         return Path(snapshot_download(model, allow_patterns=list(_HUB_FILES), ignore_patterns=["*/*"]))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{model} is no local path and cannot be fetched from the Hugging Face hub ({_first_line(error)}); "
+            f"{model} is no local path and cannot be fetched from the Hugging Face hub ({first_line(error)}); "
             "check the name and the network, or give a folder"
         ) from error
 
@@ -126,18 +126,18 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
         if (folder / "adapter_config.json").is_file():
             raise CheckpointError(f"{folder.name} is an adapter; give the base model that it was trained on")
         raise CheckpointError(f"{folder.name} has no config.json; give the folder of a Hugging Face model")
-    config = _read_object(folder / "config.json")
+    config = read_object(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         raise CheckpointError("config.json has no model_type; it is not the configuration of a transformers model")
     if config.get("quantization_config"):
         method = config["quantization_config"].get("quant_method", "an unknown method")
         raise CheckpointError(f"{name} is already quantized ({method}); give the float model or a GGUF file")
-    tokenizer, notes = _read_tokenizer(folder)
-    generation = _read_object(folder / "generation_config.json", required=False)
+    tokenizer, notes = read_tokenizer(folder)
+    generation = read_object(folder / "generation_config.json", required=False)
     return FolderCheckpoint(
         name=name,
         config=config,
-        eos_token_ids=_eos_ids(generation, config, tokenizer),
+        eos_token_ids=end_token_ids(generation, config, tokenizer),
         tokenizer=tokenizer,
         notes=notes,
         stored=_with_prefix(_read_headers(_weight_files(folder)), config["model_type"]),
@@ -150,7 +150,7 @@ def _weight_files(folder: Path) -> dict[Path, frozenset[str] | None]:
     if single.is_file():
         return {single: None}
     if index.is_file():
-        weight_map = _read_object(index).get("weight_map")
+        weight_map = read_object(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index.name} has no weight_map; download it again")
         if outside := [file for file in weight_map.values() if Path(str(file)).name != file]:
@@ -191,7 +191,7 @@ def _read_headers(files: Mapping[Path, frozenset[str] | None]) -> dict[str, _Sto
                         strange.append(f"{key} is {part.get_dtype()}")
                     found[key] = _Stored(path, key, tuple(part.get_shape()))
         except (SafetensorError, OSError) as error:
-            problems.append(f"{path.name} is truncated or corrupt ({_first_line(error)}); download it again")
+            problems.append(f"{path.name} is truncated or corrupt ({first_line(error)}); download it again")
     if strange:
         problems += [
             *strange[:3],
@@ -234,98 +234,3 @@ def _check_complete(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.name} lacks {len(missing)} tensors ({', '.join(missing[:3])}); download the weights again"
         )
-
-
-def _read_tokenizer(folder: Path) -> tuple[TokenizerFiles | None, tuple[str, ...]]:
-    path = folder / "tokenizer.json"
-    notes: tuple[str, ...] = ()
-    if path.is_file():
-        _read_object(path)
-        tokenizer_json = path.read_text(encoding="utf-8")
-    elif slow := [file for file in _SLOW_TOKENIZERS if (folder / file).is_file()]:
-        tokenizer_json = _convert_tokenizer(folder)
-        notes = (f"There is no tokenizer.json; transformers converted {slow[0]}.",)
-    else:
-        return None, ("There is no tokenizer; the model speaks token ids alone.",)
-    settings = _read_object(folder / "tokenizer_config.json", required=False)
-    fallback = _read_object(folder / "special_tokens_map.json", required=False)
-    special = {
-        kind: _token_text(settings.get(f"{kind}_token", fallback.get(f"{kind}_token")))
-        for kind in ("bos", "eos", "pad", "unk")
-    }
-    return TokenizerFiles(
-        tokenizer_json=tokenizer_json,
-        chat_template=_chat_template(folder, settings),
-        bos_token=special["bos"],
-        eos_token=special["eos"],
-        pad_token=special["pad"],
-        unk_token=special["unk"],
-    ), notes
-
-
-def _convert_tokenizer(folder: Path) -> str:
-    from transformers import AutoTokenizer  # only for folders without tokenizer.json
-
-    try:
-        return str(AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer.to_str())
-    except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder.name} has no tokenizer.json and transformers cannot convert its tokenizer ({_first_line(error)})"
-        ) from error
-
-
-def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    template = settings.get("chat_template")
-    if isinstance(template, list):  # several, each with a name
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
-
-
-def _token_text(token: object) -> str | None:
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
-
-
-def _eos_ids(
-    generation: Mapping[str, Any], config: Mapping[str, Any], tokenizer: TokenizerFiles | None
-) -> tuple[int, ...]:
-    ids: list[int] = []
-    for source in (generation, config):
-        value = source.get("eos_token_id")
-        for index in value if isinstance(value, list) else [value]:
-            if index is None:
-                continue
-            if not isinstance(index, int) or isinstance(index, bool):
-                raise CheckpointError(f"eos_token_id is {value!r}; expected an integer or a list of them")
-            ids.append(index)
-    if tokenizer is not None and tokenizer.eos_token is not None:
-        document = json.loads(tokenizer.tokenizer_json)
-        added = {token["content"]: token["id"] for token in document.get("added_tokens", [])}
-        vocabulary = document.get("model", {}).get("vocab")
-        known = {**vocabulary, **added} if isinstance(vocabulary, dict) else added
-        if tokenizer.eos_token in known:
-            ids.append(known[tokenizer.eos_token])
-    return tuple(dict.fromkeys(ids))
-
-
-def _read_object(path: Path, *, required: bool = True) -> dict[str, Any]:
-    if not required and not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # malformed JSON and bytes that are not UTF-8
-        raise CheckpointError(f"{path.name} is no JSON ({_first_line(error)}); download it again") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path.name} holds a {type(value).__name__}; expected a JSON object")
-    return value
-
-
-def _first_line(error: BaseException) -> str:
-    """The first sentence of an error: libraries explain at length, a command line has one line."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line.split(". ")[0].rstrip(".")[:200]

@@ -6,7 +6,7 @@ Knows nothing about grids, graphs or training; it finds the files, checks that t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from edgelora.errors import CheckpointError
 from edgelora.json_files import first_line, read_object
+from edgelora.tied_head import HEAD, chunks, settle_head, ties_embeddings
 from edgelora.tokenizer_files import end_token_ids, read_tokenizer
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
 
@@ -132,6 +133,9 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
     if config.get("quantization_config"):
         method = config["quantization_config"].get("quant_method", "an unknown method")
         raise CheckpointError(f"{name} is already quantized ({method}); give the float model or a GGUF file")
+    stored = _with_prefix(_read_headers(_weight_files(folder)), config["model_type"])
+    stored = settle_head(stored, _rows, ties_embeddings(config), name)
+    config = {**config, "tie_word_embeddings": HEAD not in stored}
     tokenizer, notes = read_tokenizer(folder)
     generation = read_object(folder / "generation_config.json", required=False)
     return FolderCheckpoint(
@@ -140,7 +144,7 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
         eos_token_ids=end_token_ids(generation, config, tokenizer),
         tokenizer=tokenizer,
         notes=notes,
-        stored=_with_prefix(_read_headers(_weight_files(folder)), config["model_type"]),
+        stored=stored,
     )
 
 
@@ -210,8 +214,18 @@ def _with_prefix(found: Mapping[str, _Stored], model_type: str) -> dict[str, _St
     return {name if name.startswith("lm_head.") else prefix + name: stored for name, stored in found.items()}
 
 
+def _rows(stored: _Stored) -> Iterator[FloatArray]:
+    try:
+        with safe_open(stored.file, framework="numpy") as file:
+            part = file.get_slice(stored.key)
+            for rows in chunks(stored.shape):
+                yield np.asarray(part[rows], np.float32)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{stored.file.name} cannot be read ({first_line(error)}); download it again") from error
+
+
 def _check_complete(checkpoint: Checkpoint) -> None:
-    """Every layer must be there and have the same tensors; so must embedding, last norm and an untied head."""
+    """Every layer must be there and have the same tensors; so must embedding and last norm."""
     names = frozenset(checkpoint.names())
     layers: dict[str, dict[int, set[str]]] = {}
     for name in names:
@@ -228,8 +242,6 @@ def _check_complete(checkpoint: Checkpoint) -> None:
     for start, required in _DECODERS.items():
         if any(name.startswith(start) for name in names):
             missing += [name for name in required if name not in names]
-            if checkpoint.config.get("tie_word_embeddings") is False and "lm_head.weight" not in names:
-                missing.append("lm_head.weight")
     if missing:
         raise CheckpointError(
             f"{checkpoint.name} lacks {len(missing)} tensors ({', '.join(missing[:3])}); download the weights again"

@@ -5,12 +5,13 @@ Knows nothing about where the file came from, and nothing of grids beyond the co
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from edgelora.errors import CheckpointError
 from edgelora.gguf_config import MODEL_TYPES, Metadata, build_config
 from edgelora.gguf_tokenizer import build_tokenizer, end_of_turn_ids
 from edgelora.grid import is_transposed
+from edgelora.tied_head import chunks, settle_head
 from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
 
 _TYPE_SUFFIX = re.compile(r"[.-](I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)  # as in model.Q4_1.gguf
@@ -208,17 +210,17 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     if blocks > len(stored):
         raise CheckpointError(f"{path.name} names {blocks} layers but has {len(stored)} tensors; download it again")
     tensors = _rename(stored, architecture, blocks, path.name)
-    tensors = _without_tied_head(tensors)
+    located = {name: _locate(tensor) for name, tensor in tensors.items()}
+    located = settle_head(located, lambda tensor: _rows(tensor, path), None, path.name)  # GGUF ties what is not there
     tokenizer, notes = build_tokenizer(metadata)
     eos = end_of_turn_ids(metadata)
-    located = {name: _locate(tensor) for name, tensor in tensors.items()}
     shapes = {name: tensor.shape for name, tensor in located.items()}
     return GgufCheckpoint(
         name=_TYPE_SUFFIX.sub("", path.stem),
         config=build_config(metadata, shapes, rope, eos),
         eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=(*notes, *_describe_types(tensors)),
+        notes=(*notes, *_describe_types(located)),
         architecture=architecture,
         path=path,
         tensors=located,
@@ -288,19 +290,15 @@ def _rename(
     return renamed
 
 
-def _without_tied_head(tensors: dict[str, gguf.ReaderTensor]) -> dict[str, gguf.ReaderTensor]:
-    """Some converters write a tied embedding twice; a head that equals it byte for byte is dropped."""
-    head = tensors.get("lm_head.weight")
-    embedding = tensors.get("model.embed_tokens.weight", tensors.get("transformer.wte.weight"))
-    if head is None or embedding is None or head.tensor_type != embedding.tensor_type:
-        return tensors
-    if not np.array_equal(head.data, embedding.data):
-        return tensors
-    return {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
+def _rows(tensor: _Stored, path: Path) -> Iterator[FloatArray]:
+    """The values of a matrix as the file stores them, some rows at a time."""
+    data = np.memmap(path, tensor.dtype, "r", tensor.offset, tensor.stored)
+    for rows in chunks(tensor.shape):
+        yield _dequantize(data[rows], dataclasses.replace(tensor, shape=(rows.stop - rows.start, *tensor.shape[1:])))
 
 
-def _describe_types(tensors: Mapping[str, gguf.ReaderTensor]) -> tuple[str, ...]:
-    counts = Counter(tensor.tensor_type.name for tensor in tensors.values())
+def _describe_types(tensors: Mapping[str, _Stored]) -> tuple[str, ...]:
+    counts = Counter(tensor.kind.name for tensor in tensors.values())
     return tuple(
         f"{count} {'tensor is' if count == 1 else 'tensors are'} {kind} and {'was' if count == 1 else 'were'} "
         f"dequantized: {_WHY_DEQUANTIZED.get(kind, 'MatMulNBits has no form for its blocks')}."

@@ -131,7 +131,7 @@ def test_missing_tensors_are_named(folder: Path) -> None:
     _refused(folder, r"tiny lacks 12 tensors \(model\.layers\.1\.")
     save_file(whole, path)
     _edit_config(folder, tie_word_embeddings=False)
-    _refused(folder, r"lacks 1 tensors \(lm_head\.weight\)")
+    _refused(folder, r"tiny lacks lm_head\.weight, and its config does not tie the head")
     _edit_config(folder, tie_word_embeddings=True, num_hidden_layers=1)
     _refused(folder, "has layer 1, but its config names 1 layers")
 

@@ -13,7 +13,7 @@ import numpy as np
 from edgelora.errors import ConfigError
 from edgelora.measure import open_session
 from edgelora.types import FloatArray
-from edgelora_runtime.adapter import NO_ADAPTER
+from edgelora_runtime.names import NO_ADAPTER
 from edgelora_runtime.swap import AdapterSet
 
 _LARGEST_CODE = 127

@@ -25,8 +25,9 @@ from edgelora.grid import Grid, MakeGrid, plan_grid
 from edgelora.measure import bind, measure, open_session
 from edgelora.probes import probe_prompts
 from edgelora.types import Checkpoint, QuantSpec, TrackNames
-from edgelora_runtime.adapter import NO_ADAPTER, Factors
+from edgelora_runtime.adapter import Factors
 from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.names import NO_ADAPTER
 
 MeasureKl = Callable[[Mapping[str, Grid]], float]  # tensor name -> the grid whose value replaces W + delta; nats
 ExportCandidate = Callable[[Path, Assembled], None]  # writes an artifact into a folder that exists

@@ -22,7 +22,9 @@ from edgelora_runtime.manifest import (
     ModelInfo,
     TokenizerInfo,
     file_info,
+    parse_manifest,
 )
+from edgelora_runtime.names import has_control
 from edgelora_runtime.safetensors import write_safetensors
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -49,7 +51,7 @@ def package(
         producer=f"edgelora {version('edgelora')}",
         target=target,
         model=ModelInfo(
-            name=checkpoint.name,
+            name="".join("_" if has_control(character) else character for character in checkpoint.name),
             architecture=str(checkpoint.config["model_type"]),
             vocab_size=exported.vocab_size,
             num_layers=exported.num_layers,
@@ -69,7 +71,9 @@ def package(
         merged=merged,
         report={**exported.report, "notes": list(checkpoint.notes)},
     )
-    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    text = manifest.to_json()
+    parse_manifest(text, f"the manifest of {checkpoint.name}")  # what is written can be read, or is not written
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
     return manifest
 
 

@@ -1,5 +1,6 @@
 """The model on a tiny artifact: caches, adapters, batches, streams, refusals; knows nothing about exporting."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import edgelora_runtime.session as session_module
 from edgelora_runtime import AdapterError, ArtifactError, InputError, Model, load
+from edgelora_runtime.manifest import file_info
 
 CONFORMANCE = Path(__file__).resolve().parents[2] / "runtime" / "conformance"
 ARTIFACT = CONFORMANCE / "tiny-int4"
@@ -250,7 +252,7 @@ def test_damaged_artifacts(tmp_path: Path) -> None:
         load(copy)
     broken = json.loads(manifest)
     (copy / "decoder.onnx").write_bytes(b"nothing")
-    del broken["files"]["decoder.onnx"]
+    broken["files"]["decoder.onnx"] = dataclasses.asdict(file_info(copy / "decoder.onnx"))
     (copy / "manifest.json").write_text(json.dumps(broken))
     with pytest.raises(ArtifactError, match="cannot be loaded"):
         load(copy)

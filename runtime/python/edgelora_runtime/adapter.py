@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from edgelora_runtime.errors import AdapterError, ArtifactError
 from edgelora_runtime.manifest import Slot
+from edgelora_runtime.names import NO_ADAPTER, is_adapter_name
 from edgelora_runtime.safetensors import map_safetensors
 
 FloatArray = npt.NDArray[np.float32]
@@ -25,10 +26,8 @@ Spec = tuple[tuple[str, float], ...]  # adapter names with their weights; empty 
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
-NO_ADAPTER = "none"
 
 _KEY = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight$")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TERM = re.compile(r"[^\s+:/\\]+")  # a name that nobody has is told as such, with the nearest one
 # Each of these changes what the tensors mean or the base below them; ignoring one would give other answers silently.
 _REFUSED = {
@@ -166,7 +165,7 @@ def parse_spec(text: str) -> Spec:
 
 def check_name(name: str) -> None:
     """Raise AdapterError for a name that a SPEC, a command line or a file system could not hold."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == NO_ADAPTER:
+    if not isinstance(name, str) or not is_adapter_name(name):
         raise AdapterError(
             f"adapter name {name!r} cannot be used; start with a letter or digit, go on with letters, digits, "
             f"'.', '_' or '-', at most 64 of them, and leave {NO_ADAPTER!r} to the base"

@@ -13,14 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgelora_runtime.check_manifest import CACHES, find_wrong
 from edgelora_runtime.errors import ArtifactError
+from edgelora_runtime.json_fields import build
+from edgelora_runtime.names import resolve_inside
+from edgelora_runtime.parse_json import join_some, parse_json, show
 
 FORMAT = "edgelora"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 
-FLOAT_CACHE = "float32"
-INT8_CACHE = "int8"
+FLOAT_CACHE, INT8_CACHE = CACHES
+
+_LONGEST = 32 << 20  # bytes; an artifact of a hundred layers and a hundred adapters has one
 
 
 @dataclass(frozen=True)
@@ -133,31 +138,24 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
+def parse_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest:
     """Parse and check ``manifest.json``; raises ArtifactError naming the field that is wrong."""
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ArtifactError(f"{where} is not JSON ({error}); export the artifact again") from error
+    data = parse_json(content, where, ArtifactError, "export the artifact again", _LONGEST)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = data.get("format") if isinstance(data, dict) else type(data).__name__
-        raise ArtifactError(f"{where}: format is {found!r}, expected {FORMAT!r}; this is no EdgeLoRA artifact")
+        found = show(data.get("format")) if isinstance(data, dict) else type(data).__name__
+        raise ArtifactError(f"{where}: format is {found}, expected {FORMAT!r}; this is no EdgeLoRA artifact")
     version = data.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ArtifactError(f"{where}: format_version is {version!r}, expected a whole number from 1")
+        raise ArtifactError(f"{where}: format_version is {show(version)}, expected {FORMAT_VERSION}")
     if version > FORMAT_VERSION:
         raise ArtifactError(
-            f"{where}: format_version {version} is newer than {FORMAT_VERSION}, the newest this runtime reads; "
+            f"{where}: format_version {show(version)} is newer than {FORMAT_VERSION}, the newest this runtime reads; "
             "update edgelora"
         )
-    manifest: Manifest = _build(Manifest, data, where)
-    if manifest.graph.kv_cache not in (FLOAT_CACHE, INT8_CACHE):
-        raise ArtifactError(
-            f"{where}: graph: kv_cache is {manifest.graph.kv_cache!r}, expected {FLOAT_CACHE!r} or {INT8_CACHE!r}"
-        )
-    for name in manifest.files:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ArtifactError(f"{where}: file name {name!r} leaves the artifact")
+    manifest: Manifest = build(Manifest, data, where, _NESTED)
+    wrong = join_some(find_wrong(manifest))
+    if wrong:
+        raise ArtifactError(f"{where}: {wrong}; export the artifact again")
     return manifest
 
 
@@ -168,11 +166,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{folder} is not a folder; expected an artifact written by `edgelora export`")
     if not path.is_file():
         raise ArtifactError(f"{folder} has no {MANIFEST_FILE}; expected an artifact written by `edgelora export`")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{path} is not UTF-8 (byte {error.start}); copy or export the artifact again") from error
-    return parse_manifest(text, str(path))
+    resolve_inside(folder, MANIFEST_FILE)
+    with path.open("rb") as stream:
+        return parse_manifest(stream.read(_LONGEST + 1), str(path))
 
 
 def cache_bytes(manifest: Manifest) -> int:
@@ -195,7 +191,7 @@ def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
     """Compare every file with the manifest; raises one ArtifactError that lists all differences."""
     wrong: list[str] = []
     for name, expected in manifest.files.items():
-        path = folder / name
+        path = resolve_inside(folder, name)
         if not path.is_file():
             wrong.append(f"{name}: missing")
         elif path.stat().st_size != expected.bytes:
@@ -203,46 +199,10 @@ def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
         elif hashes and (found := file_info(path).sha256) != expected.sha256:
             wrong.append(f"{name}: sha256 {found[:12]}…, expected {expected.sha256[:12]}…")
     if wrong:
-        raise ArtifactError(f"{folder} is damaged: " + "; ".join(wrong) + "; copy or export it again")
-
-
-def _build(kind: Any, data: Any, where: str) -> Any:
-    """Build the dataclass ``kind`` from JSON, checking names and scalar types."""
-    if not isinstance(data, dict):
-        raise ArtifactError(f"{where}: expected an object, found {type(data).__name__}")
-    values: dict[str, Any] = {}
-    for item in dataclasses.fields(kind):
-        if item.name not in data:
-            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-                raise ArtifactError(f"{where}: field {item.name!r} is missing")
-            continue
-        values[item.name] = _value(str(item.type), data[item.name], f"{where}: {item.name}")
-    return kind(**values)
+        raise ArtifactError(f"{folder} is damaged: {join_some(wrong)}; copy or export it again")
 
 
 _NESTED = {
     kind.__name__: kind
     for kind in (SlotPart, Slot, ModelInfo, GraphInfo, TokenizerInfo, BaseInfo, AdapterInfo, FileInfo)
 }
-_SCALARS = {"str": str, "int": int}
-
-
-def _value(annotation: str, data: Any, where: str) -> Any:
-    if annotation.endswith(" | None"):
-        return None if data is None else _value(annotation.removesuffix(" | None"), data, where)
-    if annotation.startswith("tuple["):
-        if not isinstance(data, list):
-            raise ArtifactError(f"{where}: expected a list, found {type(data).__name__}")
-        inner = annotation.removeprefix("tuple[").removesuffix(", ...]")
-        return tuple(_value(inner, item, f"{where}[{index}]") for index, item in enumerate(data))
-    if annotation.startswith("Mapping["):
-        if not isinstance(data, dict):
-            raise ArtifactError(f"{where}: expected an object, found {type(data).__name__}")
-        inner = annotation.removeprefix("Mapping[str, ").removesuffix("]")
-        return {key: item if inner == "Any" else _value(inner, item, f"{where}.{key}") for key, item in data.items()}
-    if annotation in _NESTED:
-        return _build(_NESTED[annotation], data, where)
-    kind = _SCALARS[annotation]
-    if not isinstance(data, kind) or isinstance(data, bool):
-        raise ArtifactError(f"{where}: expected {annotation}, found {data!r}")
-    return data

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from edgelora.errors import CheckpointError
+from edgelora.finite import check_finite
 from edgelora.json_files import first_line, read_object
 from edgelora.tied_head import HEAD, chunks, settle_head, ties_embeddings
 from edgelora.tokenizer_files import end_token_ids, read_tokenizer
@@ -59,13 +60,15 @@ class FolderCheckpoint:
         return self._find(name).shape
 
     def read(self, name: str) -> FloatArray:
-        """A tensor as float32; bfloat16 and float16 widen exactly."""
+        """A tensor as float32; bfloat16 and float16 widen exactly, and numbers that are not finite are refused."""
         stored = self._find(name)
         try:
             with safe_open(stored.file, framework="numpy") as file:
-                return np.array(file.get_tensor(stored.key), dtype=np.float32, order="C")
+                tensor = file.get_tensor(stored.key)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{stored.file.name} cannot be read any more ({first_line(error)})") from error
+        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused
+            return check_finite(np.array(tensor, dtype=np.float32, order="C"), name, self.name)
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         """None: a Hugging Face folder stores floats."""

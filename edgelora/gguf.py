@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora.errors import CheckpointError
+from edgelora.finite import check_finite
 from edgelora.gguf_config import MODEL_TYPES, Metadata, build_config
 from edgelora.gguf_tokenizer import build_tokenizer, end_of_turn_ids
 from edgelora.grid import is_transposed
@@ -138,7 +139,7 @@ class GgufCheckpoint:
     def read(self, name: str) -> FloatArray:
         """A tensor as float32, with every change of llama.cpp's converter undone."""
         tensor = self._tensor(name)
-        value = _dequantize(self._load(tensor), tensor)
+        value = check_finite(_dequantize(self._load(tensor), tensor), name, self.name)
         order = self._row_order(name)
         if order is not None:
             value = value[order]

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
+from edgelora.finite import is_finite
 from edgelora.gptq import quantize_gptq
 from edgelora.hqq import quantize_hqq
 from edgelora.quantize import dequantize, quantize, relative_error
@@ -242,6 +243,10 @@ def _read_and_round(checkpoint: Checkpoint, name: str, plan: GridSpec, calibrati
         return _Tensor(weight, own)
     rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight
     matrix = _round(name, rows, spec, plan.method, calibration)
+    if not is_finite(matrix.scales):
+        raise ConfigError(
+            f"{name} holds {float(np.abs(rows).max()):g}, too much for float32 scales; choose --quant none"
+        )
     return _Tensor(weight, matrix, relative_error(rows, matrix))
 
 
@@ -280,7 +285,14 @@ def _bits(matrices: Iterable[QuantizedMatrix]) -> float | None:
 def _shipped(weight: FloatArray, name: str, plan: GridSpec) -> FloatArray:
     """The value of a tensor without codes: float16 storage rounds the matrices that a linear or the embedding reads."""
     if plan.half and (_EMBEDDING.search(name) or _LINEAR.search(name)):
-        return weight.astype(np.float16).astype(np.float32)
+        with np.errstate(over="ignore"):
+            rounded = weight.astype(np.float16).astype(np.float32)
+        if not is_finite(rounded):
+            raise ConfigError(
+                f"{name} holds {float(np.abs(weight).max()):g}, and float16 ends at 65504; choose --quant none, or "
+                "integers such as int8"
+            )
+        return rounded
     return weight
 
 

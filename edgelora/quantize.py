@@ -126,7 +126,7 @@ def relative_error(weight: FloatArray, matrix: QuantizedMatrix) -> float:
     """
     changed = total = 0.0
     for rows in _row_chunks(matrix.out_features, matrix.in_features):
-        some = np.ascontiguousarray(weight[rows]).reshape(-1)
+        some = weight[rows].astype(np.float64).reshape(-1)
         moved = _dequantize_rows(matrix, rows).reshape(-1) - some
         changed += float(moved @ moved)
         total += float(some @ some)

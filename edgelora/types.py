@@ -98,7 +98,10 @@ class Checkpoint(Protocol):
         """Shape of a tensor without reading it."""
 
     def read(self, name: str) -> FloatArray:
-        """A tensor as float32, in the orientation of the Hugging Face state dict."""
+        """A tensor as float32, in the orientation of the Hugging Face state dict.
+
+        Raises CheckpointError where a number in it is not finite.
+        """
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         """The file's own codes where it stores a grid that ``MatMulNBits`` can hold (GGUF Q4_0, Q8_0), else None."""

@@ -15,6 +15,7 @@ import numpy as np
 from edgelora.adapter.receipt import read_receipt
 from edgelora.derived import DerivedCheckpoint
 from edgelora.errors import AdapterError
+from edgelora.finite import check_finite
 from edgelora.grid import Grid, is_transposed, parse_quant, plan_grid
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.adapter import Factors, read_adapter
@@ -41,7 +42,7 @@ class MergedCheckpoint(DerivedCheckpoint):
         factors = self.factors[name]
         delta = np.float32(factors.scaling) * (factors.b @ factors.a)  # (out_features, in_features)
         merged: FloatArray = weight + (delta.T if is_transposed(name) else delta)
-        return merged
+        return check_finite(merged, name, f"{self.name} with the adapter merged")
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         """None for a merged tensor: its values left the grid. Any other keeps the codes it has, to the bit."""

@@ -135,7 +135,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as it stands in ``manifest.json``."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        return text + "\n"
 
 
 def parse_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest:

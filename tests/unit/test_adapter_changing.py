@@ -236,7 +236,8 @@ def other_command(artifact: Path):  # type: ignore[no-untyped-def]
     try:
         yield process, leave
     finally:
-        leave.set()
+        if process.is_alive():  # an event waits for ever for a process that was killed while it waited for the event
+            leave.set()
         process.join(60)
 
 

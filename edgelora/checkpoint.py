@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from edgelora.end_tokens import find_end_tokens, special_ids, unreachable_tokens
 from edgelora.errors import CheckpointError
 from edgelora.finite import check_finite
 from edgelora.json_files import first_line, read_object
-from edgelora.tied_head import HEAD, chunks, settle_head, ties_embeddings
-from edgelora.tokenizer_files import end_token_ids, read_tokenizer
+from edgelora.tied_head import EMBEDDINGS, HEAD, chunks, settle_head, ties_embeddings
+from edgelora.tokenizer_files import read_tokenizer
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
@@ -138,15 +139,19 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
         raise CheckpointError(f"{name} is already quantized ({method}); give the float model or a GGUF file")
     stored = _with_prefix(_read_headers(_weight_files(folder)), config["model_type"])
     stored = settle_head(stored, _rows, ties_embeddings(config), name)
-    config = {**config, "tie_word_embeddings": HEAD not in stored}
+    vocabulary = next((stored[key].shape[0] for key in EMBEDDINGS if key in stored), None)
+    config = special_ids({**config, "tie_word_embeddings": HEAD not in stored}, vocabulary, name)
     tokenizer, notes = read_tokenizer(folder)
     generation = read_object(folder / "generation_config.json", required=False)
+    places = {"generation_config.json": generation, "config.json": config}
+    declared = {f"eos_token_id of {place}": content.get("eos_token_id") for place, content in places.items()}
+    eos, inferred = find_end_tokens(declared, tokenizer, vocabulary, name)
     return FolderCheckpoint(
         name=name,
         config=config,
-        eos_token_ids=end_token_ids(generation, config, tokenizer),
+        eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=notes,
+        notes=(*notes, *inferred, *unreachable_tokens(tokenizer, vocabulary)),
         stored=stored,
     )
 

@@ -20,12 +20,13 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.end_tokens import find_end_tokens, special_ids, unreachable_tokens
 from edgelora.errors import CheckpointError
 from edgelora.finite import check_finite
 from edgelora.gguf_config import MODEL_TYPES, Metadata, build_config
-from edgelora.gguf_tokenizer import build_tokenizer, end_of_turn_ids
+from edgelora.gguf_tokenizer import build_tokenizer, declared_end_ids
 from edgelora.grid import is_transposed
-from edgelora.tied_head import chunks, settle_head
+from edgelora.tied_head import EMBEDDINGS, chunks, settle_head
 from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
 
 _TYPE_SUFFIX = re.compile(r"[.-](I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)  # as in model.Q4_1.gguf
@@ -214,14 +215,15 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     located = {name: _locate(tensor) for name, tensor in tensors.items()}
     located = settle_head(located, lambda tensor: _rows(tensor, path), None, path.name)  # GGUF ties what is not there
     tokenizer, notes = build_tokenizer(metadata)
-    eos = end_of_turn_ids(metadata)
     shapes = {name: tensor.shape for name, tensor in located.items()}
+    vocabulary = next((shapes[key][0] for key in EMBEDDINGS if key in shapes), None)
+    eos, inferred = find_end_tokens(declared_end_ids(metadata), tokenizer, vocabulary, path.name)
     return GgufCheckpoint(
         name=_TYPE_SUFFIX.sub("", path.stem),
-        config=build_config(metadata, shapes, rope, eos),
+        config=special_ids(build_config(metadata, shapes, rope, eos), vocabulary, path.name),
         eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=(*notes, *_describe_types(located)),
+        notes=(*notes, *inferred, *unreachable_tokens(tokenizer, vocabulary), *_describe_types(located)),
         architecture=architecture,
         path=path,
         tensors=located,

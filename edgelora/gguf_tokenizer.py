@@ -6,6 +6,7 @@ Knows nothing about weights: vocabulary, merges and flags go in, the text of a `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -16,15 +17,6 @@ from edgelora.types import TokenizerFiles
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 _BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _SPACE = "\u2581"  # SentencePiece writes a space as this block
-_END_OF_TURN = (
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|end_of_text|>",
-    "<|endoftext|>",
-)
 
 # The patterns that the model families publish in their own tokenizer.json.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -92,17 +84,10 @@ def build_tokenizer(metadata: Metadata) -> tuple[TokenizerFiles | None, tuple[st
     return files, notes
 
 
-def end_of_turn_ids(metadata: Metadata) -> tuple[int, ...]:
-    """Every id that ends an answer: EOS, EOT, EOM, and the end-of-turn token that the chat template writes."""
-    ids = [metadata.get(f"tokenizer.ggml.{kind}_token_id") for kind in ("eos", "eot", "eom")]
-    template = metadata.get("tokenizer.chat_template")
-    if isinstance(template, str):
-        types = metadata.items("tokenizer.ggml.token_type")
-        written = {text for text in _END_OF_TURN if text in template}
-        for index, text in enumerate(metadata.items("tokenizer.ggml.tokens")):
-            if text in written and index < len(types) and types[index] in (_CONTROL, _USER_DEFINED):
-                ids.append(index)
-    return tuple(dict.fromkeys(int(index) for index in ids if index is not None))
+def declared_end_ids(metadata: Metadata) -> Mapping[str, Any]:
+    """What a GGUF file says of the tokens that end an answer: EOS, EOT and EOM, by key."""
+    keys = [f"tokenizer.ggml.{kind}_token_id" for kind in ("eos", "eot", "eom")]
+    return {key: metadata.get(key) for key in keys}
 
 
 def _tokens(metadata: Metadata) -> list[str]:

@@ -5,11 +5,12 @@ Knows nothing about either side of a comparison. The texts are fixed and general
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgelora.text import open_tokenizer
+from edgelora.text import open_tokenizer, vocabulary_size
 from edgelora.types import Checkpoint
 
 _TEXTS = ("Name three colours of the rainbow.", "Zürich, 12. März 2026 — 東京: 3 × 7 =")
@@ -30,7 +31,7 @@ def probe_prompts(checkpoint: Checkpoint) -> tuple[tuple[int, ...], ...]:
 
 def find_probes(checkpoint: Checkpoint) -> tuple[ProbePrompt, ...]:
     """Two prompts through the chat template and one of fixed pseudo-random token ids."""
-    vocab_size = int(checkpoint.config["vocab_size"])
+    vocab_size = vocabulary_size(checkpoint)
     random = tuple(int(token) for token in np.random.default_rng(7).integers(0, vocab_size, 24))
     if checkpoint.tokenizer is None:
         return (ProbePrompt(random), ProbePrompt(random[:5]))
@@ -41,5 +42,9 @@ def find_probes(checkpoint: Checkpoint) -> tuple[ProbePrompt, ...]:
         else tokenizer.encode(text)
         for text in _TEXTS
     ]
-    texts = [ProbePrompt(tuple(ids), text) for ids, text in zip(encoded, _TEXTS, strict=True) if ids]
+
+    def can_be_fed(ids: Sequence[int]) -> bool:
+        return bool(ids) and max(ids) < vocab_size
+
+    texts = [ProbePrompt(tuple(ids), text) for ids, text in zip(encoded, _TEXTS, strict=True) if can_be_fed(ids)]
     return (*texts, ProbePrompt(random))

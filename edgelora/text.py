@@ -6,6 +6,7 @@ Knows nothing about what is encoded; training and the probes of an export share 
 from __future__ import annotations
 
 from edgelora.errors import CheckpointError
+from edgelora.tied_head import EMBEDDINGS
 from edgelora.types import Checkpoint
 from edgelora_runtime.text import Tokenizer
 
@@ -23,3 +24,10 @@ def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
         pad_token=files.pad_token,
         unk_token=files.unk_token,
     )
+
+
+def vocabulary_size(checkpoint: Checkpoint) -> int:
+    """How many token ids the model can be fed: the rows of its embedding. Its tokenizer may know more, or fewer."""
+    names = frozenset(checkpoint.names())
+    rows = next((checkpoint.shape(name)[0] for name in EMBEDDINGS if name in names), None)
+    return int(checkpoint.config["vocab_size"]) if rows is None else rows

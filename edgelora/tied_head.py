@@ -15,7 +15,7 @@ from edgelora.errors import CheckpointError
 from edgelora.types import FloatArray
 
 HEAD = "lm_head.weight"
-_EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight")
+EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight")
 _CHUNK_WEIGHTS = 1 << 20
 
 
@@ -52,7 +52,7 @@ def settle_head(
     Raises CheckpointError where config and tensors contradict each other.
     """
     kept = dict(tensors)
-    embedding = next((key for key in _EMBEDDINGS if key in kept), None)
+    embedding = next((key for key in EMBEDDINGS if key in kept), None)
     head = kept.get(HEAD)
     if embedding is None:
         if tied and head is not None:

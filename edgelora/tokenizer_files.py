@@ -1,11 +1,10 @@
-"""Read what a Hugging Face folder says about text: its tokenizer, its chat template and the tokens that end an answer.
+"""Read what a Hugging Face folder says about text: its tokenizer and its chat template.
 
 Knows nothing about weights; transformers is asked only where a folder has no tokenizer.json.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,26 +70,3 @@ def _token_text(token: object) -> str | None:
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None
-
-
-def end_token_ids(
-    generation: Mapping[str, Any], config: Mapping[str, Any], tokenizer: TokenizerFiles | None
-) -> tuple[int, ...]:
-    """Every token id that ends an answer, from all places that name one."""
-    ids: list[int] = []
-    for source in (generation, config):
-        value = source.get("eos_token_id")
-        for index in value if isinstance(value, list) else [value]:
-            if index is None:
-                continue
-            if not isinstance(index, int) or isinstance(index, bool):
-                raise CheckpointError(f"eos_token_id is {value!r}; expected an integer or a list of them")
-            ids.append(index)
-    if tokenizer is not None and tokenizer.eos_token is not None:
-        document = json.loads(tokenizer.tokenizer_json)
-        added = {token["content"]: token["id"] for token in document.get("added_tokens", [])}
-        vocabulary = document.get("model", {}).get("vocab")
-        known = {**vocabulary, **added} if isinstance(vocabulary, dict) else added
-        if tokenizer.eos_token in known:
-            ids.append(known[tokenizer.eos_token])
-    return tuple(dict.fromkeys(ids))

@@ -249,6 +249,7 @@ def test_chat_template_is_found_where_it_may_be(folder: Path) -> None:
 def test_other_tokenizer_files_are_converted(folder: Path) -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*alphabet, "ab", "<|endoftext|>"])}
+    tiny_model("qwen2", vocab_size=len(vocabulary)).save_pretrained(folder)
     _write_json(folder / "vocab.json", vocabulary)
     (folder / "merges.txt").write_text("#version: 0.2\na b\n", encoding="utf-8")
     _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>"})

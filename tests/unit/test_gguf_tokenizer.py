@@ -17,7 +17,7 @@ from varied_text import varied_strings
 from edgelora.checkpoint import open_checkpoint
 from edgelora.errors import CheckpointError
 from edgelora.gguf_config import Metadata
-from edgelora.gguf_tokenizer import build_tokenizer, end_of_turn_ids
+from edgelora.gguf_tokenizer import build_tokenizer
 
 _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _LLAMA3_SPLIT = (
@@ -225,15 +225,6 @@ def test_gemma_runs_of_spaces_are_user_defined_tokens() -> None:
     ids = tokenizer.encode("a  a a\n\na").ids
     assert ids == [0, 2, 0, 1, 0, 4, 0]
     assert tokenizer.decode(ids, skip_special_tokens=False) == "a  a a\n\na"
-
-
-def test_end_of_turn_tokens_of_the_template_end_an_answer() -> None:
-    assert end_of_turn_ids(_metadata()) == (5,)
-    assert end_of_turn_ids(_metadata(eot_token_id=3, eom_token_id=5)) == (5, 3)
-    values = {**_metadata().values, "tokenizer.chat_template": "{{ '<|user|>' + x + '<|end|>' }}"}
-    assert end_of_turn_ids(Metadata(values, "x.gguf")) == (5, 3)
-    values["tokenizer.ggml.token_type"] = [1] * 7  # an ordinary word of that name ends nothing
-    assert end_of_turn_ids(Metadata(values, "x.gguf")) == (5,)
 
 
 def test_a_tokenizer_json_inside_the_file_is_taken_as_it_is() -> None:

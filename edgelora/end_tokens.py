@@ -1,0 +1,159 @@
+"""Find the tokens that end an answer, and hold every id that a checkpoint names to its vocabulary.
+
+Knows nothing about file formats: a Hugging Face folder and a GGUF file of one model get the same answer here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from edgelora.errors import CheckpointError, EdgeLoraError
+from edgelora.types import TokenizerFiles
+from edgelora_runtime.text import Tokenizer
+
+_END_OF_TURN = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+)
+_NO_VOCABULARY = json.dumps({"model": {"type": "BPE", "vocab": {}, "merges": []}})  # rendering reads no token
+_ANSWER = "Answer"
+_TURNS = ({"role": "user", "content": "Question"}, {"role": "assistant", "content": _ANSWER})
+_SHOWN = 3
+
+
+def find_end_tokens(
+    declared: Mapping[str, Any], tokenizer: TokenizerFiles | None, vocabulary: int | None, name: str
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Every token id that ends an answer, the declared ones first, and a note on those that nothing declares.
+
+    ``declared`` is what each place says: an id, a list of them or None. A chat template declares one too, by what it
+    writes after an answer; models learn to stop there, and their config may not say so.
+    Raises CheckpointError for an id that is none, or that the ``vocabulary`` (None where it is not known) lacks.
+    """
+    ids: list[int] = []
+    for place, value in declared.items():
+        ids += _read_ids(place, value, vocabulary, name)
+    if tokenizer is None:
+        return tuple(dict.fromkeys(ids)), ()
+    known = added_tokens(tokenizer.tokenizer_json)
+    if tokenizer.eos_token is not None:
+        index = known.get(tokenizer.eos_token, all_tokens(tokenizer.tokenizer_json).get(tokenizer.eos_token))
+        ids += _read_ids("the tokenizer's eos_token", index, vocabulary, name)
+    inferred = {
+        token: known[token]
+        for token in _end_of_turn(tokenizer, known, ids)
+        if known[token] not in ids and (vocabulary is None or known[token] < vocabulary)
+    }
+    notes = (
+        f"The chat template ends a turn with {token!r} (id {index}), which no config names as an end token; "
+        "answers end there too."
+        for token, index in inferred.items()
+    )
+    return tuple(dict.fromkeys([*ids, *inferred.values()])), tuple(notes)
+
+
+def special_ids(config: Mapping[str, Any], vocabulary: int | None, name: str) -> dict[str, Any]:
+    """``config`` whose ids of single tokens are in the ``vocabulary``; -1, as some configs have it, becomes None."""
+    checked = dict(config)
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        found = _read_ids(key, config.get(key), vocabulary, name)
+        if isinstance(config.get(key), list):
+            checked[key] = found or None
+        elif key in config:
+            checked[key] = found[0] if found else None
+    return checked
+
+
+def unreachable_tokens(tokenizer: TokenizerFiles | None, vocabulary: int | None) -> tuple[str, ...]:
+    """A note on tokens that the embedding has no row for: somebody added them and did not resize it."""
+    if tokenizer is None or vocabulary is None:
+        return ()
+    beyond = {index: token for token, index in all_tokens(tokenizer.tokenizer_json).items() if index >= vocabulary}
+    if not beyond:
+        return ()
+    shown = ", ".join(repr(token[:40]) for _, token in sorted(beyond.items())[:_SHOWN])
+    note = f"The tokenizer has {len(beyond)} tokens that the embedding of {vocabulary} rows has no place for ({shown})"
+    return (f"{note}; text that holds one cannot be used.",)
+
+
+def added_tokens(tokenizer_json: str) -> dict[str, int]:
+    """The tokens that a tokenizer finds before it splits a text: markers of turns are among them."""
+    entries = json.loads(tokenizer_json).get("added_tokens") or ()
+    return _ids((entry.get("content"), entry.get("id")) for entry in entries if isinstance(entry, dict))
+
+
+def all_tokens(tokenizer_json: str) -> dict[str, int]:
+    """Every token of a tokenizer and its id."""
+    model = json.loads(tokenizer_json).get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    known: dict[str, int] = {}
+    if isinstance(vocabulary, dict):
+        known = _ids(vocabulary.items())
+    elif isinstance(vocabulary, list):  # Unigram: pairs of a token and its score
+        known = _ids((entry[0], index) for index, entry in enumerate(vocabulary) if isinstance(entry, list) and entry)
+    return {**known, **added_tokens(tokenizer_json)}
+
+
+def _ids(pairs: Iterable[tuple[Any, Any]]) -> dict[str, int]:
+    """Pairs that are a token and an id; what else a damaged file holds is for the tokenizers package to refuse."""
+    return {token: index for token, index in pairs if isinstance(token, str) and isinstance(index, int)}
+
+
+def _read_ids(place: str, value: Any, vocabulary: int | None, name: str) -> list[int]:
+    ids: list[int] = []
+    for index in value if isinstance(value, list) else [value]:
+        if index is None or index == -1:  # both say: there is none
+            continue
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise CheckpointError(f"{name}: {place} is {str(value)[:60]!r}; expected an integer or a list of them")
+        if index < 0 or (vocabulary is not None and index >= vocabulary):
+            raise CheckpointError(
+                f"{name}: {place} is {index}, but the embedding has {vocabulary} rows; mend the id, or resize the "
+                "embedding and train it"
+            )
+        ids.append(index)
+    return ids
+
+
+def _end_of_turn(tokenizer: TokenizerFiles, known: Mapping[str, int], ids: list[int]) -> Iterator[str]:
+    """Known markers that the template writes, and the token that it writes after an answer."""
+    if tokenizer.chat_template is None:
+        return
+    yield from (token for token in _END_OF_TURN if token in tokenizer.chat_template and token in known)
+    after = list(_tokens_after_answer(tokenizer, known))
+    if after and not any(known[token] in ids for token in after):
+        yield after[0]
+
+
+def _tokens_after_answer(tokenizer: TokenizerFiles, known: Mapping[str, int]) -> Iterator[str]:
+    """The added tokens that stand, with nothing but blanks between, after an answer that a question follows."""
+    longest_first = sorted((token for token in known if token.strip()), key=len, reverse=True)
+    rest = _render_after_answer(tokenizer).lstrip()
+    while token := next((token for token in longest_first if rest.startswith(token)), None):
+        yield token
+        rest = rest[len(token) :].lstrip()
+
+
+def _render_after_answer(files: TokenizerFiles) -> str:
+    renderer = Tokenizer.from_text(
+        _NO_VOCABULARY,
+        files.chat_template,
+        bos_token=files.bos_token,
+        eos_token=files.eos_token,
+        pad_token=files.pad_token,
+        unk_token=files.unk_token,
+    )
+    for turns in ((*_TURNS, _TURNS[0]), _TURNS):
+        try:
+            _, answer, after = renderer.render(turns, add_generation_prompt=False).rpartition(_ANSWER)
+        except EdgeLoraError:
+            continue  # a template of its own mind; what it writes is known when it gets what it wants
+        return after if answer else ""
+    return ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from edgelora.derived import DerivedCheckpoint
 from edgelora.errors import ArtifactError, ConfigError
 from edgelora.grid import Grid, GridSpec, is_transposed, plan_grid
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
+from edgelora_runtime.files import write_atomically
 
 FORMAT = "edgelora-grid"
 FORMAT_VERSION = 1
@@ -58,12 +58,7 @@ def write_grid(path: Path, grid: Grid) -> None:
         "calibration": grid.calibration,
     }
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "grid": json.dumps(record)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(save(tensors, header))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, save(tensors, header))
 
 
 def read_grid(path: Path, checkpoint: Checkpoint, track: TrackNames = iter) -> Grid:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.errors import AdapterError
+from edgelora_runtime.files import write_atomically
 from edgelora_runtime.receipt import RECEIPT_FILE, RECEIPT_VERSION
 from edgelora_runtime.receipt import read_receipt as read_json
 
@@ -105,10 +105,8 @@ class Receipt:
 
 
 def write_receipt(folder: Path, receipt: Receipt) -> None:
-    """Write ``receipt.json`` into an adapter folder, under a temporary name first."""
-    temporary = folder / f".{RECEIPT_FILE}.{os.getpid()}"
-    temporary.write_text(receipt.to_json(), encoding="utf-8")
-    temporary.replace(folder / RECEIPT_FILE)
+    """Write ``receipt.json`` into an adapter folder."""
+    write_atomically(folder / RECEIPT_FILE, receipt.to_json())
 
 
 def read_receipt(folder: Path) -> Receipt | None:

@@ -5,13 +5,13 @@ Knows nothing about measuring; every figure is taken from the receipt.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from edgelora.adapter.receipt import LayerRecord, Receipt
+from edgelora_runtime.files import write_atomically
 
 PAGE_FILE = "receipt.md"
 Decode = Callable[[Sequence[int]], str]
@@ -32,9 +32,7 @@ _SHOWN_TRAINING = (
 
 def write_page(folder: Path, receipt: Receipt, decode: Decode | None = None) -> None:
     """Write ``receipt.md`` into an adapter folder; without ``decode`` answers are shown as token ids."""
-    temporary = folder / f".{PAGE_FILE}.{os.getpid()}"
-    temporary.write_text("\n".join(page_lines(receipt, decode)) + "\n", encoding="utf-8")
-    temporary.replace(folder / PAGE_FILE)
+    write_atomically(folder / PAGE_FILE, "\n".join(page_lines(receipt, decode)) + "\n")
 
 
 def page_lines(receipt: Receipt, decode: Decode | None = None) -> list[str]:

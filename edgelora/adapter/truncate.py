@@ -20,6 +20,7 @@ from edgelora.adapter.spectrum import Spectrum, find_spectra
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.types import FloatArray
 from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter, Factors
+from edgelora_runtime.files import write_atomically
 from edgelora_runtime.safetensors import write_safetensors
 
 _PREFIX = "base_model.model."
@@ -96,10 +97,8 @@ def write_adapter(folder: Path, adapter: Adapter, config: Mapping[str, Any]) -> 
         tensors[f"{_PREFIX}{module}.lora_A.weight"] = item.a.astype(np.float32, copy=False)
         tensors[f"{_PREFIX}{module}.lora_B.weight"] = item.b.astype(np.float32, copy=False)
     write_safetensors(folder / WEIGHTS_FILE, tensors)
-    temporary = folder / f".{CONFIG_FILE}.tmp"
     text = json.dumps({**config, **_describe_ranks(adapter)}, indent=2, ensure_ascii=False, sort_keys=True)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / CONFIG_FILE)
+    write_atomically(folder / CONFIG_FILE, text + "\n")
 
 
 def _describe_ranks(adapter: Adapter) -> dict[str, Any]:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from edgelora.adapter.changing import check_outside
 from edgelora.adapter.describe import carry_over
 from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
 from edgelora.adapter.receipt_page import headline, write_page
@@ -24,6 +23,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, read_adapter
+from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import read_manifest
 
 app = typer.Typer(rich_markup_mode=None)
@@ -87,6 +87,7 @@ def cut(
     bound = {option.lstrip("-").replace("-", "_"): value for option, value in given.items() if value is not None}
     if len(bound) != 1:
         raise ConfigError(f"found {len(bound)} of {', '.join(given)}; give exactly one")
+    check_outside(out)
     if out.exists():
         raise ConfigError(f"{out} exists; choose another folder")
     before = read_adapter(adapter)
@@ -95,16 +96,12 @@ def cut(
     )
     receipt = read_receipt(adapter)
     config = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        write_adapter(temporary, after, config)
-        record = carry_over(receipt or Receipt("", ""), temporary, before, after, bound)
+    with replace_folder(out) as fresh:
+        write_adapter(fresh, after, config)
+        record = carry_over(receipt or Receipt("", ""), fresh, before, after, bound)
         if receipt is not None:
-            write_receipt(temporary, record)
-            write_page(temporary, record)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            write_receipt(fresh, record)
+            write_page(fresh, record)
     cost: dict[str, Any] = dict(record.truncation or {})
     cost |= {key: (folder / WEIGHTS_FILE).stat().st_size for key, folder in (("bytes_before", adapter), ("bytes", out))}
     ranks = f"mean rank {cost['mean_rank_before']:g} to {cost['mean_rank_after']:g}"
@@ -130,6 +127,7 @@ def measure(
     """Measure an adapter on its base and write receipt.json and receipt.md, for one that was trained elsewhere too."""
     from edgelora.training.measure_receipt import make_receipt  # torch, which no other subcommand waits for
 
+    check_outside(adapter)
     make_grid = _grid_maker(adapter, quant, block_size, symmetric)
     receipt = make_receipt(open_checkpoint(model), adapter, make_grid)
     emit(

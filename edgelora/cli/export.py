@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -124,7 +124,7 @@ def export(
         raise ConfigError(
             f"--accuracy-level is {accuracy_level}; use 0 (float32 activations) or 4 (rounded activations)"
         )
-    adapters = dict(split_assignment(item) for item in adapter or ())
+    adapters = _split_adapters(adapter or ())
     if merge is not None and adapters:
         raise ConfigError("--merge and --adapter exclude each other: a merged artifact has no slots")
     if merge is not None and slots is not None:
@@ -175,6 +175,15 @@ def export(
             *(f"note: {text}" for text in manifest.report["notes"]),
         ],
     )
+
+
+def _split_adapters(given: Sequence[str]) -> Mapping[str, Path]:
+    pairs = [split_assignment(item) for item in given]
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"--adapter names {', '.join(twice)} more than once; give each adapter a name of its own")
+    return dict(pairs)
 
 
 def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:

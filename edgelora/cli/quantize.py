@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgelora.adapter.changing import check_outside
 from edgelora.budget import BitPlan
 from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.grid_options import (
@@ -31,6 +32,7 @@ from edgelora.errors import ConfigError
 from edgelora.grid import Grid, parse_quant
 from edgelora.grid_file import check_is_grid, write_grid
 from edgelora.training.choose_grid import ChosenGrid, check_choice, choose_grid, is_grid_file
+from edgelora_runtime.files import check_writable
 
 
 def quantize(
@@ -82,6 +84,8 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise ConfigError(f"{output} exists; choose another name, or replace it with --overwrite")
     if output.exists():
         check_is_grid(output)
+    check_outside(output)
+    check_writable(output)
 
 
 def describe(output: Path, chosen: ChosenGrid, seconds: float) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Knows nothing about what is measured.
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +75,6 @@ class Workshop:
                 accept_lossy_merge=True,
             )
         return out
-
-    def clear(self) -> None:
-        """Remove every artifact."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def weight_bytes(manifest: Manifest) -> int:

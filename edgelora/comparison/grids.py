@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.comparison.arms import FLOAT, GRID, Settings, Watch
-from edgelora.comparison.storage import read_json, write_text
+from edgelora.comparison.storage import read_json, write_file
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, parse_quant, plan_grid
 from edgelora.grid_file import read_grid, write_grid
@@ -66,7 +66,6 @@ def _kept_grid(checkpoint: Checkpoint, settings: Settings, method: str, folder: 
     watch.say(f"making the {method} grid")
     choice = GridChoice(settings.quant, settings.block_size, settings.symmetric, method)
     grid = grid_maker(calibrated_on(choice, settings.data), watch.names)(checkpoint)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(record, json.dumps(made, indent=1) + "\n")  # first: a grid without it could not be told from another
+    write_file(record, json.dumps(made, indent=1) + "\n")  # first: a grid without it could not be told from another
     write_grid(path, grid)
     return grid

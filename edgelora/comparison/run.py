@@ -6,6 +6,7 @@ Knows nothing about the command line; reading this file tells what a comparison 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,17 @@ from edgelora.comparison.grids import make_grids
 from edgelora.comparison.plot import draw
 from edgelora.comparison.report import PLOT_FILE, to_json, to_markdown
 from edgelora.comparison.score import score_arms
-from edgelora.comparison.storage import write_bytes, write_text
+from edgelora.comparison.storage import write_file
 from edgelora.comparison.summary import Summary, summarize
 from edgelora.comparison.timing import time_arms
 from edgelora.compiler.exporter import Exporter
 from edgelora.data import read_rows
 from edgelora.errors import ConfigError
 from edgelora.types import Checkpoint
+from edgelora_runtime.files import is_temporary, temporary_folder
 
 JSON_FILE, MARKDOWN_FILE = "report.json", "report.md"
-_OWN = {"adapters", "artifacts", "grids", "scores", JSON_FILE, MARKDOWN_FILE, PLOT_FILE}
+_OWN = {"adapters", "grids", "scores", JSON_FILE, MARKDOWN_FILE, PLOT_FILE}
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,16 @@ def compare(checkpoint: Checkpoint, settings: Settings, output: Path, exporter: 
     arms = list_arms(settings.better, [name for name, _ in settings.starts])
     grids = make_grids(checkpoint, settings, output / "grids", watch)
     adapters = obtain_adapters(checkpoint, grids, settings, output / "adapters", watch)
-    workshop = Workshop(checkpoint, grids, adapters, exporter, settings, output / "artifacts", watch)
-    workshop.clear()  # of a run that was killed
-    try:
+    with temporary_folder(output) as scratch:
+        workshop = Workshop(checkpoint, grids, adapters, exporter, settings, scratch, watch)
         scores = score_arms(workshop, arms, output / "scores")
         decode_ms = time_arms(workshop, arms, output / "scores" / "decode.json") if settings.decode else {}
-    finally:
-        workshop.clear()
     found = summarize(arms, scores, decode_ms)
     report = to_json(settings, output, grids, adapters, found)
     name = f"{checkpoint.name}, {settings.quant}, trained on {'/'.join(settings.data.parts[-2:])}"
-    write_bytes(output / PLOT_FILE, draw(found, name))
-    write_text(output / MARKDOWN_FILE, to_markdown(settings, output, grids, found))
-    write_text(output / JSON_FILE, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_file(output / PLOT_FILE, draw(found, name))
+    write_file(output / MARKDOWN_FILE, to_markdown(settings, output, grids, found))
+    write_file(output / JSON_FILE, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return Compared(report, found, tuple(name for name, item in adapters.items() if not item.reused))
 
 
@@ -68,6 +67,7 @@ def _check_output(output: Path) -> None:
     """Raise ConfigError for a folder that no comparison made."""
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{output} is a file; choose a folder for the report")
-    foreign = sorted(item.name for item in output.iterdir() if item.name not in _OWN) if output.exists() else []
+    names = os.listdir(output) if output.exists() else []
+    foreign = sorted(name for name in names if name not in _OWN and not is_temporary(name))
     if foreign:
         raise ConfigError(f"{output} holds other files ({', '.join(foreign[:3])}); choose another folder")

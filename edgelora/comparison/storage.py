@@ -1,4 +1,4 @@
-"""The small files of a report folder: written whole or not at all, and scores that remember what they depend on.
+"""The small files of a report folder, and scores that remember what they depend on.
 
 Knows nothing about what is stored.
 """
@@ -6,28 +6,18 @@ Knows nothing about what is stored.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgelora.errors import DataError
+from edgelora_runtime.files import write_atomically
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name first; folders above it are made."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """The same for bytes."""
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file; folders above it are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, content)
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -55,4 +45,4 @@ def read_result(path: Path, depends: Mapping[str, Any]) -> Mapping[str, Any] | N
 
 def write_result(path: Path, depends: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Store a result together with all that it depends on."""
-    write_text(path, json.dumps({"depends": depends, "result": result}, indent=1, ensure_ascii=False) + "\n")
+    write_file(path, json.dumps({"depends": depends, "result": result}, indent=1, ensure_ascii=False) + "\n")

@@ -5,13 +5,13 @@ Knows nothing about torch; PyTorch's reference answers are handed in as a functi
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
-import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgelora.adapter.changing import changing, check_outside, check_replaceable
 from edgelora.adapter.store import add_adapter
 from edgelora.compiler.cache_scales import cache_scales
 from edgelora.compiler.context_length import choose_context_length
@@ -25,6 +25,7 @@ from edgelora.probes import probe_prompts
 from edgelora.targets import Target
 from edgelora.types import Checkpoint, Reference
 from edgelora_runtime.adapter import Factors, read_adapter
+from edgelora_runtime.files import replace_folder, restore
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE, Manifest, read_manifest
 
 
@@ -72,8 +73,7 @@ def export_artifact(
     if kv_cache == INT8_CACHE and (genai or not target.has_int8_cache):
         place = "onnxruntime-genai's files" if genai else f"the target {target.name}"
         raise ConfigError(f"{place} cannot keep the KV cache in 8 bits; leave out --kv-cache int8")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists; choose another folder, or replace it with --overwrite")
+    _check_output(out, overwrite)
     for folder in (adapters or {}).values():
         read_adapter(folder)  # an unreadable one is told before minutes of work, not after
     level = target.accuracy_level if accuracy_level is None else accuracy_level
@@ -106,35 +106,40 @@ def export_artifact(
             scales = cache_scales(folder, (*prompts, *cache_prompts), adapters or {})
             complete(exporter.quantize_cache(folder, exported, scales))
 
-    if merge is None:
-        assembled = Assembled(make_grid(checkpoint))
-    elif auto is None:
-        assembled = merge_all(checkpoint, merge, make_grid, accept_lossy_merge)
-    else:
-        assembled = merge_auto(checkpoint, merge, make_grid, auto, compile_into)
-    temporary = out.parent / f".{out.name}.{os.getpid()}.partial"
-    temporary.mkdir(parents=True)
-    try:
+    # The folder is made first: a place that cannot be written is told before minutes of work, not after.
+    with replace_folder(out, _replacing if overwrite else None) as fresh:
+        if merge is None:
+            assembled = Assembled(make_grid(checkpoint))
+        elif auto is None:
+            assembled = merge_all(checkpoint, merge, make_grid, accept_lossy_merge)
+        else:
+            assembled = merge_auto(checkpoint, merge, make_grid, auto, compile_into)
         answers = None if reference is None else reference(assembled.grid, prompts, baked=assembled.baked)
-        compile_into(temporary, assembled, answers)
+        compile_into(fresh, assembled, answers)
         for name, folder in (adapters or {}).items():
-            add_adapter(temporary, name, folder)
-        manifest = read_manifest(temporary)
-        _put_in_place(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return manifest
+            add_adapter(fresh, name, folder)
+        return read_manifest(fresh)
 
 
-def _put_in_place(temporary: Path, out: Path) -> None:
+def _check_output(out: Path, overwrite: bool) -> None:
+    """Raise before any work where ``_replacing`` would after it."""
+    restore(out)
+    check_outside(out)
     if not out.exists():
-        temporary.rename(out)
         return
-    read_manifest(out)  # --overwrite replaces an artifact and refuses any other folder
-    old = out.parent / f".{out.name}.{os.getpid()}.old"
-    out.rename(old)
-    temporary.rename(out)
-    shutil.rmtree(old)
+    if not overwrite:
+        raise ConfigError(f"{out} exists; choose another folder, or replace it with --overwrite")
+    with _replacing(out):
+        pass
+
+
+@contextlib.contextmanager
+def _replacing(out: Path) -> Iterator[None]:
+    """The moment in which an artifact is replaced: nothing else is, and no other command changes it meanwhile."""
+    check_replaceable(out)
+    with changing(out) as place:
+        check_replaceable(place)
+        yield
 
 
 def _describe(grid: Grid, accuracy_level: int) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ from edgelora.measure import bind, measure, open_session
 from edgelora.probes import probe_prompts
 from edgelora.types import Checkpoint, QuantSpec, TrackNames
 from edgelora_runtime.adapter import Factors
+from edgelora_runtime.files import temporary_folder
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.names import NO_ADAPTER
 
@@ -105,14 +106,14 @@ def merge_auto(
     measure_kl = settings.open_kl(candidates.grid, by_module, settings.prompts or probe_prompts(checkpoint))
     kl = _measure_layers(candidates, measure_kl, settings.track)
     limits = settings.limits
-    with tempfile.TemporaryDirectory(prefix="edgelora-merge-") as scratch:
-        uniform = _measure_uniform(candidates, limits, export, Path(scratch))
+    with temporary_folder(Path(tempfile.gettempdir())) as scratch:
+        uniform = _measure_uniform(candidates, limits, export, scratch)
         decision, found = _decide(
             candidates,
             _cost(candidates, kl, uniform),
             limits,
             lambda choices: measure_kl(candidates.replaced(choices)),
-            (lambda assembled: _measure(assembled, limits, export, Path(scratch) / "chosen")) if uniform else None,
+            (lambda assembled: _measure(assembled, limits, export, scratch / "chosen")) if uniform else None,
         )
     if found is not None:
         check_budgets(limits, found.bytes, found.ms, decision.kl)

@@ -5,13 +5,13 @@ Knows nothing about the command line; how a step works is the loop's matter.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +19,10 @@ from typing import Any
 
 import torch
 
+from edgelora.adapter.changing import check_outside
 from edgelora.adapter.describe import begin_receipt
 from edgelora.adapter.receipt import Receipt
+from edgelora.adapter.receipt_page import PAGE_FILE
 from edgelora.data import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
@@ -37,10 +39,13 @@ from edgelora.training.packed import weigh
 from edgelora.training.recompute import recompute_layers
 from edgelora.training.residual import residual_factors
 from edgelora.training.start import Start, check_shape, check_start, read_start
-from edgelora.training.state import CHECKPOINT_FOLDER, RunState, load_state, save_state
+from edgelora.training.state import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_state, save_state
 from edgelora.types import Checkpoint, TrackNames
+from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE
+from edgelora_runtime.files import check_writable, is_temporary, replace_folder, restore
+from edgelora_runtime.receipt import RECEIPT_FILE
 
-_ADAPTER_CONFIG = "adapter_config.json"
+_WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, f"{CHECKPOINT_FOLDER}/{STATE_FILE}"}
 _RECORDED_PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy")
 
 
@@ -104,12 +109,12 @@ def train_adapter(
     for an adapter that cannot be started from, and CheckpointError for a base that cannot be built.
     """
     lesson = lesson or COMPLETIONS
-    out = plan.out.resolve()
+    out = Path(os.path.realpath(plan.out))
     check_out(out, plan.overwrite)
     source = _read_source(plan, options)
     data = lesson.read(checkpoint, plan.data, options)
     held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
-    out.mkdir(parents=True, exist_ok=True)  # now, so that a path that cannot be written costs no training
+    check_writable(out)  # now, so that a path that cannot be written costs no training
     grid = make_grid(checkpoint)
     receipt = begin_receipt(grid)
     if source is not None:
@@ -173,23 +178,33 @@ def train_adapter(
     }
     cut = None if truncation is None else truncation.record()
     receipt = dataclasses.replace(receipt, training=record, truncation=cut)
-    _publish(out, wrapped, final, truncation, lambda folder: measure_receipt(folder, receipt, grid, model, wrapped))
+    _publish(plan, wrapped, final, truncation, lambda folder: measure_receipt(folder, receipt, grid, model, wrapped))
     return result
 
 
 def check_out(out: Path, overwrite: bool) -> None:
     """Raise ConfigError when ``out`` holds anything that training must not replace."""
+    restore(out)
+    check_outside(out)
     if not out.exists():
         return
     if not out.is_dir():
         raise ConfigError(f"{out} is a file; choose a folder for the adapter")
-    names = {entry.name for entry in out.iterdir()} - {CHECKPOINT_FOLDER}
-    if not names:
-        return  # empty, or an unfinished run
-    if _ADAPTER_CONFIG not in names:
-        raise ConfigError(f"{out} holds other files ({', '.join(sorted(names)[:3])}); choose another folder")
-    if not overwrite:
+    names = set(_list_files(out))
+    foreign = sorted(names - _WRITTEN)
+    if foreign:
+        raise ConfigError(f"{out} holds other files ({', '.join(foreign[:3])}); choose another folder")
+    if names - {f"{CHECKPOINT_FOLDER}/{STATE_FILE}"} and not overwrite:
         raise ConfigError(f"{out} already holds an adapter; choose another folder or replace it with --overwrite")
+
+
+def _list_files(out: Path) -> Iterator[str]:
+    """What lies in ``out`` and its checkpoint folder, other folders by their names alone."""
+    for entry in out.iterdir():
+        if entry.name == CHECKPOINT_FOLDER and entry.is_dir() and not entry.is_symlink():
+            yield from (f"{entry.name}/{item.name}" for item in entry.iterdir() if not is_temporary(item.name))
+        elif not is_temporary(entry.name):
+            yield entry.name if entry.is_file() else f"{entry.name}/"
 
 
 def _read_source(plan: RunPlan, options: TrainOptions) -> Start | None:
@@ -251,19 +266,21 @@ def hash_examples(examples: Sequence[Example]) -> str:
 
 
 def _publish(
-    out: Path, wrapped: Any, final: RunState, truncation: Truncation | None, add_receipt: Callable[[Path], Receipt]
+    plan: RunPlan,
+    wrapped: Any,
+    final: RunState,
+    truncation: Truncation | None,
+    add_receipt: Callable[[Path], Receipt],
 ) -> None:
-    """Write the adapter beside ``out`` and swap the folders, so that ``out`` is never half an adapter."""
-    fresh = out.with_name(f".{out.name}.new{os.getpid()}")
-    spent = out.with_name(f".{out.name}.old{os.getpid()}")
-    fresh.mkdir()
-    try:
+    """Write the adapter and put it in the place of what ``out`` holds, its checkpoint included."""
+
+    @contextlib.contextmanager
+    def replacing(out: Path) -> Iterator[None]:
+        check_out(out, plan.overwrite)
+        yield
+
+    with replace_folder(plan.out, replacing) as fresh:
         write_peft(wrapped, final.best_adapter or final.adapter, fresh)
         if truncation is not None:
             rewrite_truncated(fresh, truncation.adapter)
         add_receipt(fresh)
-        out.rename(spent)
-        fresh.rename(out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(spent, ignore_errors=True)

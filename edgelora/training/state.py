@@ -7,7 +7,7 @@ nothing is dropped out, so a run draws no random number that would have to be sa
 from __future__ import annotations
 
 import dataclasses
-import os
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from edgelora.errors import ConfigError
+from edgelora_runtime.files import write_atomically
 
 CHECKPOINT_FOLDER = ".checkpoint"
-_STATE_FILE = "state.pt"
+STATE_FILE = "state.pt"
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,11 @@ class RunState:
 def save_state(out: Path, state: RunState, identity: str) -> None:
     """Replace the checkpoint of the run that writes to ``out``; a kill at any moment leaves the old or the new one."""
     folder = out / CHECKPOINT_FOLDER
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f"{_STATE_FILE}.{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
     fields = {item.name: getattr(state, item.name) for item in dataclasses.fields(state)}
-    with temporary.open("wb") as stream:
-        torch.save({"identity": identity, **fields}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(folder / _STATE_FILE)
+    content = io.BytesIO()  # into a file torch would turn a full disk into an error of its own
+    torch.save({"identity": identity, **fields}, content)
+    write_atomically(folder / STATE_FILE, lambda stream: stream.write(content.getbuffer()))
 
 
 def load_state(out: Path, identity: str) -> RunState | None:
@@ -53,7 +51,7 @@ def load_state(out: Path, identity: str) -> RunState | None:
 
     ``identity`` says what the run is made of; raises ConfigError when the checkpoint is of another run or damaged.
     """
-    path = out / CHECKPOINT_FOLDER / _STATE_FILE
+    path = out / CHECKPOINT_FOLDER / STATE_FILE
     if not path.is_file():
         return None
     try:

@@ -197,13 +197,14 @@ def test_a_stopped_comparison_goes_on_with_what_is_missing(inputs, report, capsy
     kept = {path: path.stat().st_mtime_ns for path in (report / "scores").iterdir() if path not in missing}
     for path in missing:
         path.unlink()
-    (report / "artifacts" / "grid-level0").mkdir(parents=True)  # half an export of a run that was killed
+    left = report / ".edgelora-0123456789abcdef.tmp"  # of a run that was killed
+    (left / "grid-level0").mkdir(parents=True)
     assert main([*command(inputs, report), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trained"] == ["grid-seed1"]
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
     second = json.loads((report / "report.json").read_text())
     assert second["arms"] == first["arms"]
-    assert not (report / "artifacts").exists()
+    assert not left.exists()
 
 
 def test_another_training_is_refused_and_left_alone(inputs, report, tmp_path, capsys):

@@ -1,6 +1,8 @@
 """Whole exports of tiny models: the files, what survives a failure, merging, and codes that a GGUF brought along."""
 
 import functools
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgelora.adapter.store import add_adapter
 from edgelora.checkpoint import open_checkpoint
 from edgelora.compiler.export import export_artifact
 from edgelora.errors import AdapterError, ArtifactError, ConfigError
 from edgelora.grid import Grid, parse_quant, plan_grid
 from edgelora.quantize import unpack_codes
 from edgelora.targets import find_target
-from edgelora.types import ExportedModel
+from edgelora.types import Checkpoint, ExportedModel
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime import load
-from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.manifest import check_files, read_manifest
 from tests.tiny import write_adapter, write_artifact, write_checkpoint
 from tests.unit.gguf_files import tiny_model, write_gguf
 
@@ -86,15 +89,7 @@ def test_overwrite_refuses_a_folder_that_is_no_artifact(base: Path, tmp_path: Pa
 class _FullDisk:
     """An exporter that writes half a file and fails as a full disk does."""
 
-    def export(
-        self,
-        grid: Grid,
-        folder: Path,
-        accuracy_level: int,
-        slots: object = None,
-        baked: object = None,
-        linear_op: str = "MatMulNBits",
-    ) -> ExportedModel:
+    def export(self, grid: Grid, folder: Path, accuracy_level: int, **_: object) -> ExportedModel:
         (folder / "weights.bin").write_bytes(b"half")
         raise OSError(28, "No space left on device", str(folder / "weights.bin"))
 
@@ -108,7 +103,98 @@ def test_a_failure_leaves_nothing_behind(base: Path, tmp_path: Path) -> None:
     foreign = write_adapter(tmp_path / "foreign", size=0.0)
     with pytest.raises(AdapterError):
         _export(base, tmp_path / "a", adapters={"zero": foreign})
+    with pytest.raises(OSError, match="No space left") as caught:
+        _export(base, tmp_path / "deep/er/a", exporter=_FullDisk())
+    assert caught.value.filename == str(tmp_path / "deep/er/a")  # not the temporary folder, which is gone
     assert [path.name for path in tmp_path.iterdir()] == ["foreign"]
+
+
+def _snapshot(folder: Path) -> dict[str, bytes | str]:
+    """Every file's content, and where links point."""
+    return {
+        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def test_whatever_is_no_artifact_alone_stays_at_its_place(base: Path, tmp_path: Path) -> None:
+    """``-o`` onto the model, an adapter, an artifact that holds something of the user's, or into an artifact."""
+    adapter, model, mixed = write_adapter(tmp_path / "adapter"), tmp_path / "model", tmp_path / "mixed"
+    shutil.copytree(base, model)
+    write_artifact(base, mixed, reference=False)
+    (mixed / "notes.txt").write_text("years of work")
+    (tmp_path / "file").write_text("mine")
+    write_artifact(base, tmp_path / "whole", reference=False)
+    before = _snapshot(tmp_path)
+    for out, line in {
+        "model": r"has no manifest\.json",
+        "adapter": r"has no manifest\.json",
+        "mixed": r"mixed holds what is not of its artifact \(notes\.txt\); move it away, or choose another folder",
+        "file": "is not a folder",
+        "whole/inside": "inside is inside the artifact .*whole",
+        "whole/adapters/a": "a is inside the artifact .*whole",
+        "file/below": "file/below",
+    }.items():
+        with pytest.raises((ArtifactError, ConfigError, OSError), match=line):
+            _export(model, tmp_path / out, adapters={"a": adapter}, overwrite=True)
+        assert _snapshot(tmp_path) == before
+
+
+def test_an_artifact_is_replaced_where_it_is_however_its_place_is_written(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").mkdir()
+    write_artifact(base, tmp_path / "x/real", reference=False)
+    (tmp_path / "link").symlink_to("x/real")
+    monkeypatch.chdir(tmp_path)
+    for bits, out in zip(
+        (8, 4, 8, 4, 8),
+        ("link", "x/../x/real", "x/real/", "link/../real", tmp_path / "nowhere/../link"),
+        strict=True,
+    ):
+        plan = functools.partial(plan_grid, plan=parse_quant(f"int{bits}"))
+        _export(base, Path(out), make_grid=plan, overwrite=True)
+        assert (tmp_path / "link").readlink() == Path("x/real")
+        found = read_manifest(tmp_path / "x/real")
+        check_files(tmp_path / "x/real", found)
+        assert found.quantization["bits"] == bits
+        assert (sorted(os.listdir(tmp_path)), os.listdir(tmp_path / "x")) == (["link", "x"], ["real"])
+
+
+def test_adapters_of_the_artifact_that_is_replaced_can_go_into_the_new_one(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    _export(base, out, adapters={"one": write_adapter(tmp_path / "one")})
+    before = _snapshot(out / "adapters")
+    _export(base, out, adapters={"one": out / "adapters/one"}, overwrite=True)
+    assert _snapshot(out / "adapters") == before
+    check_files(out, read_manifest(out))
+
+
+def test_an_artifact_that_another_command_changes_is_not_replaced_meanwhile(base: Path, tmp_path: Path) -> None:
+    out, adapter = tmp_path / "a", write_adapter(tmp_path / "one")
+    write_artifact(base, out, reference=False)
+    seen = []
+
+    def add_meanwhile(checkpoint: Checkpoint) -> Grid:
+        add_adapter(out, "late", adapter)  # between the first look and the exchange
+        seen.append("late")
+        return plan_grid(checkpoint, parse_quant("int8"))
+
+    _export(base, out, make_grid=add_meanwhile, overwrite=True)
+    assert seen == ["late"]
+    assert read_manifest(out).adapters == ()
+    check_files(out, read_manifest(out))
+
+    def put_notes(checkpoint: Checkpoint) -> Grid:
+        (out / "notes.txt").write_text("years of work")
+        return plan_grid(checkpoint, parse_quant("int4"))
+
+    before = _snapshot(out)
+    with pytest.raises(ConfigError, match="notes"):
+        _export(base, out, make_grid=put_notes, overwrite=True)
+    assert _snapshot(out) == {**before, "notes.txt": b"years of work"}
+    assert sorted(os.listdir(tmp_path)) == ["a", "one"]
 
 
 def test_merged_equals_factored(base: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """``edgelora train`` on a tiny random model: it learns, survives a kill, and says in one line what it cannot use."""
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +168,70 @@ def test_what_is_in_the_way_is_never_replaced(base, rows, tmp_path, capsys):
     assert (other / "thesis.txt").exists()
     run_json(capsys, base, rows, "-o", adapter, "--max-steps", 1, "--overwrite")
     assert (adapter / "receipt.json").is_file()
+
+
+def snapshot(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("command", ["train", "recover"])
+def test_nothing_of_the_users_is_replaced_by_an_adapter(base, rows, tmp_path, capsys, command):
+    model, adapter, artifact = tmp_path / "model", tmp_path / "adapter", tmp_path / "artifact"
+    shutil.copytree(base, model)
+    run_json(capsys, base, rows, "-o", adapter, "--max-steps", 1)
+    for mixed in ("notes", "checkpoint"):
+        shutil.copytree(adapter, tmp_path / mixed)
+    (tmp_path / "notes" / "notes.txt").write_text("years of work")
+    (tmp_path / "checkpoint" / ".checkpoint").mkdir()
+    (tmp_path / "checkpoint" / ".checkpoint" / "notes.txt").write_text("years of work")
+    assert main(["export", str(base), "-o", str(artifact), "--adapter", f"a={adapter}"]) == 0
+    before = snapshot(tmp_path)
+    for out, reason in {
+        model: "model holds other files (",
+        tmp_path / "notes": "notes holds other files (notes.txt)",
+        tmp_path / "checkpoint": "checkpoint holds other files (.checkpoint/notes.txt)",
+        artifact: "artifact holds other files (",
+        artifact / "adapters" / "a": "a is inside the artifact",
+        artifact / "new": "new is inside the artifact",
+    }.items():
+        capsys.readouterr()
+        assert main([command, str(model), str(rows), "-o", str(out), "--overwrite", "--max-steps", "1"]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert reason in said
+        assert snapshot(tmp_path) == before
+    assert main(["adapter", "truncate", str(adapter), "-o", str(artifact / "cut"), "--rank", "1"]) == 2
+    assert main(["adapter", "truncate", str(adapter), "-o", str(adapter), "--rank", "1"]) == 2
+    assert main(["adapter", "receipt", str(base), str(artifact / "adapters" / "a")]) == 2
+    assert main(["quantize", str(base), "-o", str(artifact / "grid"), "--overwrite"]) == 2
+    assert snapshot(tmp_path) == before
+
+
+def test_an_adapter_is_replaced_where_it_is_however_its_place_is_written(base, rows, tmp_path, capsys, monkeypatch):
+    real = tmp_path / "x" / "real"
+    run_json(capsys, base, rows, "-o", real, "--max-steps", 1)
+    (tmp_path / "link").symlink_to("x/real")
+    monkeypatch.chdir(tmp_path)
+    for steps, out in enumerate(("link", "x/../x/real", "x/real/", "nowhere/../link"), start=2):
+        run_json(capsys, base, rows, "-o", out, "--max-steps", steps, "--overwrite")
+        assert read_receipt(real).training["steps"] == steps
+        assert os.readlink(tmp_path / "link") == "x/real"
+        assert sorted(os.listdir(tmp_path)) == ["link", "x"]
+        assert os.listdir(tmp_path / "x") == ["real"]
+
+
+def test_an_adapter_may_go_on_from_itself_in_its_own_place(base, rows, tmp_path, capsys):
+    out = tmp_path / "a"
+    run_json(capsys, base, rows, "-o", out, "--max-steps", 2)
+    before = snapshot(tmp_path)
+    assert main(["train", str(base), str(rows), "-o", str(out), "--from", str(out), "--max-steps", "1"]) == 2
+    assert snapshot(tmp_path) == before
+    run_json(capsys, base, rows, "-o", out, "--from", out, "--max-steps", 1, "--overwrite")
+    assert read_receipt(out).training["start_from"] == hashlib.sha256(before["a/adapter_model.safetensors"]).hexdigest()
+
+
+def test_a_run_that_fails_leaves_no_folder(base, rows, tmp_path, capsys):
+    assert main(["train", str(base), str(rows), "-o", str(tmp_path / "deep" / "a"), "--learning-rate", "1e30"]) == 2
+    assert os.listdir(tmp_path) == []
 
 
 def test_bad_input_is_one_line_and_exit_code_2(base, rows, tmp_path, capsys):

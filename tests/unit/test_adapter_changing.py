@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -217,46 +217,43 @@ def test_an_artifact_is_changed_through_a_link_to_it(artifact: Path, tiny_adapte
 # --- one command at a time ---
 
 
-def hold(
-    artifact: Path, entered: "multiprocessing.synchronize.Event", leave: "multiprocessing.synchronize.Event"
-) -> None:
-    with changing(artifact):
-        entered.set()
-        leave.wait(60)
-
-
 @contextlib.contextmanager
-def other_command(artifact: Path):  # type: ignore[no-untyped-def]
-    """Another process that is changing the artifact."""
-    context = multiprocessing.get_context("spawn")
-    entered, leave = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(artifact, entered, leave))
-    process.start()
-    assert entered.wait(60)
+def other_command(artifact: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that is changing the artifact until its standard input ends."""
+    program = (
+        "import sys; from pathlib import Path; from edgelora.adapter.changing import changing\n"
+        "with changing(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(artifact)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    assert process.stdin is not None and process.stdout is not None
     try:
-        yield process, leave
+        assert process.stdout.readline() == "in\n"
+        yield process
     finally:
-        if process.is_alive():  # an event waits for ever for a process that was killed while it waited for the event
-            leave.set()
-        process.join(60)
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.wait(60)
+        process.stdout.close()
 
 
 def test_a_second_command_waits_then_names_the_lock_and_is_served_when_the_first_ends(artifact: Path) -> None:
-    with other_command(artifact) as (process, leave):
+    with other_command(artifact) as process:
         held = r"is being changed by another command, which holds .*\.lock; try"
         with pytest.raises(AdapterError, match=held), changing(artifact, wait=0.2):
             raise AssertionError("two at a time")
-        threading.Timer(0.5, leave.set).start()
+        assert process.stdin is not None
+        threading.Timer(0.5, process.stdin.close).start()
         with changing(artifact, wait=30):
-            process.join(30)
+            pass
     assert not (artifact / LOCK_FILE).exists()
 
 
 def test_a_killed_command_leaves_nothing_that_blocks(artifact: Path) -> None:
     before = state(artifact)
-    with other_command(artifact) as (process, _):
+    with other_command(artifact) as process:
         os.kill(process.pid, signal.SIGKILL)
-        process.join(30)
+        process.wait(30)
     assert (artifact / LOCK_FILE).exists()
     check_files(artifact, read_manifest(artifact))
     with changing(artifact, wait=0):

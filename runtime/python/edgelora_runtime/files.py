@@ -70,12 +70,29 @@ def replace_folder(
     Raises OSError naming ``path``.
     """
     target = Path(os.path.realpath(path))
+    made = [above for above in target.parents if not above.exists()]
     with naming(path):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        restore(target)
-        with temporary_folder(target.parent) as fresh:
-            yield fresh
-            put_folder(fresh, target, replacing)
+        try:
+            with contextlib.suppress(FileExistsError):  # a file; the next line says so
+                target.parent.mkdir(parents=True, exist_ok=True)
+            restore(target)
+            with temporary_folder(target.parent) as fresh:
+                yield fresh
+                put_folder(fresh, target, replacing)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                for above in made:
+                    above.rmdir()
+            raise
+
+
+def check_writable(path: Path) -> None:
+    """Raise the OSError now that would keep a file or a folder from ``path`` after hours of work."""
+    place = Path(os.path.realpath(path)).parent
+    while not os.path.lexists(place):
+        place = place.parent
+    with naming(path), temporary_folder(place):
+        pass
 
 
 def put_folder(
@@ -99,7 +116,7 @@ def put_folder(
 def temporary_folder(place: Path) -> Iterator[Path]:
     """An empty folder in ``place`` that is gone after the block, at the latest when the next one is made there."""
     sweep(place)
-    path, handle = _claim(place, is_folder=True)
+    path, handle = _claim(place, is_folder=True)  # raises NotADirectoryError where a file is in the way
     try:
         yield path
     finally:

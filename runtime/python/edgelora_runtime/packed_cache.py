@@ -12,7 +12,6 @@ import json
 import logging
 import math
 import mmap
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE
+from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import Slot
 from edgelora_runtime.packing import Packed, packed_size, packed_views
 
@@ -72,25 +72,19 @@ class PackedCache:
 
     def write(self, path: Path, packed: Packed) -> None:
         """Keep ``packed`` for the next load, in place of what was kept of that folder; a full disk is a warning."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         ranks = [packed[slot.a].shape[2] for slot in self.slots]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
-                stream.write(np.array(ranks, np.int64).tobytes().ljust(_start(len(ranks)), b"\0"))
-                memory = np.zeros(packed_size(self.slots, ranks), np.float32)
-                for name, view in packed_views(memory, self.slots, ranks).items():
-                    view[...] = packed[name]
-                stream.write(memory.data)
-            temporary.replace(path)
+            memory = np.zeros(packed_size(self.slots, ranks), np.float32)
+            for name, view in packed_views(memory, self.slots, ranks).items():
+                view[...] = packed[name]
+            head = np.array(ranks, np.int64).tobytes().ljust(_start(len(ranks)), b"\0")
+            write_atomically(path, lambda stream: stream.writelines((head, memory.data)))
             for other in self.folder.glob(f"{path.name.split('-')[0]}-*{_SUFFIX}"):
                 if other != path:
                     other.unlink(missing_ok=True)  # a process that has it mapped keeps its bytes until it ends
         except OSError as error:
             _log.warning("an adapter is not kept packed in %s (%s)", path, error)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
 
 def _start(count: int) -> int:

@@ -11,12 +11,13 @@ import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelora_runtime.errors import ArtifactError
+from edgelora_runtime.files import write_atomically
 
 Array = npt.NDArray[Any]
 
@@ -67,7 +68,7 @@ def map_safetensors(path: Path) -> dict[str, Array]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Write ``tensors`` sorted by name, under a temporary name first so that no half file is ever seen."""
+    """Write ``tensors`` sorted by name; no half file is ever seen."""
     header: dict[str, Any] = {}
     offset = 0
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in sorted(tensors.items())}
@@ -84,15 +85,13 @@ def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
         offset += array.nbytes
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # keeps every tensor aligned for readers that map the file
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(len(text).to_bytes(8, "little") + text)
-            for array in arrays.values():
-                stream.write(array.tobytes())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            stream.write(array.tobytes())
+
+    write_atomically(path, write)
 
 
 def _tensor(data: mmap.mmap, first: int, entry: Any, where: str) -> Array:

@@ -6,11 +6,15 @@ Knows nothing about what commands do. A command's module is imported when that c
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, TextIO
 
 try:
     import typer
@@ -18,7 +22,9 @@ except ImportError:
     print("edgelora: the commands need more than the runtime; run `pip install 'edgelora[train]'`", file=sys.stderr)
     sys.exit(2)
 
+from edgelora.cli.failures import BAD_INPUT, INTERRUPTED, describe_failure, one_line
 from edgelora.errors import EdgeLoraError
+from edgelora_runtime.files import naming
 
 # name -> (function or app in the module edgelora.cli.NAME, what `edgelora --help` says)
 COMMANDS = {
@@ -34,15 +40,7 @@ COMMANDS = {
     "bench": ("bench", "Measure decode, prefill, adapter switch, load and memory."),
     "inspect": ("inspect", "Describe an artifact or an adapter folder."),
 }
-_ADVICE = {
-    errno.ENOSPC: "free some space and run it again",
-    errno.EDQUOT: "free some space and run it again",
-    errno.EFBIG: "the file would exceed the size limit",
-    errno.EACCES: "check the permissions or choose another path",
-    errno.EPERM: "check the permissions or choose another path",
-    errno.EROFS: "choose a path that can be written",
-    errno.ENOTDIR: "a file is in the place of a folder; choose another path",
-}
+_TRACEBACK, _TRACEBACK_VARIABLE = "--traceback", "EDGELORA_TRACEBACK"
 
 
 def build_app(wanted: str | None) -> typer.Typer:
@@ -55,6 +53,7 @@ def build_app(wanted: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_global_options)
     for name, (attribute, summary) in COMMANDS.items():
         if name != wanted:
             app.command(name, help=summary)(_listed)
@@ -68,40 +67,72 @@ def build_app(wanted: str | None) -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted."""
+    """Run the command line; returns the exit code.
+
+    0 done, 1 a check failed, 2 bad usage or input, 70 a fault of ours, 130 interrupted. Whatever ends a command is one
+    line on standard error; ``--traceback``, anywhere, adds where an error came from that nobody raised on purpose.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    shows_traceback = _take_traceback(given)
+    wanted = next((word for word in given if not word.startswith("-")), None)
+    _open_streams()
     try:
-        wanted = next((word for word in given if not word.startswith("-")), None)
         code = build_app(wanted)(given, prog_name="edgelora", standalone_mode=False)
-        sys.stdout.flush()
-    except EdgeLoraError as error:
-        return _fail(str(error))
+        with naming(Path("standard output")):
+            sys.stdout.flush()
     except typer.TyperException as error:
-        return _fail(f"{error.format_message().rstrip('.')}; see `{_help(wanted)}`")
-    except BrokenPipeError:
-        # The reader went away, as `head` does; Python would complain once more while it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(f"{error.format_message().rstrip('.')}; see `{_help(wanted)}`", BAD_INPUT)
+    except BrokenPipeError:  # the reader went away, as `head` does
+        _mute(sys.stdout)
         return 0
-    except OSError as error:
-        return _fail(_describe(error))
-    except ImportError as error:
-        return _fail(f"{error}; install what this command needs with `pip install 'edgelora[train]'`")
     except (KeyboardInterrupt, typer.Abort):
-        code = 130
-    if code == 130:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        if shows_traceback and not isinstance(error, EdgeLoraError):
+            traceback.print_exception(error)
+        code, line = describe_failure(error)
+        return _fail(line, code)
+    if code == INTERRUPTED:
+        return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
-def _fail(message: str, code: int = 2) -> int:
-    print("edgelora: " + " ".join(message.split("\n")), file=sys.stderr)
+def _take_traceback(given: list[str]) -> bool:
+    """Whether tracebacks are asked for; the option is taken out, so that it may stand before and after the command."""
+    end = given.index("--") if "--" in given else len(given)
+    is_asked = _TRACEBACK in given[:end]
+    given[:end] = [word for word in given[:end] if word != _TRACEBACK]
+    return is_asked or os.environ.get(_TRACEBACK_VARIABLE, "0") not in ("", "0")
+
+
+def _open_streams() -> None:
+    """Let every text be printed, and give a program that was started without streams some that swallow it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif name == "stdin":
+            continue
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of names that are no UTF-8
+
+
+def _fail(message: str, code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _mute(sys.stdout)
+    try:
+        print(one_line(f"edgelora: {message}"), file=sys.stderr, flush=True)
+    except OSError:
+        _mute(sys.stderr)
     return code
 
 
-def _describe(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    advice = _ADVICE.get(error.errno or 0)
-    return f"{where}{error.strerror or error}" + (f"; {advice}" if advice else "")
+def _mute(stream: TextIO) -> None:
+    """Send what is left to nowhere: Python would complain once more while it flushes at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _help(command: str | None) -> str:
@@ -110,3 +141,16 @@ def _help(command: str | None) -> str:
 
 def _listed() -> None:
     """Stand in for a command in the help."""
+
+
+def _global_options(
+    traceback: Annotated[  # main has taken it out; here it is for the help
+        bool,
+        typer.Option(
+            _TRACEBACK,
+            help="Show where a fault of ours came from as well; may stand anywhere. "
+            f"{_TRACEBACK_VARIABLE}=1 in the environment does the same.",
+        ),
+    ] = False,
+) -> None:
+    pass

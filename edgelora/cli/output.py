@@ -9,19 +9,22 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from edgelora_runtime.files import naming
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 
 
 def emit(as_json: bool, payload: Mapping[str, Any], lines: Iterable[str]) -> None:
     """Print the result of a command: ``payload`` as one JSON object, or ``lines`` for people."""
-    if as_json:
-        print(json.dumps(payload, ensure_ascii=False, allow_nan=False))
-    else:
-        for line in lines:
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    said = [json.dumps(payload, ensure_ascii=not is_utf8, allow_nan=False)] if as_json else lines
+    with naming(Path("standard output")):
+        for line in said:
             print(line)
 
 

@@ -138,8 +138,13 @@ def _parse_job(line: bytes, adapter: str, raw: bool) -> Job | str:
 def _given(prompt: str | None) -> str:
     """The prompt of the command line, or standard input where it is piped."""
     if prompt is not None:
+        if not prompt.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise InputError("--prompt is no UTF-8; give the text in UTF-8, or in a file with --file")
         return prompt
-    text = "" if sys.stdin.isatty() else sys.stdin.read()
+    try:
+        text = "" if sys.stdin.isatty() else sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is no UTF-8 at byte {error.start}; pipe a text in UTF-8 in") from error
     if not text:
         raise InputError("no prompt; give --prompt TEXT, --file PROMPTS.jsonl, or pipe a text in")
     return text.removesuffix("\n")

@@ -6,13 +6,18 @@ Knows nothing about models: content goes in, and comes out read or refused in on
 import base64
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgelora_runtime.adapter_config import parse_config
 from edgelora_runtime.errors import EdgeLoraError
 from edgelora_runtime.manifest import parse_manifest
+from edgelora_runtime.patterns import matches_ending, matches_whole
+from edgelora_runtime.receipt import parse_receipt
+from edgelora_runtime.safetensors import read_safetensors
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
 FILE = json.loads((FOLDER / "refuse.json").read_text(encoding="utf-8"))
@@ -24,22 +29,28 @@ BASES: dict[str, Any] = {
 LONGEST_LINE = 500
 
 
-def read_manifest(content: bytes) -> None:
-    parse_manifest(content)
-
-
-READERS = {"manifest": read_manifest}
+READERS: dict[str, Callable[[Path], object]] = {
+    "manifest": lambda path: parse_manifest(path.read_bytes()),
+    "receipt": lambda path: parse_receipt(path.read_bytes()),
+    "adapter_config": lambda path: parse_config(path.read_bytes()),
+    "safetensors": read_safetensors,
+}
+MATCHES = {"target_modules": matches_whole, "rank_pattern": matches_ending}
 
 
 @pytest.mark.parametrize("case", FILE["cases"], ids=lambda case: f"{case['kind']} {case['name']}")
 def test_case(case: dict[str, Any], tmp_path: Path) -> None:
+    if case["kind"] == "pattern":
+        assert MATCHES[case["field"]](case["pattern"], case["module"]) is case["expected"]
+        return
     read = READERS[case["kind"]]
-    content = content_of(case)
+    path = tmp_path / "file"
+    path.write_bytes(content_of(case))
     if case.get("accepted"):
-        read(content)
+        read(path)
         return
     with pytest.raises(EdgeLoraError) as caught:
-        read(content)
+        read(path)
     message = str(caught.value)
     assert case["message_has"] in message
     assert len(message) < LONGEST_LINE
@@ -54,6 +65,9 @@ def content_of(case: dict[str, Any]) -> bytes:
         return base64.b64decode(case["base64"])
     if "pieces" in case:
         return "".join(text * times for text, times in case["pieces"]).encode()
+    if "header" in case:
+        header = str(case["header"]).encode()
+        return len(header).to_bytes(8, "little") + header + bytes(case["data_bytes"])
     base = copy.deepcopy(BASES[case["kind"]])
     for change in case.get("changes", ()):
         *path, last = change["at"]
@@ -74,7 +88,7 @@ def content_of(case: dict[str, Any]) -> bytes:
 
 
 def test_there_are_cases_of_every_kind() -> None:
-    assert {case["kind"] for case in FILE["cases"]} == READERS.keys()
+    assert {case["kind"] for case in FILE["cases"]} == {*READERS, "pattern"}
     names = [(case["kind"], case["name"]) for case in FILE["cases"]]
     assert len(set(names)) == len(names)
     for kind in READERS:

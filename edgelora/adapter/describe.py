@@ -17,7 +17,8 @@ from edgelora.adapter.survival import Survival, measure_survival
 from edgelora.adapter.truncate import measure_cost
 from edgelora.grid import Grid
 from edgelora.types import Checkpoint, QuantSpec
-from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors, is_target
+from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
+from edgelora_runtime.adapter_config import is_target
 from edgelora_runtime.manifest import file_info
 from edgelora_runtime.receipt import hash_text
 

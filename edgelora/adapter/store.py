@@ -14,7 +14,8 @@ from typing import Any
 from edgelora.adapter.changing import FOLDER, MARK_FILE, changing
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
 from edgelora.errors import AdapterError
-from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter, check_name, fit_adapter, read_adapter
+from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name, fit_adapter, read_adapter
+from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import is_temporary, naming, put_folder, temporary_folder, write_atomically
 from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, FileInfo, Manifest, file_info, read_manifest
 from edgelora_runtime.model import load

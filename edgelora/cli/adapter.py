@@ -22,7 +22,8 @@ from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
-from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, read_adapter
+from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
+from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import read_manifest
 

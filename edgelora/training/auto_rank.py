@@ -19,7 +19,8 @@ from edgelora.training.loop import mean_loss
 from edgelora.training.lora import current_factors, restore_adapter, set_factors
 from edgelora.training.loss import Loss
 from edgelora.training.options import TrainOptions
-from edgelora_runtime.adapter import CONFIG_FILE, Adapter
+from edgelora_runtime.adapter import Adapter
+from edgelora_runtime.adapter_config import CONFIG_FILE
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,8 @@ from edgelora.training.residual import residual_factors
 from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.training.state import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_state, save_state
 from edgelora.types import Checkpoint, TrackNames
-from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE
+from edgelora_runtime.adapter import WEIGHTS_FILE
+from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import check_writable, is_temporary, replace_folder, restore
 from edgelora_runtime.receipt import RECEIPT_FILE
 

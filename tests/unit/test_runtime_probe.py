@@ -13,7 +13,7 @@ from edgelora.errors import AdapterError
 from edgelora_runtime import load
 from edgelora_runtime.manifest import BaseInfo, FileInfo, Manifest, read_manifest
 from edgelora_runtime.probe import replay
-from edgelora_runtime.receipt import find_mismatch
+from edgelora_runtime.receipt import find_mismatch, parse_receipt
 
 VOCAB = 200
 
@@ -119,14 +119,16 @@ def test_an_effect_below_the_noise_is_not_refused(manifest: Manifest, logits: di
             "input_ids": [1],
             "kl": 1.0,
             "base": {"ids": [10**6], "logprobs": [0]},
-            "adapted": {"ids": [], "logprobs": []},
+            "adapted": {"ids": [1], "logprobs": [0]},
         },
         {"input_ids": "x", "kl": 1.0},
     ],
 )
 def test_malformed_probes_are_refused(manifest: Manifest, logits: dict[str, np.ndarray], probe: object) -> None:
-    with pytest.raises(AdapterError, match="probes cannot be read"):
-        replay(Answers(manifest, logits["base"], logits["adapted"]), "a", {"probes": [probe]})
+    receipt = {"format_version": 1, "base": {"fingerprint": "0" * 64}, "probes": [probe]}
+    with pytest.raises(AdapterError, match=r"probes\[0\]|the receipt's probes cannot be read"):
+        read = parse_receipt(json.dumps(receipt).encode())
+        replay(Answers(manifest, logits["base"], logits["adapted"]), "a", read)
     with pytest.raises(AdapterError, match="no probes"):
         replay(Answers(manifest, logits["base"], logits["adapted"]), "a", {})
 

@@ -5,7 +5,6 @@ Knows nothing about sessions or slot inputs: files, and the factors that they ho
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,38 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgelora_runtime.adapter_config import CONFIG_FILE, is_target, read_config
 from edgelora_runtime.errors import AdapterError, ArtifactError
 from edgelora_runtime.manifest import Slot
 from edgelora_runtime.names import NO_ADAPTER, is_adapter_name
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.safetensors import map_safetensors
 
 FloatArray = npt.NDArray[np.float32]
 Spec = tuple[tuple[str, float], ...]  # adapter names with their weights; empty means no adapter
 
 WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
 
-_KEY = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight$")
+_KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 _TERM = re.compile(r"[^\s+:/\\]+")  # a name that nobody has is told as such, with the nearest one
-# Each of these changes what the tensors mean or the base below them; ignoring one would give other answers silently.
-_REFUSED = {
-    "use_dora": "DoRA",
-    "lora_bias": "LoRA biases",
-    "use_qalora": "QALoRA",
-    "use_bdlora": "block-diagonal LoRA",
-    "modules_to_save": "fully trained modules (modules_to_save)",
-    "trainable_token_indices": "trained token embeddings (trainable_token_indices)",
-    "target_parameters": "adapted bare parameters (target_parameters)",
-    "layer_replication": "replicated layers (layer_replication)",
-    "alora_invocation_tokens": "activated LoRA (alora_invocation_tokens)",
-    "arrow_config": "Arrow routing",
-    "kasa_config": "KaSA",
-    "velora_config": "VeLoRA",
-    "monteclora_config": "MonteCLoRA",
-}
-_NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NO_CHANGE = 1e-8  # root mean square of a delta that float32 weights cannot even hold
-_BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,29 +63,31 @@ def read_adapter(folder: Path) -> Adapter:
 
     Factors stored as float32 are read-only views of the file, which may be replaced, but not cut short, meanwhile.
     """
-    config = _read_config(folder)
-    wrong = _refusals(config)
-    if wrong:  # the tensors of another method would only add noise
-        raise AdapterError(f"{folder} cannot be used: " + "; ".join(wrong) + "; expected plain LoRA as PEFT saves it")
+    for file, advice in (
+        (CONFIG_FILE, "expected a folder saved by PEFT"),
+        (WEIGHTS_FILE, "save the adapter with safe_serialization=True"),
+    ):
+        if not (folder / file).is_file():
+            raise AdapterError(f"{folder} has no {file}; {advice}")
+    config = read_config(folder)  # first: the tensors of another method would only add noise
     try:
         tensors = map_safetensors(folder / WEIGHTS_FILE)
     except ArtifactError as error:
         raise AdapterError(str(error)) from error
     with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32 become infinite, and are refused
-        sides, odd = _collect(tensors)
-    wrong += odd
+        sides, wrong = _collect(tensors)
     factors: dict[str, Factors] = {}
     for module, pair in sorted(sides.items()):
-        problem = _pair_problem(pair, _by_pattern(config, "rank_pattern", "r", module))
+        problem = _pair_problem(pair, config.rank_of(module))
         if problem:
             wrong.append(f"{module}: {problem}")
         else:
-            factors[module] = Factors(pair["A"], pair["B"], _scaling(config, module))
+            factors[module] = Factors(pair["A"], pair["B"], config.scaling_of(module))
     if not tensors:
         wrong.append(f"{WEIGHTS_FILE} holds no tensors")
     if wrong:
-        raise AdapterError(f"{folder} cannot be used: " + "; ".join(wrong) + "; expected plain LoRA as PEFT saves it")
-    return Adapter(factors, _targets(config))
+        raise AdapterError(f"{folder} cannot be used: {join_some(wrong)}; expected plain LoRA as PEFT saves it")
+    return Adapter(factors, config.targets)
 
 
 def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
@@ -118,13 +103,13 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
         known = next(iter(places), "no slots at all")
         raise AdapterError(
             f"{where}: {share} of its {len(adapter.factors)} modules are in this artifact (which has {known}, …); "
-            f"missing: {', '.join(missing)}; use an adapter trained for this base"
+            f"missing: {join_some(missing, ', ')}; use an adapter trained for this base"
         )
     absent = [module for module in places if module not in adapter.factors and is_target(module, adapter.targets)]
     if absent:
         raise AdapterError(
             f"{where} is incomplete: {len(absent)} of the {len(absent) + len(adapter.factors)} modules that its "
-            f"target_modules ask for have no factors: {', '.join(absent)}; save or copy the adapter again"
+            f"target_modules ask for have no factors: {join_some(absent, ', ')}; save or copy the adapter again"
         )
     wrong = []
     for module, item in adapter.factors.items():
@@ -134,7 +119,7 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
         if found != expected:
             wrong.append(f"{module} maps {found[0]} to {found[1]} features, expected {expected[0]} to {expected[1]}")
     if wrong:
-        raise AdapterError(f"{where} does not fit: " + "; ".join(wrong) + "; use an adapter trained for this base")
+        raise AdapterError(f"{where} does not fit: {join_some(wrong)}; use an adapter trained for this base")
     if not any(_largest_rms(item) > _NO_CHANGE for item in adapter.factors.values()):
         raise AdapterError(
             f"{where} changes nothing: alpha, A or B is zero or next to it in every module; was it trained and saved?"
@@ -153,10 +138,7 @@ def parse_spec(text: str) -> Spec:
         name, colon, weight_text = term.strip().partition(":")
         if not _TERM.fullmatch(name) or name == NO_ADAPTER:
             raise AdapterError(f"adapter SPEC {text!r}: {name!r} is no adapter name in a blend; {advice}")
-        try:
-            weight = float(weight_text) if colon else 1.0
-        except ValueError:
-            weight = math.nan
+        weight = 1.0 if not colon else float(weight_text) if _NUMBER.fullmatch(weight_text.strip()) else math.nan
         if not math.isfinite(weight):
             raise AdapterError(f"adapter SPEC {text!r}: weight {weight_text!r} is not a number; {advice}")
         parts.append((name, weight))
@@ -172,74 +154,18 @@ def check_name(name: str) -> None:
         )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise AdapterError(f"{folder} has no {CONFIG_FILE}; expected a folder saved by PEFT")
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise AdapterError(f"{folder} has no {WEIGHTS_FILE}; save the adapter with safe_serialization=True")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AdapterError(f"{path} is not JSON ({error}); save the adapter again") from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{path} holds {type(config).__name__}, expected an object; save the adapter again")
-    return config
-
-
-def _refusals(config: Mapping[str, Any]) -> list[str]:
-    wrong = []
-    if config.get("peft_type") != "LORA":
-        wrong.append(f"peft_type is {config.get('peft_type')!r}, expected 'LORA'")
-    wrong += [f"it uses {words}" for field, words in _REFUSED.items() if config.get(field)]
-    if config.get("bias", "none") != "none":
-        wrong.append(f"bias is {config['bias']!r}, expected 'none'")
-    start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING_STARTS):
-        wrong.append(f"init_lora_weights is {start!r}, which changes the base; convert it to plain LoRA when saving")
-    wrong += [
-        f"{field} is {config.get(field)!r}, expected a number above 0"
-        for field in ("r", "lora_alpha")
-        if not _is_positive(config.get(field))
-    ]
-    for field in ("rank_pattern", "alpha_pattern"):
-        pattern = config.get(field) or {}
-        if not isinstance(pattern, dict) or not all(_is_positive(item) for item in pattern.values()):
-            wrong.append(f"{field} is {pattern!r}, expected module patterns with numbers above 0")
-    return wrong
-
-
-def _targets(config: Mapping[str, Any]) -> str | tuple[str, ...] | None:
-    """``target_modules`` where nothing else in the configuration narrows them down to some layers."""
-    targets = config.get("target_modules")
-    narrowed = any(config.get(field) not in (None, [], "") for field in _NARROWING)
-    if narrowed or targets == "all-linear":
-        return None
-    if isinstance(targets, str):
-        return targets
-    return tuple(item for item in targets if isinstance(item, str)) if isinstance(targets, list) else None
-
-
-def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
-    """PEFT's rule: a text is a pattern for the whole name, a list holds endings of names."""
-    if isinstance(targets, str):
-        try:
-            return re.fullmatch(targets, module) is not None
-        except re.error:  # PEFT would not take it either; then it claims nothing
-            return False
-    return any(module == target or module.endswith(f".{target}") for target in targets or ())
-
-
 def _collect(tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, dict[str, FloatArray]], list[str]]:
     """For each module its sides A and B in float32, and a line for every tensor that cannot be one."""
     sides: dict[str, dict[str, FloatArray]] = {}
     wrong = []
     for key, value in tensors.items():
-        match = _KEY.match(key)
+        match = _KEY.fullmatch(key)
         if match is None:
             wrong.append(f"{key} is no LoRA factor")
-        elif value.ndim != 2 or value.dtype.kind != "f":
+        elif value.ndim != 2 or value.dtype.kind != "f" or not value.size:
             wrong.append(f"{key} is {value.dtype} {value.shape}, expected two dimensions of floats")
+        elif match["side"] in sides.get(match["module"], {}):
+            wrong.append(f"{match['module']} has lora_{match['side']} twice, under two names")
         elif not _is_finite(factor := value.astype(np.float32, copy=False)):
             wrong.append(f"{key} holds numbers that are not finite")
         else:
@@ -259,29 +185,11 @@ def _largest_rms(item: Factors) -> float:
     return abs(item.scaling) * norms / math.sqrt(item.a.shape[1] * item.b.shape[0])
 
 
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-
-
-def _by_pattern(config: Mapping[str, Any], pattern_field: str, default_field: str, module: str) -> float:
-    """PEFT's rule: the first pattern that matches the end of the module name, else the default."""
-    for pattern, value in (config.get(pattern_field) or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return float(value)
-    return float(config[default_field])
-
-
-def _scaling(config: Mapping[str, Any], module: str) -> float:
-    rank = _by_pattern(config, "rank_pattern", "r", module)
-    alpha = _by_pattern(config, "alpha_pattern", "lora_alpha", module)
-    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-
-
-def _pair_problem(pair: Mapping[str, FloatArray], rank: float) -> str | None:
+def _pair_problem(pair: Mapping[str, FloatArray], rank: int) -> str | None:
     missing: Iterable[str] = sorted({"A", "B"} - pair.keys())
     if missing:
         return f"lora_{', lora_'.join(missing)} is missing"
     found = (pair["A"].shape[0], pair["B"].shape[1])
     if found != (rank, rank):
-        return f"ranks of A and B are {found[0]} and {found[1]}, the config says {rank:g}"
+        return f"ranks of A and B are {found[0]} and {found[1]}, the config says {rank}"
     return None

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE
+from edgelora_runtime.adapter import WEIGHTS_FILE
+from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import Slot
 from edgelora_runtime.packing import Packed, packed_size, packed_views

@@ -107,30 +107,32 @@ def check_adapter(model: Answering, name: str, folder: Path) -> ProbeResult | No
 
 def read_probes(receipt: Receipt, vocab_size: int) -> tuple[Probe, ...]:
     """The probes of a receipt; raises AdapterError when there is none, or one is no probe of this vocabulary."""
-    try:
-        probes = tuple(
-            Probe(
-                tuple(int(token) for token in item["input_ids"]),
-                float(item["kl"]),
-                _read_tokens(item["base"], vocab_size),
-                _read_tokens(item["adapted"], vocab_size),
-            )
-            for item in receipt.get("probes") or ()
+    probes = tuple(
+        Probe(
+            _read_ids(item["input_ids"], vocab_size),
+            float(item["kl"]),
+            _read_tokens(item["base"], vocab_size),
+            _read_tokens(item["adapted"], vocab_size),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise AdapterError(f"the receipt's probes cannot be read ({error!r}); train the adapter again") from error
+        for item in receipt.get("probes") or ()
+    )
     if not probes:
         raise AdapterError("the receipt has no probes; write one with `edgelora adapter receipt`")
     return probes
 
 
 def _read_tokens(data: Any, vocab_size: int) -> TopTokens:
-    ids, logprobs = np.asarray(data["ids"], np.int64), np.asarray(data["logprobs"], np.float64)
-    if ids.ndim != 1 or ids.shape != logprobs.shape or not ids.size or not np.isfinite(logprobs).all():
-        raise ValueError("ids and logprobs are lists of one length")
-    if ids.min() < 0 or ids.max() >= vocab_size:
-        raise ValueError(f"token ids go up to {ids.max()}, the vocabulary has {vocab_size}")
-    return TopTokens(ids, logprobs)
+    ids = np.asarray(_read_ids(data["ids"], vocab_size), np.int64)
+    return TopTokens(ids, np.asarray(data["logprobs"], np.float64))
+
+
+def _read_ids(ids: Sequence[int], vocab_size: int) -> tuple[int, ...]:
+    if max(ids) >= vocab_size:
+        raise AdapterError(
+            f"the receipt's probes cannot be read (token ids go up to {max(ids)}, the vocabulary has {vocab_size}); "
+            "train the adapter again"
+        )
+    return tuple(ids)
 
 
 def _judge(probe: Probe, base: DoubleArray, adapted: DoubleArray, found: float) -> tuple[bool, str]:

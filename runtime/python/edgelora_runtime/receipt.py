@@ -6,19 +6,21 @@ Knows nothing about sessions; ``docs/artifact.md`` ("Receipt") is the definition
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgelora_runtime.adapter import WEIGHTS_FILE
+from edgelora_runtime.check_receipt import find_wrong
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Manifest, file_info
+from edgelora_runtime.parse_json import join_some, parse_json, show
 
 RECEIPT_FILE = "receipt.json"
 RECEIPT_VERSION = 1
-Receipt = Mapping[str, Any]  # as JSON holds it; the fields used here are checked when it is read
+Receipt = Mapping[str, Any]  # as JSON holds it; every documented field is checked when it is read
 
+_LONGEST = 32 << 20  # bytes; one of a thousand modules and ten probes has 0.5 MB
 _SHOWN = 4
 
 
@@ -27,24 +29,20 @@ def read_receipt(folder: Path) -> Receipt | None:
     path = folder / RECEIPT_FILE
     if not path.is_file():
         return None
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise AdapterError(f"{path} is not JSON ({error}); train the adapter again or delete the file") from error
+    with path.open("rb") as stream:
+        return parse_receipt(stream.read(_LONGEST + 1), str(path))
+
+
+def parse_receipt(content: bytes, where: str = RECEIPT_FILE) -> Receipt:
+    """The receipt that ``content`` is, every field of its documented type; raises AdapterError in one line."""
+    data = parse_json(content, where, AdapterError, "train the adapter again or delete the file", _LONGEST)
     if not isinstance(data, dict) or not isinstance(data.get("base"), dict):
-        raise AdapterError(f"{path} has no 'base'; expected a receipt written by `edgelora train`")
+        raise AdapterError(f"{where} has no 'base'; expected a receipt written by `edgelora train`")
     version = data.get("format_version")
-    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= RECEIPT_VERSION:
-        raise AdapterError(f"{path}: format_version is {version!r}, the newest read here is {RECEIPT_VERSION}")
-    base = data["base"]
-    if not isinstance(base.get("fingerprint"), str) or not isinstance(base.get("name", ""), str):
-        raise AdapterError(f"{path}: base needs the texts 'name' and 'fingerprint', and 'grid' as text or null")
-    if any(not isinstance(base.get(key), str | None) for key in ("grid", "tokenizer", "chat_template")):
-        raise AdapterError(f"{path}: base.grid, base.tokenizer and base.chat_template are texts or null")
-    kinds = {"quantization": dict, "training": dict, "modules": dict, "layers": dict, "probes": list, "weights": str}
-    for field, kind in kinds.items():
-        if not isinstance(data.get(field), kind | None):
-            raise AdapterError(f"{path}: {field} is {type(data[field]).__name__}, expected {kind.__name__} or null")
+    if not isinstance(version, int) or isinstance(version, bool) or version != RECEIPT_VERSION:
+        raise AdapterError(f"{where}: format_version is {show(version)}, the newest read here is {RECEIPT_VERSION}")
+    if wrong := join_some(find_wrong(data)):
+        raise AdapterError(f"{where}: {wrong}; write it anew with `edgelora adapter receipt`, or delete the file")
     return data
 
 
@@ -112,8 +110,8 @@ def _find_other_text(receipt: Receipt, manifest: Manifest) -> str | None:
 
 def _describe(receipt: Receipt) -> str:
     plain = {key: item for key, item in (receipt.get("quantization") or {}).items() if item and item != "rtn"}
-    told = [f"{key} {item}" for key, item in sorted(plain.items()) if isinstance(item, (str, int))]
-    return ", ".join(told) or "not quantized"
+    told = [f"{key} {show(item)}" for key, item in sorted(plain.items()) if isinstance(item, (str, int))]
+    return join_some(told, ", ").replace("'", "") or "not quantized"
 
 
 def _some(names: Collection[str]) -> str:

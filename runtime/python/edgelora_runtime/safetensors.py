@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,8 @@ import numpy.typing as npt
 
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.files import write_atomically
+from edgelora_runtime.names import has_control
+from edgelora_runtime.parse_json import parse_json, show
 
 Array = npt.NDArray[Any]
 
@@ -27,7 +30,20 @@ _CODES = {
 }  # fmt: skip
 _DTYPES = {name: np.dtype(code) for name, code in _CODES.items()}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items() if name != "BF16"}
-_LONGEST_HEADER = 100_000_000
+_LONGEST_HEADER = 8 << 20  # bytes; 80,000 tensors
+_LONGEST_NAME = 1024
+_MOST_DIMENSIONS = 8
+_MOST_NUMBERS = 1 << 53
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One tensor of a header; bytes ``start`` to ``end`` of what follows the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
 
 
 def read_safetensors(path: Path) -> dict[str, Array]:
@@ -57,14 +73,10 @@ def map_safetensors(path: Path) -> dict[str, Array]:
         raise ArtifactError(
             f"{path} is truncated or no safetensors file: header of {header_bytes} bytes in a file of {n_bytes}"
         )
-    try:
-        header = json.loads(data[8 : 8 + header_bytes])
-    except ValueError as error:
-        raise ArtifactError(f"{path}: the header is not JSON ({error}); copy the file again") from error
-    if not isinstance(header, dict):
-        raise ArtifactError(f"{path}: the header is {type(header).__name__}, expected an object")
-    header.pop("__metadata__", None)
-    return {name: _tensor(data, 8 + header_bytes, entry, f"{path}: {name}") for name, entry in header.items()}
+    first = 8 + header_bytes
+    entries = _read_header(data[8:first], str(path))
+    _check_tiling(entries, n_bytes - first, str(path))
+    return {name: _view(data, first, entry) for name, entry in entries.items()}
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
@@ -94,27 +106,66 @@ def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
     write_atomically(path, write)
 
 
-def _tensor(data: mmap.mmap, first: int, entry: Any, where: str) -> Array:
-    """The tensor that ``entry`` of the header describes; ``first`` is where the offsets of the file count from."""
+def _read_header(content: bytes, where: str) -> dict[str, _Entry]:
+    """Every tensor that the header names; raises ArtifactError for one that no array could be."""
+    if not content.startswith(b"{"):
+        raise ArtifactError(f"{where}: the header begins with {content[:1]!r}, expected '{{'; copy the file again")
+    header = parse_json(content, f"{where}: the header", ArtifactError, "copy the file again", _LONGEST_HEADER)
+    if not isinstance(header, dict):
+        raise ArtifactError(f"{where}: the header is {show(header)}, expected an object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(item, str) for item in metadata.values()):
+        raise ArtifactError(f"{where}: __metadata__ is {show(metadata)}, expected an object of texts")
+    return {name: _entry(name, item, f"{where}: {show(name)}") for name, item in header.items()}
+
+
+def _entry(name: str, entry: Any, where: str) -> _Entry:
+    if not name or has_control(name) or len(name) > _LONGEST_NAME:
+        raise ArtifactError(f"{where} is no name of a tensor: it is empty, long or holds a control character")
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
         raise ArtifactError(f"{where}: expected dtype, shape and data_offsets in the header")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if dtype not in _DTYPES:
-        raise ArtifactError(f"{where}: dtype is {dtype!r}, expected one of {', '.join(sorted(_DTYPES))}")
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise ArtifactError(f"{where}: dtype is {show(dtype)}, expected one of {', '.join(sorted(_DTYPES))}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise ArtifactError(f"{where}: shape {shape!r} or data_offsets {offsets!r} is not a list of whole numbers")
-    start, end = offsets
-    count = math.prod(shape)
-    expected = count * _DTYPES[dtype].itemsize
-    if not start <= end <= len(data) - first or end - start != expected:
         raise ArtifactError(
-            f"{where}: bytes {start} to {end} of {len(data) - first} for {dtype} {shape}, expected {expected} bytes; "
+            f"{where}: shape {show(shape)} or data_offsets {show(offsets)} is not a list of whole numbers"
+        )
+    if len(shape) > _MOST_DIMENSIONS or math.prod(size for size in shape if size) > _MOST_NUMBERS:
+        raise ArtifactError(f"{where}: shape {show(shape)} is beyond what an array can have")
+    start, end = offsets
+    expected = math.prod(shape) * _DTYPES[dtype].itemsize
+    if end - start != expected:
+        raise ArtifactError(
+            f"{where}: bytes {show(start)} to {show(end)} for {dtype} {show(shape)}, expected {expected} bytes; "
             "the file is damaged, copy it again"
         )
+    return _Entry(dtype, tuple(shape), start, end)
+
+
+def _check_tiling(entries: Mapping[str, _Entry], n_bytes: int, where: str) -> None:
+    """The tensors lie side by side over all of the data: no byte is read twice, and none hides between them."""
+    place = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
+        if entry.start != place or entry.end > n_bytes:
+            raise ArtifactError(
+                f"{where}: {show(name)}: bytes {entry.start} to {entry.end} of {n_bytes}, expected to begin at "
+                f"{place}; the file is damaged, copy it again"
+            )
+        place = entry.end
+    if place != n_bytes:
+        raise ArtifactError(
+            f"{where}: the tensors end at byte {place} of {n_bytes}; the file is damaged, copy it again"
+        )
+
+
+def _view(data: mmap.mmap, first: int, entry: _Entry) -> Array:
+    """The tensor of an entry that was checked; ``first`` is where the offsets of the file count from."""
+    count = math.prod(entry.shape)
     if not count:  # nothing to map
-        return np.zeros(shape, np.float32 if dtype == "BF16" else _DTYPES[dtype])
-    array: Array = np.frombuffer(data, _DTYPES[dtype], count, first + start).reshape(shape)
-    if dtype == "BF16":
+        return np.zeros(entry.shape, np.float32 if entry.dtype == "BF16" else _DTYPES[entry.dtype])
+    array: Array = np.frombuffer(data, _DTYPES[entry.dtype], count, first + entry.start).reshape(entry.shape)
+    if entry.dtype == "BF16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array
 

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgelora_runtime.adapter import CONFIG_FILE, WEIGHTS_FILE, Spec, check_name, fit_adapter, parse_spec, read_adapter
+from edgelora_runtime.adapter import WEIGHTS_FILE, Spec, check_name, fit_adapter, parse_spec, read_adapter
+from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Manifest, file_info
 from edgelora_runtime.packed_cache import PackedCache

@@ -1,0 +1,194 @@
+"""The configuration of a PEFT LoRA folder: what of it changes the answers, checked field by field.
+
+Knows nothing about factors. PEFT 0.21 is the reference for what a field means; what would change the tensors or the
+base in a way that no slot can express is refused, since ignoring it would give other answers silently.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelora_runtime.errors import AdapterError
+from edgelora_runtime.parse_json import join_some, parse_json, read_json, show
+from edgelora_runtime.patterns import PatternError, matches_ending, matches_whole, parse_pattern
+
+CONFIG_FILE = "adapter_config.json"
+
+_LONGEST = 4 << 20  # bytes; one with a rank for each of thousands of modules has a tenth
+_LARGEST_RANK = 65536
+_LARGEST_ALPHA = 1e6
+_MOST_PATTERNS = 4096
+_ADVICE = "save the adapter again"
+_REFUSED = {
+    "use_dora": "DoRA",
+    "lora_bias": "LoRA biases",
+    "use_qalora": "QALoRA",
+    "use_bdlora": "block-diagonal LoRA",
+    "modules_to_save": "fully trained modules (modules_to_save)",
+    "trainable_token_indices": "trained token embeddings (trainable_token_indices)",
+    "target_parameters": "adapted bare parameters (target_parameters)",
+    "layer_replication": "replicated layers (layer_replication)",
+    "alora_invocation_tokens": "activated LoRA (alora_invocation_tokens)",
+    "arrow_config": "Arrow routing",
+    "kasa_config": "KaSA",
+    "velora_config": "VeLoRA",
+    "monteclora_config": "MonteCLoRA",
+}
+_NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
+_BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_PATTERNS = {"rank_pattern": "r", "alpha_pattern": "lora_alpha"}
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Plain LoRA. ``targets`` are ``target_modules``, a pattern or endings, where they claim every layer, else None."""
+
+    rank: int
+    alpha: float
+    is_rank_stabilized: bool
+    ranks: Mapping[str, int]  # pattern -> rank
+    alphas: Mapping[str, float]  # pattern -> alpha
+    targets: str | tuple[str, ...] | None
+
+    def rank_of(self, module: str) -> int:
+        """PEFT's rule: the first pattern that matches the end of the module's name, else ``r``."""
+        return next((rank for pattern, rank in self.ranks.items() if matches_ending(pattern, module)), self.rank)
+
+    def scaling_of(self, module: str) -> float:
+        """Alpha over the rank, or over its root with ``use_rslora``."""
+        alpha = next((item for key, item in self.alphas.items() if matches_ending(key, module)), self.alpha)
+        rank = self.rank_of(module)
+        return alpha / math.sqrt(rank) if self.is_rank_stabilized else alpha / rank
+
+
+def read_config(folder: Path) -> LoraConfig:
+    """The configuration in an adapter folder; raises one AdapterError with everything that cannot be used."""
+    return _check(read_json(folder / CONFIG_FILE, AdapterError, _ADVICE, _LONGEST), str(folder / CONFIG_FILE))
+
+
+def parse_config(content: bytes, where: str = CONFIG_FILE) -> LoraConfig:
+    """The configuration that ``content`` is; raises what ``read_config`` raises."""
+    return _check(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where)
+
+
+def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
+    """PEFT's rule: a text is a pattern for the whole name, a list holds endings of names."""
+    if isinstance(targets, str):
+        return matches_whole(targets, module)
+    return any(module == target or module.endswith(f".{target}") for target in targets or ())
+
+
+def check_target_pattern(targets: str) -> None:
+    """Raise AdapterError for ``target_modules`` that no runtime could match with names of modules."""
+    if why := _pattern_problem(targets):
+        raise AdapterError(f"target_modules: {why}; expected a pattern as docs/artifact.md describes them, or names")
+
+
+def _check(config: Any, where: str) -> LoraConfig:
+    if not isinstance(config, dict):
+        raise AdapterError(f"{where} holds {show(config)}, expected an object; {_ADVICE}")
+    wrong = _refusals(config) + _wrong_types(config) + _wrong_numbers(config)
+    if wrong:
+        raise AdapterError(f"{where} cannot be used: {join_some(wrong)}; expected plain LoRA as PEFT saves it")
+    return LoraConfig(
+        rank=int(config["r"]),
+        alpha=float(config["lora_alpha"]),
+        is_rank_stabilized=bool(config.get("use_rslora")),
+        ranks={key: int(value) for key, value in (config.get("rank_pattern") or {}).items()},
+        alphas={key: float(value) for key, value in (config.get("alpha_pattern") or {}).items()},
+        targets=_targets(config),
+    )
+
+
+def _refusals(config: Mapping[str, Any]) -> list[str]:
+    wrong = []
+    if config.get("peft_type") != "LORA":
+        wrong.append(f"peft_type is {show(config.get('peft_type'))}, expected 'LORA'")
+    wrong += [f"it uses {words}" for field, words in _REFUSED.items() if config.get(field)]
+    if config.get("bias", "none") != "none":
+        wrong.append(f"bias is {show(config['bias'])}, expected 'none'")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING_STARTS):
+        wrong.append(
+            f"init_lora_weights is {show(start)}, which changes the base; convert it to plain LoRA when saving"
+        )
+    return wrong
+
+
+def _wrong_types(config: Mapping[str, Any]) -> list[str]:
+    wrong = []
+    if not isinstance(config.get("use_rslora"), bool | None):
+        wrong.append(f"use_rslora is {show(config['use_rslora'])}, expected true or false")
+    if not isinstance(config.get("init_lora_weights"), bool | str | None):
+        wrong.append(f"init_lora_weights is {show(config['init_lora_weights'])}, expected true, false or text")
+    for field in ("target_modules", "exclude_modules", "layers_pattern"):
+        value = config.get(field)
+        if not isinstance(value, str | None) and not _is_list_of(value, str):
+            wrong.append(f"{field} is {show(value)}, expected text or a list of texts")
+    layers = config.get("layers_to_transform")
+    if layers is not None and not _is_list_of(layers if isinstance(layers, list) else [layers], int):
+        wrong.append(f"layers_to_transform is {show(layers)}, expected whole numbers")
+    if isinstance(config.get("target_modules"), str) and (why := _pattern_problem(config["target_modules"])):
+        wrong.append(f"target_modules: {why}")
+    return wrong
+
+
+def _wrong_numbers(config: Mapping[str, Any]) -> list[str]:
+    wrong = []
+    for field, check in (("r", _rank_problem), ("lora_alpha", _alpha_problem)):
+        if why := check(config.get(field)):
+            wrong.append(f"{field} {why}")
+    for field, check in (("rank_pattern", _rank_problem), ("alpha_pattern", _alpha_problem)):
+        patterns = config.get(field)
+        if patterns is None:
+            continue
+        if not isinstance(patterns, dict) or len(patterns) > _MOST_PATTERNS:
+            wrong.append(f"{field} is {show(patterns)}, expected an object of at most {_MOST_PATTERNS} patterns")
+            continue
+        for pattern, value in patterns.items():
+            if why := _pattern_problem(pattern):
+                wrong.append(f"{field}: {why}")
+            if why := check(value):
+                wrong.append(f"{field} of {show(pattern)} {why}")
+    return wrong
+
+
+def _pattern_problem(pattern: str) -> str | None:
+    try:
+        parse_pattern(pattern)
+    except PatternError as error:
+        return f"the pattern {show(pattern)} cannot be used: {error}"
+    return None
+
+
+def _rank_problem(value: Any) -> str | None:
+    if _is_number(value) and value == value // 1 and 1 <= value <= _LARGEST_RANK:
+        return None
+    return f"is {show(value)}, expected a whole number from 1 to {_LARGEST_RANK}"
+
+
+def _alpha_problem(value: Any) -> str | None:
+    if _is_number(value) and 0 < value <= _LARGEST_ALPHA:
+        return None
+    return f"is {show(value)}, expected a number above 0, at most {_LARGEST_ALPHA:g}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
+
+
+def _targets(config: Mapping[str, Any]) -> str | tuple[str, ...] | None:
+    """``target_modules`` where nothing else in the configuration narrows them down to some layers."""
+    targets = config.get("target_modules")
+    narrowed = any(config.get(field) not in (None, [], "") for field in _NARROWING)
+    if narrowed or targets is None or targets == "all-linear":
+        return None
+    return targets if isinstance(targets, str) else tuple(targets)

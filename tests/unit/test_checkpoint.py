@@ -262,7 +262,10 @@ def test_other_tokenizer_files_are_converted(folder: Path) -> None:
     (folder / "vocab.json").unlink()
     (folder / "tokenizer.model").write_bytes(b"no model")
     _write_json(folder / "tokenizer_config.json", {"tokenizer_class": LlamaTokenizerFast.__name__})
-    _refused(folder, r"has no tokenizer\.json and transformers cannot convert its tokenizer")
+    _refused(
+        folder,
+        r"has no tokenizer\.json, and transformers cannot convert tokenizer\.model \(.+\); put a tokenizer\.json",
+    )
 
 
 def test_a_tensor_that_is_not_there_is_named(folder: Path) -> None:

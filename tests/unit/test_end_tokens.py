@@ -148,7 +148,8 @@ def test_tokens_that_were_added_without_a_row_are_noted_and_never_fed(tmp_path: 
     tiny_model("qwen2", vocab_size=256, eos_token_id=2).save_pretrained(tmp_path)
     tokenizer = _tokenizer()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML}), encoding="utf-8")
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": CHATML}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     checkpoint = open_checkpoint(str(tmp_path))
     assert vocabulary_size(checkpoint) == 256
     assert checkpoint.eos_token_ids == (2,)

@@ -151,7 +151,7 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
         config=config,
         eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=(*notes, *inferred, *unreachable_tokens(tokenizer, vocabulary)),
+        notes=(*notes, *inferred, *unreachable_tokens(tokenizer, vocabulary, name)),
         stored=stored,
     )
 

@@ -71,16 +71,41 @@ def special_ids(config: Mapping[str, Any], vocabulary: int | None, name: str) ->
     return checked
 
 
-def unreachable_tokens(tokenizer: TokenizerFiles | None, vocabulary: int | None) -> tuple[str, ...]:
-    """A note on tokens that the embedding has no row for: somebody added them and did not resize it."""
+def unreachable_tokens(tokenizer: TokenizerFiles | None, vocabulary: int | None, name: str) -> tuple[str, ...]:
+    """A note on tokens that the embedding has no row for: somebody added them and did not resize it.
+
+    Raises CheckpointError where the tokenizer puts such a token around every text.
+    """
     if tokenizer is None or vocabulary is None:
         return ()
+    for token, index in _around_text(json.loads(tokenizer.tokenizer_json).get("post_processor")):
+        if index >= vocabulary:
+            raise CheckpointError(
+                f"{name}: its tokenizer puts {token[:40]!r} (id {index}) around every text, but the embedding has "
+                f"{vocabulary} rows; take it out of the post-processor, or resize the embedding and train it"
+            )
     beyond = {index: token for token, index in all_tokens(tokenizer.tokenizer_json).items() if index >= vocabulary}
     if not beyond:
         return ()
     shown = ", ".join(repr(token[:40]) for _, token in sorted(beyond.items())[:_SHOWN])
     note = f"The tokenizer has {len(beyond)} tokens that the embedding of {vocabulary} rows has no place for ({shown})"
     return (f"{note}; text that holds one cannot be used.",)
+
+
+def _around_text(processor: Any) -> Iterator[tuple[str, int]]:
+    """Tokens and ids that a post-processor of the tokenizers package adds to one text."""
+    if not isinstance(processor, dict):
+        return
+    for step in processor.get("processors") or ():  # a Sequence
+        yield from _around_text(step)
+    for pair in (processor.get("cls"), processor.get("sep")):  # BertProcessing and RobertaProcessing
+        if isinstance(pair, list) and len(pair) == 2:
+            yield str(pair[0]), int(pair[1])
+    ids = processor.get("special_tokens") or {}
+    for piece in processor.get("single") or ():  # TemplateProcessing
+        if isinstance(piece, dict) and "SpecialToken" in piece:
+            token = piece["SpecialToken"]["id"]
+            yield from ((token, index) for index in ids[token]["ids"])
 
 
 def added_tokens(tokenizer_json: str) -> dict[str, int]:

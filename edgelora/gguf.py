@@ -6,7 +6,6 @@ Knows nothing about where the file came from, and nothing of grids beyond the co
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import re
 import struct
@@ -25,6 +24,7 @@ from edgelora.errors import CheckpointError
 from edgelora.finite import check_finite
 from edgelora.gguf_config import MODEL_TYPES, Metadata, build_config
 from edgelora.gguf_tokenizer import build_tokenizer, declared_end_ids
+from edgelora.gguf_types import PLAIN_TYPES, check_type_numbers, check_types
 from edgelora.grid import is_transposed
 from edgelora.tied_head import EMBEDDINGS, chunks, settle_head
 from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
@@ -33,7 +33,6 @@ _TYPE_SUFFIX = re.compile(r"[.-](I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)  # as in 
 _LENGTH = struct.Struct("<Q")
 _CHUNK_WEIGHTS = 1 << 17  # dequantized at once: what is in between stays in the processor's cache
 _BLOCK = 32  # weights that share a scale, in Q4_0 and Q8_0 alike
-_PLAIN = frozenset({"F64", "F32", "F16", "BF16"})
 _KEPT = {"Q4_0": QuantSpec(4, _BLOCK, True), "Q8_0": QuantSpec(8, _BLOCK, True)}
 _WHY_DEQUANTIZED = {
     "Q4_1": "its block minimum is no multiple of its scale, so no integer zero point can hold it",
@@ -68,6 +67,10 @@ class _Reader(gguf.GGUFReader):  # type: ignore[misc]
 
     data: npt.NDArray[Any]
 
+    def __init__(self, path: Path) -> None:
+        self.file = path.name
+        super().__init__(path)
+
     def _get(self, offset: int, dtype: npt.DTypeLike, count: int = 1, override_order: Any = None) -> npt.NDArray[Any]:
         self.data = self.data.view(np.ndarray)
         return super()._get(offset, dtype, count, override_order)  # type: ignore[no-any-return]
@@ -90,6 +93,11 @@ class _Reader(gguf.GGUFReader):  # type: ignore[misc]
             if len(numbers) < length:
                 raise IndexError(f"a list of {length} numbers goes beyond its end")
         return end - orig_offs, [raw_item, count, *texts], list(range(2, 2 + len(texts))), [kind(raw_type), item]
+
+    def _build_tensors(self, start_offs: int, fields: list[gguf.ReaderField]) -> None:
+        types = ((str(bytes(field.parts[1]), "utf-8", "replace"), int(field.parts[4][0])) for field in fields)
+        check_type_numbers(types, self.file)
+        super()._build_tensors(start_offs, fields)
 
 
 def _split_strings(data: ByteArray, start: int, count: int) -> tuple[list[npt.NDArray[Any]], int]:
@@ -206,7 +214,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
             f"{path.name} has the architecture {architecture!r}; EdgeLoRA reads GGUF files of {', '.join(MODEL_TYPES)}"
         )
     stored = {tensor.name: tensor for tensor in reader.tensors}
-    _check_types(stored, path.name)
+    check_types(((tensor.name, tensor.tensor_type) for tensor in reader.tensors), path.name)
     rope = {name: np.asarray(stored.pop(name).data, np.float32) for name in _ROPE_TENSORS if name in stored}
     blocks = metadata.count(f"{architecture}.block_count")
     if blocks > len(stored):
@@ -223,7 +231,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
         config=special_ids(build_config(metadata, shapes, rope, eos), vocabulary, path.name),
         eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=(*notes, *inferred, *unreachable_tokens(tokenizer, vocabulary), *_describe_types(located)),
+        notes=(*notes, *inferred, *unreachable_tokens(tokenizer, vocabulary, path.name), *_describe_types(located)),
         architecture=architecture,
         path=path,
         tensors=located,
@@ -241,26 +249,6 @@ def _open_reader(path: Path) -> tuple[gguf.GGUFReader, Metadata]:
     if reader.byte_order == "S":
         raise CheckpointError(f"{path.name} is big-endian; convert it with gguf_convert_endian.py of llama.cpp")
     return reader, metadata
-
-
-def _check_types(stored: Mapping[str, gguf.ReaderTensor], file: str) -> None:
-    unknown = sorted({t.tensor_type.name for t in stored.values() if not _can_dequantize(t.tensor_type)})
-    if unknown:
-        raise CheckpointError(
-            f"{file} stores tensors as {', '.join(unknown)}, which the gguf package cannot dequantize; use another type"
-        )
-
-
-@functools.cache
-def _can_dequantize(tensor_type: gguf.GGMLQuantizationType) -> bool:
-    if tensor_type.name in _PLAIN:
-        return True
-    zeros = np.zeros((1, gguf.GGML_QUANT_SIZES[tensor_type][1]), np.uint8)
-    try:
-        gguf.dequantize(zeros, tensor_type)
-    except NotImplementedError:
-        return False
-    return True
 
 
 def _rename(
@@ -306,7 +294,7 @@ def _describe_types(tensors: Mapping[str, _Stored]) -> tuple[str, ...]:
         f"{count} {'tensor is' if count == 1 else 'tensors are'} {kind} and {'was' if count == 1 else 'were'} "
         f"dequantized: {_WHY_DEQUANTIZED.get(kind, 'MatMulNBits has no form for its blocks')}."
         for kind, count in sorted(counts.items())
-        if kind not in _PLAIN and kind not in _KEPT
+        if kind not in PLAIN_TYPES and kind not in _KEPT
     )
 
 
@@ -320,7 +308,10 @@ def _dequantize(data: npt.NDArray[Any], tensor: _Stored) -> FloatArray:
 
     The package takes 16 rows at a time and holds the result twice; rows in one line it takes at once.
     """
-    if tensor.kind.name in _PLAIN or len(tensor.shape) != 2:
+    if tensor.kind.name == "F64":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+            return data.astype(np.float32).reshape(tensor.shape)
+    if tensor.kind.name in PLAIN_TYPES or len(tensor.shape) != 2:
         return np.asarray(gguf.dequantize(data, tensor.kind), np.float32).reshape(tensor.shape)
     value = np.empty(tensor.shape, np.float32)
     step = max(1, _CHUNK_WEIGHTS // max(1, tensor.shape[1]))

@@ -9,7 +9,7 @@ from typing import Any
 import gguf
 import pytest
 from gguf_files import tiny_model, write_gguf
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from edgelora.checkpoint import open_checkpoint
 from edgelora.errors import CheckpointError
@@ -157,3 +157,29 @@ def test_tokens_that_were_added_without_a_row_are_noted_and_never_fed(tmp_path: 
     assert "has 7 tokens that the embedding of 256 rows has no place for ('<|endoftext|>', '<|im_start|>'," in note
     prompts = probe_prompts(checkpoint)
     assert prompts and max(map(max, prompts)) < 256
+
+
+_TEMPLATE = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 257)])
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        _TEMPLATE,
+        processors.Sequence([processors.ByteLevel(), _TEMPLATE]),
+        processors.BertProcessing(("<|endoftext|>", 256), ("<|im_start|>", 257)),
+    ],
+)
+def test_a_token_around_every_text_must_have_a_row(processor: Any, tmp_path: Path) -> None:
+    tokenizer = _tokenizer()
+    tokenizer.post_processor = processor
+    for rows in (257, 258):
+        tiny_model("qwen2", vocab_size=rows, eos_token_id=2).save_pretrained(tmp_path)
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        if rows == 258:
+            open_checkpoint(str(tmp_path))
+            continue
+        with pytest.raises(
+            CheckpointError, match=r"puts '<\|im_start\|>' \(id 257\) around every text, but .+ 257 rows"
+        ):
+            open_checkpoint(str(tmp_path))

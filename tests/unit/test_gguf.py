@@ -118,63 +118,6 @@ def test_biases_of_queries_and_keys_are_permuted_too(tmp_path: Path) -> None:
     assert checkpoint.config["mlp_bias"] is True
 
 
-@pytest.mark.parametrize("kind", ["Q4_1", "Q5_0", "Q5_1", "F16", "BF16"])
-def test_other_types_are_dequantized_and_said_so(kind: str, tmp_path: Path) -> None:
-    model = tiny_model("qwen2")
-    stored = write_gguf(tmp_path / "tiny.gguf", "qwen2", model, lambda name: kind if "mlp" in name else "F32")
-    checkpoint = open_checkpoint(str(tmp_path / "tiny.gguf"))
-    name = "model.layers.1.mlp.down_proj.weight"
-    expected = gguf.dequantize(stored["blk.1.ffn_down.weight"], gguf.GGMLQuantizationType[kind])
-    np.testing.assert_array_equal(checkpoint.read(name), expected)
-    assert checkpoint.packed(name) is None
-    if kind in ("F16", "BF16"):
-        assert checkpoint.notes == ()
-    else:
-        assert len(checkpoint.notes) == 1
-        assert checkpoint.notes[0].startswith(f"6 tensors are {kind} and were dequantized: ")
-        assert ("block minimum is no multiple of its scale" in checkpoint.notes[0]) == kind.endswith("_1")
-
-
-@pytest.mark.parametrize("kind", ["Q2_K", "Q4_K", "Q6_K", "IQ4_XS"])
-def test_types_that_gguf_can_only_read(kind: str, tmp_path: Path) -> None:
-    model = tiny_model("llama", hidden_size=256, head_dim=64)
-    wanted = gguf.GGMLQuantizationType[kind]
-    size = gguf.GGML_QUANT_SIZES[wanted][1]
-    # Bytes below 0x7C make every float16 scale finite, wherever it lies in the block.
-    blocks = np.random.default_rng(5).integers(0, 0x7C, (7, 2 * size), dtype=np.uint8)
-    name = "model.layers.0.self_attn.v_proj.weight"
-    path = tmp_path / "tiny.gguf"
-    _write_one_raw(path, model, "blk.0.attn_v.weight", blocks, wanted)
-    checkpoint = open_checkpoint(str(path))
-    assert checkpoint.shape(name) == (7, 512)
-    np.testing.assert_array_equal(checkpoint.read(name), gguf.dequantize(blocks, wanted))
-    assert checkpoint.packed(name) is None
-    assert checkpoint.notes == (f"1 tensor is {kind} and was dequantized: MatMulNBits has no form for its blocks.",)
-
-
-def _write_one_raw(
-    path: Path, model: torch.nn.Module, name: str, data: np.ndarray, kind: gguf.GGMLQuantizationType
-) -> None:
-    """The model in float32 with one tensor replaced by raw blocks."""
-    write_gguf(path, "llama", model)
-    reader = gguf.GGUFReader(path)
-    copy = path.with_suffix(".copy")
-    writer = gguf.GGUFWriter(copy, "llama")
-    for key, field in reader.fields.items():
-        if not key.startswith("GGUF.") and key != "general.architecture":
-            writer.add_key_value(key, field.contents(), field.types[0])
-    for tensor in reader.tensors:
-        if tensor.name == name:
-            writer.add_tensor(name, data, raw_dtype=kind)
-        else:
-            writer.add_tensor(tensor.name, np.asarray(tensor.data))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    copy.replace(path)
-
-
 def test_a_head_written_twice_is_tied(tmp_path: Path) -> None:
     model = tiny_model("gpt2")
     head = tensors_of(model)["transformer.wte.weight"]

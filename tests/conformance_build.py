@@ -19,7 +19,7 @@ from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 from edgelora_runtime.model import Model
 from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
-from tests.conformance_models import CONTEXT, QUANTS, TorchAnswer, write_artifact
+from tests.conformance_models import BLANK, CONTEXT, QUANTS, TorchAnswer, write_artifact
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
 TOLERANCE = {FLOAT_CACHE: 2e-3, INT8_CACHE: 0.1}  # of a logit, by what the cache holds
@@ -53,10 +53,13 @@ def update() -> None:
             folder = write_artifact(artifact, work, out)
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             assert size < LARGEST_BYTES, f"{artifact} has {size} bytes"
-            cases += [
-                {"artifact": artifact, **case}
-                for case in _model_cases(load(folder), TorchAnswer(work, artifact, folder))
-            ]
+            model = load(folder)
+            found = list(_answer_cases(model) if artifact in (BLANK, "tiny-float") else ())
+            if artifact == BLANK:
+                found += _blank_cases(model)
+            else:
+                found += _model_cases(model, TorchAnswer(work, artifact, folder))
+            cases += [{"artifact": artifact, **case} for case in found]
         # One line for each case, so that a change shows which cases it touches.
         lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
         text = f'{{"format_version": 1, "cases": [\n{lines}\n]}}\n'
@@ -89,13 +92,7 @@ def _arithmetic_cases() -> Iterator[dict[str, Any]]:
 def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, Any]]:
     tokenizer = model.tokenizer
     assert tokenizer is not None
-    for text in (*_TEXTS, "a  b\n\tc", "👩‍🔬<|end|>x"):
-        for special in (True, False):
-            ids = tokenizer.encode(text, special)
-            yield {
-                "kind": "encode", "name": f"encode {text!r} special={special}", "text": text, "special": special,
-                "expected_ids": ids, "expected_text": tokenizer.decode(ids),
-            }  # fmt: skip
+    yield from _encode_cases(model)
     yield from _chat_cases(model)
     for index, spec in enumerate(_SPECS):
         ids = tokenizer.encode(_TEXTS[index % len(_TEXTS)] + " and the dog")
@@ -123,6 +120,50 @@ def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, 
     yield _first(lambda n: _text_case(model, f"{n}", True, "four", {}, (), must_end=True))
     yield _text_case(model, "", False, "one", {}, ())
     yield from _error_cases()
+
+
+def _blank_cases(model: Model) -> Iterator[dict[str, Any]]:
+    """What hangs on the tokenizer that puts a blank in front; the rest is that of the other artifacts."""
+    yield from _encode_cases(model)
+    yield from _chat_cases(model)
+    yield _choices_case(model, "yes", False, "none", ["yes", "no", "maybe", "yes no", "はい", ""])
+    yield _choices_case(model, "left or right:", True, "four", ["left", " left", "right", "\nno"])
+    yield _choices_case(model, "yes ", True, "one", ["no", "maybe", "12"])
+    yield _choices_case(model, "東京\n", True, "one:0.7+eight:0.3", ["yes", "no", "東京"])
+    for raw in (False, True):
+        yield _first(lambda n, r=raw: _text_case(model, f"Zürich 🚀 {n}", r, "eight", {}, ()))
+        yield _first(lambda n, r=raw: _stopped_case(model, f"fox {n}", r, "four"))
+
+
+def _answer_cases(model: Model) -> Iterator[dict[str, Any]]:
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    for prompt in ("left or right:", "yes ", "東京\n", "the do", ""):
+        for text in ("left", " left", "g", "東京", "  ", ""):
+            for special in (True, False):
+                yield {
+                    "kind": "after", "name": f"after {prompt!r} {text!r} special={special}", "prompt": prompt,
+                    "text": text, "special": special, "expected_ids": tokenizer.encode_after(prompt, text, special),
+                }  # fmt: skip
+    user = {"role": "user", "content": "left or right?"}
+    for messages in ([user], [user, {"role": "assistant", "content": "left"}, user]):
+        for answer in ("left", " left", "no\n", "はい", "a<|end|>", ""):
+            yield {
+                "kind": "answer", "name": f"answer {answer!r} to {len(messages)} messages", "messages": messages,
+                "answer": answer, "expected_ids": tokenizer.encode_answer(messages, answer),
+            }  # fmt: skip
+
+
+def _encode_cases(model: Model) -> Iterator[dict[str, Any]]:
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    for text in (*_TEXTS, "a  b\n\tc", "👩‍🔬<|end|>x"):
+        for special in (True, False):
+            ids = tokenizer.encode(text, special)
+            yield {
+                "kind": "encode", "name": f"encode {text!r} special={special}", "text": text, "special": special,
+                "expected_ids": ids, "expected_text": tokenizer.decode(ids),
+            }  # fmt: skip
 
 
 def _chat_cases(model: Model) -> Iterator[dict[str, Any]]:

@@ -31,7 +31,11 @@ from tests.rounding_cache import RoundingCache, steps_of
 
 VOCAB_SIZE = 384
 CONTEXT = 320  # more than the first capacity of the cache, so that growing is covered
-QUANTS = {"tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8", "tiny-web": "int4", "tiny-cache": "none"}
+QUANTS = {
+    "tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8", "tiny-web": "int4", "tiny-cache": "none",
+    "tiny-blank": "none",
+}  # fmt: skip
+BLANK = "tiny-blank"  # a tokenizer that puts a blank in front, as SentencePiece does
 _CACHE = "tiny-cache"  # keys and values in 8 bits
 _WEB = "tiny-web"  # the form of web-wasm: the grid's values as 8 bits a row, activations of 16 bits
 TEMPLATE = (
@@ -41,6 +45,11 @@ TEMPLATE = (
     "<|{{ message['role'] }}|>{{ message['content'] | trim }}<|end|>\n"
     "{% endfor %}\n"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+# Writes a blank before a finished answer, as the templates of Llama 2 and Mistral do.
+BLANK_TEMPLATE = TEMPLATE.replace(
+    "{{ message['content'] | trim }}",
+    "{{ ' ' if message['role'] == 'assistant' else '' }}{{ message['content'] | trim }}",
 )
 SPECIAL = ["<|begin|>", "<|end|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>"]
 CORPUS = [
@@ -71,9 +80,32 @@ def train_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def train_blank_tokenizer() -> Tokenizer:
+    """384 tokens as Llama's files have them: blanks as U+2581, one before a text, bytes for unknown characters."""
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
+    trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
+    n_bytes = 256
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE - n_bytes, special_tokens=[*SPECIAL, "<unk>"], limit_alphabet=50, show_progress=False
+    )
+    trained.train_from_iterator(CORPUS, trainer)
+    data = json.loads(trained.to_str())
+    vocab = data["model"]["vocab"]
+    data["model"]["vocab"] = vocab | {f"<0x{byte:02X}>": len(vocab) + byte for byte in range(n_bytes)}
+    data["model"] |= {"byte_fallback": True, "fuse_unk": True}
+    tokenizer: Tokenizer = Tokenizer.from_str(json.dumps(data))
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", tokenizer.token_to_id("<|begin|>"))]
+    )
+    return tokenizer
+
+
 def write_checkpoint(folder: Path, name: str) -> Path:
     """A random checkpoint; weights are large enough that answers vary and adapters change them."""
-    tokenizer = train_tokenizer()
+    tokenizer = train_blank_tokenizer() if name == BLANK else train_tokenizer()
     shared: dict[str, Any] = {
         "vocab_size": VOCAB_SIZE,
         "num_hidden_layers": 2,
@@ -102,7 +134,7 @@ def write_checkpoint(folder: Path, name: str) -> Path:
     folder.mkdir(parents=True)
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(BLANK_TEMPLATE if name == BLANK else TEMPLATE, encoding="utf-8")
     special = {"bos_token": "<|begin|>", "eos_token": "<|end|>", "pad_token": "<|pad|>"}
     (folder / "tokenizer_config.json").write_text(
         json.dumps({**special, "tokenizer_class": "PreTrainedTokenizerFast"}), encoding="utf-8"

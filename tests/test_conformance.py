@@ -58,6 +58,18 @@ def check_chat(case: dict[str, Any]) -> None:
     assert tokenizer.encode_chat(case["messages"], case["add_generation_prompt"]) == case["expected_ids"]
 
 
+def check_after(case: dict[str, Any]) -> None:
+    tokenizer = artifact(case["artifact"]).tokenizer
+    assert tokenizer is not None
+    assert tokenizer.encode_after(case["prompt"], case["text"], case["special"]) == case["expected_ids"]
+
+
+def check_answer(case: dict[str, Any]) -> None:
+    tokenizer = artifact(case["artifact"]).tokenizer
+    assert tokenizer is not None
+    assert tokenizer.encode_answer(case["messages"], case["answer"]) == case["expected_ids"]
+
+
 def check_logits(case: dict[str, Any]) -> None:
     found = artifact(case["artifact"]).logits(case["input_ids"], adapter=case["adapter"], positions=case["positions"])
     np.testing.assert_allclose(found[:, case["columns"]], case["expected"], atol=case["tolerance"], rtol=0)
@@ -109,7 +121,7 @@ def test_artifacts_are_small_and_every_kind_is_there() -> None:
         folder.name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         for folder in FOLDER.glob("tiny-*")
     }
-    assert len(sizes) == 5
+    assert len(sizes) == 6
     assert max(sizes.values()) < 300_000
     cases = json.loads((FOLDER / "cases.json").read_text(encoding="utf-8"))["cases"]
     assert {case["kind"] for case in cases} == {

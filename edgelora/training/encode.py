@@ -5,8 +5,9 @@ Knows nothing about tensors or models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgelora.data import Problem, Row, Rows, name_problems
 from edgelora.errors import CheckpointError, DataError, EdgeLoraError
@@ -60,43 +61,58 @@ def encode_rows(
 
 
 def encode_row(row: Row, tokenizer: Tokenizer, eos_ids: Sequence[int], raw: bool = False) -> Example:
-    """Token ids of one row, ending with the token that ends an answer; raises DataError when it cannot be rendered."""
+    """Token ids of one row, ending with the token that ends an answer.
+
+    Raises DataError when it cannot be rendered, or when what would be learned is not what the row says.
+    """
     if isinstance(row.prompt, tuple) and tokenizer.chat_template is not None and not raw:
-        return _encode_chat(row.line, [dict(message) for message in row.prompt], row.completion, tokenizer, eos_ids)
+        messages = [dict(message) for message in row.prompt]
+        prompt_ids = tokenizer.encode_chat(messages)
+        answer = tokenizer.encode_answer(messages, row.completion)
+        end = _find_end(messages, row.completion, tokenizer, eos_ids)
+        _check_answer(row.completion, prompt_ids, answer, tokenizer)
+        return Example(row.line, (*prompt_ids, *answer, *end), max(1, len(prompt_ids)))
     prompt = _raw_prompt(row)
-    prompt_ids = drop_end(tokenizer.encode(prompt, special=True), eos_ids) if prompt else []
+    prompt_ids = tokenizer.encode_prompt(prompt, end_ids=eos_ids) if prompt else []
     if not prompt_ids:
-        ids = drop_end(tokenizer.encode(row.completion, special=True), eos_ids)
-        return Example(row.line, (*ids, eos_ids[0]), 1)
-    answer = _encode_after(prompt_ids, prompt, row.completion, tokenizer, special=True)
-    return Example(row.line, (*prompt_ids, *drop_end(answer, eos_ids), eos_ids[0]), len(prompt_ids))
+        ids = tokenizer.encode_prompt(row.completion, end_ids=eos_ids)
+        _check_answer(row.completion, [], ids, tokenizer)
+        return Example(row.line, (*ids, *eos_ids[:1]), 1)
+    answer = tokenizer.encode_after(prompt, row.completion, special=True, end_ids=eos_ids)
+    _check_answer(row.completion, prompt_ids, answer, tokenizer)
+    return Example(row.line, (*prompt_ids, *answer, *eos_ids[:1]), len(prompt_ids))
 
 
-def _encode_chat(
-    line: int, messages: list[dict[str, str]], completion: str, tokenizer: Tokenizer, eos_ids: Sequence[int]
-) -> Example:
-    prompt = tokenizer.render(messages, add_generation_prompt=True)
-    full = tokenizer.render([*messages, {"role": "assistant", "content": completion}], add_generation_prompt=False)
-    prompt_ids = tokenizer.encode(prompt, special=False)
-    if full.startswith(prompt):
-        answer = _encode_after(prompt_ids, prompt, full[len(prompt) :], tokenizer, special=False)
-        ends = [index for index, token in enumerate(answer) if token in eos_ids]
-        # What the template puts after the end of turn (a newline, mostly) is never generated.
-        answer = answer[: ends[0] + 1] if ends else [*answer, eos_ids[0]]
-    else:
-        # Some templates render a finished turn unlike the one they open (a thinking block, for example). The device
-        # sees the opened one, so the answer follows that, and ends as the finished one does.
-        ends = [token for token in tokenizer.encode(full, special=False) if token in eos_ids]
-        answer = [*tokenizer.encode(completion, special=False), ends[-1] if ends else eos_ids[0]]
-    return Example(line, (*prompt_ids, *answer), max(1, len(prompt_ids)))
+def _find_end(
+    messages: Sequence[Mapping[str, Any]], answer: str, tokenizer: Tokenizer, eos_ids: Sequence[int]
+) -> Sequence[int]:
+    """The token that ends a turn in the chat template: the first end token behind the answer, else the model's."""
+    prompt = tokenizer.render(messages)
+    finished = tokenizer.render([*messages, {"role": "assistant", "content": answer}], add_generation_prompt=False)
+    if not finished.startswith(prompt):
+        return [token for token in tokenizer.encode(finished, special=False) if token in eos_ids][-1:] or eos_ids[:1]
+    words = answer.strip()  # which is all that some templates keep
+    start = max(finished.find(words, len(prompt)), len(prompt))
+    ends = [token for token in tokenizer.encode(finished[start + len(words) :], special=False) if token in eos_ids]
+    return ends[:1] or eos_ids[:1]
 
 
-def _encode_after(prompt_ids: Sequence[int], prompt: str, text: str, tokenizer: Tokenizer, special: bool) -> list[int]:
-    """Token ids of ``text`` where it follows ``prompt``; the ids of the prompt stay what the device will feed."""
-    together = tokenizer.encode(prompt + text, special=special)
-    if together[: len(prompt_ids)] == list(prompt_ids):
-        return together[len(prompt_ids) :]
-    return tokenizer.encode(text, special=False)  # a token would reach over the border
+def _check_answer(text: str, prompt_ids: Sequence[int], ids: Sequence[int], tokenizer: Tokenizer) -> None:
+    """Raise DataError unless exactly ``text`` would be learned."""
+    if tokenizer.is_decoded(prompt_ids, ids, text):
+        return
+    found = tokenizer.decode(ids)
+    start = next((at for at, (a, b) in enumerate(zip(text, found, strict=False)) if a != b), min(len(text), len(found)))
+    raise DataError(
+        f"the tokens of the answer decode to {_excerpt(found, start)}, not to {_excerpt(text, start)}: it holds the "
+        "text of a special token, or what the tokenizer drops or changes"
+    )
+
+
+def _excerpt(text: str, start: int) -> str:
+    """The part of ``text`` around ``start``, short enough for one line."""
+    first, last = max(0, start - 10), start + 20
+    return repr(f"{'…' if first else ''}{text[first:last]}{'…' if last < len(text) else ''}")
 
 
 def _raw_prompt(row: Row) -> str:
@@ -105,8 +121,3 @@ def _raw_prompt(row: Row) -> str:
     if len(row.prompt) > 1:
         raise DataError(f"{len(row.prompt)} messages before the answer need a chat template; the prompt is used raw")
     return row.prompt[0]["content"]
-
-
-def drop_end(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
-    """Without the end token that some tokenizers append to every text."""
-    return ids[:-1] if ids and ids[-1] in eos_ids else ids

@@ -18,7 +18,7 @@ from edgelora.errors import ConfigError, DataError
 from edgelora.grid import Grid, MakeGrid
 from edgelora.text import open_tokenizer
 from edgelora.training.distill import distill_loss
-from edgelora.training.encode import Encoded, Example, drop_end, encode_rows
+from edgelora.training.encode import Encoded, Example, encode_rows
 from edgelora.training.loop import StepReport
 from edgelora.training.loss import Loss
 from edgelora.training.model import load_torch
@@ -71,7 +71,7 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Enc
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    opening = drop_end(tokenizer.encode("", special=True), checkpoint.eos_token_ids)
+    opening = tokenizer.encode_prompt("", end_ids=checkpoint.eos_token_ids)
     windows = cut_windows(tokenizer.encode(text, special=False), opening, options.max_length)
     if not windows:
         raise DataError(f"{path} has too few tokens to predict one from another; give it more text")

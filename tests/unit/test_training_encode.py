@@ -56,8 +56,51 @@ def test_answer_follows_the_prompt_that_the_device_renders():
 def test_template_without_an_end_of_turn_gets_the_end_token():
     tokenizer = make_tokenizer("{% for m in messages %}{{ m['content'] }}:{% endfor %}")
     example = encode_row(row("a", "b"), tokenizer, (EOS,))
-    assert list(example.ids) == [*tokenizer.encode("a:b:", special=False), EOS]
+    assert list(example.ids) == [*tokenizer.encode("a:b", special=False), EOS]  # the ":" is no part of the answer
     assert example.prompt_length == 2
+
+
+@pytest.mark.parametrize("answer", ["s", "/", "</", "assistant"])
+def test_an_answer_like_a_part_of_the_end_token_ends_with_that_of_the_template(answer):
+    assert encode_row(row("a", answer), make_tokenizer(), (EOS, END)).ids[-1] == END
+
+
+# As Qwen3's: a finished answer gets an empty thinking block, unless the variable says that the prompt opens it.
+QWEN3 = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{% if m['role'] == 'assistant' and loop.last %}(thinks)\n(thought)\n\n"
+    "{% endif %}{{ m['content'] }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}(thinks)\n(thought)\n\n{% endif %}{% endif %}"
+)
+
+
+def test_what_a_template_writes_before_a_finished_answer_is_not_learned():
+    tokenizer = make_tokenizer(QWEN3)
+    example = encode_row(row("a", "b"), tokenizer, (END, EOS))
+    assert tokenizer.decode(example.ids[: example.prompt_length]) == "user\na\nassistant\n"
+    assert list(example.ids[example.prompt_length :]) == [*tokenizer.encode("b", special=False), END]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("answer", ["<s>19.99</s> now 9.99", "9.99</s>", "<pad>", "a<eos>b"])
+def test_an_answer_with_the_text_of_a_special_token_is_a_problem(answer, raw):
+    with pytest.raises(DataError, match="special token"):
+        encode_row(row("How much?", answer), make_tokenizer(), (END, EOS), raw)
+    encode_row(row("<s>How much?</s>", "9.99"), make_tokenizer(), (END, EOS), raw)
+
+
+def test_an_answer_that_the_tokenizer_changes_is_a_problem():
+    words = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece(vocab={"[UNK]": 0, "[END]": 1, "paris": 2, "##1": 3, "?": 4}, unk_token="[UNK]")
+    )
+    words.normalizer = tokenizers.normalizers.Lowercase()
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    words.decoder = tokenizers.decoders.WordPiece()
+    words.add_special_tokens(["[UNK]", "[END]"])
+    tokenizer = Tokenizer.from_text(words.to_str())
+    assert encode_row(row("? ", "paris1"), tokenizer, (1,)).ids == (4, 2, 3, 1)
+    for answer in ("Paris", "paris\n", "paris ü"):
+        with pytest.raises(DataError, match="decode to 'paris"):
+            encode_row(row("? ", answer), tokenizer, (1,))
 
 
 def test_without_template_prompt_and_completion_meet_raw():

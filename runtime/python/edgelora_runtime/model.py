@@ -39,6 +39,14 @@ class Generation:
     choice_scores: tuple[float, ...] | None = None
 
 
+@dataclass(frozen=True)
+class _Prompt:
+    """Token ids, and how an answer is encoded behind them."""
+
+    ids: list[int]
+    encode_answer: Callable[[str], list[int]]
+
+
 def load(
     path: str | Path,
     *,
@@ -148,10 +156,8 @@ class Model(TokenModel):
         for text in texts:
             if not isinstance(text, str):
                 raise InputError(f"prompt is {type(text).__name__}, expected text; use chat() for messages")
-        tokenizer = self._text()
-        encode: Callable[[str], list[int]] = tokenizer.encode if raw else functools.partial(_encode_user, tokenizer)
-        prompts = [self._check(encode(text)) for text in texts]
-        return self._answer(prompts, isinstance(prompt, list), adapter, request, stream)
+        encoded = [self._encode_raw(text) if raw else self._encode_chat(_ask(text)) for text in texts]
+        return self._answer(encoded, isinstance(prompt, list), adapter, request, stream)
 
     @overload
     def chat(
@@ -187,7 +193,7 @@ class Model(TokenModel):
         """Answer a conversation of ``{"role", "content"}`` messages; the options are those of ``generate``."""
         sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
         request = make_request(sampling, max_new_tokens, stop, choices, lookup)
-        return self._answer([self._check(self._text().encode_chat(messages))], False, adapter, request, stream)
+        return self._answer([self._encode_chat(messages)], False, adapter, request, stream)
 
     def keep_prefix(
         self, prompt: str | Messages | Sequence[int], path: str | Path | None = None, *, adapter: str | None = None
@@ -199,7 +205,7 @@ class Model(TokenModel):
         those of ``TokenModel.keep_prefix``.
         """
         if isinstance(prompt, str):
-            ids: Sequence[int] = _encode_user(self._text(), prompt)
+            ids: Sequence[int] = self._text().encode_chat(_ask(prompt))
         elif prompt and isinstance(prompt[0], Mapping):
             ids = self._text().encode_chat(cast(Messages, prompt), add_generation_prompt=False)
         else:
@@ -208,12 +214,13 @@ class Model(TokenModel):
 
     def _answer(
         self,
-        prompts: list[list[int]],
+        encoded: list[_Prompt],
         is_list: bool,
         adapter: str | list[str] | None,
         request: Request,
         is_stream: bool,
     ) -> Generation | list[Generation] | Iterator[str]:
+        prompts = [prompt.ids for prompt in encoded]
         if is_stream:
             if is_list or request.choices is not None:
                 raise InputError("stream takes one prompt and no choices; leave stream out for the others")
@@ -221,12 +228,12 @@ class Model(TokenModel):
         if request.choices is None:
             answers = self._generate(prompts, adapter, request)
         else:
-            choices = self._encode_choices(request.choices, max((len(ids) for ids in prompts), default=0))
+            choices = [self._encode_choices(prompt, request.choices) for prompt in encoded]
             specs = self._specs(adapter, len(prompts))
             self._adapters.find_rows(specs)  # an unknown name is reported before anything is computed
             answers = [
-                self._choose(ids, request.choices, choices, self._adapters.find(spec))
-                for ids, spec in zip(prompts, specs, strict=True)
+                self._choose(ids, request.choices, of_row, self._adapters.find(spec))
+                for ids, of_row, spec in zip(prompts, choices, specs, strict=True)
             ]
         return answers if is_list else answers[0]
 
@@ -264,10 +271,9 @@ class Model(TokenModel):
         best = int(np.argmax(scores))
         return Generation(texts[best], tuple(choices[best]), "choice", len(ids), scores)
 
-    def _encode_choices(self, choices: Sequence[str], longest_prompt: int) -> list[list[int]]:
-        tokenizer = self._text()
-        encoded = [tokenizer.encode(choice, special=False) for choice in choices]
-        total = longest_prompt + max(len(ids) for ids in encoded)
+    def _encode_choices(self, prompt: _Prompt, choices: Sequence[str]) -> list[list[int]]:
+        encoded = [prompt.encode_answer(choice) for choice in choices]
+        total = len(prompt.ids) + max(len(ids) for ids in encoded)
         if total > self.manifest.model.context_length:
             raise InputError(
                 f"prompt and longest choice are {total} tokens, the context length is "
@@ -275,11 +281,21 @@ class Model(TokenModel):
             )
         return encoded
 
+    def _encode_raw(self, text: str) -> _Prompt:
+        tokenizer, ends = self._text(), self.manifest.model.eos_token_ids
+        ids = self._check(tokenizer.encode_prompt(text, end_ids=ends))
+        return _Prompt(ids, lambda answer: tokenizer.encode_after(text, answer, special=True, end_ids=ends))
+
+    def _encode_chat(self, messages: Messages) -> _Prompt:
+        tokenizer = self._text()
+        ids = self._check(tokenizer.encode_chat(messages))
+        return _Prompt(ids, functools.partial(tokenizer.encode_answer, messages))
+
     def _text(self) -> Tokenizer:
         if self.tokenizer is None:
             raise InputError(f"{self.manifest.model.name} was exported without a tokenizer; use generate_ids")
         return self.tokenizer
 
 
-def _encode_user(tokenizer: Tokenizer, text: str) -> list[int]:
-    return tokenizer.encode_chat([{"role": "user", "content": text}])
+def _ask(text: str) -> Messages:
+    return [{"role": "user", "content": text}]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,58 @@ class Tokenizer:
     def encode_chat(self, messages: Messages, add_generation_prompt: bool = True) -> list[int]:
         """Token ids of the rendered chat; the template writes its own special tokens."""
         return self.encode(self.render(messages, add_generation_prompt), special=False)
+
+    def encode_prompt(self, prompt: str, special: bool = True, end_ids: Collection[int] = ()) -> list[int]:
+        """Token ids of a text that is to be continued: without the end token that some tokenizers put after all."""
+        ids = self.encode(prompt, special)
+        return ids[:-1] if ids and ids[-1] in end_ids else ids
+
+    def encode_after(self, prompt: str, text: str, special: bool = False, end_ids: Collection[int] = ()) -> list[int]:
+        """Token ids of ``text`` where it follows ``prompt``, whose own ids stay those of ``encode_prompt``.
+
+        They are what follows the prompt when both are encoded together; where a token would reach over the border,
+        those of ``text`` alone. ``special`` and ``end_ids`` are those the prompt is encoded with: raw text has special
+        tokens added, a rendered chat brings its own.
+        """
+        before = self.encode_prompt(prompt, special, end_ids)
+        together = self.encode_prompt(prompt + text, special, end_ids)
+        if together[: len(before)] == before:
+            return together[len(before) :]
+        return self.encode(text, special=False)
+
+    def encode_answer(self, messages: Messages, answer: str) -> list[int]:
+        """Token ids of ``answer`` behind the rendered ``messages``, as training learns it and ``choices`` score it.
+
+        The answer is encoded after the prompt. A template that writes white space before a finished answer has it in
+        front, unless the tokens would then no longer decode to the answer.
+        """
+        prompt = self.render(messages)
+        opening = self._find_opening(messages, prompt, answer)
+        if opening:
+            ids = self.encode_after(prompt, opening + answer)
+            if self.is_decoded(self.encode_prompt(prompt, special=False), ids, answer):
+                return ids
+        return self.encode_after(prompt, answer)
+
+    def is_decoded(self, prompt_ids: Sequence[int], ids: Sequence[int], text: str) -> bool:
+        """Whether ``ids`` decode to exactly ``text``, alone or behind the prompt.
+
+        Alone is how an answer is shown, where some decoders drop a blank in front that the tokens do hold.
+        """
+        if self.decode(ids) == text:
+            return True
+        before, together = self.decode(prompt_ids), self.decode([*prompt_ids, *ids])
+        return together.startswith(before) and together[len(before) :] == text
+
+    def _find_opening(self, messages: Messages, prompt: str, answer: str) -> str:
+        """The white space that the template writes between the prompt and a finished answer."""
+        try:
+            finished = self.render([*messages, {"role": "assistant", "content": answer}], add_generation_prompt=False)
+        except InputError:
+            return ""
+        rest = finished[len(prompt) :] if finished.startswith(prompt) else ""
+        opening = rest[: max(0, rest.find(answer))]
+        return "" if opening.strip() else opening
 
 
 def read_tokenizer(

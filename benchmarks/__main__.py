@@ -23,7 +23,6 @@ import onnxruntime
 from tqdm import tqdm
 
 from benchmarks.adapters import write_random_adapter
-from benchmarks.files import write_atomically
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
@@ -35,6 +34,7 @@ from edgelora.errors import ConfigError
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.measure import Timings, bind, measure, open_session, rounds_with_warm_up
 from edgelora.targets import find_target
+from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import read_manifest
 
 WORK = Path("build/bench")

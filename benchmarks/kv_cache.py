@@ -18,7 +18,6 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.agreement import TEXTS
-from benchmarks.files import write_atomically
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from edgelora.checkpoint import open_checkpoint
@@ -28,6 +27,7 @@ from edgelora.grid import parse_quant, plan_grid
 from edgelora.measure import spread
 from edgelora.targets import find_target
 from edgelora_runtime import Model, load
+from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE, cache_bytes, read_manifest
 from edgelora_runtime.sampling import log_softmax
 

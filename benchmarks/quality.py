@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import write_atomically
+from edgelora_runtime.files import write_atomically
 from examples import prepare_addresses, prepare_icd, prepare_names
 from examples.demo import DemoError, link_base, run_edgelora
 from examples.download import DatasetError, write_rows

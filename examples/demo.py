@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelora_runtime.files import write_atomically
 from examples import prepare_addresses, prepare_icd
 from examples.download import DatasetError
 from examples.report import judge, table_lines
@@ -130,12 +131,12 @@ def run_steps(steps: Sequence[Step], log: Path, run: Callable[[Sequence[str], Pa
         extra += ["--overwrite"] if step.resumes and step.product.exists() else []
         print(f"\n= {step.name}\n$ edgelora {shlex.join([*step.arguments, *extra])}", flush=True)
         done[step.name] = {"arguments": list(step.arguments), "seconds": None}
-        _write(log, json.dumps(done, indent=1))
+        write_atomically(log, json.dumps(done, indent=1))
         started = time.monotonic()
         run((*step.arguments, *extra), step.product if step.keeps_output else None)
         fresh = True
         done[step.name] = {"arguments": list(step.arguments), "seconds": round(time.monotonic() - started, 1)}
-        _write(log, json.dumps(done, indent=1))
+        write_atomically(log, json.dumps(done, indent=1))
     return {step.name: done[step.name]["seconds"] for step in steps}
 
 
@@ -148,7 +149,7 @@ def run_edgelora(arguments: Sequence[str], output: Path | None) -> None:
             sys.stderr.write(done.stdout.decode("utf-8", "replace"))
         raise DemoError(f"`edgelora {shlex.join(arguments)}` ended with {done.returncode}; its message is above")
     if output is not None:
-        _write(output, done.stdout.decode("utf-8"))
+        write_atomically(output, done.stdout.decode("utf-8"))
 
 
 def collect(build: Path, seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -188,12 +189,6 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def main() -> int:
     """Run the whole demonstration; returns 1 when the adapters do not clearly beat the base."""
     parser = argparse.ArgumentParser(description="Train two adapters, export one int4 artifact, compare with the base.")
@@ -212,7 +207,7 @@ def main() -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     missing = judge(results["scores"])
-    _write(build / "results.json", json.dumps({**results, "missing": missing}, indent=1) + "\n")
+    write_atomically(build / "results.json", json.dumps({**results, "missing": missing}, indent=1) + "\n")
     print("", *table_lines(results), sep="\n")
     print(f"\nAll of it is in {build / 'results.json'}; {time.monotonic() - started:.0f} s for this run.")
     for line in missing:

@@ -6,12 +6,13 @@ Knows nothing about what is in the files: the scripts that prepare a data set pa
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from edgelora_runtime.files import write_atomically
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".data"
@@ -48,9 +49,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, str]]) -> int:
     """Write one JSON object a line, complete or not at all; returns the number of rows."""
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, "".join(lines))
     return len(lines)
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.files import write_atomically
 from benchmarks.machine import cpu_name
 from benchmarks.peers.environments import PEERS, ROOT, is_ready, make_environment
 from benchmarks.peers.figures import GENAI_RANK_16, LLAMA_RANK_16, NO_SLOTS, RANK_8, RANK_16
@@ -34,6 +33,7 @@ from benchmarks.peers.rounds import Plan, Turns, measure, rounds_with_warm_up
 from benchmarks.peers.subjects import Engine, engines, open_workers
 from edgelora.checkpoint import open_checkpoint
 from edgelora.errors import EdgeLoraError
+from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import read_manifest
 
 RESULTS = Path(__file__).parent.parent / "results"

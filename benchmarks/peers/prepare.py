@@ -7,7 +7,6 @@ anew in every run, because they are what changes.
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from edgelora.compiler.export import export_artifact
 from edgelora.errors import ConfigError
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.targets import find_target
+from edgelora_runtime.files import temporary_folder
 from edgelora_runtime.manifest import read_manifest
 
 SMOLLM2 = "smollm2-135m"
@@ -134,9 +134,15 @@ def _prepare_gguf(prepared: Prepared) -> None:
 def _build_genai(prepared: Prepared, out: Path, adapter: Path | None) -> None:
     command = [str(python_of("genai")), "-m", "onnxruntime_genai.models.builder"]
     command += ["-i", str(prepared.folder), "-o", str(out), "-p", "int4", "-e", "cpu"]
-    command += ["-c", str(out.parent / "cache"), "--extra_options", "int4_block_size=32", "int4_accuracy_level=4"]
+    command += [
+        "-c",
+        str(prepared.slots.parent / "cache"),
+        "--extra_options",
+        "int4_block_size=32",
+        "int4_accuracy_level=4",
+    ]
     command += [] if adapter is None else [f"adapter_path={adapter}"]
-    log = out.parent / "genai-builder.log"  # a line for each of a thousand tensors
+    log = prepared.slots.parent / "genai-builder.log"  # a line for each of a thousand tensors
     with log.open("w", encoding="utf-8") as stream:
         status = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
     if status:
@@ -144,11 +150,8 @@ def _build_genai(prepared: Prepared, out: Path, adapter: Path | None) -> None:
 
 
 def _once(path: Path, make: Callable[[Path], object]) -> None:
-    """Make ``path`` under a temporary name unless it is there."""
-    if path.exists():
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    if temporary.is_dir():
-        shutil.rmtree(temporary)
-    make(temporary)
-    temporary.rename(path)
+    """Make the file or folder ``path`` elsewhere first, unless it is there."""
+    if not path.exists():
+        with temporary_folder(path.parent) as folder:
+            make(folder / path.name)
+            (folder / path.name).rename(path)

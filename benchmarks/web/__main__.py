@@ -9,7 +9,6 @@ import argparse
 import datetime
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ import torch
 from tokenizers import Tokenizer
 
 from benchmarks.adapters import write_random_adapter
-from benchmarks.files import write_atomically
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.web.distance import artifact_logits, distance, optimum_logits
@@ -30,6 +28,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.errors import ConfigError, EdgeLoraError
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.training.model import load_torch
+from edgelora_runtime.files import temporary_folder, write_atomically
 from edgelora_runtime.manifest import read_manifest
 
 HERE = Path(__file__).parent
@@ -91,15 +90,15 @@ def prepare() -> tuple[Path, Path]:
 
 def _export(gguf: str, artifact: Path, quant: str) -> None:
     """The base for wasm with two random adapters."""
-    temporary = artifact.with_name(f".{artifact.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    command = ("export", gguf, "-o", str(temporary), "--target", "web-wasm", "--quant", quant)
-    subprocess.run([sys.executable, "-m", "edgelora", *command], check=True)
-    manifest = read_manifest(temporary)
-    for seed, name in enumerate(("one", "two")):
-        folder = write_random_adapter(manifest, RANK, BUILD / "adapters" / quant / name, seed=seed)
-        add_adapter(temporary, name, folder)
-    temporary.rename(artifact)
+    with temporary_folder(artifact.parent) as place:
+        fresh = place / artifact.name
+        command = ("export", gguf, "-o", str(fresh), "--target", "web-wasm", "--quant", quant)
+        subprocess.run([sys.executable, "-m", "edgelora", *command], check=True)
+        manifest = read_manifest(fresh)
+        for seed, name in enumerate(("one", "two")):
+            folder = write_random_adapter(manifest, RANK, BUILD / "adapters" / quant / name, seed=seed)
+            add_adapter(fresh, name, folder)
+        fresh.rename(artifact)
 
 
 def measure(options: argparse.Namespace, artifacts: Path, models: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ dynamic quantization of every operator that has one, one scale for each tensor, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -21,28 +22,27 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.training.model import load_torch
 from edgelora.types import Checkpoint
+from edgelora_runtime.files import replace_folder
 
 
 def make_model(gguf: str, folder: Path) -> Path:
     """``folder`` with config, tokenizer and ``onnx/model_quantized.onnx``; kept when it is there already."""
     if (folder / "onnx" / "model_quantized.onnx").exists():
         return folder
-    temporary = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
     checkpoint = open_checkpoint(gguf)
-    _write_checkpoint(checkpoint, temporary / "torch")
-    main_export(
-        str(temporary / "torch"),
-        output=temporary,
-        task="text-generation-with-past",
-        library_name="transformers",
-        do_validation=False,
-    )
-    _quantize(temporary / "model.onnx", temporary / "onnx" / "model_quantized.onnx")
-    shutil.rmtree(temporary / "torch")
-    for path in temporary.glob("model.onnx*"):
-        path.unlink()
-    temporary.rename(folder)
+    with replace_folder(folder, contextlib.nullcontext) as fresh:
+        _write_checkpoint(checkpoint, fresh / "torch")
+        main_export(
+            str(fresh / "torch"),
+            output=fresh,
+            task="text-generation-with-past",
+            library_name="transformers",
+            do_validation=False,
+        )
+        _quantize(fresh / "model.onnx", fresh / "onnx" / "model_quantized.onnx")
+        shutil.rmtree(fresh / "torch")
+        for path in fresh.glob("model.onnx*"):
+            path.unlink()
     return folder
 
 

@@ -6,11 +6,10 @@ an entry takes two to three times the bytes of the weights on disk.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import onnxruntime as ort
 
 from edgelora_runtime.errors import InputError
+from edgelora_runtime.files import check_writable, discard_folder, is_temporary, replace_folder
 from edgelora_runtime.manifest import Manifest, file_info
 
 _LAYOUT = 1  # of an entry; raised when its files or the settings they were made with change
@@ -71,40 +71,37 @@ def open_cached(
 def _make(
     entry: CacheEntry, graph: Path, make_options: Callable[[], ort.SessionOptions], errors: tuple[type[Exception], ...]
 ) -> ort.InferenceSession:
-    temporary = entry.folder.with_name(f".{entry.folder.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True, exist_ok=True)
+        check_writable(entry.folder)
     except OSError as error:
         raise InputError(f"the cache cannot be written ({error}); give cache=FOLDER a folder of your own") from error
     failures: tuple[type[Exception], ...] = (OSError, *errors)
-    options = make_options()
-    options.optimized_model_filepath = str(temporary / _GRAPH)
-    for key, value in _SAVING.items():
-        options.add_session_config_entry(key, value)
     try:
-        session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        _keep(entry, temporary)
+        with replace_folder(entry.folder, contextlib.nullcontext) as fresh:
+            options = make_options()
+            options.optimized_model_filepath = str(fresh / _GRAPH)
+            for key, value in _SAVING.items():
+                options.add_session_config_entry(key, value)
+            session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            _complete(entry, fresh)
     except failures as error:  # the disk may be full; if it is the graph, loading it again says so
         _log.warning("%s is loaded without a cache, which could not be written (%s)", graph, error)
         session = ort.InferenceSession(str(graph), make_options(), providers=["CPUExecutionProvider"])
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return session
 
 
-def _keep(entry: CacheEntry, temporary: Path) -> None:
-    """Give a finished entry its name, and remove those that it replaces."""
-    files = {path.name: file_info(path) for path in sorted(temporary.iterdir())}
+def _complete(entry: CacheEntry, fresh: Path) -> None:
+    """Say in a new entry what its files are, and remove those of the same graph that it takes the place of."""
+    files = {path.name: file_info(path) for path in sorted(fresh.iterdir())}
     index = {
         "source": entry.source,
         "files": {name: {"bytes": info.bytes, "sha256": info.sha256} for name, info in files.items()},
     }
-    (temporary / _INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    for other in entry.folder.parent.iterdir():
-        is_finished = not other.name.startswith(".")  # the others are being written, here or by another process
-        if other == entry.folder or (is_finished and (_read_index(other) or {}).get("source") == entry.source):
-            shutil.rmtree(other, ignore_errors=True)  # a process that has it mapped keeps the bytes until it ends
-    temporary.replace(entry.folder)
+    (fresh / _INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    for other in fresh.parent.iterdir():
+        is_old = other.name != entry.folder.name and not is_temporary(other.name)
+        if is_old and (_read_index(other) or {}).get("source") == entry.source:
+            discard_folder(other)  # a process that has it mapped keeps the bytes until it ends
 
 
 def _is_whole(entry: CacheEntry) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgelora_runtime import files
+from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.files import (
     discard_folder,
     is_temporary,
@@ -21,6 +22,7 @@ from edgelora_runtime.files import (
     temporary_folder,
     write_atomically,
 )
+from edgelora_runtime.manifest import read_manifest
 from tests.unit.test_adapter_store import environment
 
 NAMES = ["plain", "with space", "größe 東京", "x" * 255, "-rf", "a\nb", ".hidden"]
@@ -249,6 +251,22 @@ def test_a_kill_between_two_renames_is_put_right_by_the_next_command(tmp_path: P
     restore(tmp_path / "out")
     assert tree(tmp_path) == {"out/inner/file": "old", "other": "x"}
     assert sorted(os.listdir(tmp_path)) == ["other", "out"]
+
+
+def test_whoever_opens_it_puts_a_folder_back_that_a_kill_took_from_its_place(artifact: Path) -> None:
+    kill_between = (
+        "files._exchange = lambda one, other: False\n"
+        "rename = Path.rename\n"
+        "Path.rename = lambda self, to: die() if self.name.endswith('.tmp') else rename(self, to)\n"
+        "with files.replace_folder(place, lambda _: contextlib.nullcontext()) as fresh: pass"
+    )
+    adapter = artifact.with_name("adapter")
+    (artifact / "adapters/one").rename(adapter)
+    for folder, read in ((artifact, read_manifest), (adapter, read_adapter)):
+        killed(kill_between, folder)
+        assert not folder.exists()
+        read(folder)
+        assert folder.is_dir()
 
 
 def test_names_of_others_are_left_alone(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edgelora_runtime.adapter_config import CONFIG_FILE, is_target, read_config
 from edgelora_runtime.errors import AdapterError, ArtifactError
+from edgelora_runtime.files import restore
 from edgelora_runtime.manifest import Slot
 from edgelora_runtime.names import NO_ADAPTER, is_adapter_name
 from edgelora_runtime.parse_json import join_some
@@ -63,6 +64,7 @@ def read_adapter(folder: Path) -> Adapter:
 
     Factors stored as float32 are read-only views of the file, which may be replaced, but not cut short, meanwhile.
     """
+    restore(folder)
     for file, advice in (
         (CONFIG_FILE, "expected a folder saved by PEFT"),
         (WEIGHTS_FILE, "save the adapter with safe_serialization=True"),

@@ -15,6 +15,7 @@ from typing import Any
 
 from edgelora_runtime.check_manifest import CACHES, find_wrong
 from edgelora_runtime.errors import ArtifactError
+from edgelora_runtime.files import restore
 from edgelora_runtime.json_fields import build
 from edgelora_runtime.names import resolve_inside
 from edgelora_runtime.parse_json import join_some, parse_json, show
@@ -163,6 +164,7 @@ def parse_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the artifact in ``folder``; raises ArtifactError when it is missing or wrong."""
     path = folder / MANIFEST_FILE
+    restore(folder)
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder; expected an artifact written by `edgelora export`")
     if not path.is_file():

@@ -28,8 +28,8 @@ from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
 from edgelora.adapter.store import add_adapter
 from edgelora.checkpoint import open_checkpoint
-from edgelora.cli.export import find_exporter
 from edgelora.compiler.export import export_artifact
+from edgelora.compiler.exporter import find_exporter
 from edgelora.errors import ConfigError
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.measure import Timings, bind, measure, open_session, rounds_with_warm_up
@@ -124,7 +124,7 @@ def write_plain(model: str, out: Path) -> None:
     export_artifact(
         open_checkpoint(model),
         out,
-        exporter=find_exporter("onnx"),
+        exporter=find_exporter(),
         make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
         target=find_target("cpu"),
         slots=(),

@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.smollm2 import find_smollm2
 from edgelora.checkpoint import open_checkpoint
-from edgelora.cli.export import find_exporter
 from edgelora.compiler.export import export_artifact
+from edgelora.compiler.exporter import find_exporter
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.targets import find_target
 from edgelora.training.model import load_torch
@@ -41,7 +41,7 @@ def main() -> None:
             export_artifact(
                 checkpoint,
                 Path(folder) / str(level),
-                exporter=find_exporter("onnx"),
+                exporter=find_exporter(),
                 make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
                 target=find_target("cpu"),
                 accuracy_level=level,

@@ -21,8 +21,8 @@ from benchmarks.agreement import TEXTS
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from edgelora.checkpoint import open_checkpoint
-from edgelora.cli.export import find_exporter
 from edgelora.compiler.export import export_artifact
+from edgelora.compiler.exporter import find_exporter
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.measure import spread
 from edgelora.targets import find_target
@@ -52,7 +52,7 @@ def main() -> None:
         export_artifact(
             checkpoint,
             WORK / kind,
-            exporter=find_exporter("onnx"),
+            exporter=find_exporter(),
             make_grid=lambda found: plan_grid(found, parse_quant("int4")),
             target=find_target("cpu"),
             kv_cache=kind,

@@ -5,12 +5,16 @@ Knows nothing about graphs. The grid stays what it is: this is the arithmetic of
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from edgelora.grid import Grid, GridSpec, is_transposed
 from edgelora.quantize import dequantize
-from edgelora.types import ByteArray, FloatArray, QuantizedMatrix
+from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, TokenizerFiles
 
 ROW_ZERO = 128  # the code of zero; codes reach from 1 to 255
 _LARGEST_CODE = 127
@@ -35,7 +39,54 @@ def round_rows(matrix: QuantizedMatrix) -> RowMatrix:
     return RowMatrix(weight.astype(np.uint8), steps)
 
 
+def as_rows(grid: Grid) -> Grid:
+    """The grid that integer kernels without blocks really multiply with: floats of ``round_rows`` in place of codes."""
+    return dataclasses.replace(grid, checkpoint=_RowValues(grid), plan=GridSpec("rows", None), matrices={})
+
+
 def row_values(rows: RowMatrix) -> FloatArray:
     """What the device multiplies with: (out_features, in_features)."""
     values: FloatArray = (rows.codes.astype(np.float32) - ROW_ZERO) * rows.steps[:, None]
     return values
+
+
+@dataclass(frozen=True)
+class _RowValues:
+    """The checkpoint of a grid, each tensor that has codes rounded to rows once more."""
+
+    grid: Grid
+
+    @property
+    def name(self) -> str:
+        return self.grid.checkpoint.name
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.grid.checkpoint.config
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        return self.grid.checkpoint.eos_token_ids
+
+    @property
+    def tokenizer(self) -> TokenizerFiles | None:
+        return self.grid.checkpoint.tokenizer
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.grid.checkpoint.notes
+
+    def names(self) -> tuple[str, ...]:
+        return self.grid.checkpoint.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.grid.checkpoint.shape(name)
+
+    def read(self, name: str) -> FloatArray:
+        if name not in self.grid.matrices:
+            return self.grid.value(name)
+        values = row_values(round_rows(self.grid.matrix(name)))
+        return np.ascontiguousarray(values.T) if is_transposed(name) else values
+
+    def packed(self, name: str) -> QuantizedMatrix | None:
+        return None

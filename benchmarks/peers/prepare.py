@@ -23,8 +23,8 @@ from benchmarks.peers.models import RANDOM_SHAPES, write_checkpoint_folder, writ
 from benchmarks.smollm2 import find_smollm2
 from edgelora.adapter.store import add_adapter
 from edgelora.checkpoint import open_checkpoint
-from edgelora.cli.export import find_exporter
 from edgelora.compiler.export import export_artifact
+from edgelora.compiler.exporter import find_exporter
 from edgelora.errors import ConfigError
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.targets import find_target
@@ -113,7 +113,7 @@ def _export(prepared: Prepared) -> Cost:
     export_artifact(
         open_checkpoint(prepared.source),
         prepared.plain,
-        exporter=find_exporter("onnx"),
+        exporter=find_exporter(),
         make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
         target=find_target("cpu"),
         slots=(),

@@ -15,7 +15,6 @@ import typer
 from tqdm import tqdm
 
 from edgelora.checkpoint import open_checkpoint
-from edgelora.cli.export import find_exporter
 from edgelora.cli.grid_options import BlockSize, Symmetric, grid_bar
 from edgelora.cli.output import Json, emit, note, table
 from edgelora.cli.training_options import BatchSize, Epochs, LearningRate, MaxSteps, Model, advance, open_bar
@@ -23,6 +22,7 @@ from edgelora.comparison.arms import Settings
 from edgelora.comparison.report import METRIC_NAMES, PLOT_FILE
 from edgelora.comparison.run import JSON_FILE, MARKDOWN_FILE, Compared
 from edgelora.comparison.run import compare as run_comparison
+from edgelora.compiler.exporter import find_exporter
 from edgelora.errors import ConfigError
 from edgelora.evaluate import Step
 from edgelora.training.loop import StepReport
@@ -132,7 +132,7 @@ def compare(
         threads=threads,
         decode=decode,
     )
-    found = run_comparison(open_checkpoint(model), settings, output, find_exporter("onnx"), Bars())
+    found = run_comparison(open_checkpoint(model), settings, output, find_exporter(), Bars())
     files = {"json": JSON_FILE, "markdown": MARKDOWN_FILE, "plot": PLOT_FILE}
     payload = {
         "report": str(output),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +39,7 @@ from edgelora.cli.output import Json, emit
 from edgelora.cli.training_options import split_names
 from edgelora.compiler.context_length import DEFAULT_CONTEXT, own_context_length
 from edgelora.compiler.export import export_artifact
-from edgelora.compiler.exporter import Exporter
+from edgelora.compiler.exporter import find_exporter
 from edgelora.errors import ConfigError
 from edgelora.targets import TARGETS, find_target
 from edgelora.training.choose_grid import grid_maker, is_grid_file, uses_calibration
@@ -136,7 +135,7 @@ def export(
     manifest = export_artifact(
         checkpoint,
         output,
-        exporter=find_exporter("onnx"),
+        exporter=find_exporter(),
         make_grid=grid_maker(choice, grid_bar),
         target=profile,
         accuracy_level=accuracy_level,
@@ -198,12 +197,3 @@ def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:
 def _describe_context(length: int, own: int) -> list[str]:
     """A context that is shorter than it could be; nothing where it is whole."""
     return [f"context: {length} tokens; the model knows {own} (--context-length)"] if length < own else []
-
-
-def find_exporter(name: str) -> Exporter:
-    """The exporter that registered under ``name`` in the entry points ``edgelora.exporters``."""
-    found = entry_points(group="edgelora.exporters", name=name)
-    if not found:
-        raise ConfigError(f"no exporter {name!r} is installed; run `pip install 'edgelora[train]'`")
-    exporter: Exporter = next(iter(found)).load()()
-    return exporter

@@ -22,7 +22,8 @@ from edgelora.compiler.package import package
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
 from edgelora.probes import probe_prompts
-from edgelora.targets import Target
+from edgelora.rows import as_rows
+from edgelora.targets import MATMUL_INTEGER, Target
 from edgelora.types import Checkpoint, Reference
 from edgelora_runtime.adapter import Factors, read_adapter
 from edgelora_runtime.files import replace_folder, restore
@@ -114,7 +115,9 @@ def export_artifact(
             assembled = merge_all(checkpoint, merge, make_grid, accept_lossy_merge)
         else:
             assembled = merge_auto(checkpoint, merge, make_grid, auto, compile_into)
-        answers = None if reference is None else reference(assembled.grid, prompts, baked=assembled.baked)
+        rounds_rows = target.linear_op == MATMUL_INTEGER and level != 0
+        shipped = as_rows(assembled.grid) if rounds_rows else assembled.grid
+        answers = None if reference is None else reference(shipped, prompts, baked=assembled.baked)
         compile_into(fresh, assembled, answers)
         for name, folder in (adapters or {}).items():
             add_adapter(fresh, name, folder)

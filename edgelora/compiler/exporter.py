@@ -6,9 +6,11 @@ Knows nothing about any format; one registers itself under the entry points ``ed
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
+from edgelora.errors import ConfigError
 from edgelora.grid import Grid
 from edgelora.targets import MATMUL_NBITS
 from edgelora.types import ExportedModel, FloatArray
@@ -41,5 +43,20 @@ class Exporter(Protocol):
         ``scales`` (2 * num_layers, num_kv_heads, head_dim) are the steps of key and value of each layer in turn.
         """
 
+    def exact(self, graph: Path) -> bytes:
+        """The graph in a file, as an onnxruntime model whose activations and KV cache are floats.
+
+        Its weights are those of the file that lies beside ``graph``.
+        """
+
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
         """Add the files that let onnxruntime-genai open the artifact."""
+
+
+def find_exporter(name: str = "onnx") -> Exporter:
+    """The exporter that registered under ``name`` in the entry points ``edgelora.exporters``."""
+    found = entry_points(group="edgelora.exporters", name=name)
+    if not found:
+        raise ConfigError(f"no exporter {name!r} is installed; run `pip install 'edgelora[train]'`")
+    exporter: Exporter = next(iter(found)).load()()
+    return exporter

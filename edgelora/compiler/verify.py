@@ -1,6 +1,6 @@
-"""Holds a finished artifact to its hashes, to PyTorch's answers, and its adapters to having an effect and leaving none.
+"""Holds an artifact to what its manifest and its stored reference promise: the graph exactly, its rounding in figures.
 
-Knows nothing about how the artifact was made; it runs it as a device would.
+Knows nothing about PyTorch; the reference lies in the artifact.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edgelora.compiler.exact import ExactGraph
+from edgelora.compiler.exporter import find_exporter
+from edgelora.compiler.rounding import Figures, Spread, Tally
 from edgelora.errors import ArtifactError, EdgeLoraError
 from edgelora.types import FloatArray
+from edgelora.varied_text import measured_ids
 from edgelora_runtime import Model, load
 from edgelora_runtime.generate import feed
 from edgelora_runtime.manifest import INT8_CACHE, Manifest, check_files, read_manifest
@@ -21,11 +25,8 @@ from edgelora_runtime.packing import blend_packed
 from edgelora_runtime.safetensors import read_safetensors
 from edgelora_runtime.session import Session
 
-# Largest difference of a logit, relative to the largest logit. At accuracy level 4 onnxruntime rounds every
-# activation to 8 bits, which PyTorch on the same grid does not; a KV cache of 8 bits is judged alike.
-TOLERANCE = {0: 1e-3, 4: 0.1}
-# Two tokens whose logits lie closer than this, relative to the largest, are a near tie: either may come first.
-NEAR_TIE = {0: 2e-3, 4: 0.05}
+TOLERANCE = 1e-3  # of the largest logit: what float32 leaves between two ways of adding up
+NEAR_TIE = 2e-3  # of the largest logit: two tokens that lie closer may come in either order
 _PROBE = 12  # tokens of the prompt where no reference was stored
 
 
@@ -39,10 +40,24 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """What the device's arithmetic changes; an answer that has not read the text is ``unread_kl`` nats away."""
+
+    figures: Figures
+    unread_kl: float
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether what is left is nearer to the exact answers than one that knows nothing of the text."""
+        return self.figures.kl_mean < max(self.unread_kl, 1e-6)
+
+
+@dataclass(frozen=True)
 class VerifyReport:
     """Every check in the order in which it was made; later ones are left out where an earlier one makes them moot."""
 
     checks: tuple[Check, ...]
+    rounding: Rounding | None = None  # None where an earlier check failed
 
     @property
     def passed(self) -> bool:
@@ -60,7 +75,11 @@ class Answer:
 
 
 def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
-    """Check an artifact; raises ArtifactError when there is none or it is of a newer format."""
+    """Check an artifact; raises ArtifactError when there is none or it is of a newer format.
+
+    The graph is held to PyTorch's stored answers with nothing left that rounds while it runs; what the device rounds
+    for speed is told as figures and refused only where it leaves nothing of the model.
+    """
     manifest = read_manifest(path)
     checks: list[Check] = []
     try:
@@ -68,29 +87,35 @@ def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
         count = len(manifest.files)
         checks.append(Check("files", True, f"{count} files have the size and SHA-256 that the manifest names"))
         model = load(path, threads=threads)
+        exact = open_exact(path, manifest, threads)
         checks.append(Check("graph", True, f"loads; {len(manifest.slots)} slots, adapters: {_names(manifest)}"))
     except EdgeLoraError as error:
         # A damaged file or a graph that does not load leaves nothing to compare.
         checks.append(Check("graph" if checks else "files", False, str(error)))
         return VerifyReport(tuple(checks))
     answers = read_answers(path, manifest)
-    level = rounding_level(manifest)
     for index, answer in enumerate(answers):
-        checks.append(check_logits(model, answer, level, index))
-        checks.append(check_greedy(model, answer, level, index))
+        checks.append(check_logits(exact, answer, index))
+        checks.append(check_greedy(exact, answer, index, manifest))
     if not answers:
         checks.append(Check("reference", True, "none was stored; nothing to compare with PyTorch"))
     prompt = answers[0].prompt if answers else tuple(7 * i % manifest.model.vocab_size for i in range(_PROBE))
+    rounding = measure_rounding(model, exact, [answer.prompt for answer in answers])
+    checks.append(check_rounding(rounding, rounds(manifest)))
     if manifest.graph.without_slots is not None:
         checks.append(check_twin(path, manifest, prompt, threads))
     checks += check_adapters(model, prompt)
-    return VerifyReport(tuple(checks))
+    return VerifyReport(tuple(checks), rounding)
 
 
-def rounding_level(manifest: Manifest) -> int:
-    """0 for exact float arithmetic, 4 where activations, or keys and values in the cache, are rounded to 8 bits."""
-    is_rounded = manifest.quantization.get("accuracy_level") == 4 or manifest.graph.kv_cache == INT8_CACHE
-    return 4 if is_rounded else 0
+def open_exact(path: Path, manifest: Manifest, threads: int | None = None) -> ExactGraph:
+    """The artifact's graph without what rounds while it runs."""
+    return ExactGraph(find_exporter().exact(path / manifest.graph.file), path, manifest, threads)
+
+
+def rounds(manifest: Manifest) -> bool:
+    """Whether the device rounds activations, or keys and values in the cache."""
+    return manifest.quantization.get("accuracy_level") == 4 or manifest.graph.kv_cache == INT8_CACHE
 
 
 def read_answers(path: Path, manifest: Manifest) -> tuple[Answer, ...]:
@@ -109,45 +134,65 @@ def read_answers(path: Path, manifest: Manifest) -> tuple[Answer, ...]:
     return tuple(answers)
 
 
-def check_logits(model: Model, answer: Answer, level: int, index: int) -> Check:
+def check_logits(exact: ExactGraph, answer: Answer, index: int) -> Check:
     """Logits after the whole prompt against PyTorch's: their distance, and the same most likely token."""
-    found = _last_logits(model, answer.prompt)
+    found = exact.logits(answer.prompt, [len(answer.prompt) - 1])[0]
     scale = float(np.abs(answer.logits).max()) or 1.0
     worst = float(np.abs(found - answer.logits).max()) / scale
     gap = float(answer.logits.max() - answer.logits[found.argmax()]) / scale
-    close, same = worst <= TOLERANCE[level], bool(answer.logits.argmax() == found.argmax())
+    same = bool(answer.logits.argmax() == found.argmax())
     top = "same top token" if same else f"another top token, {gap:.1e} below the best"
-    detail = f"largest difference {worst:.1e} of the largest logit (at most {TOLERANCE[level]:.0e}), {top}"
-    passed = close and (same or gap <= NEAR_TIE[level])
-    if not passed and level != 0:
-        # A base that its grid has all but destroyed (plain int2) magnifies rounded activations beyond any bound.
-        detail += "; export with --accuracy-level 0 tells whether the graph or the rounding of activations is to blame"
-    return Check(f"logits {index}", passed, detail)
+    detail = f"exact arithmetic: largest difference {worst:.1e} of the largest logit (at most {TOLERANCE:.0e}), {top}"
+    return Check(f"logits {index}", worst <= TOLERANCE and (same or gap <= NEAR_TIE), detail)
 
 
-def check_greedy(model: Model, answer: Answer, level: int, index: int) -> Check:
-    """Greedy tokens against PyTorch's.
+def check_greedy(exact: ExactGraph, answer: Answer, index: int, manifest: Manifest) -> Check:
+    """PyTorch's greedy tokens, each fed in turn over the cache: every one must be the likeliest, up to a near tie."""
+    room = manifest.model.context_length - len(answer.prompt)  # for tokens before the context is full
+    tokens = answer.greedy[: max(room, 0)]
+    logits = exact.logits(answer.prompt, [len(answer.prompt) - 1])[0]
+    ties, agreed = 0, 0
+    for count, token in enumerate(tokens):
+        scale = float(np.abs(logits).max()) or 1.0
+        gap = float(logits.max() - logits[token]) / scale
+        if gap > NEAR_TIE:
+            detail = f"{agreed} of {len(tokens)} tokens agree, then {gap:.1e} of the largest logit apart"
+            return Check(f"greedy {index}", False, detail)
+        agreed, ties = agreed + 1, ties + (gap > 0)
+        if count + 1 < len(tokens):
+            logits = exact.append(token)
+    detail = f"exact arithmetic: {agreed} of {len(tokens)} tokens agree" + (f", {ties} of them near ties" * bool(ties))
+    return Check(f"greedy {index}", True, detail)
 
-    At level 0 all must agree up to a near tie, where both continuations are right. At level 4 the first token must,
-    and the length of the common beginning is reported.
-    """
-    ends = set(model.manifest.model.eos_token_ids)
-    room = model.manifest.model.context_length - len(answer.prompt)  # for tokens before the context is full
-    expected = _until(answer.greedy[:room], ends)
-    found = _until(
-        model.generate_ids(list(answer.prompt), adapter="none", max_new_tokens=min(room, len(answer.greedy))), ends
+
+def measure_rounding(model: Model, exact: ExactGraph, prompts: Sequence[Sequence[int]]) -> Rounding:
+    """The answers that ship against exact ones, on ``prompts`` and built-in text, each position with those before."""
+    info = model.manifest.model
+    tally, spread = Tally(), Spread()
+    for ids in (*prompts, *measured_ids(model.tokenizer, info.vocab_size, info.context_length)):
+        expected = exact.logits(ids)
+        tally.add(expected, model.logits(list(ids), adapter="none"))
+        spread.add(expected)
+    return Rounding(tally.figures(), spread.mean_kl())
+
+
+def check_rounding(rounding: Rounding, is_rounded: bool) -> Check:
+    """Figures where something is rounded, equality where nothing is."""
+    found = rounding.figures
+    where = f"over {found.positions} positions"
+    apart = f"largest difference {found.largest_difference:.1e} of the largest logit"
+    if not is_rounded:
+        return Check("rounding", found.largest_difference <= TOLERANCE, f"none while it runs: {apart} {where}")
+    detail = (
+        f"KL {found.kl_mean:.2g} nats on average, {found.kl_max:.2g} at most, {100 * found.top1_agreement:.1f} % of "
+        f"top tokens stay, {apart} {where}"
     )
-    agreed = _common(expected, found)
-    name, count = f"greedy {index}", f"{agreed} of {len(expected)} tokens agree"
-    if agreed == len(expected) == len(found):
-        return Check(name, True, count)
-    logits = _last_logits(model, (*answer.prompt, *expected[:agreed]))
-    wanted = [expected[agreed]] if agreed < len(expected) else sorted(ends)
-    scale = float(np.abs(logits).max()) or 1.0
-    gap = (float(logits.max()) - max((float(logits[token]) for token in wanted), default=-np.inf)) / scale
-    if gap <= NEAR_TIE[level]:
-        return Check(name, True, f"{count}, then a near tie ({gap:.1e} of the largest logit)")
-    return Check(name, level != 0 and agreed > 0, f"{count}, then {gap:.1e} of the largest logit apart")
+    if not rounding.is_of_use:
+        detail += (
+            f"; an answer that has not read the text is {rounding.unread_kl:.2g} nats away, so nothing is left of the "
+            "model: export with --accuracy-level 0 or more bits"
+        )
+    return Check("rounding", rounding.is_of_use, detail)
 
 
 def check_adapters(model: Model, prompt: Sequence[int]) -> Iterator[Check]:
@@ -173,29 +218,6 @@ def check_twin(path: Path, manifest: Manifest, prompt: Sequence[int], threads: i
     same = np.array_equal(twin, slotted)
     apart = "" if same else f", up to {float(np.abs(twin - slotted).max()):.3g} of a logit"
     return Check("twin", same, f"{manifest.graph.without_slots} is the base bit for bit" if same else f"differs{apart}")
-
-
-def _last_logits(model: Model, ids: Sequence[int]) -> FloatArray:
-    """Logits (vocab_size,) after the last token."""
-    last: FloatArray = model.logits(list(ids), adapter="none", positions=[len(ids) - 1])[0]
-    return last
-
-
-def _until(tokens: Sequence[int], ends: set[int]) -> list[int]:
-    """Tokens before the one that ends the answer."""
-    kept: list[int] = []
-    for token in tokens:
-        if token in ends:
-            break
-        kept.append(int(token))
-    return kept
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
 
 
 def _names(manifest: Manifest) -> str:

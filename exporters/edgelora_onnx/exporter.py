@@ -27,6 +27,7 @@ from edgelora_onnx.initializers import shape_of
 from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.drive_inputs import DriveInputs
+from edgelora_onnx.passes.exact_arithmetic import ExactArithmetic
 from edgelora_onnx.passes.lower_linears import LowerLinears
 from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
 from edgelora_onnx.passes.pack_linears import PackLinears
@@ -119,6 +120,13 @@ class OnnxExporter:
                 QuantizeCache(scales)(model)
                 ir.save(model, folder / file)
         return dataclasses.replace(exported, kv_cache=INT8_CACHE)
+
+    def exact(self, graph: Path) -> bytes:
+        """The graph in a file with nothing left that rounds while it runs; weights stay in the file beside it."""
+        model = ir.load(graph)
+        ExactArithmetic()(model)
+        content: bytes = ir.to_proto(model).SerializeToString()
+        return content
 
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
         """Add what onnxruntime-genai needs to open ``folder``: a twin graph over the same weights, and its settings."""

@@ -243,8 +243,8 @@ def _errors(
 
 
 def _energy(rows: FloatArray, hessian: FloatArray | None) -> float:
-    """The sum over rows of w H w^T; H None is the identity."""
-    return float(np.vdot(rows, rows if hessian is None else rows @ hessian))
+    """The sum over rows of w H w^T; H None is the identity. Added in float64: which bits a tensor gets hangs on it."""
+    return float(np.einsum("rk,rk->", rows, rows if hessian is None else rows @ hessian, dtype=np.float64))
 
 
 def _cost(shapes: Sequence[tuple[int, int]], spec: QuantSpec, budget: Budget) -> int:

@@ -22,6 +22,8 @@ _STEPS_OF_2_BITS = (0.22, 0.26, 0.3, 0.34, 0.38, 0.42, 0.46, 0.5, 0.55, 0.6, 0.7
 _SHRINKS = (0.96, 0.92, 0.88, 0.84, 0.8, 0.76, 0.72)  # scale over that of the full range
 _REFINEMENTS = 2
 _TINY = 1e-30
+# Ranges that differ by less are equally good: sums that another processor adds in another order must not decide.
+_CLEARLY = 1 - 1e-9
 
 
 def quantize(weight: FloatArray, spec: QuantSpec) -> QuantizedMatrix:
@@ -97,9 +99,9 @@ def fit_scales(
     """The scales of least squared error for the codes that ``scales`` lead to; unchanged where every code is zero."""
     levels = round_to_levels(blocks, scales, zeros, bits)
     weighted = levels if importance is None else levels * importance
-    across, along = np.einsum("rbk,rbk->rb", weighted, blocks), np.einsum("rbk,rbk->rb", weighted, levels)
+    across, along = _sum_products(weighted, blocks), _sum_products(weighted, levels)
     fitted = np.where(along > 0, across / np.where(along > 0, along, 1), scales)
-    return nearest_bfloat16(np.where(np.abs(fitted) > _TINY, fitted, scales))
+    return nearest_bfloat16(np.where(np.abs(fitted) > _TINY, fitted, scales).astype(np.float32))
 
 
 def round_to_levels(blocks: FloatArray, scales: FloatArray, zeros: FloatArray, bits: int) -> FloatArray:
@@ -258,13 +260,17 @@ class _Best:
     def offer(self, scales: FloatArray, zeros: FloatArray) -> None:
         """Take ``scales`` and ``zeros`` (rows, n_blocks) wherever they are better."""
         errors = self._measure(scales, zeros)
-        better = errors < self._errors
+        better = errors < self._errors * _CLEARLY
         self.scales[better], self.zeros[better], self._errors[better] = scales[better], zeros[better], errors[better]
 
-    def _measure(self, scales: FloatArray, zeros: FloatArray) -> FloatArray:
+    def _measure(self, scales: FloatArray, zeros: FloatArray) -> npt.NDArray[np.float64]:
         moved = round_to_levels(self._blocks, scales, zeros, self._bits)
         moved *= scales[:, :, None]
         moved -= self._blocks
-        weighted = moved if self._importance is None else moved * self._importance
-        error: FloatArray = np.einsum("rbk,rbk->rb", weighted, moved)
-        return error
+        return _sum_products(moved if self._importance is None else moved * self._importance, moved)
+
+
+def _sum_products(first: FloatArray, second: FloatArray) -> npt.NDArray[np.float64]:
+    """Sums (rows, n_blocks) over the blocks of the products, each exact in float64."""
+    total: npt.NDArray[np.float64] = np.einsum("rbk,rbk->rb", first, second, dtype=np.float64)
+    return total

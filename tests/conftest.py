@@ -1,6 +1,13 @@
 """Options and fixtures for every test; knows nothing about what is tested."""
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# The same examples on every run; another profile, which looks for new ones, is chosen by its name.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

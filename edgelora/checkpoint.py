@@ -140,7 +140,7 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
     stored = _with_prefix(_read_headers(_weight_files(folder)), config["model_type"])
     stored = settle_head(stored, _rows, ties_embeddings(config), name)
     vocabulary = next((stored[key].shape[0] for key in EMBEDDINGS if key in stored), None)
-    config = special_ids({**config, "tie_word_embeddings": HEAD not in stored}, vocabulary, name)
+    config, left_out = special_ids({**config, "tie_word_embeddings": HEAD not in stored}, vocabulary, name)
     tokenizer, notes = read_tokenizer(folder)
     generation = read_object(folder / "generation_config.json", required=False)
     places = {"generation_config.json": generation, "config.json": config}
@@ -151,7 +151,7 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
         config=config,
         eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=(*notes, *inferred, *unreachable_tokens(tokenizer, vocabulary, name)),
+        notes=(*notes, *left_out, *inferred, *unreachable_tokens(tokenizer, vocabulary, name)),
         stored=stored,
     )
 

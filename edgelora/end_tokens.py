@@ -28,6 +28,12 @@ _TURNS = ({"role": "user", "content": "Question"}, {"role": "assistant", "conten
 _SHOWN = 3
 
 
+class _NoRowError(CheckpointError):
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 def find_end_tokens(
     declared: Mapping[str, Any], tokenizer: TokenizerFiles | None, vocabulary: int | None, name: str
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -59,16 +65,26 @@ def find_end_tokens(
     return tuple(dict.fromkeys([*ids, *inferred.values()])), tuple(notes)
 
 
-def special_ids(config: Mapping[str, Any], vocabulary: int | None, name: str) -> dict[str, Any]:
-    """``config`` whose ids of single tokens are in the ``vocabulary``; -1, as some configs have it, becomes None."""
-    checked = dict(config)
+def special_ids(config: Mapping[str, Any], vocabulary: int | None, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """``config`` whose ids of single tokens are in the ``vocabulary``, and a note on those that were left out.
+
+    -1, as some configs have it, becomes None. So do start and padding ids without a row, which nothing here feeds: a
+    gpt2 of any size says 50256 unless somebody changed it. An end token without a row is refused.
+    """
+    checked, notes = dict(config), []
     for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        found = _read_ids(key, config.get(key), vocabulary, name)
+        try:
+            found = _read_ids(key, config.get(key), vocabulary, name)
+        except _NoRowError as error:
+            if key == "eos_token_id":
+                raise
+            found = []
+            notes.append(f"{key} is {error.index} and was left out: the embedding has {vocabulary} rows.")
         if isinstance(config.get(key), list):
             checked[key] = found or None
         elif key in config:
             checked[key] = found[0] if found else None
-    return checked
+    return checked, tuple(notes)
 
 
 def unreachable_tokens(tokenizer: TokenizerFiles | None, vocabulary: int | None, name: str) -> tuple[str, ...]:
@@ -139,9 +155,10 @@ def _read_ids(place: str, value: Any, vocabulary: int | None, name: str) -> list
         if not isinstance(index, int) or isinstance(index, bool):
             raise CheckpointError(f"{name}: {place} is {str(value)[:60]!r}; expected an integer or a list of them")
         if index < 0 or (vocabulary is not None and index >= vocabulary):
-            raise CheckpointError(
+            raise _NoRowError(
                 f"{name}: {place} is {index}, but the embedding has {vocabulary} rows; mend the id, or resize the "
-                "embedding and train it"
+                "embedding and train it",
+                index,
             )
         ids.append(index)
     return ids

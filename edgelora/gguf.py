@@ -226,12 +226,19 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     shapes = {name: tensor.shape for name, tensor in located.items()}
     vocabulary = next((shapes[key][0] for key in EMBEDDINGS if key in shapes), None)
     eos, inferred = find_end_tokens(declared_end_ids(metadata), tokenizer, vocabulary, path.name)
+    config, left_out = special_ids(build_config(metadata, shapes, rope, eos), vocabulary, path.name)
     return GgufCheckpoint(
         name=_TYPE_SUFFIX.sub("", path.stem),
-        config=special_ids(build_config(metadata, shapes, rope, eos), vocabulary, path.name),
+        config=config,
         eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=(*notes, *inferred, *unreachable_tokens(tokenizer, vocabulary, path.name), *_describe_types(located)),
+        notes=(
+            *notes,
+            *left_out,
+            *inferred,
+            *unreachable_tokens(tokenizer, vocabulary, path.name),
+            *_describe_types(located),
+        ),
         architecture=architecture,
         path=path,
         tensors=located,

@@ -179,7 +179,9 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def test_weights_that_are_stored_transposed_are_merged_and_kept_alike(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    config = GPT2Config(vocab_size=259, n_embd=64, n_layer=2, n_head=4, n_positions=128, initializer_range=0.2)
+    config = GPT2Config(
+        vocab_size=259, n_embd=64, n_layer=2, n_head=4, n_positions=128, initializer_range=0.2, eos_token_id=258
+    )
     GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
     rng, tensors = np.random.default_rng(4), {}
     for layer, size in enumerate((_LARGE, _SMALL)):
@@ -233,13 +235,13 @@ def test_an_adapter_of_this_grid_is_taken_and_one_of_another_refused(
 
 
 def test_layers_kept_factored_ship_the_codes_of_a_grid_file(base: Path, uneven: Path, tmp_path: Path) -> None:
-    grid = plan_grid(open_checkpoint(str(base)), parse_quant("int4", method="hqq"))
+    grid = plan_grid(open_checkpoint(str(base)), parse_quant("int4", 16))
     write_grid(tmp_path / "grid.safetensors", grid)
     merged = _auto(base, tmp_path / "a", uneven, "--quant", str(tmp_path / "grid.safetensors"), "--max-kl", "1e-9")
     assert _choices(merged) == ["factored", "factored"]
     manifest = read_manifest(tmp_path / "a")
     assert manifest.base.grid == grid.fingerprint
-    assert manifest.quantization["method"] == "hqq"
+    assert manifest.quantization["block_size"] == 16
     assert main(["verify", str(tmp_path / "a")]) == 0
 
 

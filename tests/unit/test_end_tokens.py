@@ -15,6 +15,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.errors import CheckpointError
 from edgelora.probes import probe_prompts
 from edgelora.text import vocabulary_size
+from edgelora.training.model import load_torch
 from edgelora.types import Checkpoint
 
 CHATML = (
@@ -112,14 +113,23 @@ def _edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
-@pytest.mark.parametrize("key", ["eos_token_id", "bos_token_id", "pad_token_id"])
 @pytest.mark.parametrize("value", [96, 200000, -2, [2, 96]])
-def test_ids_beyond_the_embedding_are_refused(key: str, value: Any, tmp_path: Path) -> None:
+def test_end_tokens_beyond_the_embedding_are_refused(value: Any, tmp_path: Path) -> None:
     tiny_model("qwen2").save_pretrained(tmp_path)
-    _edit(tmp_path / "config.json", **{key: value})
+    _edit(tmp_path / "config.json", eos_token_id=value)
     beyond = value[-1] if isinstance(value, list) else value
-    with pytest.raises(CheckpointError, match=rf"{key}.* is {beyond}, but the embedding has 96 rows"):
+    with pytest.raises(CheckpointError, match=rf"eos_token_id.* is {beyond}, but the embedding has 96 rows"):
         open_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["bos_token_id", "pad_token_id"])
+def test_start_and_padding_beyond_the_embedding_are_left_out_with_a_note(key: str, tmp_path: Path) -> None:
+    tiny_model("qwen2").save_pretrained(tmp_path)
+    _edit(tmp_path / "config.json", **{key: 50256})
+    checkpoint = open_checkpoint(str(tmp_path))
+    assert checkpoint.config[key] is None
+    assert f"{key} is 50256 and was left out: the embedding has 96 rows." in checkpoint.notes
+    load_torch(checkpoint, None)
 
 
 def test_end_tokens_of_every_place_are_held_to_the_embedding(tmp_path: Path) -> None:

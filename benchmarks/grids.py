@@ -38,7 +38,7 @@ _EVERY = 3  # of how many linears one is looked at for the output error
 def plans(checkpoint: Checkpoint) -> Mapping[str, GridSpec]:
     """Label -> what is rounded how; all with blocks of 32 unless the label says otherwise."""
     table = next(name for name in checkpoint.names() if is_embedding(name))
-    int4 = {method: parse_quant("int4", method=method) for method in ("rtn", "hqq", "gptq")}
+    int4 = {method: parse_quant("int4", method=method) for method in ("rtn", "gptq")}
     wide_table = {table: QuantSpec(8)}
     return {
         "float": parse_quant("none"),

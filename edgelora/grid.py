@@ -19,12 +19,11 @@ from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
 from edgelora.finite import is_finite
 from edgelora.gptq import quantize_gptq
-from edgelora.hqq import quantize_hqq
 from edgelora.quantize import dequantize, quantize, relative_error
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 
 QUANT_LABELS = ("none", "fp16", "int8", "int4", "int2")
-QUANT_METHODS = ("rtn", "hqq", "gptq")
+QUANT_METHODS = ("rtn", "gptq")
 _SCALE_BITS = 16  # an artifact stores scales as bfloat16, which quantize() rounded them to, or GGUF's own float16
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")  # gpt2 keeps (in_features, out_features)
 _LINEAR = re.compile(r"((_proj|\.c_attn|\.c_proj|\.c_fc)\.weight|^lm_head\.weight)$")
@@ -196,7 +195,7 @@ def is_transposed(name: str) -> bool:
 
 def _check(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration | None) -> None:
     if plan.spec is not None and plan.method == "gptq" and calibration is None:
-        raise ConfigError("--quant-method gptq needs calibration text: give --calibration, or choose hqq")
+        raise ConfigError("--quant-method gptq needs calibration text: give --calibration, or choose rtn")
     if plan.method == "gptq" and calibration is not None:
         _check_hessians(checkpoint, plan, calibration)
     known = set(checkpoint.names())
@@ -266,8 +265,6 @@ def _round(
     name: str, rows: FloatArray, spec: QuantSpec, method: str, calibration: Calibration | None
 ) -> QuantizedMatrix:
     """Codes of one weight (out_features, in_features); gptq leaves the embedding and a head of its own to rtn."""
-    if method == "hqq":
-        return quantize_hqq(rows, spec)
     if method == "gptq" and calibration is not None and name in calibration.hessians:
         return quantize_gptq(rows, spec, calibration.hessians[name])
     return quantize(rows, spec)

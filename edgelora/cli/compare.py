@@ -72,7 +72,7 @@ def compare(
     symmetric: Symmetric = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="A better grid with adapters of its own: gptq or hqq, repeated for both.  [default: gptq]"),
+        typer.Option(help="A better grid with adapters of its own: gptq, or none.  [default: gptq]"),
     ] = None,
     grid: Annotated[
         list[str] | None,

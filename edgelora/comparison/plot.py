@@ -23,7 +23,6 @@ _STYLES = {
     "float-factored": ("#E69F00", "D"),
     "grid": ("#0072B2", "o"),
     "grid-gptq": ("#009E73", "^"),
-    "grid-hqq": ("#CC79A7", "P"),
 }
 _INK = "#222222"
 _WIDTH, _HEIGHT, _DPI = 8.0, 3.6, 100  # inches of one panel; 800 pixels across

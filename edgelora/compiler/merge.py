@@ -93,12 +93,12 @@ def _trained_on(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Grid 
         return own
     quantization = receipt.quantization
     method = quantization.get("method", "rtn")  # receipts of version 1 name bits, block_size and symmetric alone
-    if method not in ("rtn", "hqq"):
+    if method != "rtn":
         raise AdapterError(
             f"{folder} was trained on a {method} grid, which its receipt alone cannot make again; export with the "
             "grid it was trained on"
         )
-    plan = parse_quant(f"int{quantization['bits']}", quantization["block_size"], quantization["symmetric"], method)
+    plan = parse_quant(f"int{quantization['bits']}", quantization["block_size"], quantization["symmetric"])
     overrides = {name: QuantSpec(**own) for name, own in quantization.get("overrides", {}).items()}
     grid = plan_grid(checkpoint, dataclasses.replace(plan, overrides=overrides))
     if grid.fingerprint != receipt.grid:

@@ -127,7 +127,7 @@ def test_equal_choices_give_equal_grids(base: Path, rows: Path) -> None:
         ("quantize", ["--quant", "none"], "--quant none keeps floats and has no codes to write"),
         ("quantize", ["--quant", "nowhere.safetensors"], "nowhere.safetensors is a grid file already"),
         ("quantize", ["--quant-method", "gptq"], "gptq is calibrated on text: give --calibration DATA.jsonl"),
-        ("quantize", ["--quant-method", "magic"], "--quant-method is 'magic'; choose one of rtn, hqq, gptq"),
+        ("quantize", ["--quant-method", "magic"], "--quant-method is 'magic'; choose one of rtn, gptq"),
         ("quantize", ["--calibration", "nowhere.jsonl"], "--calibration changes nothing here"),
         ("quantize", ["--budget-bits", "5", "--calibration", "nowhere.jsonl"], "nowhere.jsonl is not a file"),
         ("quantize", ["--budget-bits", "5", "--budget-mb", "5"], "not both"),

@@ -142,8 +142,8 @@ def test_settings_refuse_what_cannot_be_compared_and_spell_their_command(tmp_pat
     assert said.startswith(f"edgelora compare m.gguf '{tmp_path}/a b.jsonl' --eval-data")
     assert "--method none --seeds 0,2 --rank 8 --max-steps 120" in said
     assert settings.options_of(2).seed == 2
-    assert settings.plan("hqq").method == "hqq"
-    assert [arm.values for arm in list_arms(["hqq"])].count(GRID) == 4
+    assert settings.plan("gptq").method == "gptq"
+    assert [arm.values for arm in list_arms(["gptq"])].count(GRID) == 4
     for wrong in ({"seeds": ()}, {"seeds": (-1,)}, {"methods": ("gptq", "gptq")}, {"methods": ("best",)},
                   {"quant": "fp16"}, {"block_size": 31}):  # fmt: skip
         with pytest.raises(ConfigError):

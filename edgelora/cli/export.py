@@ -41,7 +41,7 @@ from edgelora.compiler.context_length import DEFAULT_CONTEXT, own_context_length
 from edgelora.compiler.export import export_artifact
 from edgelora.compiler.exporter import find_exporter
 from edgelora.errors import ConfigError
-from edgelora.targets import TARGETS, find_target
+from edgelora.targets import MATMUL_INTEGER, TARGETS, find_target
 from edgelora.training.choose_grid import grid_maker, is_grid_file, uses_calibration
 from edgelora.training.merge_kl import read_kl_prompts
 from edgelora.training.reference import make_reference
@@ -108,6 +108,11 @@ def export(
     check_merge_options(merge_policy, merge, accept_lossy_merge, max_kl, budget_ms)
     auto = merge_policy == "auto"
     grid_mb, label = None if auto else budget_mb, quant or profile.quant
+    if profile.linear_op == MATMUL_INTEGER and (grid_mb is not None or budget_bits is not None):
+        raise ConfigError(
+            f"--target {target} stores every linear in 8 bits (or floats) whatever bits its grid has, so no budget of "
+            "the grid can be kept; leave out --budget-mb and --budget-bits, or choose another target"
+        )
     # With auto the budget is that of the artifact, not of the grid, and the rows are what KL is measured on.
     reads_rows = auto or kv_cache == INT8_CACHE  # whatever the grid does with them
     rows = None if reads_rows and is_grid_file(label) else calibration
@@ -148,6 +153,7 @@ def export(
         genai=genai,
         context_length=context_length,
         kv_cache=kv_cache,
+        budget_mb=grid_mb,
         cache_prompts=read_kl_prompts(checkpoint, calibration) if calibration and kv_cache == INT8_CACHE else (),
         overwrite=overwrite,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,6 +58,7 @@ def export_artifact(
     context_length: int | None = None,
     kv_cache: str = FLOAT_CACHE,
     cache_prompts: Sequence[Sequence[int]] = (),
+    budget_mb: float | None = None,
     overwrite: bool = False,
 ) -> Manifest:
     """Write the artifact ``out``; it appears whole or not at all.
@@ -69,6 +71,7 @@ def export_artifact(
     ``context_length`` is the most tokens that the artifact remembers, by default what ``choose_context_length`` says.
     ``kv_cache`` int8 keeps keys and values in 8 bits, on steps measured on ``cache_prompts`` and the probe prompts,
     with and without ``adapters``.
+    ``budget_mb`` is what the file of weights may take; ``make_grid`` has planned for it, and here it is measured.
     Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit.
     """
     if kv_cache == INT8_CACHE and (genai or not target.has_int8_cache):
@@ -119,9 +122,21 @@ def export_artifact(
         shipped = as_rows(assembled.grid) if rounds_rows else assembled.grid
         answers = None if reference is None else reference(shipped, prompts, baked=assembled.baked)
         compile_into(fresh, assembled, answers)
+        if budget_mb is not None:
+            _check_budget(read_manifest(fresh), budget_mb)
         for name, folder in (adapters or {}).items():
             add_adapter(fresh, name, folder)
         return read_manifest(fresh)
+
+
+def _check_budget(manifest: Manifest, budget_mb: float) -> None:
+    taken = manifest.files[manifest.graph.weights].bytes
+    if taken > budget_mb * 1e6:
+        stored = f"as they are stored the weights take {math.ceil(taken / 1e3) / 1e3:g} MB"
+        raise ConfigError(
+            f"--budget-mb is {budget_mb:g}, but {stored} (scales that float16 cannot hold take twice the room); "
+            f"give {budget_mb**2 * 1e6 / taken:.3g}, or a larger --block-size"
+        )
 
 
 def _check_output(out: Path, overwrite: bool) -> None:

@@ -65,6 +65,16 @@ def _export(base: Path, out: Path, **options: Any) -> None:
     export_artifact(open_checkpoint(str(base)), out, **arguments)
 
 
+def test_weights_beyond_their_budget_are_not_put_in_place(base: Path, tmp_path: Path) -> None:
+    """The plan foretells what the weights take; what they do take is what counts."""
+    _export(base, tmp_path / "a")
+    taken = (tmp_path / "a" / "weights.bin").stat().st_size
+    _export(base, tmp_path / "b", budget_mb=taken / 1e6)
+    with pytest.raises(ConfigError, match=r"--budget-mb is 0\.0\d+, but as they are stored the weights take 0\.\d+ MB"):
+        _export(base, tmp_path / "c", budget_mb=(taken - 1) / 1e6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
 def test_an_existing_folder_is_kept_unless_told_otherwise(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "a"
     _export(base, out)

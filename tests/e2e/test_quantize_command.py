@@ -134,6 +134,12 @@ def test_equal_choices_give_equal_grids(base: Path, rows: Path) -> None:
         ("quantize", ["--budget-bits", "4"], "takes at least 4.5 bits for a linear weight with --quant int4"),
         ("quantize", ["--quant", "int2", "--budget-mb", "0.01"], "--budget-mb is 0.01, but base takes at least 0."),
         ("export", ["--quant", "fp16", "--budget-mb", "5"], "chooses bits, but --quant fp16 keeps floats"),
+        ("export", ["--target", "web-wasm", "--budget-mb", "5"], "--target web-wasm stores every linear in 8 bits"),
+        (
+            "export",
+            ["--target", "web-wasm", "--budget-bits", "5"],
+            "leave out --budget-mb and --budget-bits, or choose",
+        ),
         ("export", ["--quant", "nowhere.safetensors"], "nowhere.safetensors is not a file; expected a grid file"),
         ("export", ["--quant", "x.safetensors", "--block-size", "16"], "is a grid file and decides --block-size"),
         ("export", ["--quant-method", "gptq"], "gptq is calibrated on text: give --calibration DATA.jsonl"),

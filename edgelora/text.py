@@ -8,6 +8,7 @@ from __future__ import annotations
 from edgelora.errors import CheckpointError
 from edgelora.tied_head import EMBEDDINGS
 from edgelora.types import Checkpoint
+from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.text import Tokenizer
 
 
@@ -16,14 +17,19 @@ def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     files = checkpoint.tokenizer
     if files is None:
         raise CheckpointError(f"{checkpoint.name} has no tokenizer; put its tokenizer.json beside the weights")
-    return Tokenizer.from_text(
-        files.tokenizer_json,
-        files.chat_template,
-        bos_token=files.bos_token,
-        eos_token=files.eos_token,
-        pad_token=files.pad_token,
-        unk_token=files.unk_token,
-    )
+    try:
+        tokenizer = Tokenizer.from_text(
+            files.tokenizer_json,
+            files.chat_template,
+            bos_token=files.bos_token,
+            eos_token=files.eos_token,
+            pad_token=files.pad_token,
+            unk_token=files.unk_token,
+        )
+        tokenizer.check_template()
+    except ArtifactError as error:
+        raise CheckpointError(f"{checkpoint.name} cannot be used for text: {error}") from error
+    return tokenizer
 
 
 def vocabulary_size(checkpoint: Checkpoint) -> int:

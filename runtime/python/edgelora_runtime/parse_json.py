@@ -18,6 +18,7 @@ DEEPEST = 100  # lists and objects inside one another: what is deeper ends the r
 LONGEST = 64 << 20  # bytes; the longest file of the kind that people have is a tokenizer.json of 33 MB
 
 _SHOWN = 60  # characters of a value in a message
+_LONGEST_REASON = 250
 _ROOM = 350  # characters of a list in a message
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _LONGEST_NUMBER = 400  # digits; float64 ends at 309
@@ -79,6 +80,13 @@ def show(value: object) -> str:
         kind = "an object" if isinstance(value, dict) else "a list"
         return f"{kind} of {len(value)}" if len(value) > 4 else _cut(_flat(value))
     return _cut(repr(value)) if not isinstance(value, int) or abs(value) < 10**40 else "a huge number"
+
+
+def one_line(error: BaseException, named: bool = True) -> str:
+    """What a library raised, in one line of bearable length; it may say anything, at any length."""
+    text = " ".join(str(error).split())
+    text = "".join(character if character.isprintable() else "?" for character in text[:_LONGEST_REASON])
+    return f"{type(error).__name__}: {text}" if named and text else text or type(error).__name__
 
 
 def join_some(lines: Iterable[str], separator: str = "; ") -> str:

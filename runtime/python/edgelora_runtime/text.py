@@ -1,17 +1,20 @@
 """Text in and out: tokenizer, chat template, streaming decoder, stop strings.
 
-Knows nothing about graphs or sampling; the only file that needs the packages ``tokenizers`` and ``jinja2``.
+Knows nothing about graphs or sampling; the only file that needs the package ``tokenizers``.
 """
 
 from __future__ import annotations
 
-import datetime
-import json
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgelora_runtime.errors import ArtifactError, InputError
+from edgelora_runtime.errors import ArtifactError, EdgeLoraError, InputError
+from edgelora_runtime.parse_json import one_line, parse_json
+
+if TYPE_CHECKING:
+    from edgelora_runtime.chat_template import ChatTemplate
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -34,12 +37,13 @@ class Tokenizer:
         except ImportError as error:
             raise InputError(f"text needs the package tokenizers, which is not installed; {_ADVICE}") from error
         _check_tokenizer(tokenizer_json, where)
-        self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        with _guarded(ArtifactError, f"{where} is no tokenizer that the package can read", "copy or export it again"):
+            self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
         self.chat_template = chat_template
         self._special = {name: token for name, token in (special_tokens or {}).items() if token is not None}
-        self._template: Any = None
+        self._template: ChatTemplate | None = None
 
     @classmethod
     def from_text(
@@ -58,12 +62,14 @@ class Tokenizer:
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Token ids of ``text``; ``special`` adds the tokenizer's own special tokens."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        with _guarded(InputError, "the tokenizer cannot encode this text", "give text without halves of characters"):
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        with _guarded(InputError, "the tokenizer cannot decode these ids", "give token ids of this model"):
+            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
     def render(self, messages: Messages, add_generation_prompt: bool = True) -> str:
@@ -75,23 +81,31 @@ class Tokenizer:
         for index, message in enumerate(messages):
             if not isinstance(message, Mapping) or "role" not in message:
                 raise InputError(f"message {index} is {message!r}, expected {{'role', 'content'}}")
-        if self._template is None:
-            self._template = _compile(self.chat_template)
-        import jinja2
-
-        try:
-            text: str = self._template.render(
-                messages=[dict(message) for message in messages],
-                tools=None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
+        return self._compiled().render(
+            {
+                "messages": [dict(message) for message in messages],
+                "tools": None,
+                "documents": None,
+                "add_generation_prompt": add_generation_prompt,
                 **self._special,
-            )
-        except jinja2.TemplateError as error:
-            raise InputError(f"the chat template refuses these messages: {error}") from error
-        except TypeError as error:
-            raise InputError(f"the chat template cannot use these messages ({error}); give content as text") from error
-        return text
+            }
+        )
+
+    def _compiled(self) -> ChatTemplate:
+        if self._template is None:
+            try:
+                import jinja2  # noqa: F401 - what is missing is named, whatever was imported before
+
+                from edgelora_runtime.chat_template import ChatTemplate
+            except ImportError as error:
+                raise InputError(f"chat templates need jinja2, which is not installed; {_ADVICE}") from error
+            self._template = ChatTemplate(str(self.chat_template))
+        return self._template
+
+    def check_template(self) -> None:
+        """Compile the chat template, if there is one, now; raises ArtifactError when it is malformed."""
+        if self.chat_template is not None:
+            self._compiled()
 
     def encode_chat(self, messages: Messages, add_generation_prompt: bool = True) -> list[int]:
         """Token ids of the rendered chat; the template writes its own special tokens."""
@@ -163,13 +177,21 @@ def read_tokenizer(
 
 
 def _check_tokenizer(content: str, where: str) -> None:
-    """Catch what is no tokenizer file at all: the library has no exception class of its own to catch."""
-    try:
-        data = json.loads(content)
-    except ValueError as error:
-        raise ArtifactError(f"{where} is not JSON ({error}); export the artifact again") from error
+    """Catch what is no tokenizer file at all; the library's own words about it help nobody."""
+    data = parse_json(content, where, ArtifactError, "export the artifact again")
     if not isinstance(data, dict) or not isinstance(data.get("model"), dict) or "vocab" not in data["model"]:
         raise ArtifactError(f"{where} has no model with a vocab; expected a file of the tokenizers library")
+
+
+@contextlib.contextmanager
+def _guarded(kind: type[EdgeLoraError], what: str, advice: str) -> Iterator[None]:
+    """Turn whatever the tokenizers library raises into one line: bare exceptions, and panics, which are none."""
+    try:
+        yield
+    except (EdgeLoraError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise kind(f"{what} ({one_line(error)}); {advice}") from error
 
 
 class StreamDecoder:
@@ -242,46 +264,3 @@ def text_pieces(tokens: Iterator[int], decoder: StreamDecoder, stop_filter: Stop
 def _overlap(text: str, stop: str) -> int:
     """Length of the longest end of ``text`` that begins ``stop``."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
-
-
-def _compile(chat_template: str) -> Any:
-    try:
-        import jinja2
-        import jinja2.ext
-        import jinja2.sandbox
-    except ImportError as error:
-        raise InputError(f"chat templates need the package jinja2, which is not installed; {_ADVICE}") from error
-
-    class GenerationTag(jinja2.ext.Extension):
-        """``{% generation %}`` marks what the assistant wrote; for rendering it is transparent."""
-
-        tags = {"generation"}  # noqa: RUF012 - the name and type that jinja2 reads
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    def strftime_now(form: str) -> str:
-        return datetime.datetime.now().strftime(form)
-
-    def tojson(
-        value: Any,
-        ensure_ascii: bool = False,
-        indent: int | None = None,
-        separators: tuple[str, str] | None = None,
-        sort_keys: bool = False,
-    ) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
-    try:
-        return environment.from_string(chat_template)
-    except jinja2.TemplateError as error:
-        raise ArtifactError(f"the chat template is malformed ({error}); export the artifact again") from error

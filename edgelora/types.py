@@ -16,6 +16,7 @@ from edgelora.errors import ConfigError
 from edgelora_runtime.manifest import FLOAT_CACHE, Slot
 
 FloatArray = npt.NDArray[np.float32]
+HalfArray = npt.NDArray[np.float16]
 ByteArray = npt.NDArray[np.uint8]
 
 

@@ -59,7 +59,8 @@ def _encode(row: Mapping[str, Any], tokenizer: Tokenizer) -> tuple[int, ...]:
         {"role": "user", "content": row["prompt"]},
         {"role": "assistant", "content": row["completion"]},
     ]
-    if tokenizer.chat_template is not None:
+    # A template that writes the date would give another grid tomorrow.
+    if tokenizer.chat_template is not None and "strftime_now" not in tokenizer.chat_template:
         try:
             return tuple(tokenizer.encode_chat(messages, add_generation_prompt=False))
         except EdgeLoraError:

@@ -44,7 +44,7 @@ from edgelora.errors import ConfigError
 from edgelora.targets import MATMUL_INTEGER, TARGETS, find_target
 from edgelora.training.choose_grid import grid_maker, is_grid_file, uses_calibration
 from edgelora.training.merge_kl import read_kl_prompts
-from edgelora.training.reference import make_reference
+from edgelora.training.reference import answer_float, make_reference
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 
 
@@ -150,6 +150,7 @@ def export(
         auto=auto_merge(checkpoint, calibration, max_kl, budget_mb, budget_ms) if auto else None,
         adapters=adapters,
         reference=make_reference,
+        answer_float=answer_float,
         genai=genai,
         context_length=context_length,
         kv_cache=kv_cache,
@@ -166,6 +167,7 @@ def export(
             "bytes": size,
             "seconds": seconds,
             "quantization": dict(manifest.quantization),
+            "rounding": manifest.quantization.get("rounding"),
             "slots": len(manifest.slots),
             "context_length": manifest.model.context_length,
             "adapters": [item.name for item in manifest.adapters],
@@ -175,6 +177,7 @@ def export(
         [
             f"wrote {output}: {size / 1e6:.1f} MB with {len(manifest.slots)} slots in {seconds} s",
             *_describe_rounding(manifest.quantization),
+            *_describe_cost(manifest.quantization.get("rounding")),
             *describe_merge(manifest.merged),
             *_describe_context(manifest.model.context_length, own_context_length(checkpoint)),
             *(f"note: {text}" for text in manifest.report["notes"]),
@@ -198,6 +201,16 @@ def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:
     mean, worst = (f"{100 * quantization[key]:.1f} %" for key in ("mean_relative_error", "worst_relative_error"))
     where, bits = quantization["worst_tensor"], quantization["bits_per_weight"]
     return [f"rounding: {mean} of a weight's size on average, at most {worst} ({where}); {bits} bits per weight"]
+
+
+def _describe_cost(rounding: Mapping[str, Any] | None) -> list[str]:
+    """What rounding does to answers; nothing where it was not measured."""
+    if rounding is None:
+        return []
+    parts = f"{rounding['kl_grid']:.3g} by the grid, {rounding['kl_device']:.2g} by arithmetic on the device"
+    kept = f"{100 * rounding['top1_agreement']:.1f} % of top tokens stay"
+    where = f"{rounding['positions']} positions of built-in text"
+    return [f"answers: KL {rounding['kl']:.3g} nats from the float model ({parts}), {kept}; {where}"]
 
 
 def _describe_context(length: int, own: int) -> list[str]:

@@ -6,6 +6,7 @@ Knows nothing about torch; PyTorch's reference answers are handed in as a functi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from edgelora.adapter.changing import changing, check_outside, check_replaceable
 from edgelora.adapter.store import add_adapter
 from edgelora.compiler.cache_scales import cache_scales
 from edgelora.compiler.context_length import choose_context_length
+from edgelora.compiler.cost import measure_cost
 from edgelora.compiler.exporter import Exporter
 from edgelora.compiler.merge_all import Assembled, merge_all
 from edgelora.compiler.merge_auto import AutoMerge, merge_auto
@@ -25,10 +27,12 @@ from edgelora.grid import Grid, MakeGrid
 from edgelora.probes import probe_prompts
 from edgelora.rows import as_rows
 from edgelora.targets import MATMUL_INTEGER, Target
-from edgelora.types import Checkpoint, Reference
+from edgelora.text import open_tokenizer
+from edgelora.types import Checkpoint, HalfArray, Reference
+from edgelora.varied_text import measured_ids
 from edgelora_runtime.adapter import Factors, read_adapter
 from edgelora_runtime.files import replace_folder, restore
-from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE, Manifest, read_manifest
+from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE, MANIFEST_FILE, Manifest, read_manifest
 
 
 class MakeReference(Protocol):
@@ -38,6 +42,15 @@ class MakeReference(Protocol):
         self, grid: Grid, prompts: Sequence[Sequence[int]], *, baked: Mapping[str, Factors] | None = None
     ) -> Reference:
         """Logits and greedy tokens for each prompt; ``baked`` are factors by module name."""
+
+
+class AnswerFloat(Protocol):
+    """Answers on float weights, nothing rounded; PyTorch does."""
+
+    def __call__(
+        self, grid: Grid, rows: Sequence[Sequence[int]], *, baked: Mapping[str, Factors] | None = None
+    ) -> Sequence[HalfArray]:
+        """Log-probabilities (len(row), vocab_size) of each row on what ``grid`` was made from, beside ``baked``."""
 
 
 def export_artifact(
@@ -54,6 +67,7 @@ def export_artifact(
     auto: AutoMerge | None = None,
     adapters: Mapping[str, Path] | None = None,
     reference: MakeReference | None = None,
+    answer_float: AnswerFloat | None = None,
     genai: bool = False,
     context_length: int | None = None,
     kv_cache: str = FLOAT_CACHE,
@@ -64,6 +78,8 @@ def export_artifact(
     """Write the artifact ``out``; it appears whole or not at all.
 
     ``reference`` answers the probe prompts on the grid (PyTorch does); without it ``verify`` cannot compare.
+    ``answer_float`` lets the manifest say what rounding costs (``quantization.rounding``), unless nothing is rounded or
+    ``auto`` measures by itself.
     ``slots`` are the last parts of the names of modules that adapters may plug into: None for every linear of the
     layers, empty for none.
     ``merge`` puts an adapter into the weights: all of it, refused when rounding would lose it unless
@@ -120,10 +136,13 @@ def export_artifact(
             assembled = merge_auto(checkpoint, merge, make_grid, auto, compile_into)
         rounds_rows = target.linear_op == MATMUL_INTEGER and level != 0
         shipped = as_rows(assembled.grid) if rounds_rows else assembled.grid
+        rows, taught = _float_answers(assembled, context, None if auto else answer_float)
         answers = None if reference is None else reference(shipped, prompts, baked=assembled.baked)
         compile_into(fresh, assembled, answers)
         if budget_mb is not None:
             _check_budget(read_manifest(fresh), budget_mb)
+        if taught:
+            _record_cost(fresh, exporter, rows, taught)
         for name, folder in (adapters or {}).items():
             add_adapter(fresh, name, folder)
         return read_manifest(fresh)
@@ -137,6 +156,26 @@ def _check_budget(manifest: Manifest, budget_mb: float) -> None:
             f"--budget-mb is {budget_mb:g}, but {stored} (scales that float16 cannot hold take twice the room); "
             f"give {budget_mb**2 * 1e6 / taken:.3g}, or a larger --block-size"
         )
+
+
+def _float_answers(
+    assembled: Assembled, context: int, answer: AnswerFloat | None
+) -> tuple[Sequence[Sequence[int]], Sequence[HalfArray]]:
+    """Built-in text and the float model's answers to it; nothing where no one can or need answer."""
+    grid = assembled.grid
+    if answer is None or not (grid.matrices or grid.plan.half):
+        return (), ()
+    checkpoint = grid.checkpoint
+    tokenizer = None if checkpoint.tokenizer is None else open_tokenizer(checkpoint)
+    rows = measured_ids(tokenizer, int(checkpoint.config["vocab_size"]), context)
+    return rows, answer(grid, rows, baked=assembled.baked)
+
+
+def _record_cost(folder: Path, exporter: Exporter, rows: Sequence[Sequence[int]], taught: Sequence[HalfArray]) -> None:
+    manifest = read_manifest(folder)
+    rounding = measure_cost(folder, exporter.exact(folder / manifest.graph.file), rows, taught)
+    manifest = dataclasses.replace(manifest, quantization={**manifest.quantization, "rounding": rounding})
+    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def _check_output(out: Path, overwrite: bool) -> None:

@@ -6,16 +6,17 @@ Knows nothing about graphs; a merged adapter is part of the grid that the caller
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from edgelora.grid import Grid
+from edgelora.grid import Grid, GridSpec
 from edgelora.training.adapted import load_adapted
 from edgelora.training.model import load_torch
 from edgelora.training.packed import PackedMatrix
-from edgelora.types import Reference
+from edgelora.types import HalfArray, Reference
 from edgelora_runtime.adapter import Factors
 
 
@@ -42,6 +43,24 @@ def make_reference(
         last_logits=tuple(row.numpy() for row in logits),
         greedy=tuple(tuple(tokens) for tokens in greedy),
     )
+
+
+def answer_float(
+    grid: Grid, rows: Sequence[Sequence[int]], baked: Mapping[str, Factors] | None = None
+) -> Sequence[HalfArray]:
+    """Log-probabilities (len(row), vocab_size) of the weights that ``grid`` was made from, and ``baked`` beside them.
+
+    Kept as float16: renormalized, it is off by less than a thousandth where a probability counts.
+    """
+    unrounded = dataclasses.replace(grid, plan=GridSpec("none", None), matrices={})
+    model = load_adapted(unrounded, baked) if baked else load_torch(grid.checkpoint, None)
+    with torch.inference_mode():
+        return [
+            torch.log_softmax(model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0].float(), -1)
+            .half()
+            .numpy()
+            for ids in rows
+        ]
 
 
 @contextlib.contextmanager

@@ -32,6 +32,37 @@ def test_export_reports_what_it_wrote(base: str, tmp_path: Path, capsys: pytest.
     assert main(["verify", str(out)]) == 0
 
 
+def test_export_says_what_rounding_costs_in_answers(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {}
+    for label in ("int8", "int4", "int2", "fp16", "none"):
+        out = tmp_path / label
+        assert main(["export", base, "-o", str(out), "--quant", label, "--json"]) == 0
+        found[label] = json.loads(capsys.readouterr().out)["rounding"]
+        assert load(out).manifest.quantization.get("rounding") == found[label]
+        assert main(["verify", str(out)]) == 0
+        capsys.readouterr()
+    assert found["none"] is None
+    assert all(item["positions"] >= 500 for item in found.values() if item)
+    assert found["fp16"]["kl"] < 1e-4 < found["int8"]["kl"] < found["int4"]["kl"] < found["int2"]["kl"]
+    assert found["fp16"]["kl_device"] < 1e-6 < found["int8"]["kl_device"] < found["int4"]["kl"]
+    assert found["int8"]["top1_agreement"] > 0.9 > found["int2"]["top1_agreement"]
+    assert main(["export", base, "-o", str(tmp_path / "told"), "--quant", "int8"]) == 0
+    assert "nats from the float model" in capsys.readouterr().out
+
+
+def test_what_rounding_costs_is_measured_from_what_was_rounded(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A merged adapter is part of the float model; the second rounding of web-wasm is part of the cost."""
+    adapter = write_adapter(tmp_path / "adapter", size=0.5)
+    merged = ["--merge", str(adapter), "--quant", "fp16"]
+    for options in (merged, ["--quant", "int8", "--target", "web-wasm"]):
+        assert main(["export", base, "-o", str(tmp_path / "a"), "--overwrite", "--json", *options]) == 0
+        assert json.loads(capsys.readouterr().out)["rounding"]["kl"] < 0.01
+
+
 @pytest.mark.parametrize("length", [16, 100, 512])
 def test_a_context_length_is_what_the_artifact_holds(
     base: str, length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -21,11 +21,14 @@ from edgelora.json_files import first_line, read_object
 from edgelora.tied_head import EMBEDDINGS, HEAD, chunks, settle_head, ties_embeddings
 from edgelora.tokenizer_files import read_tokenizer
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
+from edgelora_runtime.names import find_unsafe, has_control
+from edgelora_runtime.parse_json import join_some, show
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_LONGEST_NAME = 1024  # characters of the name of a tensor
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
-_LAYER = re.compile(r"^(.*?\.(?:layers|layer|h))\.(\d+)\.(.+)$")
+_LAYER = re.compile(r"^(.*?\.(?:layers|layer|h))\.([0-9]{1,9})\.(.+)$")
 # Buffers that old checkpoints carry: masks and rotary tables, which transformers computes by itself.
 _BUFFER = re.compile(r"(rotary_emb\.inv_freq|\.attn\.bias|\.attn\.masked_bias|embeddings\.position_ids)$")
 _DECODERS = {  # a tensor of the layers -> embedding and last norm that must be there too
@@ -165,11 +168,11 @@ def _weight_files(folder: Path) -> dict[Path, frozenset[str] | None]:
         weight_map = read_object(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index.name} has no weight_map; download it again")
-        if outside := [file for file in weight_map.values() if Path(str(file)).name != file]:
-            raise CheckpointError(f"{index.name} names {outside[0]!r}, which is no plain file name")
+        if outside := [file for file in weight_map.values() if not _is_plain(file)]:
+            raise CheckpointError(f"{index.name} names {show(outside[0])}, which is no plain file name")
         files = {file: folder / file for file in sorted(set(weight_map.values()))}
         if missing := [file for file, path in files.items() if not path.is_file()]:
-            raise CheckpointError(f"{folder.name} lacks {', '.join(missing)}; download the missing shards")
+            raise CheckpointError(f"{folder.name} lacks {join_some(missing, ', ')}; download the missing shards")
         return {path: frozenset(t for t, f in weight_map.items() if f == file) for file, path in files.items()}
     others = [path for path in sorted(folder.glob("*.safetensors")) if path.name != "adapter_model.safetensors"]
     if len(others) == 1:
@@ -194,9 +197,13 @@ def _read_headers(files: Mapping[Path, frozenset[str] | None]) -> dict[str, _Sto
                 present = frozenset(file.keys())
                 if promised is not None and promised - present:
                     lost = sorted(promised - present)
-                    problems.append(f"{path.name} lacks {len(lost)} tensors of the index ({', '.join(lost[:3])})")
+                    shown = ", ".join(map(show, lost[:3]))
+                    problems.append(f"{path.name} lacks {len(lost)} tensors of the index ({shown})")
                 for key in sorted(present if promised is None else present & promised):
                     if _BUFFER.search(key):
+                        continue
+                    if has_control(key) or len(key) > _LONGEST_NAME:
+                        strange.append(f"{show(key)} is no name of a tensor")
                         continue
                     part = file.get_slice(key)
                     if part.get_dtype() not in _FLOATS:
@@ -210,8 +217,12 @@ def _read_headers(files: Mapping[Path, frozenset[str] | None]) -> dict[str, _Sto
             f"EdgeLoRA reads {', '.join(sorted(_FLOATS))} ({len(strange)} tensors are none of these)",
         ]
     if problems:
-        raise CheckpointError("; ".join(problems))
+        raise CheckpointError(join_some(problems))
     return found
+
+
+def _is_plain(file: object) -> bool:
+    return isinstance(file, str) and "/" not in file and find_unsafe(file) is None
 
 
 def _with_prefix(found: Mapping[str, _Stored], model_type: str) -> dict[str, _Stored]:
@@ -241,7 +252,15 @@ def _check_complete(checkpoint: Checkpoint) -> None:
             layers.setdefault(match[1], {}).setdefault(int(match[2]), set()).add(match[3])
     missing: list[str] = []
     count = checkpoint.config.get("num_hidden_layers", checkpoint.config.get("n_layer"))
+    if isinstance(count, int) and count > len(names):
+        raise CheckpointError(
+            f"{checkpoint.name} has {len(names)} tensors, but its config names {show(count)} layers; download it again"
+        )
     for stem, by_index in layers.items():
+        if max(by_index) > len(names):
+            raise CheckpointError(
+                f"{checkpoint.name} has a layer {max(by_index)}, but {len(names)} tensors in all; download it again"
+            )
         everywhere = set().union(*by_index.values())
         expected = range(count if isinstance(count, int) else max(by_index) + 1)
         if surplus := sorted(set(by_index) - set(expected)):

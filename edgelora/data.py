@@ -5,13 +5,13 @@ Knows nothing about tokens, models or chat templates: a row is text, and every l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from edgelora.errors import DataError
+from edgelora_runtime.parse_json import JsonError, read_value, show
 
 SHAPES = '{"messages"}, {"prompt", "completion"}, {"text"} or {"text", "label"}'
 _SHOWN = 3  # problems named in a one-line error
@@ -80,11 +80,9 @@ def _parse_line(number: int, line: bytes) -> Row | str:
     if not text:
         return "the line is empty"
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        return f"not JSON ({error.msg} at column {error.colno})"
-    except (ValueError, RecursionError) as error:
-        return f"not readable JSON ({error})"
+        data = read_value(text)
+    except JsonError as error:
+        return f"not JSON ({error})"
     if not isinstance(data, dict):
         return f"a JSON {type(data).__name__}, not an object"
     found = _parse_row(number, data)
@@ -99,7 +97,7 @@ def _parse_row(number: int, data: Mapping[str, Any]) -> Row | str:
     if "completion" in data or "prompt" in data:
         return _parse_prompt(number, data)
     if "text" not in data:
-        return f"has the keys {sorted(data)}, expected {SHAPES}"
+        return f"has the keys {show(sorted(data))}, expected {SHAPES}"
     text = data["text"]
     if not _is_filled(text):
         return "text is empty or no string"
@@ -118,7 +116,7 @@ def _parse_messages(number: int, messages: object) -> Row | str:
     if reason is not None or not isinstance(messages, list):
         return reason or "messages is not a list"
     if messages[-1]["role"] != "assistant":
-        return f"the last message is of role {messages[-1]['role']!r}, expected 'assistant'"
+        return f"the last message is of role {show(messages[-1]['role'])}, expected 'assistant'"
     if len(messages) == 1:
         return "has no message before the answer"
     if not messages[-1]["content"].strip():

@@ -23,6 +23,7 @@ from edgelora.errors import ArtifactError, ConfigError
 from edgelora.grid import Grid, GridSpec, is_transposed, plan_grid
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 from edgelora_runtime.files import write_atomically
+from edgelora_runtime.parse_json import parse_json
 
 FORMAT = "edgelora-grid"
 FORMAT_VERSION = 1
@@ -127,10 +128,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, npt.NDArray[Any]]]:
             f"{path} has grid format version {header.get('format_version')!r}, this edgelora reads {FORMAT_VERSION}; "
             "make it again with `edgelora quantize`, or update edgelora"
         )
-    try:
-        record = json.loads(header.get("grid", ""))
-    except ValueError as error:
-        raise ArtifactError(f"{path}: the header's 'grid' is not JSON ({error}); copy it again") from error
+    record = parse_json(header.get("grid", ""), f"{path}: the header's 'grid'", ArtifactError, "copy it again")
     if not isinstance(record, dict):
         raise ArtifactError(f"{path}: the header's 'grid' is {type(record).__name__}, expected an object")
     with safe_open(path, framework="np") as file:

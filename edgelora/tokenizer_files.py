@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.end_tokens import all_tokens
-from edgelora.errors import CheckpointError
+from edgelora.errors import ArtifactError, CheckpointError
 from edgelora.json_files import first_line, read_object
 from edgelora.types import TokenizerFiles
+from edgelora_runtime.text import Tokenizer
 
 _SENTENCE_PIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 _OTHERS = ("vocab.json", "vocab.txt")
@@ -36,8 +37,9 @@ def read_tokenizer(folder: Path) -> tuple[TokenizerFiles | None, tuple[str, ...]
     settings = read_object(folder / _SETTINGS[0], required=False)
     path = folder / "tokenizer.json"
     if path.is_file():
-        read_object(path)
-        loaded, notes = _combine(folder, path.read_text(encoding="utf-8"), settings)
+        written = _read_text(path)
+        _check(written, path.name)
+        loaded, notes = _combine(folder, written, settings)
     elif slow := [file for file in (*_SENTENCE_PIECE, *_OTHERS) if (folder / file).is_file()]:
         loaded = _convert(folder, slow[0], settings)
         notes = (f"There is no tokenizer.json; transformers converted {slow[0]}.",)
@@ -46,6 +48,13 @@ def read_tokenizer(folder: Path) -> tuple[TokenizerFiles | None, tuple[str, ...]
     template, more = _chat_template(folder, settings)
     special = {f"{kind}_token": loaded.special.get(kind) for kind in _KINDS}
     return TokenizerFiles(loaded.tokenizer_json, template, **special), (*notes, *more)
+
+
+def _check(written: str, name: str) -> None:
+    try:
+        Tokenizer.from_text(written)
+    except ArtifactError as error:
+        raise CheckpointError(f"{name} cannot be used: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Knows nothing about sampling or chat templates; both are the runtime's.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from edgelora.cli.output import Json, emit
 from edgelora.errors import DataError, InputError
 from edgelora_runtime import Generation, Model, load
+from edgelora_runtime.parse_json import JsonError, read_value, show
 
 _SHAPES = '{"prompt": TEXT} or {"messages": [...]}, with "adapter": SPEC where it differs'
 _SHOWN = 3  # problems named in a one-line error
@@ -115,8 +115,8 @@ def read_jobs(path: Path, adapter: str, raw: bool) -> tuple[Job, ...]:
 def _parse_job(line: bytes, adapter: str, raw: bool) -> Job | str:
     """The prompt of one line, or the reason why it is none."""
     try:
-        data: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        data: Any = read_value(line)
+    except JsonError as error:
         return f"not JSON ({error})"
     if not isinstance(data, dict):
         return f"a JSON {type(data).__name__}, not an object"
@@ -127,7 +127,7 @@ def _parse_job(line: bytes, adapter: str, raw: bool) -> Job | str:
     if isinstance(prompt, str) and messages is None:
         return Job(prompt, spec)
     if not isinstance(messages, list) or not messages or prompt is not None:
-        return f"has the keys {sorted(data)}"
+        return f"has the keys {show(sorted(data))}"
     if raw:
         return "messages need the chat template, which --raw leaves out"
     if not all(isinstance(message, dict) for message in messages):

@@ -89,7 +89,7 @@ def test_shards_are_read_through_their_index(folder: Path) -> None:
     lost = dict(list(load_file(shards[0]).items())[1:])
     shards[1].write_bytes(kept)
     save_file(lost, shards[0])
-    _refused(folder, rf"{shards[0].name} lacks 1 tensors of the index \(model\.")
+    _refused(folder, rf"{shards[0].name} lacks 1 tensors of the index \('model\.")
 
 
 def test_index_may_not_lead_out_of_the_folder(folder: Path) -> None:
@@ -134,6 +134,33 @@ def test_missing_tensors_are_named(folder: Path) -> None:
     _refused(folder, r"tiny lacks lm_head\.weight, and its config does not tie the head")
     _edit_config(folder, tie_word_embeddings=True, num_hidden_layers=1)
     _refused(folder, "has layer 1, but its config names 1 layers")
+    for count in (10**4, 10**9, 10**30):
+        _edit_config(folder, num_hidden_layers=count)
+        _refused(folder, "tensors, but its config names .* layers; download it again")
+
+
+@pytest.mark.parametrize("layer", ["5000", "999999999", "9" * 5000])
+def test_a_layer_without_end_is_refused(folder: Path, layer: str) -> None:
+    whole = load_file(folder / "model.safetensors")
+    whole[f"model.layers.{layer}.mlp.up_proj.weight"] = whole["model.layers.0.mlp.up_proj.weight"]
+    save_file(whole, folder / "model.safetensors")
+    for count in (2, None):
+        _edit_config(folder, num_hidden_layers=count)
+        _refused(folder, "has a layer|is no name of a tensor")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "x" * 2000])
+def test_names_of_tensors_that_no_line_could_show_are_refused(folder: Path, name: str) -> None:
+    whole = load_file(folder / "model.safetensors")
+    save_file({**whole, name: np.zeros(2, np.float32)}, folder / "model.safetensors")
+    _refused(folder, "is no name of a tensor")
+
+
+@pytest.mark.parametrize("file", ["../x", "/etc/passwd", "a/b", "a\\b", "x\n", "", ".", "y" * 300, None, 5, ["x"]])
+def test_an_index_names_files_beside_it_alone(folder: Path, file: object) -> None:
+    (folder / "model.safetensors").unlink()
+    _write_json(folder / "model.safetensors.index.json", {"weight_map": {"model.norm.weight": file}})
+    _refused(folder, "which is no plain file name")
 
 
 def test_types_that_are_no_floats_are_refused(folder: Path) -> None:
@@ -148,21 +175,21 @@ def test_broken_configs_are_refused(folder: Path) -> None:
     path = folder / "config.json"
     good = path.read_text(encoding="utf-8")
     for text, message in [
-        ("", r"config\.json is no JSON"),
-        ('{"model_type": ', r"config\.json is no JSON"),
-        ("[1]", r"config\.json holds a list; expected a JSON object"),
+        ("", r"config\.json is not JSON"),
+        ('{"model_type": ', r"config\.json is not JSON"),
+        ("[1]", r"config\.json holds \[1\]; expected a JSON object"),
         ("{}", r"config\.json has no model_type"),
     ]:
         path.write_text(text, encoding="utf-8")
         _refused(folder, message)
     path.write_bytes(b'{"model_type": "\xff"}')
-    _refused(folder, r"config\.json is no JSON")
+    _refused(folder, r"config\.json is not JSON")
     path.write_text(good, encoding="utf-8")
     _edit_config(folder, quantization_config={"quant_method": "gptq"})
     _refused(folder, r"tiny is already quantized \(gptq\)")
     _edit_config(folder, quantization_config=None)
     (folder / "generation_config.json").write_text("{", encoding="utf-8")
-    _refused(folder, r"generation_config\.json is no JSON")
+    _refused(folder, r"generation_config\.json is not JSON")
     path.unlink()
     _refused(folder, r"tiny has no config\.json")
     _write_json(folder / "adapter_config.json", {})
@@ -227,7 +254,7 @@ def test_tokenizer_comes_along_untouched(folder: Path) -> None:
     for text in varied_strings():
         assert ours.encode(text).ids == original.encode(text).ids
     (folder / "tokenizer.json").write_text("{", encoding="utf-8")
-    _refused(folder, r"tokenizer\.json is no JSON")
+    _refused(folder, r"tokenizer\.json is not JSON")
 
 
 def test_chat_template_is_found_where_it_may_be(folder: Path) -> None:

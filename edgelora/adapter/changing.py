@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from edgelora.errors import AdapterError, ConfigError
-from edgelora_runtime.files import discard_folder, is_temporary, restore, sweep
+from edgelora_runtime.files import discard_folder, follow, is_temporary, restore, sweep
 from edgelora_runtime.manifest import FORMAT, MANIFEST_FILE, read_manifest
 
 FOLDER = "adapters"
@@ -33,7 +33,7 @@ def changing(artifact: Path, wait: float = WAIT_SECONDS) -> Iterator[Path]:
     than ``wait`` seconds, and when the artifact cannot be changed at its place; ArtifactError when it is none.
     """
     restore(artifact)
-    place = Path(os.path.realpath(artifact))
+    place = follow(artifact)
     if not (place / MANIFEST_FILE).is_file():
         read_manifest(artifact)  # says what is wrong with the path
     for name in (MANIFEST_FILE, FOLDER):

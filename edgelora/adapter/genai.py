@@ -5,6 +5,7 @@ Knows nothing about graphs; the parameter names are the slot inputs of the artif
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,8 +26,11 @@ def write_genai_adapter(path: Path, packed: Mapping[str, FloatArray]) -> None:
     content.set_adapter_version(1)
     content.set_model_version(1)
     content.set_parameters(values)  # holds raw pointers: `values` and `packed` must outlive the export
-    content.export_adapter(str(path))
-    found = ort.AdapterFormat.read_adapter(str(path)).get_parameters()
+    try:
+        content.export_adapter(str(path))
+        found = ort.AdapterFormat.read_adapter(str(path)).get_parameters()
+    except RuntimeError as error:  # all that it says of a full disk
+        raise OSError(errno.ENOSPC, "it was not written whole: no space, or a limit on files", str(path)) from error
     wrong = [name for name, array in packed.items() if not np.array_equal(found[name].numpy(), array)]
     if wrong:
         raise AdapterError(f"{path}: {len(wrong)} of {len(packed)} parameters were written wrong, first {wrong[0]}")

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -43,7 +42,7 @@ from edgelora.training.state import CHECKPOINT_FOLDER, STATE_FILE, RunState, loa
 from edgelora.types import Checkpoint, TrackNames
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
-from edgelora_runtime.files import check_writable, is_temporary, replace_folder, restore
+from edgelora_runtime.files import check_writable, follow, is_temporary, replace_folder, restore
 from edgelora_runtime.receipt import RECEIPT_FILE
 
 _WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, f"{CHECKPOINT_FOLDER}/{STATE_FILE}"}
@@ -110,7 +109,7 @@ def train_adapter(
     for an adapter that cannot be started from, and CheckpointError for a base that cannot be built.
     """
     lesson = lesson or COMPLETIONS
-    out = Path(os.path.realpath(plan.out))
+    out = follow(plan.out)
     check_out(out, plan.overwrite)
     source = _read_source(plan, options)
     data = lesson.read(checkpoint, plan.data, options)

@@ -39,11 +39,17 @@ class RunState:
 def save_state(out: Path, state: RunState, identity: str) -> None:
     """Replace the checkpoint of the run that writes to ``out``; a kill at any moment leaves the old or the new one."""
     folder = out / CHECKPOINT_FOLDER
+    made = [place for place in (folder, out) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     fields = {item.name: getattr(state, item.name) for item in dataclasses.fields(state)}
     content = io.BytesIO()  # into a file torch would turn a full disk into an error of its own
     torch.save({"identity": identity, **fields}, content)
-    write_atomically(folder / STATE_FILE, lambda stream: stream.write(content.getbuffer()))
+    try:
+        write_atomically(folder / STATE_FILE, lambda stream: stream.write(content.getbuffer()))
+    except BaseException:
+        for place in made:
+            place.rmdir()
+        raise
 
 
 def load_state(out: Path, identity: str) -> RunState | None:

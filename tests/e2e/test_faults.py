@@ -42,9 +42,13 @@ def test_kills_at_200_moments_leave_old_or_new_and_nothing_in_the_way(tmp_path: 
 
 
 def test_a_disk_without_room_is_one_line_and_leaves_the_old(tmp_path: Path) -> None:
-    found = report(tmp_path, "disk", add=12, remove=12, export=9, train=9)
+    found = report(tmp_path, "disk", add=9, remove=9, export=6, genai=6, train=6)
     assert all(int(str(item["refused"])) > 0 for item in found.values())
     assert all("RLIMIT_FSIZE" in item["ways"] for item in found.values())  # type: ignore[operator]
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_leaves_the_old(tmp_path: Path) -> None:
+    report(tmp_path, "read-only", add=1, remove=1, export=1, train=1)
 
 
 def test_a_real_export_that_is_killed_while_it_writes_is_repeated(tmp_path: Path) -> None:

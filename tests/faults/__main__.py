@@ -1,4 +1,4 @@
-"""Kill a command, or fill its disk, at many moments: ``python -m tests.faults FOLDER kills|disk SEED NAME=COUNT ...``.
+"""Kill a command, or fill its disk: ``python -m tests.faults FOLDER kills|disk|read-only SEED NAME=COUNT ...``.
 
 Prints one JSON object of what was tried; exits 1 with a line for each moment after which something was between.
 """
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.inject import count_changes, fork, killed_at, limited, small_disk
+from tests.faults.inject import count_changes, fork, killed_at, limited, read_only, small_disk
 from tests.faults.stage import Case, Files, build_cases, files_of, prepare, run
 
 _DISK = 24 << 20
@@ -77,7 +77,7 @@ class Stage:
         if fork(use, self.log):
             return f"{what}: cannot be used: {self.log.read_text()[-600:]}"
         is_new = found == self.new
-        expected = self.new if not is_new or self.case.name in ("export", "train") else self.old
+        expected = self.new if not is_new or self.case.name in ("export", "genai", "train") else self.old
         following = self.case.arguments if expected is self.new else self.case.back
         if fork(lambda: run(following), self.log):
             return f"{what}: the next command fails: {self.log.read_text()[-600:]}"
@@ -152,6 +152,23 @@ def fill(stage: Stage, count: int, chance: random.Random) -> dict[str, object]:
     return {"ways": sorted(ways), "moments": count, "refused": refused, "problems": problems}
 
 
+def forbid(stage: Stage, count: int, _: random.Random) -> dict[str, object]:
+    """Let nothing be written; the command says so in one line, before it has worked for long."""
+    problems, ways = [], set()
+    for _number in range(count):
+        with small_disk(stage.place, _DISK) as is_mounted:
+            ways.add("read-only file system" if is_mounted else "permissions")
+            stage.reset()
+            with read_only(stage.place, is_mounted):
+                code = fork(_command(stage.case), stage.log)
+            what, said = f"{stage.case.name} where nothing can be written", stage.log.read_text()
+            if code != 2 or not _is_one_line(said) or str(stage.place) not in said:
+                problems.append(f"{what}: exit code {code}: {said[-600:]}")
+            problem = stage.problem(what)
+            problems += [problem] if problem else []
+    return {"ways": sorted(ways), "moments": count, "problems": problems}
+
+
 def _command(case: Case) -> Callable[[], int]:
     return lambda: run(case.arguments)
 
@@ -171,7 +188,7 @@ def main(arguments: list[str]) -> int:
         began = time.monotonic()
         stage, chance = Stage(folder, name), random.Random(f"{seed} {name}")
         made = time.monotonic() - began
-        found[name] = (kill if way == "kills" else fill)(stage, int(count), chance)
+        found[name] = {"kills": kill, "disk": fill, "read-only": forbid}[way](stage, int(count), chance)
         found[name]["seconds"] = [round(made, 1), round(time.monotonic() - began - made, 1)]
     print(json.dumps(found, indent=1))
     return int(any(item["problems"] for item in found.values()))

@@ -101,6 +101,26 @@ def limited(size: int, body: Callable[[], int]) -> Callable[[], int]:
 
 
 @contextlib.contextmanager
+def read_only(place: Path, is_mounted: bool) -> Iterator[None]:
+    """Let nothing below ``place`` be written: as a file system where it is one, by permissions for anybody else."""
+    folders = [place, *(path for path in place.rglob("*") if path.is_dir())]
+    remount = ["mount", "-o", "remount,ro", os.fspath(place)]
+    if not is_mounted:
+        for folder in folders:
+            folder.chmod(0o555)
+    elif os.spawnlp(os.P_WAIT, "mount", *remount):
+        raise OSError(f"{place} could not be made read-only")
+    try:
+        yield
+    finally:
+        if is_mounted:
+            os.spawnlp(os.P_WAIT, "mount", "mount", "-o", "remount,rw", os.fspath(place))
+        else:
+            for folder in folders:
+                folder.chmod(0o755)
+
+
+@contextlib.contextmanager
 def small_disk(place: Path, size: int) -> Iterator[bool]:
     """Mount a file system in memory at ``place``; False where this user cannot, and ``place`` is as it was."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", os.fspath(place)]

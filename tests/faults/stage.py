@@ -55,6 +55,7 @@ def build_cases(inputs: Path, place: Path) -> dict[str, Case]:
     )
     cases = (
         Case("export", (*export, "--quant", "int8"), (*export, "--quant", "int4"), artifact, check_artifact),
+        Case("genai", (*export, "--genai", "--quant", "int8"), (*export, "--genai"), artifact, check_artifact),
         Case("train", (*train, "--seed", "2", "--resume"), (*train, "--seed", "1"), adapter, check_adapter),
         Case("add", add, remove, artifact, check_artifact),
         Case("remove", remove, add, artifact, check_artifact),

@@ -94,6 +94,22 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
     assert missing.value.filename == str(tmp_path / "no/where")
 
 
+def test_links_in_a_circle_are_told_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for path in (tmp_path / "a", tmp_path / "a/below"):
+        for write in (lambda at=path: write_atomically(at, "x"), lambda at=path: make_folder(at)):
+            with pytest.raises(OSError) as caught:
+                write()
+            assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, str(path))
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def make_folder(path: Path) -> None:
+    with replace_folder(path, ANY):
+        pass
+
+
 # --- folders ---
 
 

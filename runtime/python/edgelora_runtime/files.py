@@ -39,7 +39,7 @@ def write_atomically(path: Path, content: Content) -> None:
 
     Text is UTF-8. A link is followed, as ``open`` does. Raises OSError naming ``path``.
     """
-    target = Path(os.path.realpath(path))
+    target = follow(path)
     with naming(path), _temporary_file(target.parent) as (temporary, stream):
         with contextlib.suppress(FileNotFoundError):
             found = target.stat().st_mode
@@ -69,7 +69,7 @@ def replace_folder(
     the old folder is at its place: where the system cannot exchange two names at once, ``restore`` puts it there.
     Raises OSError naming ``path``.
     """
-    target = Path(os.path.realpath(path))
+    target = follow(path)
     made = [above for above in target.parents if not above.exists()]
     with naming(path):
         try:
@@ -88,7 +88,7 @@ def replace_folder(
 
 def check_writable(path: Path) -> None:
     """Raise the OSError now that would keep a file or a folder from ``path`` after hours of work."""
-    place = Path(os.path.realpath(path)).parent
+    place = follow(path).parent
     while not os.path.lexists(place):
         place = place.parent
     with naming(path), temporary_folder(place):
@@ -120,7 +120,7 @@ def temporary_folder(place: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
         os.close(handle)
 
 
@@ -129,10 +129,7 @@ def discard_folder(path: Path) -> None:
     aside = path.with_name(_new_name())
     path.rename(aside)
     _sync_folder(path.parent)
-    if aside.is_symlink():
-        aside.unlink()
-    else:
-        shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
 
 
 def sweep(place: Path) -> None:
@@ -164,6 +161,14 @@ def restore(path: Path) -> None:
                 with _dead(target.parent / name) as is_dead:
                     if is_dead and not os.path.lexists(target):
                         (target.parent / name).rename(target)
+
+
+def follow(path: Path) -> Path:
+    """The absolute place where ``path`` leads through all links, there or not; raises OSError for links in a circle."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return target
 
 
 def is_temporary(name: str) -> bool:
@@ -335,6 +340,9 @@ def _keep_mode(old: Path, new: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
+        for place, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                os.chmod(place, 0o700)  # a folder that nobody may write is emptied by nobody
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):

@@ -21,6 +21,7 @@ from edgelora.json_files import first_line, read_object
 from edgelora.tied_head import EMBEDDINGS, HEAD, chunks, settle_head, ties_embeddings
 from edgelora.tokenizer_files import read_tokenizer
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
+from edgelora.vocabulary import read_vocabulary
 from edgelora_runtime.names import find_unsafe, has_control
 from edgelora_runtime.parse_json import join_some, show
 
@@ -142,19 +143,20 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
         raise CheckpointError(f"{name} is already quantized ({method}); give the float model or a GGUF file")
     stored = _with_prefix(_read_headers(_weight_files(folder)), config["model_type"])
     stored = settle_head(stored, _rows, ties_embeddings(config), name)
-    vocabulary = next((stored[key].shape[0] for key in EMBEDDINGS if key in stored), None)
-    config, left_out = special_ids({**config, "tie_word_embeddings": HEAD not in stored}, vocabulary, name)
+    rows = next((stored[key].shape[0] for key in EMBEDDINGS if key in stored), None)
+    config, left_out = special_ids({**config, "tie_word_embeddings": HEAD not in stored}, rows, name)
     tokenizer, notes = read_tokenizer(folder)
+    known = None if tokenizer is None else read_vocabulary(tokenizer.tokenizer_json)
     generation = read_object(folder / "generation_config.json", required=False)
     places = {"generation_config.json": generation, "config.json": config}
     declared = {f"eos_token_id of {place}": content.get("eos_token_id") for place, content in places.items()}
-    eos, inferred = find_end_tokens(declared, tokenizer, vocabulary, name)
+    eos, inferred = find_end_tokens(declared, tokenizer, known, rows, name)
     return FolderCheckpoint(
         name=name,
         config=config,
         eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=(*notes, *left_out, *inferred, *unreachable_tokens(tokenizer, vocabulary, name)),
+        notes=(*notes, *left_out, *inferred, *unreachable_tokens(known, rows, name)),
         stored=stored,
     )
 

@@ -6,11 +6,12 @@ Knows nothing about file formats: a Hugging Face folder and a GGUF file of one m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgelora.errors import CheckpointError, EdgeLoraError
 from edgelora.types import TokenizerFiles
+from edgelora.vocabulary import Vocabulary
 from edgelora_runtime.text import Tokenizer
 
 _END_OF_TURN = (
@@ -35,27 +36,31 @@ class _NoRowError(CheckpointError):
 
 
 def find_end_tokens(
-    declared: Mapping[str, Any], tokenizer: TokenizerFiles | None, vocabulary: int | None, name: str
+    declared: Mapping[str, Any],
+    tokenizer: TokenizerFiles | None,
+    known: Vocabulary | None,
+    rows: int | None,
+    name: str,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Every token id that ends an answer, the declared ones first, and a note on those that nothing declares.
 
     ``declared`` is what each place says: an id, a list of them or None. A chat template declares one too, by what it
     writes after an answer; models learn to stop there, and their config may not say so.
-    Raises CheckpointError for an id that is none, or that the ``vocabulary`` (None where it is not known) lacks.
+    ``known`` are the tokens of the tokenizer, ``rows`` those of the embedding, None where they are not known.
+    Raises CheckpointError for an id that is none, or that has no row.
     """
     ids: list[int] = []
     for place, value in declared.items():
-        ids += _read_ids(place, value, vocabulary, name)
-    if tokenizer is None:
+        ids += _read_ids(place, value, rows, name)
+    if tokenizer is None or known is None:
         return tuple(dict.fromkeys(ids)), ()
-    known = added_tokens(tokenizer.tokenizer_json)
     if tokenizer.eos_token is not None:
-        index = known.get(tokenizer.eos_token, all_tokens(tokenizer.tokenizer_json).get(tokenizer.eos_token))
-        ids += _read_ids("the tokenizer's eos_token", index, vocabulary, name)
+        ids += _read_ids("the tokenizer's eos_token", known.tokens.get(tokenizer.eos_token), rows, name)
+    added = known.added
     inferred = {
-        token: known[token]
-        for token in _end_of_turn(tokenizer, known, ids)
-        if known[token] not in ids and (vocabulary is None or known[token] < vocabulary)
+        token: added[token]
+        for token in _end_of_turn(tokenizer, added, ids)
+        if added[token] not in ids and (rows is None or added[token] < rows)
     }
     notes = (
         f"The chat template ends a turn with {token!r} (id {index}), which no config names as an end token; "
@@ -65,8 +70,8 @@ def find_end_tokens(
     return tuple(dict.fromkeys([*ids, *inferred.values()])), tuple(notes)
 
 
-def special_ids(config: Mapping[str, Any], vocabulary: int | None, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """``config`` whose ids of single tokens are in the ``vocabulary``, and a note on those that were left out.
+def special_ids(config: Mapping[str, Any], rows: int | None, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """``config`` whose ids of single tokens have ``rows`` in the embedding, and a note on those that were left out.
 
     -1, as some configs have it, becomes None. So do start and padding ids without a row, which nothing here feeds: a
     gpt2 of any size says 50256 unless somebody changed it. An end token without a row is refused.
@@ -74,12 +79,12 @@ def special_ids(config: Mapping[str, Any], vocabulary: int | None, name: str) ->
     checked, notes = dict(config), []
     for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
         try:
-            found = _read_ids(key, config.get(key), vocabulary, name)
+            found = _read_ids(key, config.get(key), rows, name)
         except _NoRowError as error:
             if key == "eos_token_id":
                 raise
             found = []
-            notes.append(f"{key} is {error.index} and was left out: the embedding has {vocabulary} rows.")
+            notes.append(f"{key} is {error.index} and was left out: the embedding has {rows} rows.")
         if isinstance(config.get(key), list):
             checked[key] = found or None
         elif key in config:
@@ -87,76 +92,37 @@ def special_ids(config: Mapping[str, Any], vocabulary: int | None, name: str) ->
     return checked, tuple(notes)
 
 
-def unreachable_tokens(tokenizer: TokenizerFiles | None, vocabulary: int | None, name: str) -> tuple[str, ...]:
+def unreachable_tokens(known: Vocabulary | None, rows: int | None, name: str) -> tuple[str, ...]:
     """A note on tokens that the embedding has no row for: somebody added them and did not resize it.
 
     Raises CheckpointError where the tokenizer puts such a token around every text.
     """
-    if tokenizer is None or vocabulary is None:
+    if known is None or rows is None:
         return ()
-    for token, index in _around_text(json.loads(tokenizer.tokenizer_json).get("post_processor")):
-        if index >= vocabulary:
+    for token, index in known.around:
+        if index >= rows:
             raise CheckpointError(
                 f"{name}: its tokenizer puts {token[:40]!r} (id {index}) around every text, but the embedding has "
-                f"{vocabulary} rows; take it out of the post-processor, or resize the embedding and train it"
+                f"{rows} rows; take it out of the post-processor, or resize the embedding and train it"
             )
-    beyond = {index: token for token, index in all_tokens(tokenizer.tokenizer_json).items() if index >= vocabulary}
+    beyond = {index: token for token, index in known.tokens.items() if index >= rows}
     if not beyond:
         return ()
     shown = ", ".join(repr(token[:40]) for _, token in sorted(beyond.items())[:_SHOWN])
-    note = f"The tokenizer has {len(beyond)} tokens that the embedding of {vocabulary} rows has no place for ({shown})"
+    note = f"The tokenizer has {len(beyond)} tokens that the embedding of {rows} rows has no place for ({shown})"
     return (f"{note}; text that holds one cannot be used.",)
 
 
-def _around_text(processor: Any) -> Iterator[tuple[str, int]]:
-    """Tokens and ids that a post-processor of the tokenizers package adds to one text."""
-    if not isinstance(processor, dict):
-        return
-    for step in processor.get("processors") or ():  # a Sequence
-        yield from _around_text(step)
-    for pair in (processor.get("cls"), processor.get("sep")):  # BertProcessing and RobertaProcessing
-        if isinstance(pair, list) and len(pair) == 2:
-            yield str(pair[0]), int(pair[1])
-    ids = processor.get("special_tokens") or {}
-    for piece in processor.get("single") or ():  # TemplateProcessing
-        if isinstance(piece, dict) and "SpecialToken" in piece:
-            token = piece["SpecialToken"]["id"]
-            yield from ((token, index) for index in ids[token]["ids"])
-
-
-def added_tokens(tokenizer_json: str) -> dict[str, int]:
-    """The tokens that a tokenizer finds before it splits a text: markers of turns are among them."""
-    entries = json.loads(tokenizer_json).get("added_tokens") or ()
-    return _ids((entry.get("content"), entry.get("id")) for entry in entries if isinstance(entry, dict))
-
-
-def all_tokens(tokenizer_json: str) -> dict[str, int]:
-    """Every token of a tokenizer and its id."""
-    model = json.loads(tokenizer_json).get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    known: dict[str, int] = {}
-    if isinstance(vocabulary, dict):
-        known = _ids(vocabulary.items())
-    elif isinstance(vocabulary, list):  # Unigram: pairs of a token and its score
-        known = _ids((entry[0], index) for index, entry in enumerate(vocabulary) if isinstance(entry, list) and entry)
-    return {**known, **added_tokens(tokenizer_json)}
-
-
-def _ids(pairs: Iterable[tuple[Any, Any]]) -> dict[str, int]:
-    """Pairs that are a token and an id; what else a damaged file holds is for the tokenizers package to refuse."""
-    return {token: index for token, index in pairs if isinstance(token, str) and isinstance(index, int)}
-
-
-def _read_ids(place: str, value: Any, vocabulary: int | None, name: str) -> list[int]:
+def _read_ids(place: str, value: Any, rows: int | None, name: str) -> list[int]:
     ids: list[int] = []
     for index in value if isinstance(value, list) else [value]:
         if index is None or index == -1:  # both say: there is none
             continue
         if not isinstance(index, int) or isinstance(index, bool):
             raise CheckpointError(f"{name}: {place} is {str(value)[:60]!r}; expected an integer or a list of them")
-        if index < 0 or (vocabulary is not None and index >= vocabulary):
+        if index < 0 or (rows is not None and index >= rows):
             raise _NoRowError(
-                f"{name}: {place} is {index}, but the embedding has {vocabulary} rows; mend the id, or resize the "
+                f"{name}: {place} is {index}, but the embedding has {rows} rows; mend the id, or resize the "
                 "embedding and train it",
                 index,
             )

@@ -28,6 +28,7 @@ from edgelora.gguf_types import PLAIN_TYPES, check_type_numbers, check_types
 from edgelora.grid import is_transposed
 from edgelora.tied_head import EMBEDDINGS, chunks, settle_head
 from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
+from edgelora.vocabulary import read_vocabulary
 
 _TYPE_SUFFIX = re.compile(r"[.-](I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)  # as in model.Q4_1.gguf
 _LENGTH = struct.Struct("<Q")
@@ -224,9 +225,10 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     located = settle_head(located, lambda tensor: _rows(tensor, path), None, path.name)  # GGUF ties what is not there
     tokenizer, notes = build_tokenizer(metadata)
     shapes = {name: tensor.shape for name, tensor in located.items()}
-    vocabulary = next((shapes[key][0] for key in EMBEDDINGS if key in shapes), None)
-    eos, inferred = find_end_tokens(declared_end_ids(metadata), tokenizer, vocabulary, path.name)
-    config, left_out = special_ids(build_config(metadata, shapes, rope, eos), vocabulary, path.name)
+    rows = next((shapes[key][0] for key in EMBEDDINGS if key in shapes), None)
+    known = None if tokenizer is None else read_vocabulary(tokenizer.tokenizer_json)
+    eos, inferred = find_end_tokens(declared_end_ids(metadata), tokenizer, known, rows, path.name)
+    config, left_out = special_ids(build_config(metadata, shapes, rope, eos), rows, path.name)
     return GgufCheckpoint(
         name=_TYPE_SUFFIX.sub("", path.stem),
         config=config,
@@ -236,7 +238,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
             *notes,
             *left_out,
             *inferred,
-            *unreachable_tokens(tokenizer, vocabulary, path.name),
+            *unreachable_tokens(known, rows, path.name),
             *_describe_types(located),
         ),
         architecture=architecture,

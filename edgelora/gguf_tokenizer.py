@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from edgelora.errors import CheckpointError
 from edgelora.gguf_config import Metadata
 from edgelora.types import TokenizerFiles
+from edgelora_runtime.parse_json import parse_json
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 _BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
@@ -63,6 +64,7 @@ def build_tokenizer(metadata: Metadata) -> tuple[TokenizerFiles | None, tuple[st
     stored = metadata.get("tokenizer.huggingface.json")
     if isinstance(stored, str):
         tokenizer_json = stored
+        parse_json(stored, f"{metadata.file}: tokenizer.huggingface.json", CheckpointError, "download it again")
     elif kind == "gpt2":
         pre = metadata.text("tokenizer.ggml.pre", "default")
         tokenizer_json = _byte_level(metadata, tokens, pre).to_str()

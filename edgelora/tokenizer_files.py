@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelora.end_tokens import all_tokens
 from edgelora.errors import ArtifactError, CheckpointError
 from edgelora.json_files import first_line, read_object
 from edgelora.types import TokenizerFiles
@@ -24,7 +23,6 @@ _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.j
 _KINDS = ("bos", "eos", "pad", "unk")
 _TEMPLATE_FILE, _TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
 _PROCESSOR_TEMPLATE_FILE = "chat_template.json"  # what processors wrote before there was chat_template.jinja
-_UNSERIALIZED = ("padding", "truncation")  # of tokenizer.json; both are switched off wherever text is encoded
 _SHOWN = 3
 
 
@@ -71,18 +69,20 @@ def _combine(folder: Path, written: str, settings: Mapping[str, Any]) -> tuple[_
     """tokenizer.json with what the files beside it change, and a note that says so."""
     plain = _Loaded(written, _declared(folder, settings))
     try:
-        found, reread = _open(folder, settings), _reserialize(written)
+        found, reread = _open(folder, settings), _reread(written)
     except _OpenError as error:
         return plain, (f"transformers cannot open this tokenizer ({error}); tokenizer.json is used as it stands.",)
-    differences = _differences(reread, found.tokenizer_json)
+    differences = _differences(_serialize(reread), found.tokenizer_json)
     if not any((folder / file).is_file() for file in _SETTINGS):
         note = (
             "There is no tokenizer_config.json, and tokenizer.json is used as it stands; transformers would change its"
         )
         return plain, (f"{note} {differences} by what it takes for this kind of model.",) if differences else ()
     # A token that only the class of the tokenizer knows was made up just now: the model has never seen it.
-    known = all_tokens(written)
-    special = {kind: token if token in known else plain.special[kind] for kind, token in found.special.items()}
+    special = {
+        kind: token if token is not None and reread.token_to_id(token) is not None else plain.special[kind]
+        for kind, token in found.special.items()
+    }
     if not differences:
         return _Loaded(written, special), ()
     return _Loaded(found.tokenizer_json, special), (
@@ -133,7 +133,7 @@ def _open(folder: Path, settings: Mapping[str, Any]) -> _Loaded:
     try:
         tokenizer = opener.from_pretrained(folder, **options)
         return _Loaded(
-            _without_runtime_settings(tokenizer.backend_tokenizer.to_str()),
+            _serialize(tokenizer.backend_tokenizer),
             {kind: _token_text(tokenizer.special_tokens_map.get(f"{kind}_token")) for kind in _KINDS},
         )
     except BaseException as error:
@@ -142,11 +142,11 @@ def _open(folder: Path, settings: Mapping[str, Any]) -> _Loaded:
         transformers.logging.set_verbosity(before)
 
 
-def _reserialize(written: str) -> str:
-    from tokenizers import Tokenizer
+def _reread(written: str) -> Any:
+    import tokenizers
 
     try:
-        return _without_runtime_settings(Tokenizer.from_str(written).to_str())
+        return tokenizers.Tokenizer.from_str(written)
     except BaseException as error:
         raise _open_error(error) from error
 
@@ -157,9 +157,11 @@ def _open_error(error: BaseException) -> BaseException:
     return _OpenError(first_line(error)) if type(error) is Exception or isinstance(error, expected) else error
 
 
-def _without_runtime_settings(text: str) -> str:
-    document = json.loads(text)
-    return json.dumps({**document, **dict.fromkeys(_UNSERIALIZED)}, ensure_ascii=False)
+def _serialize(tokenizer: Any) -> str:
+    """A tokenizer of the tokenizers package as JSON, without padding and truncation, which no reader here uses."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return str(tokenizer.to_str())
 
 
 def _differences(first: str, second: str) -> str:

@@ -233,6 +233,9 @@ def test_a_tokenizer_json_inside_the_file_is_taken_as_it_is() -> None:
     files, notes = build_tokenizer(Metadata(values, "x.gguf"))
     assert files is not None and files.tokenizer_json == text
     assert notes == ()
+    values["tokenizer.huggingface.json"] = text[:-1]
+    with pytest.raises(CheckpointError, match=r"x\.gguf: tokenizer\.huggingface\.json is not JSON \(.+\); download it"):
+        build_tokenizer(Metadata(values, "x.gguf"))
 
 
 def test_an_unnamed_pre_tokenizer_is_noted() -> None:

@@ -187,6 +187,23 @@ def test_a_tokenizer_that_transformers_has_not_is_used_as_it_stands(kind: dict[s
         assert ours.encode(text) == original.encode(text).ids
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"model": {"type": "BPE", "vocab": {"a": "b"}, "merges": []}},
+        {"pre_tokenizer": {"type": "Magic"}},
+        {"added_tokens": [{"id": -1}]},
+        {"model": None},
+    ],
+)
+def test_a_tokenizer_json_that_is_none_is_refused_in_one_line(damage: dict[str, Any], folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | damage), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json cannot be used: ") as caught:
+        open_checkpoint(str(folder))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
 def test_a_tokenizer_json_alone_is_used_as_it_stands(folder: Path) -> None:
     checkpoint = open_checkpoint(str(folder))
     assert checkpoint.tokenizer is not None

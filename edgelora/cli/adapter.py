@@ -16,7 +16,7 @@ import typer
 from edgelora.adapter.changing import check_outside
 from edgelora.adapter.describe import carry_over
 from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
-from edgelora.adapter.receipt_page import headline, write_page
+from edgelora.adapter.receipt_page import PAGE_FILE, headline, write_page
 from edgelora.adapter.store import add_adapter, remove_adapter, split_assignment
 from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.checkpoint import open_checkpoint
@@ -26,6 +26,7 @@ from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.receipt import RECEIPT_FILE
 
 app = typer.Typer(rich_markup_mode=None)
 Artifact = Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)]
@@ -129,6 +130,8 @@ def measure(
     from edgelora.training.measure_receipt import make_receipt  # torch, which no other subcommand waits for
 
     check_outside(adapter)
+    if (adapter / PAGE_FILE).exists() and not (adapter / RECEIPT_FILE).exists():
+        raise ConfigError(f"{adapter / PAGE_FILE} is there without a {RECEIPT_FILE}, so it is no receipt; move it away")
     make_grid = _grid_maker(adapter, quant, block_size, symmetric)
     receipt = make_receipt(open_checkpoint(model), adapter, make_grid)
     emit(

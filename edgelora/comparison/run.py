@@ -18,7 +18,7 @@ from edgelora.comparison.grids import make_grids
 from edgelora.comparison.plot import draw
 from edgelora.comparison.report import PLOT_FILE, to_json, to_markdown
 from edgelora.comparison.score import score_arms
-from edgelora.comparison.storage import write_file
+from edgelora.comparison.storage import read_json, write_file
 from edgelora.comparison.summary import Summary, summarize
 from edgelora.comparison.timing import time_arms
 from edgelora.compiler.exporter import Exporter
@@ -57,9 +57,10 @@ def compare(checkpoint: Checkpoint, settings: Settings, output: Path, exporter: 
     found = summarize(arms, scores, decode_ms)
     report = to_json(settings, output, grids, adapters, found)
     name = f"{checkpoint.name}, {settings.quant}, trained on {'/'.join(settings.data.parts[-2:])}"
+    # First the one by which the next run knows that all three are a comparison's.
+    write_file(output / JSON_FILE, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_file(output / PLOT_FILE, draw(found, name))
     write_file(output / MARKDOWN_FILE, to_markdown(settings, output, grids, found))
-    write_file(output / JSON_FILE, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return Compared(report, found, tuple(name for name, item in adapters.items() if not item.reused))
 
 
@@ -69,5 +70,8 @@ def _check_output(output: Path) -> None:
         raise ConfigError(f"{output} is a file; choose a folder for the report")
     names = os.listdir(output) if output.exists() else []
     foreign = sorted(name for name in names if name not in _OWN and not is_temporary(name))
+    reports = sorted({JSON_FILE, MARKDOWN_FILE, PLOT_FILE} & set(names))
+    if reports and "arms" not in read_json(output / JSON_FILE):
+        foreign += reports
     if foreign:
         raise ConfigError(f"{output} holds other files ({', '.join(foreign[:3])}); choose another folder")

@@ -247,6 +247,14 @@ def test_bad_requests_are_one_line_before_any_work(inputs, tmp_path, capsys):
         assert reason in _one_line(capsys)
     assert main(command(inputs, foreign)) == 2
     assert "holds other files (thesis.txt)" in _one_line(capsys)
+    for name, text in (("report.md", "years of work"), ("report.json", '{"mine": 1}'), ("report.json", "[]")):
+        own = tmp_path / "own"
+        own.mkdir()
+        (own / name).write_text(text)
+        assert main(command(inputs, own)) == 2
+        assert name in _one_line(capsys)
+        assert (own / name).read_text() == text
+        shutil.rmtree(own)
     assert main(command((base, rows, tmp_path / "none.jsonl"), tmp_path / "new")) == 2
     assert "is not a file" in _one_line(capsys)
     assert not (tmp_path / "new").exists()

@@ -204,6 +204,11 @@ def test_nothing_of_the_users_is_replaced_by_an_adapter(base, rows, tmp_path, ca
     assert main(["adapter", "receipt", str(base), str(artifact / "adapters" / "a")]) == 2
     assert main(["quantize", str(base), "-o", str(artifact / "grid"), "--overwrite"]) == 2
     assert snapshot(tmp_path) == before
+    (adapter / "receipt.json").unlink()
+    (adapter / "receipt.md").write_text("years of work")
+    before = snapshot(tmp_path)
+    assert main(["adapter", "receipt", str(base), str(adapter)]) == 2
+    assert snapshot(tmp_path) == before
 
 
 def test_an_adapter_is_replaced_where_it_is_however_its_place_is_written(base, rows, tmp_path, capsys, monkeypatch):

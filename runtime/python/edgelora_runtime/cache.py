@@ -62,7 +62,9 @@ def open_cached(
         options = make_options()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimized already
         try:
-            return ort.InferenceSession(str(entry.folder / _GRAPH), options, providers=["CPUExecutionProvider"])
+            return ort.InferenceSession(
+                str(entry.folder / _GRAPH), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except errors as error:
             _log.warning("%s cannot be loaded (%s) and is made anew", entry.folder, error)
     return _make(entry, graph, make_options, errors)
@@ -82,11 +84,13 @@ def _make(
             options.optimized_model_filepath = str(fresh / _GRAPH)
             for key, value in _SAVING.items():
                 options.add_session_config_entry(key, value)
-            session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"], enable_fallback=0)
             _complete(entry, fresh)
     except failures as error:  # the disk may be full; if it is the graph, loading it again says so
         _log.warning("%s is loaded without a cache, which could not be written (%s)", graph, error)
-        session = ort.InferenceSession(str(graph), make_options(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            str(graph), make_options(), providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     return session
 
 

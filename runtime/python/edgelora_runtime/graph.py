@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -19,6 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgelora_runtime import cache
 from edgelora_runtime.errors import ArtifactError
+from edgelora_runtime.parse_json import join_some, one_line, show
 
 _MAX_DEFAULT_THREADS = 4
 _LOAD_ERRORS = (
@@ -29,9 +30,29 @@ _LOAD_ERRORS = (
     ort_errors.NoSuchFile,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
+    UnicodeDecodeError,  # of a name that the graph has, on its way into a message
 )
 
 NamedValues = Iterable[tuple[str, ort.OrtValue]]
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """What an input or output has to be: onnxruntime's name for its numbers, and sizes, None where any may come."""
+
+    numbers: str
+    sizes: tuple[int | None, ...]
+
+    def differs(self, found: ort.NodeArg) -> str | None:
+        """How ``found`` is another, None where it is the same; the graph leaves open what is None here, and no more."""
+        shape = found.shape or []
+        fits = len(shape) == len(self.sizes) and all(
+            size == (there if isinstance(there, int) else None) for size, there in zip(self.sizes, shape, strict=True)
+        )
+        if fits and found.type == self.numbers:
+            return None
+        wanted = ", ".join("any" if size is None else str(size) for size in self.sizes)
+        return f"{found.name} is {found.type} {show(shape)}, expected {self.numbers} [{wanted}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +70,34 @@ class Graph:
     """
 
     def __init__(
-        self, path: Path, threads: int | None, expected: Set[str], entry: cache.CacheEntry | None = None
+        self,
+        path: Path,
+        threads: int | None,
+        inputs: Mapping[str, ValueType],
+        outputs: Mapping[str, ValueType],
+        entry: cache.CacheEntry | None = None,
     ) -> None:
+        """``outputs`` may leave some out; raises ArtifactError for a graph that cannot be loaded or has others."""
         make_options = functools.partial(_options, default_threads() if threads is None else threads)
         try:
             if entry is None:
-                self._session = ort.InferenceSession(str(path), make_options(), providers=["CPUExecutionProvider"])
+                self._session = ort.InferenceSession(
+                    str(path), make_options(), providers=["CPUExecutionProvider"], enable_fallback=0
+                )
             else:
                 self._session = cache.open_cached(entry, path, make_options, _LOAD_ERRORS)
         except _LOAD_ERRORS as error:
-            raise ArtifactError(f"{path} cannot be loaded ({_first_line(error)}); export the artifact again") from error
-        found = {item.name for item in self._session.get_inputs()}
-        if found != expected:
-            wrong = [f"{name} is missing" for name in sorted(expected - found)]
-            wrong += [f"{name} is unknown" for name in sorted(found - expected)]
-            raise ArtifactError(f"{path} and the manifest disagree: inputs {'; '.join(wrong)}; export it again")
+            raise ArtifactError(
+                f"{path} cannot be loaded ({one_line(error, named=False)}); export the artifact again"
+            ) from error
+        there = {item.name: item for item in self._session.get_inputs()}
+        given = {item.name: item for item in self._session.get_outputs()}
+        wrong = [f"{name} is missing" for name in sorted((inputs.keys() - there) | (outputs.keys() - given))]
+        wrong += [f"{name} is unknown" for name in sorted(there.keys() - inputs)]
+        wrong += [told for name in inputs.keys() & there if (told := inputs[name].differs(there[name]))]
+        wrong += [told for name in outputs.keys() & given if (told := outputs[name].differs(given[name]))]
+        if wrong:
+            raise ArtifactError(f"{path} and the manifest disagree: inputs {join_some(sorted(wrong))}; export it again")
         self._bindings: WeakKeyDictionary[object, _Binding] = WeakKeyDictionary()
         self._current = _Binding(self._session.io_binding(), {})
 
@@ -128,7 +162,3 @@ def _physical_cores() -> int:
         except OSError:  # not Linux, or hidden: count logical cores
             siblings.add(str(cpu))
     return len(siblings)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora_runtime.errors import ArtifactError
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.safetensors import map_safetensors, write_safetensors
 
 CacheArray = npt.NDArray[np.float32] | npt.NDArray[np.int8]
@@ -54,13 +55,15 @@ def read_prefix(path: Path, made_with: str, shape: tuple[int, int, int], dtype: 
     tensors = map_safetensors(path)
     if set(tensors) != _NAMES:
         raise ArtifactError(
-            f"{path} holds {', '.join(sorted(tensors)) or 'nothing'}, expected {', '.join(sorted(_NAMES))}"
+            f"{path} holds {join_some(sorted(tensors), ', ') or 'nothing'}, expected {', '.join(sorted(_NAMES))}"
         )
     if not np.array_equal(tensors["made_with"], _digest(made_with)):
         raise ArtifactError(f"{path} was kept with another artifact or adapter; keep the prefix anew with these")
     tokens, cache = tensors["tokens"], tensors["cache"]
+    if tokens.ndim != 1 or tokens.dtype != np.int64:
+        raise ArtifactError(f"{path}: tokens is {tokens.dtype} {tokens.shape}, expected a list of ids; keep it anew")
     expected = (*shape[:2], len(tokens), shape[2])
-    if tokens.ndim != 1 or cache.shape != expected or cache.dtype != dtype:
+    if cache.shape != expected or cache.dtype != dtype:
         kind = np.dtype(dtype).name
         raise ArtifactError(f"{path}: cache is {cache.dtype} {cache.shape}, expected {kind} {expected}; keep it anew")
     return Prefix(tuple(tokens.tolist()), cache)

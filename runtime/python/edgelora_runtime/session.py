@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 from edgelora_runtime.cache import CacheEntry
 from edgelora_runtime.errors import InputError
-from edgelora_runtime.graph import Graph, value_over
+from edgelora_runtime.graph import Graph, ValueType, value_over
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.prefix import CacheArray, Prefix, shared_length
 
@@ -28,7 +28,12 @@ _Named = list[tuple[str, ort.OrtValue]]
 FIRST_CAPACITY = 256  # tokens; doubled whenever more are needed
 PREFILL_CHUNK = 384  # tokens of one row per call; attention memory grows with these times all tokens so far
 
-_COUNTERS = {"input_ids", "seqlens_k", "total_sequence_length", "logits_positions"}
+_COUNTERS = {
+    "input_ids": ValueType("tensor(int64)", (None, None)),
+    "seqlens_k": ValueType("tensor(int32)", (None,)),
+    "total_sequence_length": ValueType("tensor(int32)", ()),
+    "logits_positions": ValueType("tensor(int64)", (None, None)),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,9 +264,16 @@ class Session:
         info = self._manifest.graph
         file = info.file if with_slots or info.without_slots is None else info.without_slots
         slots = self._manifest.slots if with_slots else ()
-        names = {past for past, _ in self._cache_names} | {name for slot in slots for name in (slot.a, slot.b)}
+        heads, width = self._model.num_kv_heads, self._model.head_dim
+        kept = ValueType(f"tensor({'int8' if self._cache_type == np.int8 else 'float'})", (None, heads, None, width))
+        inputs = _COUNTERS | {past: kept for past, _ in self._cache_names}
+        for slot in slots:
+            inputs[slot.a] = ValueType("tensor(float)", (None, slot.in_features, None))
+            inputs[slot.b] = ValueType("tensor(float)", (None, None, slot.out_features))
+        logits = ValueType("tensor(float)", (None, None, self._model.vocab_size))
+        outputs = {"logits": logits} | {present: kept for _, present in self._cache_names}
         entry = None if self._find_entry is None else self._find_entry(file)
-        return Graph(self._folder / file, self._threads, _COUNTERS | names, entry)
+        return Graph(self._folder / file, self._threads, inputs, outputs, entry)
 
     def _allocate_rows(self, rows: int) -> None:
         self._forget_bindings()

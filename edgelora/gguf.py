@@ -29,6 +29,7 @@ from edgelora.grid import is_transposed
 from edgelora.tied_head import EMBEDDINGS, chunks, settle_head
 from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
 from edgelora.vocabulary import read_vocabulary
+from edgelora_runtime.parse_json import join_some, one_line, show
 
 _TYPE_SUFFIX = re.compile(r"[.-](I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)  # as in model.Q4_1.gguf
 _LENGTH = struct.Struct("<Q")
@@ -251,9 +252,9 @@ def _open_reader(path: Path) -> tuple[gguf.GGUFReader, Metadata]:
     try:
         reader = _Reader(path)
         metadata = Metadata({key: field.contents() for key, field in reader.fields.items()}, path.name)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError, struct.error) as error:
         raise CheckpointError(
-            f"{path.name} is no complete GGUF file ({str(error).splitlines()[0]}); download it again"
+            f"{path.name} is no complete GGUF file ({one_line(error, named=False)}); download it again"
         ) from error
     if reader.byte_order == "S":
         raise CheckpointError(f"{path.name} is big-endian; convert it with gguf_convert_endian.py of llama.cpp")
@@ -285,7 +286,7 @@ def _rename(
     if strangers:
         raise CheckpointError(
             f"{file} has {len(strangers)} tensors that {architecture} does not have in Hugging Face form: "
-            f"{', '.join(strangers[:4])}; it cannot be read without losing them"
+            f"{join_some(map(show, strangers), ', ')}; it cannot be read without losing them"
         )
     return renamed
 

@@ -138,13 +138,12 @@ def test_nothing_of_a_draft_remains_for_the_next_call() -> None:
 
 
 def test_another_call_during_a_stream_ends_it() -> None:
-    model, prompt = artifact("tiny-float"), [5, 6, 7, 8] * 20
-    adapter = model._adapters.find("none")
-    tokens = iter(LookupDecoding(model._session, adapter, [prompt], [Sampler(SamplingOptions())], 24, ()))
-    next(tokens)
+    model = load(FOLDER / "tiny-float", threads=1)
+    pieces = model.generate("one two one two one", raw=True, stream=True, lookup=True, max_new_tokens=24)
+    next(pieces)
     model.generate_ids([1, 2, 3], max_new_tokens=2)
     with pytest.raises(InputError, match="another call used this model"):
-        next(tokens)
+        next(pieces)
 
 
 def test_a_guess_follows_the_longest_and_latest_match() -> None:

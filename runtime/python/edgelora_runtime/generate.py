@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgelora_runtime.errors import InputError
 from edgelora_runtime.prefix import shared_length
 from edgelora_runtime.sampling import Sampler, log_softmax
 from edgelora_runtime.session import BoundAdapter, Session
@@ -58,7 +57,6 @@ class Decoding:
         else:
             session.begin(n_rows, self._adapter)
             logits = session.prefill_rows(self._prompts)
-        turn = session.turn
         tokens = np.zeros(n_rows, np.int64)
         for count in range(1, self._max_new_tokens + 1):
             for row in range(n_rows):
@@ -70,8 +68,6 @@ class Decoding:
                     continue
                 tokens[row] = token
                 yield row, token
-                if session.turn != turn:
-                    raise InputError("another call used this model while an answer was being streamed; finish it first")
             self._is_active &= session.lengths < session.context_length
             if count == self._max_new_tokens or not self._is_active.any():
                 return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from edgelora_runtime.cache import find_entry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import FinishReason, score_choices
-from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.manifest import Manifest, check_files, read_manifest
 from edgelora_runtime.packed_cache import PackedCache
 from edgelora_runtime.request import Request, TextOptions, make_request
 from edgelora_runtime.sampling import SamplingOptions
@@ -85,11 +86,25 @@ def load(
 
 
 class Model(TokenModel):
-    """A loaded artifact. It answers one call at a time; a call during an open stream ends the stream with an error."""
+    """A loaded artifact, for any number of threads: it answers one call at a time, the others wait.
 
-    @functools.cached_property
+    A stream keeps others out from its first piece until it is exhausted, closed or garbage. A thread that has one open
+    does not wait for itself: its next answer ends the stream with an error. Each call uses the adapters as they are
+    when its turn comes.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, session: Session, packed: PackedCache | None = None) -> None:
+        super().__init__(folder, manifest, session, packed)
+        self._reading = threading.Lock()  # not the callers': text may be encoded while another call computes
+
+    @property
     def tokenizer(self) -> Tokenizer | None:
         """None when the artifact has none. Raises InputError when the packages of ``edgelora[text]`` are missing."""
+        with self._reading:
+            return self._tokenizer
+
+    @functools.cached_property
+    def _tokenizer(self) -> Tokenizer | None:
         info = self.manifest.tokenizer
         if info is None:
             return None
@@ -224,21 +239,25 @@ class Model(TokenModel):
         if is_stream:
             if is_list or request.choices is not None:
                 raise InputError("stream takes one prompt and no choices; leave stream out for the others")
-            return self._stream(prompts[0], self._one(adapter), request)
+            spec = self._specs(adapter, 1)[0]
+            self._adapters.parse(spec)  # an unknown name is reported now
+            return self._callers.stream(lambda: self._stream(prompts[0], spec, request))
         if request.choices is None:
-            answers = self._generate(prompts, adapter, request)
+            with self._callers.call():
+                answers = self._generate(prompts, adapter, request)
         else:
             choices = [self._encode_choices(prompt, request.choices) for prompt in encoded]
-            specs = self._specs(adapter, len(prompts))
-            self._adapters.find_rows(specs)  # an unknown name is reported before anything is computed
-            answers = [
-                self._choose(ids, request.choices, of_row, self._adapters.find(spec))
-                for ids, of_row, spec in zip(prompts, choices, specs, strict=True)
-            ]
+            with self._callers.call():
+                specs = self._specs(adapter, len(prompts))
+                self._adapters.find_rows(specs)  # an unknown name is reported before anything is computed
+                answers = [
+                    self._choose(ids, request.choices, of_row, self._adapters.find(spec))
+                    for ids, of_row, spec in zip(prompts, choices, specs, strict=True)
+                ]
         return answers if is_list else answers[0]
 
-    def _stream(self, ids: list[int], adapter: BoundAdapter, request: Request) -> Iterator[str]:
-        decoding = self._decoding([ids], adapter, request, 0)
+    def _stream(self, ids: list[int], spec: str, request: Request) -> Iterator[str]:
+        decoding = self._decoding([ids], self._adapters.find(spec), request, 0)
         tokens = (token for _, token in decoding)
         return text_pieces(tokens, StreamDecoder(self._text()), StopFilter(request.stops))
 

@@ -12,6 +12,7 @@ from typing import Any, Unpack, overload
 import numpy as np
 import numpy.typing as npt
 
+from edgelora_runtime.callers import Callers
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import Decoding, logits_at, score_tokens
 from edgelora_runtime.lookup import LookupDecoding
@@ -28,7 +29,7 @@ MAX_ROWS = 16  # rows computed together; longer lists are worked off in groups
 
 
 class TokenModel:
-    """Answers one call at a time."""
+    """Answers one call at a time: calls of other threads wait until it has returned, or its stream is over."""
 
     def __init__(self, folder: Path, manifest: Manifest, session: Session, packed: PackedCache | None = None) -> None:
         self.manifest = manifest
@@ -36,6 +37,7 @@ class TokenModel:
         self._session = session
         self._adapters = AdapterSet(folder, manifest, session, packed)
         self._spec = "none"
+        self._callers = Callers(lambda: session.turn)
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -49,22 +51,25 @@ class TokenModel:
 
     def set_adapter(self, spec: str) -> None:
         """Use ``spec`` from now on where a call gives none, and bind it; a change drops the KV cache."""
-        adapter = self._adapters.find(spec)
-        if adapter is not self._session.adapter:
-            self._session.begin(1, adapter)
-        self._spec = spec
+        with self._callers.call():
+            adapter = self._adapters.find(spec)
+            if adapter is not self._session.adapter:
+                self._session.begin(1, adapter)
+            self._spec = spec
 
     def load_adapter(self, name: str, folder: str | Path) -> None:
         """Make the PEFT folder known as ``name`` (replacing that name); raises AdapterError when it does not fit."""
-        self._adapters.load(name, Path(folder))
+        with self._callers.call():
+            self._adapters.load(name, Path(folder))
 
     def probe(self, name: str) -> ProbeResult | None:
         """Hold an adapter to its receipt and replay a probe of it; None where the receipt has none, or there is none.
 
         Raises AdapterError when it does nothing, or not what its receipt says.
         """
-        self._adapters.find(name)
-        return check_adapter(self, name, self._adapters.folder(name))
+        with self._callers.call():
+            self._adapters.find(name)
+            return check_adapter(self, name, self._adapters.folder(name))
 
     @overload
     def generate_ids(self, ids: list[int], *, adapter: str | None = ..., **options: Unpack[IdOptions]) -> list[int]: ...
@@ -93,9 +98,10 @@ class TokenModel:
         is_batch = bool(ids) and all(isinstance(row, (list, tuple)) for row in ids)
         rows: Any = ids if is_batch else [ids]
         answers: list[list[int]] = [[] for _ in rows]
-        for start, decoding in self._decode_groups([self._check(row) for row in rows], adapter, request):
-            for row, token in decoding:
-                answers[start + row].append(token)
+        with self._callers.call():
+            for start, decoding in self._decode_groups([self._check(row) for row in rows], adapter, request):
+                for row, token in decoding:
+                    answers[start + row].append(token)
         return answers if is_batch else answers[0]
 
     def keep_prefix(self, ids: Sequence[int], path: str | Path | None = None, *, adapter: str | None = None) -> int:
@@ -104,11 +110,13 @@ class TokenModel:
         That lasts as long as the adapter stays loaded. With ``path`` it is written to a file for ``load_prefix``: the
         numbers of the KV cache. Raises InputError when the ids do not fit the model.
         """
-        row, bound = self._check(ids), self._one(adapter)
-        logits_at(self._session, bound, row, [len(row) - 1])
-        prefix = self._session.keep_prefix()
+        row = self._check(ids)
+        with self._callers.call():
+            logits_at(self._session, self._one(adapter), row, [len(row) - 1])
+            prefix = self._session.keep_prefix()
+            made_with = self._made_with(adapter)
         if path is not None:
-            write_prefix(Path(path), prefix, self._made_with(adapter))
+            write_prefix(Path(path), prefix, made_with)
         return len(row)
 
     def load_prefix(self, path: str | Path, *, adapter: str | None = None) -> int:
@@ -118,8 +126,10 @@ class TokenModel:
         """
         info = self.manifest.model
         shape = (2 * info.num_layers, info.num_kv_heads, info.head_dim)
-        prefix = read_prefix(Path(path), self._made_with(adapter), shape, self.manifest.graph.kv_cache)
-        self._session.add_prefix(self._one(adapter), prefix)
+        with self._callers.call():
+            bound = self._one(adapter)
+            prefix = read_prefix(Path(path), self._made_with(adapter), shape, self.manifest.graph.kv_cache)
+            self._session.add_prefix(bound, prefix)
         return len(prefix.tokens)
 
     def logits(
@@ -130,7 +140,8 @@ class TokenModel:
         wanted = range(len(row)) if positions is None else [int(position) for position in positions]
         if not wanted or not all(0 <= position < len(row) for position in wanted):
             raise InputError(f"positions {list(wanted)!r}: expected indices from 0 to {len(row) - 1}, at least one")
-        return logits_at(self._session, self._one(adapter), row, wanted)
+        with self._callers.call():
+            return logits_at(self._session, self._one(adapter), row, wanted)
 
     def score(
         self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, adapter: str | None = None
@@ -139,7 +150,8 @@ class TokenModel:
         row = self._check([*prompt_ids, *completion_ids])
         if len(prompt_ids) == 0:
             raise InputError("prompt_ids is empty; the first token of a text has no probability, give at least one")
-        return score_tokens(self._session, self._one(adapter), row[: len(prompt_ids)], row[len(prompt_ids) :])
+        with self._callers.call():
+            return score_tokens(self._session, self._one(adapter), row[: len(prompt_ids)], row[len(prompt_ids) :])
 
     def _decode_groups(
         self, prompts: list[list[int]], adapter: str | list[str] | None, request: Request

@@ -99,10 +99,10 @@ def set_factors(wrapped: Any, factors: Mapping[str, Factors]) -> None:
             a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
             rank = item.a.shape[0]
             used = torch.from_numpy(item.a.any(axis=1) | item.b.any(axis=0)).to(a.device)
-            given = torch.from_numpy(item.a).to(a.device)
+            given = torch.tensor(item.a, device=a.device)
             a[:rank] = torch.where(used[:, None], given, a[:rank])
             b.zero_()
-            b[:, :rank] = torch.from_numpy(item.b).to(b.device) * (item.scaling / layer.scaling["default"])
+            b[:, :rank] = torch.tensor(item.b, device=b.device) * (item.scaling / layer.scaling["default"])
 
 
 def current_factors(wrapped: Any) -> dict[str, Factors]:

@@ -94,8 +94,8 @@ def _adding(model: Any, factors: Mapping[str, Factors]) -> Iterator[None]:
 
 
 def _hook(item: Factors) -> Callable[[Any, tuple[Any, ...], Any], Any]:
-    a = torch.from_numpy(item.a)  # (rank, in_features)
-    b = item.scaling * torch.from_numpy(item.b)  # (out_features, rank)
+    a = torch.tensor(item.a)  # (rank, in_features)
+    b = item.scaling * torch.tensor(item.b)  # (out_features, rank)
 
     def add(_module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
         inner = torch.nn.functional.linear(inputs[0].float(), a.to(inputs[0].device))

@@ -231,7 +231,8 @@ def test_random_models_have_the_size_of_their_namesakes() -> None:
 
 
 def test_a_random_model_is_a_checkpoint_that_opens(tmp_path: Path) -> None:
-    tokenizer = TokenizerFiles('{"version": "1.0"}', None, None, "</s>", None, None)
+    vocab = {"type": "BPE", "vocab": {"</s>": 0}, "merges": []}
+    tokenizer = TokenizerFiles(json.dumps({"version": "1.0", "model": vocab}), None, None, "</s>", None, None)
     write_random_model(TINY, tokenizer, tmp_path / "tiny")
     checkpoint = open_checkpoint(str(tmp_path / "tiny"))
     assert checkpoint.config["model_type"] == config_of(TINY)["model_type"] == "qwen2"

@@ -1,5 +1,4 @@
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgelora.adapter.store import add_adapter, remove_adapter
 from edgelora.errors import AdapterError
 from edgelora_runtime import load
 from edgelora_runtime.manifest import BaseInfo, FileInfo, Manifest, read_manifest
@@ -149,22 +147,3 @@ def test_tokenizer_and_template_are_compared(manifest: Manifest) -> None:
 def test_adapters_without_a_receipt_are_still_checked_and_load(shared_artifact: Path) -> None:
     model = load(shared_artifact, probe=True)
     assert model.probe("usual") is None
-
-
-def test_an_artifact_that_is_being_changed_is_left_alone(artifact: Path, tiny_adapters: dict[str, Path]) -> None:
-    lock = artifact / ".lock"
-    lock.write_text(str(os.getpid()))
-    before = (artifact / "manifest.json").read_bytes()
-    with pytest.raises(AdapterError, match=f"is being changed by process {os.getpid()}"):
-        add_adapter(artifact, "new", tiny_adapters["one"])
-    with pytest.raises(AdapterError, match="is being changed"):
-        remove_adapter(artifact, "usual")
-    for left in ("", "2147483000"):
-        lock.write_text(left)
-        with pytest.raises(AdapterError, match=r"left locked by a command that is gone; delete .*\.lock"):
-            add_adapter(artifact, "new", tiny_adapters["one"])
-    assert (artifact / "manifest.json").read_bytes() == before
-    lock.unlink()
-    add_adapter(artifact, "new", tiny_adapters["one"])
-    assert not lock.exists()
-    assert [item["name"] for item in json.loads((artifact / "manifest.json").read_text())["adapters"]][-1] == "new"

@@ -25,6 +25,7 @@ def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
             eos_token=files.eos_token,
             pad_token=files.pad_token,
             unk_token=files.unk_token,
+            vocab_size=vocabulary_size(checkpoint),
         )
         tokenizer.check_template()
     except ArtifactError as error:

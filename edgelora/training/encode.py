@@ -63,8 +63,24 @@ def encode_rows(
 def encode_row(row: Row, tokenizer: Tokenizer, eos_ids: Sequence[int], raw: bool = False) -> Example:
     """Token ids of one row, ending with the token that ends an answer.
 
-    Raises DataError when it cannot be rendered, or when what would be learned is not what the row says.
+    Raises DataError when it cannot be rendered, when what would be learned is not what the row says, and for a token
+    that the model has no row for.
     """
+    example = _encode_row(row, tokenizer, eos_ids, raw)
+    check_ids(example.ids, tokenizer)
+    return example
+
+
+def check_ids(ids: Sequence[int], tokenizer: Tokenizer) -> None:
+    """Raise DataError for a token that the tokenizer knows and the model does not: added, without a row of its own."""
+    if tokenizer.vocab_size is not None and ids and max(ids) >= tokenizer.vocab_size:
+        raise DataError(
+            f"it holds token {max(ids)}, and the model ends at {tokenizer.vocab_size - 1}: a token that was added to "
+            "the tokenizer, but not to the embedding"
+        )
+
+
+def _encode_row(row: Row, tokenizer: Tokenizer, eos_ids: Sequence[int], raw: bool) -> Example:
     if isinstance(row.prompt, tuple) and tokenizer.chat_template is not None and not raw:
         messages = [dict(message) for message in row.prompt]
         prompt_ids = tokenizer.encode_chat(messages)

@@ -18,7 +18,7 @@ from edgelora.errors import ConfigError, DataError
 from edgelora.grid import Grid, MakeGrid
 from edgelora.text import open_tokenizer
 from edgelora.training.distill import distill_loss
-from edgelora.training.encode import Encoded, Example, encode_rows
+from edgelora.training.encode import Encoded, Example, check_ids, encode_rows
 from edgelora.training.loop import StepReport
 from edgelora.training.loss import Loss
 from edgelora.training.model import load_torch
@@ -72,7 +72,12 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Enc
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
     opening = tokenizer.encode_prompt("", end_ids=checkpoint.eos_token_ids)
-    windows = cut_windows(tokenizer.encode(text, special=False), opening, options.max_length)
+    ids = tokenizer.encode(text, special=False)
+    try:
+        check_ids(ids, tokenizer)
+    except DataError as error:
+        raise DataError(f"{path} cannot be used: {error}") from error
+    windows = cut_windows(ids, opening, options.max_length)
     if not windows:
         raise DataError(f"{path} has too few tokens to predict one from another; give it more text")
     return Encoded(windows, ())

@@ -109,7 +109,7 @@ class Model(TokenModel):
         if info is None:
             return None
         special = {key: getattr(info, key) for key in ("bos_token", "eos_token", "pad_token", "unk_token")}
-        return read_tokenizer(self._folder, info.file, info.chat_template, special)
+        return read_tokenizer(self._folder, info.file, info.chat_template, special, self.manifest.model.vocab_size)
 
     @overload
     def generate(

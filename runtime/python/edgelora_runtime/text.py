@@ -31,6 +31,7 @@ class Tokenizer:
         chat_template: str | None = None,
         special_tokens: Mapping[str, str | None] | None = None,
         where: str = "tokenizer.json",
+        vocab_size: int | None = None,
     ) -> None:
         try:
             import tokenizers
@@ -42,6 +43,7 @@ class Tokenizer:
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
         self.chat_template = chat_template
+        self.vocab_size = vocab_size  # token ids that the model has; a tokenizer may know more. None: not known
         self._special = {name: token for name, token in (special_tokens or {}).items() if token is not None}
         self._template: ChatTemplate | None = None
 
@@ -55,10 +57,11 @@ class Tokenizer:
         eos_token: str | None = None,
         pad_token: str | None = None,
         unk_token: str | None = None,
+        vocab_size: int | None = None,
     ) -> Tokenizer:
         """Build from the content of the files; the special tokens are what chat templates may ask for."""
         special = {"bos_token": bos_token, "eos_token": eos_token, "pad_token": pad_token, "unk_token": unk_token}
-        return cls(tokenizer_json, chat_template, special)
+        return cls(tokenizer_json, chat_template, special, vocab_size=vocab_size)
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Token ids of ``text``; ``special`` adds the tokenizer's own special tokens."""
@@ -165,7 +168,11 @@ class Tokenizer:
 
 
 def read_tokenizer(
-    folder: Path, file: str, chat_template: str | None, special_tokens: Mapping[str, str | None]
+    folder: Path,
+    file: str,
+    chat_template: str | None,
+    special_tokens: Mapping[str, str | None],
+    vocab_size: int | None = None,
 ) -> Tokenizer:
     """The tokenizer of an artifact; ``chat_template`` is a file name or None."""
     try:
@@ -173,7 +180,7 @@ def read_tokenizer(
         content = (folder / file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{folder}: the tokenizer cannot be read ({error}); export the artifact again") from error
-    return Tokenizer(content, template, special_tokens, str(folder / file))
+    return Tokenizer(content, template, special_tokens, str(folder / file), vocab_size)
 
 
 def _check_tokenizer(content: str, where: str) -> None:

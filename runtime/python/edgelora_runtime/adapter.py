@@ -80,11 +80,12 @@ def read_adapter(folder: Path) -> Adapter:
         sides, wrong = _collect(tensors)
     factors: dict[str, Factors] = {}
     for module, pair in sorted(sides.items()):
-        problem = _pair_problem(pair, config.rank_of(module))
+        rank = config.rank_of(module)
+        problem = _pair_problem(pair, rank)
         if problem:
             wrong.append(f"{module}: {problem}")
         else:
-            factors[module] = Factors(pair["A"], pair["B"], config.scaling_of(module))
+            factors[module] = Factors(pair["A"], pair["B"], config.scaling_of(module, rank))
     if not tensors:
         wrong.append(f"{WEIGHTS_FILE} holds no tensors")
     if wrong:

@@ -58,10 +58,9 @@ class LoraConfig:
         """PEFT's rule: the first pattern that matches the end of the module's name, else ``r``."""
         return next((rank for pattern, rank in self.ranks.items() if matches_ending(pattern, module)), self.rank)
 
-    def scaling_of(self, module: str) -> float:
-        """Alpha over the rank, or over its root with ``use_rslora``."""
+    def scaling_of(self, module: str, rank: int) -> float:
+        """Alpha over the module's rank, or over its root with ``use_rslora``."""
         alpha = next((item for key, item in self.alphas.items() if matches_ending(key, module)), self.alpha)
-        rank = self.rank_of(module)
         return alpha / math.sqrt(rank) if self.is_rank_stabilized else alpha / rank
 
 

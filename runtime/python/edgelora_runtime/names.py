@@ -21,7 +21,7 @@ _LONGEST_PATH, _LONGEST_PART = 1024, 255  # bytes of UTF-8, what every file syst
 
 def has_control(text: str) -> bool:
     """Whether ``text`` holds a control character or a line break, which no name has."""
-    return _CONTROL.search(text) is not None
+    return not (text.isascii() and text.isprintable()) and _CONTROL.search(text) is not None
 
 
 def is_hash(text: str) -> bool:

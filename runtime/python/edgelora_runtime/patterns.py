@@ -42,6 +42,30 @@ class _Node:
     is_place: bool = False  # it takes no character: ^, $, \\b, a lookahead
 
 
+def matches_whole(pattern: str, name: str) -> bool:
+    """``re.fullmatch(pattern, name)``, PEFT's rule for ``target_modules`` that is a text."""
+    return len(name) in parse_pattern(pattern)(name, frozenset([0]))
+
+
+def matches_ending(pattern: str, name: str) -> bool:
+    r"""``re.match(rf"(.*\.)?({pattern})$", name)``, PEFT's rule for the keys of ``rank_pattern``."""
+    if not _is_name(pattern):
+        starts = frozenset([0, *(place + 1 for place, character in enumerate(name) if character == ".")])
+        return len(name) in parse_pattern(pattern)(name, starts)
+    start = len(name) - len(pattern)
+    if start < 0 or (start and name[start - 1] != "."):
+        return False
+    return name.endswith(pattern) or all(
+        wanted in (".", found) for wanted, found in zip(pattern, name[start:], strict=True)
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_name(pattern: str) -> bool:
+    """The name of a module, of which an adapter may have hundreds: only its dots stand for something else."""
+    return _META.isdisjoint(pattern.replace(".", ""))
+
+
 @functools.lru_cache(maxsize=4096)
 def parse_pattern(pattern: str) -> _Step:
     """Where ``pattern`` leads in a name from a set of places; raises PatternError naming the construct."""
@@ -51,17 +75,6 @@ def parse_pattern(pattern: str) -> _Step:
     if node.cost > DEAREST:
         raise PatternError("it repeats too much; write the names of the modules")
     return node.step
-
-
-def matches_whole(pattern: str, name: str) -> bool:
-    """``re.fullmatch(pattern, name)``, PEFT's rule for ``target_modules`` that is a text."""
-    return len(name) in parse_pattern(pattern)(name, frozenset([0]))
-
-
-def matches_ending(pattern: str, name: str) -> bool:
-    r"""``re.match(rf"(.*\.)?({pattern})$", name)``, PEFT's rule for the keys of ``rank_pattern``."""
-    starts = frozenset([0, *(place + 1 for place, character in enumerate(name) if character == ".")])
-    return len(name) in parse_pattern(pattern)(name, starts)
 
 
 class _Parser:

@@ -116,31 +116,39 @@ def _read_header(content: bytes, where: str) -> dict[str, _Entry]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(item, str) for item in metadata.values()):
         raise ArtifactError(f"{where}: __metadata__ is {show(metadata)}, expected an object of texts")
-    return {name: _entry(name, item, f"{where}: {show(name)}") for name, item in header.items()}
+    return {name: _entry(name, item, where) for name, item in header.items()}
 
 
 def _entry(name: str, entry: Any, where: str) -> _Entry:
     if not name or has_control(name) or len(name) > _LONGEST_NAME:
-        raise ArtifactError(f"{where} is no name of a tensor: it is empty, long or holds a control character")
-    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
-        raise ArtifactError(f"{where}: expected dtype, shape and data_offsets in the header")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        wrong = "is no name of a tensor: it is empty, long or holds a control character"
+    elif not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+        wrong = "expected dtype, shape and data_offsets in the header"
+    else:
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        wrong = _problem(dtype, shape, offsets)
+        if not wrong:
+            return _Entry(dtype, tuple(shape), *offsets)
+    raise ArtifactError(f"{where}: {show(name)}: {wrong}")
+
+
+def _problem(dtype: Any, shape: Any, offsets: Any) -> str:
+    """What keeps these from being a tensor, nothing where they are one."""
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise ArtifactError(f"{where}: dtype is {show(dtype)}, expected one of {', '.join(sorted(_DTYPES))}")
+        return f"dtype is {show(dtype)}, expected one of {', '.join(sorted(_DTYPES))}"
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise ArtifactError(
-            f"{where}: shape {show(shape)} or data_offsets {show(offsets)} is not a list of whole numbers"
-        )
-    if len(shape) > _MOST_DIMENSIONS or math.prod(size for size in shape if size) > _MOST_NUMBERS:
-        raise ArtifactError(f"{where}: shape {show(shape)} is beyond what an array can have")
+        return f"shape {show(shape)} or data_offsets {show(offsets)} is not a list of whole numbers"
+    count = math.prod(shape)
+    if len(shape) > _MOST_DIMENSIONS or (count or math.prod(filter(None, shape))) > _MOST_NUMBERS:
+        return f"shape {show(shape)} is beyond what an array can have"
     start, end = offsets
-    expected = math.prod(shape) * _DTYPES[dtype].itemsize
+    expected = count * _DTYPES[dtype].itemsize
     if end - start != expected:
-        raise ArtifactError(
-            f"{where}: bytes {show(start)} to {show(end)} for {dtype} {show(shape)}, expected {expected} bytes; "
-            "the file is damaged, copy it again"
+        return (
+            f"bytes {show(start)} to {show(end)} for {dtype} {show(shape)}, expected {expected} bytes; the file is "
+            "damaged, copy it again"
         )
-    return _Entry(dtype, tuple(shape), start, end)
+    return ""
 
 
 def _check_tiling(entries: Mapping[str, _Entry], n_bytes: int, where: str) -> None:

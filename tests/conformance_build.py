@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,10 @@ def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, 
         yield _first(lambda n, a=adapters: _batch_case(model, a, n, {}))
     if is_exact:
         yield _first(lambda n: _batch_case(model, ["none", "four", "none"], n, {"temperature": 0.8, "seed": 11}))
+    # Rows that reach the end of the context end there, one after the other, and the rest goes on.
+    full, near = CONTEXT, CONTEXT - 5
+    yield _first(lambda n: _batch_case(model, ["four", "none", "one"], n, {}, (near, 9, full), 12))
+    yield _first(lambda n: _batch_case(model, ["one", "one"], n, {}, (full, 40), 12))
     for prompt, raw, spec in (("yes", False, "none"), ("", False, "four"), ("東京", True, "one:0.7+eight:0.3")):
         yield _choices_case(model, prompt, raw, spec, ["yes", "no", "maybe", "yes no", "はい", "🙂", ""])
     for raw in (False, True):
@@ -206,14 +210,24 @@ def _tokens_case(model: Model, ids: list[int], spec: str, options: dict[str, Any
     }  # fmt: skip
 
 
-def _batch_case(model: Model, adapters: list[str], seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    rows = [_random_ids(10 * seed + index, length) for index, length in enumerate((9, 1, 30))]
-    found = model.generate_ids(rows, adapter=adapters, max_new_tokens=10, **options)
+def _batch_case(
+    model: Model,
+    adapters: list[str],
+    seed: int,
+    options: dict[str, Any],
+    lengths: Sequence[int] = (9, 1, 30),
+    count: int = 10,
+) -> dict[str, Any]:
+    rows = [_random_ids(10 * seed + index, length) for index, length in enumerate(lengths)]
+    found = model.generate_ids(rows, adapter=adapters, max_new_tokens=count, **options)
     for row, (ids, answer, spec) in enumerate(zip(rows, found, adapters, strict=True)):
-        _refuse_near_ties(model, ids, answer, spec, options, row, 10)
+        _refuse_near_ties(model, ids, answer, spec, options, row, count)
+        if max(lengths) == CONTEXT and len(answer) != min(count, CONTEXT + 1 - len(ids)):
+            raise NearTieError  # all of them go on as long as there is room
+    what = f"{adapters} {options}" if count == 10 else f"{adapters} of {list(lengths)} tokens"
     return {
-        "kind": "batch", "name": f"batch {adapters} {options}", "adapters": adapters, "input_ids": rows,
-        "sampling": options, "max_new_tokens": 10, "expected_ids": found,
+        "kind": "batch", "name": f"batch {what}", "adapters": adapters, "input_ids": rows,
+        "sampling": options, "max_new_tokens": count, "expected_ids": found,
     }  # fmt: skip
 
 

@@ -195,14 +195,15 @@ class Session:
         return self._run(ids, counts, (counts - 1)[:, None])[:, 0]
 
     def decode(self, ids: TokenArray, is_active: npt.NDArray[np.bool_]) -> FloatArray:
-        """Feed one token to every row, of which only the active ones keep it.
+        """Feed one token to every row, of which only the active ones, one at least, keep it.
 
-        Returns logits (rows, vocab_size) in memory that the next call overwrites.
+        Returns logits (rows, vocab_size) in memory that the next call overwrites; those of other rows mean nothing.
         """
-        total = int(self.lengths.max()) + 1
+        total = int(self.lengths[is_active].max()) + 1
         self._reserve(total)
         self._decode_ids[:, 0] = ids
-        self._seqlens[:] = self.lengths
+        # A row that is over may be longer than those that go on, even as long as the context: it writes over itself.
+        np.minimum(self.lengths, total - 1, out=self._seqlens, casting="same_kind")
         self._total[...] = total
         self._compute(self._decode_inputs, self._decode_output)
         self.lengths += is_active

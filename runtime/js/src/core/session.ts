@@ -187,13 +187,14 @@ export class Session {
    * that the next call may overwrite.
    */
   async decode(ids: readonly number[], isActive: readonly boolean[]): Promise<readonly Float32Array[]> {
-    const total = this.#reserve(1);
+    const total = this.#reserve(1, isActive);
     this.#step ??= this.#makeStep();
     const { feeds, fetches } = { feeds: this.#feeds, fetches: this.#fetches };
     const step = this.#step;
     for (let row = 0; row < this.#rows; row++) {
       step.ids[row] = BigInt(ids[row] as number);
-      step.seqlens[row] = this.lengths[row] as number;
+      // A row that is over may be longer than those that go on, even as long as the context: it writes over itself.
+      step.seqlens[row] = Math.min(this.lengths[row] as number, total - 1);
     }
     step.total[0] = total;
     Object.assign(feeds, step.feeds);
@@ -251,9 +252,9 @@ export class Session {
     return results.logits as Tensor;
   }
 
-  /** Make room for `count` more tokens in every row; returns the largest number of tokens then. */
-  #reserve(count: number): number {
-    const used = Math.max(...this.lengths);
+  /** Make room for `count` more tokens in every active row; returns the largest number of tokens of those then. */
+  #reserve(count: number, isActive?: readonly boolean[]): number {
+    const used = Math.max(...this.lengths.filter((_, row) => isActive?.[row] ?? true));
     const total = used + count;
     const { contextLength, name } = this.#manifest.model;
     if (total > contextLength) {

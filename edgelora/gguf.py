@@ -217,7 +217,11 @@ def open_gguf(path: Path) -> GgufCheckpoint:
         )
     stored = {tensor.name: tensor for tensor in reader.tensors}
     check_types(((tensor.name, tensor.tensor_type) for tensor in reader.tensors), path.name)
-    rope = {name: np.asarray(stored.pop(name).data, np.float32) for name in _ROPE_TENSORS if name in stored}
+    rope = {
+        name: check_finite(np.asarray(stored.pop(name).data, np.float32), name, path.name)
+        for name in _ROPE_TENSORS
+        if name in stored
+    }
     blocks = metadata.count(f"{architecture}.block_count")
     if blocks > len(stored):
         raise CheckpointError(f"{path.name} names {blocks} layers but has {len(stored)} tensors; download it again")

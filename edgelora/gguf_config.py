@@ -67,8 +67,8 @@ class Metadata:
     def number(self, key: str, default: float | None = None) -> float:
         """A number, float32 in the file, as the shortest decimal that means the same float32."""
         value = self.values.get(key, default)
-        if not isinstance(value, int | float):
-            raise self._wrong(key, "a number", value)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise self._wrong(key, "a finite number", value)
         return float(str(np.float32(value)))
 
     def items(self, key: str) -> list[Any]:

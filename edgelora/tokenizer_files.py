@@ -95,7 +95,10 @@ def _convert(folder: Path, file: str, settings: Mapping[str, Any]) -> _Loaded:
         return _open(folder, settings)
     except _OpenError as error:
         package = _missing_package(folder / file) if file in _SENTENCE_PIECE else None
-        advice = f"install what it needs with `pip install {package}`" if package else "put a tokenizer.json beside it"
+        if package:
+            advice = f"install what it needs with `pip install {package}`"
+        else:
+            advice = "put a tokenizer.json beside it, or name its tokenizer_class in tokenizer_config.json"
         raise CheckpointError(
             f"{folder.name} has no tokenizer.json, and transformers cannot convert {file} ({error}); {advice}"
         ) from error

@@ -60,6 +60,25 @@ def test_gguf_scales_and_floats_are_held_to_the_same(kind: str, tmp_path: Path) 
         plan_grid(open_checkpoint(str(path)), parse_quant("int8"))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_gguf_metadata_and_rotary_factors_are_finite(value: float, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+
+    def no_base(writer: gguf.GGUFWriter) -> None:
+        writer.kv_data[0]["llama.rope.freq_base"].value = value
+
+    write_gguf(path, "llama", tiny_model("llama"), extra=no_base)
+    with pytest.raises(CheckpointError, match=r"llama\.rope\.freq_base is '(nan|inf)'; expected a finite number"):
+        open_checkpoint(str(path))
+
+    def no_factors(writer: gguf.GGUFWriter) -> None:
+        writer.add_tensor("rope_freqs.weight", np.full(8, value, np.float32))
+
+    write_gguf(path, "llama", tiny_model("llama"), extra=no_factors)
+    with pytest.raises(CheckpointError, match=r"rope_freqs\.weight holds (nan|inf) at \[0\]"):
+        open_checkpoint(str(path))
+
+
 def test_float16_holds_what_it_can_and_nothing_is_lost_without_a_word(tmp_path: Path) -> None:
     tiny_model("qwen2").save_pretrained(tmp_path)
     _plant(tmp_path, LINEAR, 65504)

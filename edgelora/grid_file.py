@@ -23,7 +23,7 @@ from edgelora.errors import ArtifactError, ConfigError
 from edgelora.grid import Grid, GridSpec, is_transposed, plan_grid
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 from edgelora_runtime.files import write_atomically
-from edgelora_runtime.parse_json import parse_json
+from edgelora_runtime.parse_json import one_line, parse_json
 
 FORMAT = "edgelora-grid"
 FORMAT_VERSION = 1
@@ -104,7 +104,9 @@ def check_is_grid(path: Path) -> Mapping[str, str]:
         with safe_open(path, framework="np") as file:
             header: Mapping[str, str] = file.metadata() or {}
     except SafetensorError as error:
-        raise ArtifactError(f"{path} is truncated or no safetensors file ({error}); copy it again") from error
+        raise ArtifactError(
+            f"{path} is truncated or no safetensors file ({one_line(error, named=False)}); copy it again"
+        ) from error
     if header.get("format") != FORMAT:
         raise ArtifactError(f"{path} is a safetensors file but no grid file; make one with `edgelora quantize`")
     return header
@@ -152,7 +154,9 @@ def _parse(path: Path, record: Mapping[str, Any]) -> tuple[GridSpec, Mapping[str
         )
         return plan, {name: QuantSpec(**spec) for name, spec in record["tensors"].items()}
     except (TypeError, KeyError, AttributeError, ConfigError) as error:
-        raise ArtifactError(f"{path}: the header does not say how tensors are quantized ({error})") from error
+        raise ArtifactError(
+            f"{path}: the header does not say how tensors are quantized ({one_line(error, named=False)})"
+        ) from error
 
 
 def _matrix(

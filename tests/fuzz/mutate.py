@@ -24,7 +24,7 @@ TOKENS = (
 
 def damage(content: bytes, others: tuple[bytes, ...], chance: random.Random) -> bytes:
     """``content`` changed in one to three places; ``others`` are files of the same kind to take pieces from."""
-    if chance.random() < 0.5 and (changed := _damage_json(content, chance)) is not None:
+    if chance.random() < 0.5 and (changed := _damage_json(content, chance) or _damage_header(content, chance)):
         content = changed
         if chance.random() < 0.7:
             return content
@@ -60,6 +60,13 @@ def _damage_bytes(data: bytearray, others: tuple[bytes, ...], chance: random.Ran
         data[start : start + length] = other[place : place + length]
 
 
+def _damage_header(content: bytes, chance: random.Random) -> bytes | None:
+    """The JSON in front of a safetensors file, with its length put right; None where ``content`` is no such file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    changed = _damage_json(content[8:end], chance) if end <= len(content) else None
+    return None if changed is None else len(changed).to_bytes(8, "little") + changed + content[end:]
+
+
 def _damage_json(content: bytes, chance: random.Random) -> bytes | None:
     """A value of a JSON document exchanged, taken out, doubled or wrapped; None where ``content`` is no JSON."""
     try:
@@ -78,7 +85,11 @@ def _damage_json(content: bytes, chance: random.Random) -> bytes | None:
             if isinstance(place[key], dict | list) and chance.random() < 0.8:
                 place = place[key]
                 continue
-            _damage_value(place, key, chance)
+            inner = _damage_json(place[key].encode(errors="replace"), chance) if isinstance(place[key], str) else None
+            if inner is not None and chance.random() < 0.8:  # JSON in a text
+                place[key] = inner.decode(errors="replace")
+            else:
+                _damage_value(place, key, chance)
             break
     text = json.dumps(data, ensure_ascii=chance.random() < 0.9)
     if chance.random() < 0.1 and '": ' in text:  # a key twice

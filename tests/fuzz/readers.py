@@ -17,7 +17,10 @@ from safetensors.numpy import load as load_with_library
 
 from edgelora.adapter.receipt import read_receipt as read_whole_receipt
 from edgelora.checkpoint import open_checkpoint
+from edgelora.cli.run import read_jobs
 from edgelora.data import read_rows
+from edgelora.grid import parse_quant, plan_grid
+from edgelora.grid_file import read_grid, write_grid
 from edgelora.text import open_tokenizer
 from edgelora.types import Checkpoint
 from edgelora_runtime.adapter import fit_adapter, read_adapter
@@ -26,12 +29,14 @@ from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.manifest import parse_manifest, read_manifest
 from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.patterns import PatternError, matches_ending, matches_whole
+from edgelora_runtime.prefix import Prefix, read_prefix, write_prefix
 from edgelora_runtime.probe import read_probes
 from edgelora_runtime.receipt import find_mismatch, parse_receipt
 from edgelora_runtime.safetensors import map_safetensors, read_safetensors
 from edgelora_runtime.text import Tokenizer
 from tests.fuzz.seeds import (
     CONFORMANCE,
+    JOBS,
     PATTERNS,
     RECEIPT,
     ROWS,
@@ -65,8 +70,9 @@ def make_readers(scratch: Path) -> dict[str, Reader]:
     one = {path.name: path.read_bytes() for path in (CONFORMANCE / "adapters/four").iterdir()}
     eight = {path.name: path.read_bytes() for path in (CONFORMANCE / "adapters/eight").iterdir()}
     config, weights = "adapter_config.json", "adapter_model.safetensors"
-    folder = checkpoint_files(scratch / "folder")
+    folder = checkpoint_files()
     manifest = (CONFORMANCE / "manifest.json").read_bytes()
+    base = open_checkpoint(str(_write_all(scratch / "folder", folder)))
     readers = {
         "manifest": Reader((manifest,), lambda path: parse_manifest(path.read_bytes()).to_json()),
         "receipt": Reader((json.dumps(RECEIPT).encode(),), _read_receipt, "receipt.json"),
@@ -78,11 +84,39 @@ def make_readers(scratch: Path) -> dict[str, Reader]:
         "rows": Reader(ROWS, _read_rows, "rows.jsonl"),
         "tokenizer": Reader(tokenizer_files(), _read_tokenizer),
         "template": Reader(tuple(template.encode() for template in TEMPLATES), _render),
+        "jobs": Reader(JOBS, lambda path: read_jobs(path, "none", False), "prompts.jsonl"),
+        "prefix": Reader((_prefix_file(scratch / "prefix"),), _read_prefix),
+        "grid": Reader((_grid_file(scratch / "folder", scratch / "grid"),), lambda path: read_grid(path, base)),
         "gguf": Reader(gguf_files(scratch / "gguf"), _read_checkpoint, "model.gguf"),
     }
     for name in sorted(folder):
         readers[f"checkpoint {name}"] = Reader((folder[name],), _read_folder, name, folder)
     return readers
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def _grid_file(folder: Path, path: Path) -> bytes:
+    write_grid(path, plan_grid(open_checkpoint(str(folder)), parse_quant("int4")))
+    return path.read_bytes()
+
+
+_PREFIX_SHAPE = (4, 1, 8)
+
+
+def _prefix_file(path: Path) -> bytes:
+    layers, heads, width = _PREFIX_SHAPE
+    write_prefix(path, Prefix((1, 2, 3), np.zeros((layers, heads, 3, width), np.float32)), "made with this")
+    return path.read_bytes()
+
+
+def _read_prefix(path: Path) -> None:
+    read_prefix(path, "made with this", _PREFIX_SHAPE, np.float32)
 
 
 def put(reader: Reader, folder: Path, content: bytes) -> Path:

@@ -6,6 +6,7 @@ Knows nothing about readers.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -32,6 +33,7 @@ ROWS = (
         b'"completion": [{"role": "assistant", "content": "y"}]}\r\n'
     ),
 )
+JOBS = (b'{"prompt": "a", "adapter": "one"}\n{"messages": [{"role": "user", "content": "b"}]}\n\n{"prompt": ""}\n',)
 TEMPLATES = (
     (CONFORMANCE / "chat_template.jinja").read_text(encoding="utf-8"),
     (
@@ -79,12 +81,37 @@ def tokenizer_files() -> tuple[bytes, ...]:
 
 
 def gguf_files(folder: Path) -> tuple[bytes, ...]:
-    """A llama in float32 and 4 bits with a tokenizer, and a gpt2."""
+    """Llamas of 4, 16 and 8 bits, with the tokenizers of GPT-2 and of SentencePiece."""
     folder.mkdir(parents=True, exist_ok=True)
-    return _llama(folder / "llama.gguf", "Q4_0"), _llama(folder / "other.gguf", "F16")
+    path = folder / "made.gguf"
+    return (
+        _llama(path, "Q4_0", _add_byte_level),
+        _llama(path, "F16", _add_byte_level),
+        _llama(path, "Q8_0", _add_pieces),
+    )
 
 
-def _llama(path: Path, kind: str) -> bytes:
+def _add_byte_level(writer: gguf.GGUFWriter) -> int:
+    words = ["<|end|>", "<|im_start|>", "12", *(chr(code) for code in range(33, 62))]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(words)
+    writer.add_token_types([3, 3] + [1] * (len(words) - 2))
+    writer.add_token_merges(["1 2"])
+    return len(words)
+
+
+def _add_pieces(writer: gguf.GGUFWriter) -> int:
+    words = ["<s>", "</s>", "<unk>", *(f"<0x{code:02X}>" for code in range(16)), "▁", *"abcdefghij", "▁a", "ab"]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(words)
+    writer.add_token_scores([-float(rank) for rank in range(len(words))])
+    writer.add_token_types([3, 3, 2] + [6] * 16 + [1] * (len(words) - 19))
+    writer.add_add_space_prefix(True)
+    return len(words)
+
+
+def _llama(path: Path, kind: str, add_tokenizer: Callable[[gguf.GGUFWriter], int]) -> bytes:
     rng = np.random.default_rng(0)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(1)
@@ -95,17 +122,12 @@ def _llama(path: Path, kind: str) -> bytes:
     writer.add_head_count_kv(1)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(16)
-    words = ["<|end|>", "<|im_start|>", "12", *(chr(code) for code in range(33, 62))]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(words)
-    writer.add_token_types([3, 3] + [1] * (len(words) - 2))
-    writer.add_token_merges(["1 2"])
+    n_tokens = add_tokenizer(writer)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(0)
     writer.add_chat_template(TEMPLATES[0])
     shapes = {
-        "token_embd": (len(words), 32), "blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32),
+        "token_embd": (n_tokens, 32), "blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32),
         "blk.0.attn_output": (32, 32), "blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32), "blk.0.ffn_down": (32, 64),
         "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,), "output_norm": (32,),
     }  # fmt: skip
@@ -120,7 +142,7 @@ def _llama(path: Path, kind: str) -> bytes:
     return path.read_bytes()
 
 
-def checkpoint_files(folder: Path) -> dict[str, bytes]:
+def checkpoint_files() -> dict[str, bytes]:
     """A Hugging Face folder of a tiny llama in two shards."""
     rng = np.random.default_rng(0)
     layer = "model.layers.0"

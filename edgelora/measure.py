@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from edgelora.errors import AdapterError
-from edgelora_runtime.adapter import parse_spec, read_adapter
+from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.manifest import Manifest, read_manifest
+from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packing import blend_packed, pack_adapter
 from edgelora_runtime.session import BoundAdapter, Session
 
@@ -66,7 +67,8 @@ def bind(session: Session, manifest: Manifest, artifact: Path, spec: str, label:
     unknown = [name for name, _ in terms if name not in folders]
     if unknown:
         raise AdapterError(f"{artifact} has no adapter {', '.join(unknown)}; it has: {', '.join(folders) or 'none'}")
-    parts = [(pack_adapter(read_adapter(folders[name]), manifest.slots), weight) for name, weight in terms]
+    read = {name: open_adapter(folders[name], manifest, f"adapter {name!r} ({folders[name]})") for name, _ in terms}
+    parts = [(pack_adapter(read[name], manifest.slots), weight) for name, weight in terms]
     return Subject(label or spec, session, session.prepare(blend_packed(parts, manifest.slots)))
 
 

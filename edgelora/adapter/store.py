@@ -14,13 +14,14 @@ from typing import Any
 from edgelora.adapter.changing import FOLDER, MARK_FILE, changing
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
 from edgelora.errors import AdapterError
-from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name, fit_adapter, read_adapter
+from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import is_temporary, naming, put_folder, temporary_folder, write_atomically
 from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, FileInfo, Manifest, file_info, read_manifest
 from edgelora_runtime.model import load
+from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packing import pack_adapter
-from edgelora_runtime.receipt import RECEIPT_FILE, find_mismatch, find_other_factors, read_receipt
+from edgelora_runtime.receipt import RECEIPT_FILE, read_receipt
 
 _COPIED = (WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE)
 _KEPT = {*_COPIED, GENAI_ADAPTER_FILE, MARK_FILE}  # all that the folder of an adapter may hold
@@ -37,21 +38,7 @@ def split_assignment(text: str) -> tuple[str, Path]:
 
 def check_adapter(folder: Path, manifest: Manifest) -> Adapter:
     """Read an adapter and hold it to an artifact; raises one AdapterError with everything that does not fit."""
-    if not manifest.slots:
-        raise AdapterError(f"{manifest.model.name} was exported without slots; export it again without --merge")
-    adapter = read_adapter(folder)
-    receipt = read_receipt(folder)
-    foreign = None if receipt is None else find_mismatch(receipt, manifest)
-    try:
-        fit_adapter(adapter, manifest.slots, str(folder))
-    except AdapterError as error:
-        raise AdapterError(f"{error}; {foreign}" if foreign else str(error)) from error
-    if foreign:
-        raise AdapterError(f"{folder}: {foreign}")
-    other = None if receipt is None else find_other_factors(receipt, folder, adapter.factors)
-    if other:
-        raise AdapterError(f"{folder}: {other}")
-    return adapter
+    return open_adapter(folder, manifest, str(folder))
 
 
 def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True) -> AdapterInfo:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import edgelora_runtime.swap as swap_module
+import edgelora_runtime.open_adapter as open_module
 from edgelora_runtime import AdapterError, Model, load
 from tests.tiny import write_adapter
 
@@ -22,13 +22,13 @@ PROMPT = [5, 9, 2, 7, 11, 3]
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the folders that an adapter was read and packed from."""
     folders: list[str] = []
-    original = swap_module.read_adapter
+    original = open_module.read_adapter
 
     def record(folder: Path) -> object:
         folders.append(folder.name)
         return original(folder)
 
-    monkeypatch.setattr(swap_module, "read_adapter", record)
+    monkeypatch.setattr(open_module, "read_adapter", record)
     return folders
 
 
@@ -81,7 +81,7 @@ def test_an_adapter_that_is_replaced_while_it_is_read_is_not_kept_as_the_new_one
     shared_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, cache = write_adapter(tmp_path / "mine", seed=5), tmp_path / "cache"
-    original = swap_module.read_adapter
+    original = open_module.read_adapter
 
     def read_and_replace(path: Path) -> object:
         found = original(path)
@@ -89,9 +89,9 @@ def test_an_adapter_that_is_replaced_while_it_is_read_is_not_kept_as_the_new_one
         write_adapter(folder, seed=6)
         return found
 
-    monkeypatch.setattr(swap_module, "read_adapter", read_and_replace)
+    monkeypatch.setattr(open_module, "read_adapter", read_and_replace)
     load(shared_artifact, threads=1, cache=cache).load_adapter("mine", folder)
-    monkeypatch.setattr(swap_module, "read_adapter", original)
+    monkeypatch.setattr(open_module, "read_adapter", original)
     found = []
     for place in (cache, None):
         model = load(shared_artifact, threads=1, cache=place)

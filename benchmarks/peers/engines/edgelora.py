@@ -18,7 +18,7 @@ import onnxruntime
 from benchmarks.peers.turns import Opening, serve
 from edgelora.measure import open_session
 from edgelora_runtime.manifest import Manifest
-from edgelora_runtime.packed_cache import PackedCache
+from edgelora_runtime.packed_cache import PackedCache, name_artifact
 from edgelora_runtime.session import BoundAdapter, Session
 from edgelora_runtime.swap import AdapterSet
 
@@ -100,7 +100,7 @@ class EdgeloraEngine:
         session, manifest, adapters = next(item for item in self._opened if item[1].adapters)
         folder = _largest(manifest, adapters)
         with tempfile.TemporaryDirectory() as place:
-            cache = PackedCache(Path(place), manifest.files[manifest.graph.file].sha256, manifest.slots)
+            cache = PackedCache(Path(place), name_artifact(manifest), manifest.slots)
             caching = AdapterSet(folder.parents[1], manifest, session, cache)
             caching.load("kept", folder)
             return self._times_to_load(caching, folder)

@@ -54,6 +54,11 @@ class Callers:
         self._hold: _Hold | None = None
         self._closed: str | None = None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed is not None
+
     def close(self, reason: str) -> None:
         """Refuse every later call, those that wait already too, with ``reason``."""
         self._closed = reason

@@ -19,10 +19,11 @@ from edgelora_runtime.cache import find_entry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import FinishReason, score_choices
 from edgelora_runtime.manifest import Manifest, check_files, read_manifest
-from edgelora_runtime.packed_cache import PackedCache
+from edgelora_runtime.packed_cache import PackedCache, name_artifact
 from edgelora_runtime.request import Request, TextOptions, make_request
 from edgelora_runtime.sampling import SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.swap import AdapterSet
 from edgelora_runtime.text import Messages, StopFilter, StreamDecoder, Tokenizer, read_tokenizer, text_pieces
 from edgelora_runtime.token_model import MAX_ROWS, TokenModel
 
@@ -56,6 +57,7 @@ def load(
     probe: bool = False,
     twin: bool = False,
     cache: str | Path | None = None,
+    adapter_bytes: int | None = None,
 ) -> Model:
     """Open an artifact. Sizes and small files are always checked; ``hashes`` reads every byte of the weights too.
 
@@ -64,11 +66,14 @@ def load(
     ``cache`` is a folder of the device where the graph is kept as onnxruntime optimized and packed it: the first load
     writes it, later ones map it (two to three times the weights on disk, far less memory of each process's own).
     Adapters are kept there packed, too, until their files change.
+    ``adapter_bytes`` bounds the memory of adapters: beyond it, those that were not used for longest are dropped, and
+    read again when they are asked for. The model is a context manager: leaving it closes it.
     Raises ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says.
     """
     folder = Path(path)
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise InputError(f"threads is {threads!r}, expected a whole number from 1, or None")
+    for name, value in (("threads", threads), ("adapter_bytes", adapter_bytes)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise InputError(f"{name} is {value!r}, expected a whole number from 1, or None")
     manifest = read_manifest(folder)
     check_files(folder, manifest, hashes=hashes)
     if not hashes:
@@ -78,8 +83,9 @@ def load(
     find = None if kept is None else functools.partial(find_entry, kept, folder, manifest, hashes=hashes)
     packed = None
     if kept is not None and not hashes:  # adapters are trusted by size and time of their files, or read anew
-        packed = PackedCache(kept / "adapters", manifest.files[manifest.graph.file].sha256, manifest.slots)
-    model = Model(folder, manifest, Session(folder, manifest, threads, twin, find), packed)
+        packed = PackedCache(kept / "adapters", name_artifact(manifest), manifest.slots)
+    session = Session(folder, manifest, threads, twin, find)
+    model = Model(folder, manifest, session, AdapterSet(folder, manifest, session, packed, adapter_bytes))
     for info in manifest.adapters if probe else ():
         model.probe(info.name)
     return model
@@ -93,8 +99,8 @@ class Model(TokenModel):
     when its turn comes.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, session: Session, packed: PackedCache | None = None) -> None:
-        super().__init__(folder, manifest, session, packed)
+    def __init__(self, folder: Path, manifest: Manifest, session: Session, adapters: AdapterSet) -> None:
+        super().__init__(folder, manifest, session, adapters)
         self._reading = threading.Lock()  # not the callers': text may be encoded while another call computes
 
     @property
@@ -249,7 +255,8 @@ class Model(TokenModel):
             choices = [self._encode_choices(prompt, request.choices) for prompt in encoded]
             with self._callers.call():
                 specs = self._specs(adapter, len(prompts))
-                self._adapters.find_rows(specs)  # an unknown name is reported before anything is computed
+                for spec in specs:
+                    self._adapters.parse(spec)  # an unknown name is reported before anything is computed
                 answers = [
                     self._choose(ids, request.choices, of_row, self._adapters.find(spec))
                     for ids, of_row, spec in zip(prompts, choices, specs, strict=True)

@@ -21,8 +21,9 @@ import numpy as np
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import write_atomically
-from edgelora_runtime.manifest import Slot
+from edgelora_runtime.manifest import Manifest, Slot
 from edgelora_runtime.packing import Packed, packed_size, packed_views
+from edgelora_runtime.receipt import RECEIPT_FILE
 
 # Of a file: the rank of each slot as int64, zeros up to the next cache line, then the floats of ``packed_views``.
 _LAYOUT = 1
@@ -34,24 +35,25 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PackedCache:
-    """Packed adapters for the slots of one graph; ``graph`` is the SHA-256 of its file."""
+    """Packed adapters for one artifact, which passed its check; ``artifact`` is what ``name_artifact`` says."""
 
     folder: Path
-    graph: str
+    artifact: str
     slots: tuple[Slot, ...]
 
-    def find(self, adapter: Path) -> Path:
-        """The file, there already or not, for a PEFT folder as its files are now.
+    def find(self, adapter: Path, trust: bool = False) -> Path:
+        """The file, there already or not, for a PEFT folder as its files are now, its receipt read or trusted.
 
-        Named by the graph, by where the adapter is, and by what its files look like from outside. Ask before reading
-        the adapter: files that are replaced meanwhile then have another name the next time.
+        Named by the artifact, by where the adapter is, and by what its files look like from outside: size, inode, and
+        both times, of which no program can set the second back. Ask before reading the adapter: files that are replaced
+        meanwhile then have another name the next time.
         """
-        place = _digest([_LAYOUT, self.graph, str(adapter.resolve())])
-        found = []
-        for name in (WEIGHTS_FILE, CONFIG_FILE):
+        place = _digest([_LAYOUT, self.artifact, str(adapter.resolve())])
+        found: list[object] = [trust]
+        for name in (WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE):
             with contextlib.suppress(OSError):  # missing: reading the adapter says so
                 status = (adapter / name).stat()
-                found.append([name, status.st_size, status.st_mtime_ns, status.st_ino])
+                found.append([name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino])
         return self.folder / f"{place}-{_digest(found)}{_SUFFIX}"
 
     def read(self, path: Path) -> Packed | None:
@@ -86,6 +88,14 @@ class PackedCache:
                     other.unlink(missing_ok=True)  # a process that has it mapped keeps its bytes until it ends
         except OSError as error:
             _log.warning("an adapter is not kept packed in %s (%s)", path, error)
+
+
+def name_artifact(manifest: Manifest) -> str:
+    """A digest of all that decides whether an adapter belongs to an artifact, and how it is packed."""
+    text = manifest.tokenizer
+    files = [manifest.graph.file, *((text.file, text.chat_template) if text is not None else ())]
+    hashes = [manifest.files[name].sha256 for name in files if name is not None]
+    return _digest([*hashes, manifest.base.fingerprint, manifest.base.grid])
 
 
 def _start(count: int) -> int:

@@ -5,6 +5,7 @@ Knows nothing about text, sampling or adapter files; it counts tokens and owns b
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,22 @@ class BoundAdapter:
     """Slot inputs as onnxruntime values over memory that stays where it is; compared by identity."""
 
     rows: int  # 1 (shared by every row) or the number of rows
+    arrays: Mapping[str, FloatArray]
     inputs: tuple[tuple[str, ort.OrtValue], ...]
     is_none: bool  # every slot has rank 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the slot inputs."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the slot inputs: what a KV cache that went through them depends on."""
+        found = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            found.update(f"{name} {array.shape} ".encode())
+            found.update(array.data)
+        return found.hexdigest()
 
 
 class Session:
@@ -76,6 +91,9 @@ class Session:
         has_twin = manifest.graph.without_slots is not None
         self._plain = self._load(with_slots=False) if has_twin and (twin or not manifest.adapters) else None
         self._slotted = self._load(with_slots=True) if twin or self._plain is None else None
+        loaded = self._slotted or self._plain
+        assert loaded is not None
+        self._graph: Graph = loaded
         self._adapter: BoundAdapter | None = None
         self._rows = 0
         self._capacity = 0
@@ -107,8 +125,19 @@ class Session:
     def prepare(self, packed: Mapping[str, FloatArray]) -> BoundAdapter:
         """Slot inputs, each (n, in_features, rank) or (n, rank, out_features), ready to be bound without a copy."""
         rows = max((array.shape[0] for array in packed.values()), default=1)
-        inputs = tuple((name, value_over(np.ascontiguousarray(item))) for name, item in packed.items())
-        return BoundAdapter(rows, inputs, all(item.size == 0 for item in packed.values()))
+        arrays = {name: np.ascontiguousarray(item) for name, item in packed.items()}
+        inputs = tuple((name, value_over(item)) for name, item in arrays.items())
+        return BoundAdapter(rows, arrays, inputs, all(item.size == 0 for item in arrays.values()))
+
+    def close(self) -> None:
+        """Let go of graphs and cache; nothing can be computed afterwards."""
+        self.turn += 1
+        self._forget_bindings()
+        self._plain = self._slotted = None
+        self._adapter = None
+        self.prefixes.clear()
+        self._allocate_rows(0)
+        del self._graph
 
     def begin(self, rows: int, adapter: BoundAdapter) -> None:
         """Start ``rows`` empty rows with ``adapter``; nothing of what the cache held can be reached afterwards."""

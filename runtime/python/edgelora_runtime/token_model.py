@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Any, Self, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.callers import Callers
-from edgelora_runtime.errors import InputError
+from edgelora_runtime.errors import AdapterError, InputError
 from edgelora_runtime.generate import Decoding, logits_at, score_tokens
 from edgelora_runtime.lookup import LookupDecoding
 from edgelora_runtime.manifest import Manifest
-from edgelora_runtime.packed_cache import PackedCache
 from edgelora_runtime.prefix import read_prefix, write_prefix
 from edgelora_runtime.probe import ProbeResult, check_adapter
 from edgelora_runtime.request import IdOptions, Request, check_ids, make_request
@@ -31,13 +31,27 @@ MAX_ROWS = 16  # rows computed together; longer lists are worked off in groups
 class TokenModel:
     """Answers one call at a time: calls of other threads wait until it has returned, or its stream is over."""
 
-    def __init__(self, folder: Path, manifest: Manifest, session: Session, packed: PackedCache | None = None) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, session: Session, adapters: AdapterSet) -> None:
         self.manifest = manifest
         self._folder = folder
         self._session = session
-        self._adapters = AdapterSet(folder, manifest, session, packed)
+        self._adapters = adapters
         self._spec = "none"
         self._callers = Callers(lambda: session.turn)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the graph, the KV cache and every adapter; later calls raise InputError. Waits for its turn."""
+        if not self._callers.is_closed:
+            with self._callers.call():
+                self._callers.close(f"{self.manifest.model.name} was closed; load the artifact again")
+                self._adapters.clear()
+                self._session.close()
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -57,10 +71,23 @@ class TokenModel:
                 self._session.begin(1, adapter)
             self._spec = spec
 
-    def load_adapter(self, name: str, folder: str | Path) -> None:
-        """Make the PEFT folder known as ``name`` (replacing that name); raises AdapterError when it does not fit."""
+    def load_adapter(self, name: str, folder: str | Path, *, trust: bool = False) -> None:
+        """Make the PEFT folder known as ``name`` (replacing that name); raises AdapterError when it does not fit.
+
+        That includes a receipt that names another base, grid, tokenizer or template, or other factors; ``trust`` leaves
+        the receipt unread.
+        """
         with self._callers.call():
-            self._adapters.load(name, Path(folder))
+            self._adapters.load(name, Path(folder), trust)
+
+    def unload_adapter(self, name: str) -> None:
+        """Forget ``name`` and give its memory back; raises AdapterError for an unknown name and the one that is set."""
+        with self._callers.call():
+            if any(name == used for used, _ in parse_spec(self._spec)):
+                raise AdapterError(f"adapter {name!r} is in use ({self._spec!r} is set); set another one first")
+            self._adapters.unload(name)
+            if self._session.adapter is not None and not self._adapters.holds(self._session.adapter):
+                self._session.begin(1, self._adapters.find("none"))
 
     def probe(self, name: str) -> ProbeResult | None:
         """Hold an adapter to its receipt and replay a probe of it; None where the receipt has none, or there is none.
@@ -112,10 +139,11 @@ class TokenModel:
         """
         row = self._check(ids)
         with self._callers.call():
-            logits_at(self._session, self._one(adapter), row, [len(row) - 1])
+            bound = self._one(adapter)
+            logits_at(self._session, bound, row, [len(row) - 1])
             prefix = self._session.keep_prefix()
-            made_with = self._made_with(adapter)
-        if path is not None:
+            made_with = None if path is None else self._made_with(bound)
+        if path is not None and made_with is not None:
             write_prefix(Path(path), prefix, made_with)
         return len(row)
 
@@ -128,7 +156,7 @@ class TokenModel:
         shape = (2 * info.num_layers, info.num_kv_heads, info.head_dim)
         with self._callers.call():
             bound = self._one(adapter)
-            prefix = read_prefix(Path(path), self._made_with(adapter), shape, self.manifest.graph.kv_cache)
+            prefix = read_prefix(Path(path), self._made_with(bound), shape, self.manifest.graph.kv_cache)
             self._session.add_prefix(bound, prefix)
         return len(prefix.tokens)
 
@@ -171,11 +199,10 @@ class TokenModel:
         kind = LookupDecoding if request.lookup else Decoding
         return kind(self._session, adapter, prompts, samplers, request.max_new_tokens, ends)
 
-    def _made_with(self, adapter: str | None) -> str:
-        """Names all that the numbers of a KV cache come from."""
+    def _made_with(self, adapter: BoundAdapter) -> str:
+        """Names all that the numbers of a KV cache come from; the adapter by what is bound, whatever its files hold."""
         files = (self.manifest.graph.file, self.manifest.graph.weights)
-        hashes = [self.manifest.files[name].sha256 for name in files]
-        return " ".join([*hashes, self._adapters.identify(self._specs(adapter, 1)[0])])
+        return " ".join([*(self.manifest.files[name].sha256 for name in files), adapter.digest()])
 
     def _one(self, adapter: str | list[str] | None) -> BoundAdapter:
         return self._adapters.find(self._specs(adapter, 1)[0])

@@ -31,7 +31,7 @@ from edgelora.text import open_tokenizer
 from edgelora.types import Checkpoint, HalfArray, Reference
 from edgelora.varied_text import measured_ids
 from edgelora_runtime.adapter import Factors, read_adapter
-from edgelora_runtime.files import replace_folder, restore
+from edgelora_runtime.files import replace_folder, reserve, restore
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE, MANIFEST_FILE, Manifest, read_manifest
 
 
@@ -127,7 +127,7 @@ def export_artifact(
             complete(exporter.quantize_cache(folder, exported, scales))
 
     # The folder is made first: a place that cannot be written is told before minutes of work, not after.
-    with replace_folder(out, _replacing if overwrite else None) as fresh:
+    with reserve(out), replace_folder(out, _replacing if overwrite else None) as fresh:
         if merge is None:
             assembled = Assembled(make_grid(checkpoint))
         elif auto is None:

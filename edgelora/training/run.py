@@ -42,7 +42,7 @@ from edgelora.training.state import CHECKPOINT_FOLDER, STATE_FILE, RunState, loa
 from edgelora.types import Checkpoint, TrackNames
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
-from edgelora_runtime.files import check_writable, follow, is_temporary, replace_folder, restore
+from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve, restore
 from edgelora_runtime.receipt import RECEIPT_FILE
 
 _WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, f"{CHECKPOINT_FOLDER}/{STATE_FILE}"}
@@ -108,13 +108,24 @@ def train_adapter(
     Raises DataError for unusable data, ConfigError for options that cannot work or a folder in the way, AdapterError
     for an adapter that cannot be started from, and CheckpointError for a base that cannot be built.
     """
-    lesson = lesson or COMPLETIONS
+    check_out(follow(plan.out), plan.overwrite)
+    with reserve(plan.out):  # told now, a place that cannot be written or is being written costs no training
+        return _train(checkpoint, make_grid, plan, options, report, lesson or COMPLETIONS, track)
+
+
+def _train(
+    checkpoint: Checkpoint,
+    make_grid: MakeGrid,
+    plan: RunPlan,
+    options: TrainOptions,
+    report: Callable[[StepReport], None],
+    lesson: Lesson,
+    track: TrackNames,
+) -> TrainResult:
     out = follow(plan.out)
-    check_out(out, plan.overwrite)
     source = _read_source(plan, options)
     data = lesson.read(checkpoint, plan.data, options)
     held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
-    check_writable(out)  # now, so that a path that cannot be written costs no training
     grid = make_grid(checkpoint)
     receipt = begin_receipt(grid)
     if source is not None:

@@ -23,6 +23,7 @@ from edgelora.cli import main
 from edgelora.grid import parse_quant, plan_grid
 from edgelora.training.model import load_torch
 from edgelora.training.state import CHECKPOINT_FOLDER
+from edgelora_runtime.files import reserve
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = (
@@ -232,6 +233,19 @@ def test_an_adapter_may_go_on_from_itself_in_its_own_place(base, rows, tmp_path,
     assert snapshot(tmp_path) == before
     run_json(capsys, base, rows, "-o", out, "--from", out, "--max-steps", 1, "--overwrite")
     assert read_receipt(out).training["start_from"] == hashlib.sha256(before["a/adapter_model.safetensors"]).hexdigest()
+
+
+def test_a_place_where_another_run_writes_is_refused_before_any_work(base, rows, tmp_path, capsys):
+    out = tmp_path / "deep" / "a"
+    with reserve(out):
+        for command in (
+            ["train", str(base), str(rows), "-o", str(out), "--max-steps", "1"],
+            ["export", str(base), "-o", str(out)],
+        ):
+            capsys.readouterr()
+            assert main(command) == 2
+            assert f"{out}: another command is writing there; wait for it" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_run_that_fails_leaves_no_folder(base, rows, tmp_path, capsys):

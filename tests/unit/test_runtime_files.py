@@ -14,9 +14,11 @@ import pytest
 from edgelora_runtime import files
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.files import (
+    check_writable,
     discard_folder,
     is_temporary,
     replace_folder,
+    reserve,
     restore,
     sweep,
     temporary_folder,
@@ -227,6 +229,36 @@ def test_links_inside_an_old_folder_are_removed_and_what_they_name_is_not(tmp_pa
     discard_folder(tmp_path / "out")
     assert tree(tmp_path) == {"precious/inner/file": "mine"}
     assert os.listdir(tmp_path) == ["precious"]
+
+
+def test_a_place_is_kept_for_one_until_it_ends(tmp_path: Path) -> None:
+    for path in (tmp_path / "out", tmp_path / "deep/er/out", tmp_path / ("x" * 255)):
+        with reserve(path):
+            with pytest.raises(BlockingIOError, match="another command is writing there") as caught, reserve(path):
+                raise AssertionError("two at a time")
+            assert caught.value.filename == str(path)
+            write_atomically(path.parent / "beside", "x")  # sweeps, and leaves what is held
+            with pytest.raises(BlockingIOError):
+                check_writable(path)
+            (path.parent / "beside").unlink()
+        check_writable(path)
+        assert os.listdir(tmp_path) == []
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file/out", tmp_path / ("x" * 256)):
+        with pytest.raises(OSError) as told:
+            check_writable(path if path.parent != tmp_path else path / "out")
+        assert str(tmp_path) in str(told.value.filename)
+
+
+def test_a_place_that_a_killed_process_kept_is_free(tmp_path: Path) -> None:
+    killed("with files.reserve(place / 'out'): die()", tmp_path)
+    assert len(os.listdir(tmp_path)) == 1
+    with reserve(tmp_path / "out"):
+        pass
+    assert os.listdir(tmp_path) == []
+    killed("with files.reserve(place / 'out'): die()", tmp_path)
+    write_atomically(tmp_path / "other", "x")
+    assert os.listdir(tmp_path) == ["other"]
 
 
 # --- what a process leaves behind ---

@@ -28,6 +28,7 @@ Content = bytes | str | Callable[[BinaryIO], object]
 
 _PREFIX = ".edgelora-"  # names are of one length whatever they stand for: no path becomes too long by them
 _TEMPORARY = re.compile(r"\.edgelora-[0-9a-f]{16}\.tmp")
+_LOCK = re.compile(r"\.edgelora-[0-9a-f]{16}\.lock")
 _ASIDE = re.compile(r"\.edgelora-([0-9a-f]{16})-[0-9a-f]{16}\.old")
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
@@ -70,28 +71,28 @@ def replace_folder(
     Raises OSError naming ``path``.
     """
     target = follow(path)
-    made = [above for above in target.parents if not above.exists()]
-    with naming(path):
-        try:
-            with contextlib.suppress(FileExistsError):  # a file; the next line says so
-                target.parent.mkdir(parents=True, exist_ok=True)
-            restore(target)
-            with temporary_folder(target.parent) as fresh:
-                yield fresh
-                put_folder(fresh, target, replacing)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                for above in made:
-                    above.rmdir()
-            raise
+    with naming(path), _parents(target):
+        restore(target)
+        with temporary_folder(target.parent) as fresh:
+            yield fresh
+            put_folder(fresh, target, replacing)
+
+
+@contextlib.contextmanager
+def reserve(path: Path) -> Iterator[None]:
+    """Keep the place of a file or folder for this process while the block runs, hours before it is written.
+
+    Raises OSError naming ``path`` where another process has it, or where nothing could be written. It ends with the
+    process, however that ends; where the system has no locks, every process is given every place.
+    """
+    target = follow(path)
+    with naming(path), _parents(target), _lock_file(target, path):
+        yield
 
 
 def check_writable(path: Path) -> None:
-    """Raise the OSError now that would keep a file or a folder from ``path`` after hours of work."""
-    place = follow(path).parent
-    while not os.path.lexists(place):
-        place = place.parent
-    with naming(path), temporary_folder(place):
+    """Raise the OSError now that would keep a file or a folder from ``path`` later."""
+    with reserve(path):
         pass
 
 
@@ -140,7 +141,7 @@ def sweep(place: Path) -> None:
         return
     for name in names:
         aside = _ASIDE.fullmatch(name)
-        if aside is None and not _TEMPORARY.fullmatch(name):
+        if aside is None and not (_TEMPORARY.fullmatch(name) or _LOCK.fullmatch(name)):
             continue
         # An old folder whose place is empty is the only one that there is: it waits for ``restore``.
         if aside is None or aside[1] in {_digest(other) for other in names}:
@@ -173,7 +174,7 @@ def follow(path: Path) -> Path:
 
 def is_temporary(name: str) -> bool:
     """Whether a file or folder of this name is one that is being written, or was left by a writer that is gone."""
-    return bool(_TEMPORARY.fullmatch(name) or _ASIDE.fullmatch(name))
+    return any(pattern.fullmatch(name) for pattern in (_TEMPORARY, _LOCK, _ASIDE))
 
 
 @contextlib.contextmanager
@@ -186,6 +187,41 @@ def naming(path: Path) -> Iterator[None]:
         if isinstance(named, str) and not any(is_temporary(part) for part in Path(named).parts):
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextlib.contextmanager
+def _parents(target: Path) -> Iterator[None]:
+    """Make the folders above ``target``; those that were made and hold nothing after the block are removed."""
+    made = [above for above in target.parents if not above.exists()]
+    try:
+        with contextlib.suppress(FileExistsError):  # a file; whoever writes there says so
+            target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for above in made:
+                above.rmdir()
+
+
+@contextlib.contextmanager
+def _lock_file(target: Path, path: Path) -> Iterator[None]:
+    lock = target.with_name(f"{_PREFIX}{_digest(target.name)}.lock")
+    while True:
+        handle = os.open(lock, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        if not _lock(handle):
+            os.close(handle)
+            raise OSError(
+                errno.EWOULDBLOCK, "another command is writing there; wait for it or choose another place", str(path)
+            )
+        if _is_same(lock, handle):
+            break
+        os.close(handle)  # its last holder, or somebody who sweeps, has removed it meanwhile
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from edgelora_runtime.text import Tokenizer
 
 _SENTENCE_PIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 _OTHERS = ("vocab.json", "vocab.txt")
+_UNREAD = ("tekken.json", "qwen.tiktoken")  # tokenizers that transformers has no way to convert
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _KINDS = ("bos", "eos", "pad", "unk")
 _TEMPLATE_FILE, _TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
@@ -42,7 +43,8 @@ def read_tokenizer(folder: Path) -> tuple[TokenizerFiles | None, tuple[str, ...]
         loaded = _convert(folder, slow[0], settings)
         notes = (f"There is no tokenizer.json; transformers converted {slow[0]}.",)
     else:
-        return None, ("There is no tokenizer; the model speaks token ids alone.",)
+        unread = next((f", and {file} is not read" for file in _UNREAD if (folder / file).is_file()), "")
+        return None, (f"There is no tokenizer{unread}; the model speaks token ids alone.",)
     template, more = _chat_template(folder, settings)
     special = {f"{kind}_token": loaded.special.get(kind) for kind in _KINDS}
     return TokenizerFiles(loaded.tokenizer_json, template, **special), (*notes, *more)

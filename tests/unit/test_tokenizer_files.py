@@ -257,6 +257,13 @@ def test_the_package_that_is_missing_is_named(
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+def test_a_tokenizer_that_nobody_here_reads_is_named(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    assert "There is no tokenizer; the model speaks token ids alone." in open_checkpoint(str(folder)).notes
+    (folder / "tekken.json").write_text("{}", encoding="utf-8")
+    _note(open_checkpoint(str(folder)), "There is no tokenizer, and tekken.json is not read; the model speaks")
+
+
 # --- chat templates ---
 
 

@@ -18,7 +18,7 @@ from edgelora.end_tokens import find_end_tokens, special_ids, unreachable_tokens
 from edgelora.errors import CheckpointError
 from edgelora.finite import check_finite
 from edgelora.json_files import first_line, read_object
-from edgelora.tied_head import EMBEDDINGS, HEAD, chunks, settle_head, ties_embeddings
+from edgelora.tied_head import HEAD, chunks, embedding_rows, settle_head, ties_embeddings
 from edgelora.tokenizer_files import read_tokenizer
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
 from edgelora.vocabulary import read_vocabulary
@@ -143,7 +143,7 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
         raise CheckpointError(f"{name} is already quantized ({method}); give the float model or a GGUF file")
     stored = _with_prefix(_read_headers(_weight_files(folder)), config["model_type"])
     stored = settle_head(stored, _rows, ties_embeddings(config), name)
-    rows = next((stored[key].shape[0] for key in EMBEDDINGS if key in stored), None)
+    rows = embedding_rows({key: tensor.shape for key, tensor in stored.items()})
     config, left_out = special_ids({**config, "tie_word_embeddings": HEAD not in stored}, rows, name)
     tokenizer, notes = read_tokenizer(folder)
     known = None if tokenizer is None else read_vocabulary(tokenizer.tokenizer_json)

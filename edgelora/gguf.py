@@ -26,7 +26,7 @@ from edgelora.gguf_config import MODEL_TYPES, Metadata, build_config
 from edgelora.gguf_tokenizer import build_tokenizer, declared_end_ids
 from edgelora.gguf_types import PLAIN_TYPES, check_type_numbers, check_types
 from edgelora.grid import is_transposed
-from edgelora.tied_head import EMBEDDINGS, chunks, settle_head
+from edgelora.tied_head import chunks, embedding_rows, settle_head
 from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
 from edgelora.vocabulary import read_vocabulary
 from edgelora_runtime.parse_json import join_some, one_line, show
@@ -230,7 +230,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     located = settle_head(located, lambda tensor: _rows(tensor, path), None, path.name)  # GGUF ties what is not there
     tokenizer, notes = build_tokenizer(metadata)
     shapes = {name: tensor.shape for name, tensor in located.items()}
-    rows = next((shapes[key][0] for key in EMBEDDINGS if key in shapes), None)
+    rows = embedding_rows(shapes)
     known = None if tokenizer is None else read_vocabulary(tokenizer.tokenizer_json)
     eos, inferred = find_end_tokens(declared_end_ids(metadata), tokenizer, known, rows, path.name)
     config, left_out = special_ids(build_config(metadata, shapes, rope, eos), rows, path.name)
@@ -297,7 +297,10 @@ def _rename(
 
 def _rows(tensor: _Stored, path: Path) -> Iterator[FloatArray]:
     """The values of a matrix as the file stores them, some rows at a time."""
-    data = np.memmap(path, tensor.dtype, "r", tensor.offset, tensor.stored)
+    try:
+        data = np.memmap(path, tensor.dtype, "r", tensor.offset, tensor.stored)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} cannot be read any more ({error})") from error
     for rows in chunks(tensor.shape):
         yield _dequantize(data[rows], dataclasses.replace(tensor, shape=(rows.stop - rows.start, *tensor.shape[1:])))
 

@@ -6,7 +6,7 @@ Knows nothing about what is encoded; training and the probes of an export share 
 from __future__ import annotations
 
 from edgelora.errors import CheckpointError
-from edgelora.tied_head import EMBEDDINGS
+from edgelora.tied_head import embedding_rows
 from edgelora.types import Checkpoint
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.text import Tokenizer
@@ -35,6 +35,5 @@ def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
 
 def vocabulary_size(checkpoint: Checkpoint) -> int:
     """How many token ids the model can be fed: the rows of its embedding. Its tokenizer may know more, or fewer."""
-    names = frozenset(checkpoint.names())
-    rows = next((checkpoint.shape(name)[0] for name in EMBEDDINGS if name in names), None)
+    rows = embedding_rows({name: checkpoint.shape(name) for name in checkpoint.names()})
     return int(checkpoint.config["vocab_size"]) if rows is None else rows

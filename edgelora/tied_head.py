@@ -15,7 +15,7 @@ from edgelora.errors import CheckpointError
 from edgelora.types import FloatArray
 
 HEAD = "lm_head.weight"
-EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight")
+_EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight")
 _CHUNK_WEIGHTS = 1 << 20
 
 
@@ -52,7 +52,7 @@ def settle_head(
     Raises CheckpointError where config and tensors contradict each other.
     """
     kept = dict(tensors)
-    embedding = next((key for key in EMBEDDINGS if key in kept), None)
+    embedding = next((key for key in _EMBEDDINGS if key in kept), None)
     head = kept.get(HEAD)
     if embedding is None:
         if tied and head is not None:
@@ -66,7 +66,7 @@ def settle_head(
                 'again, or set "tie_word_embeddings": true if the embedding is the head'
             )
         return kept
-    if head.shape == kept[embedding].shape and _equal(rows(head), rows(kept[embedding])):
+    if len(head.shape) == 2 and head.shape == kept[embedding].shape and _equal(rows(head), rows(kept[embedding])):
         del kept[HEAD]
     elif tied:
         raise CheckpointError(
@@ -74,6 +74,11 @@ def settle_head(
             '"tie_word_embeddings": false to keep the stored head, or delete that tensor'
         )
     return kept
+
+
+def embedding_rows(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """How many token ids a decoder has, by the shapes of its tensors; None where it has no embedding known here."""
+    return next((shapes[key][0] for key in _EMBEDDINGS if shapes.get(key)), None)
 
 
 def chunks(shape: tuple[int, ...]) -> Iterator[slice]:

@@ -92,6 +92,14 @@ def test_an_untied_head_is_kept_everywhere(architecture: str, tmp_path: Path) ->
     )
 
 
+def test_shapes_that_no_head_has_end_in_one_line(tmp_path: Path) -> None:
+    tensors = _save(tmp_path, "qwen2", tie_word_embeddings=True)
+    number = np.array(1, np.float32)
+    for shapes in ({"lm_head.weight": number}, {"lm_head.weight": number, EMBEDDINGS["qwen2"]: number}):
+        with pytest.raises(CheckpointError, match=r"stores an lm_head\.weight that differs"):
+            _rewrite(tmp_path, {**tensors, **shapes})
+
+
 @pytest.mark.parametrize("said", [False, None, "left out"])
 def test_no_head_at_all_is_refused_where_nothing_ties_it(said: Any, tmp_path: Path) -> None:
     tensors = _save(tmp_path, "llama", tie_word_embeddings=True)  # a llama is untied unless its config says otherwise

@@ -30,7 +30,7 @@ def write_genai_adapter(path: Path, packed: Mapping[str, FloatArray]) -> None:
         content.export_adapter(str(path))
         found = ort.AdapterFormat.read_adapter(str(path)).get_parameters()
     except RuntimeError as error:  # all that it says of a full disk
-        raise OSError(errno.ENOSPC, "it was not written whole: no space, or a limit on files", str(path)) from error
+        raise OSError(errno.ENOSPC, "it was not written whole; free some space and run it again", str(path)) from error
     wrong = [name for name, array in packed.items() if not np.array_equal(found[name].numpy(), array)]
     if wrong:
         raise AdapterError(f"{path}: {len(wrong)} of {len(packed)} parameters were written wrong, first {wrong[0]}")

@@ -6,6 +6,7 @@ Knows nothing about commands.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import traceback
 from collections.abc import Mapping
@@ -51,7 +52,8 @@ def describe_failure(error: BaseException) -> tuple[int, str]:
         )
     if isinstance(error, OSError):
         where = f"{_readable(error.filename)}: " if error.filename else ""
-        advice = _ADVICE.get(error.errno or 0)
+        is_the_systems = error.errno is not None and error.strerror == os.strerror(error.errno)  # ours have advice
+        advice = _ADVICE.get(error.errno or 0) if is_the_systems else None
         return BAD_INPUT, f"{where}{error.strerror or error}" + (f"; {advice}" if advice else "")
     if isinstance(error, ImportError) and (error.name or "").split(".")[0] not in _PACKAGES:
         return BAD_INPUT, f"{error}; {_INSTALL}"

@@ -250,6 +250,13 @@ def test_a_place_is_kept_for_one_until_it_ends(tmp_path: Path) -> None:
         assert str(tmp_path) in str(told.value.filename)
 
 
+def test_a_place_where_a_disk_is_mounted_is_told_before_any_work() -> None:
+    for path in (Path("/proc"), Path("/dev/../proc")):  # nothing can take the place of these
+        with pytest.raises(OSError, match="a disk is mounted there, and nothing takes its place") as caught:
+            check_writable(path)
+        assert (caught.value.errno, caught.value.filename) == (errno.EBUSY, str(path))
+
+
 def test_a_place_that_a_killed_process_kept_is_free(tmp_path: Path) -> None:
     killed("with files.reserve(place / 'out'): die()", tmp_path)
     assert len(os.listdir(tmp_path)) == 1

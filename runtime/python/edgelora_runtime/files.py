@@ -42,11 +42,11 @@ def write_atomically(path: Path, content: Content) -> None:
     """
     target = follow(path)
     with naming(path), _temporary_file(target.parent) as (temporary, stream):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             found = target.stat().st_mode
             if not stat.S_ISREG(found):
                 raise OSError(errno.EISDIR if stat.S_ISDIR(found) else errno.EINVAL, "expected a file here", str(path))
-            _keep_mode(target, temporary)
+            shutil.copymode(target, temporary)
         if callable(content):
             content(stream)
         else:
@@ -86,6 +86,10 @@ def reserve(path: Path) -> Iterator[None]:
     process, however that ends; where the system has no locks, every process is given every place.
     """
     target = follow(path)
+    if _is_mounted(target):
+        raise OSError(
+            errno.EBUSY, "a disk is mounted there, and nothing takes its place; choose a folder in it", str(path)
+        )
     with naming(path), _parents(target), _lock_file(target, path):
         yield
 
@@ -107,7 +111,8 @@ def put_folder(
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     else:
         with replacing(target):
-            _keep_mode(target, fresh)
+            with contextlib.suppress(OSError):
+                shutil.copymode(target, fresh)
             if not _exchange(fresh, target):
                 _rename_twice(fresh, target)
     _sync_folder(target.parent)
@@ -369,9 +374,11 @@ def _sync(handle: int) -> None:
             raise
 
 
-def _keep_mode(old: Path, new: Path) -> None:
-    with contextlib.suppress(OSError):
-        shutil.copymode(old, new)
+def _is_mounted(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # ``ismount`` does not see a folder that is mounted from the same disk
+        mounted = (line.split()[4] for line in Path("/proc/self/mountinfo").read_bytes().splitlines())
+        return os.fsencode(path).replace(b" ", b"\\040") in mounted
+    return os.path.ismount(path)
 
 
 def _remove(path: Path) -> None:

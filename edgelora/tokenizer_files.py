@@ -5,9 +5,12 @@ Knows nothing about weights, or about which token ids the model has rows for.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +139,8 @@ def _open(folder: Path, settings: Mapping[str, Any]) -> _Loaded:
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # it warns at length of what the notes say in a line
     try:
-        tokenizer = opener.from_pretrained(folder, **options)
+        with _nothing_on_standard_output():
+            tokenizer = opener.from_pretrained(folder, **options)
         return _Loaded(
             _serialize(tokenizer.backend_tokenizer),
             {kind: _token_text(tokenizer.special_tokens_map.get(f"{kind}_token")) for kind in _KINDS},
@@ -145,6 +149,19 @@ def _open(folder: Path, settings: Mapping[str, Any]) -> _Loaded:
         raise _open_error(error) from error
     finally:
         transformers.logging.set_verbosity(before)
+
+
+@contextlib.contextmanager
+def _nothing_on_standard_output() -> Iterator[None]:
+    """The tokenizers package prints there, from compiled code, of fields that it does not know."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _reread(written: str) -> Any:

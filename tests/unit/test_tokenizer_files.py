@@ -257,6 +257,14 @@ def test_the_package_that_is_missing_is_named(
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+def test_standard_output_stays_what_the_command_says(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    size = _byte_level().get_vocab_size()
+    token = {**_added("<|turn|>"), "id": size, "comment": "who knows"}
+    _write(folder, tokenizer_config={**PLAIN, "added_tokens_decoder": {str(size): token}})
+    assert open_tokenizer(open_checkpoint(str(folder))).encode("<|turn|>") == [size]
+    assert capfd.readouterr().out == ""
+
+
 def test_a_tokenizer_that_nobody_here_reads_is_named(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     assert "There is no tokenizer; the model speaks token ids alone." in open_checkpoint(str(folder)).notes

@@ -75,9 +75,9 @@ def test_the_common_beginning_of_two_calls_is_computed_once(model: Model, monkey
     fed: list[int] = []
     run = session_module.Session._run
 
-    def counting(self, ids, counts, positions):  # type: ignore[no-untyped-def]
+    def counting(self, ids, counts, positions, first=0):  # type: ignore[no-untyped-def]
         fed.append(ids.shape[1])
-        return run(self, ids, counts, positions)
+        return run(self, ids, counts, positions, first)
 
     monkeypatch.setattr(session_module.Session, "_run", counting)
     first = model.generate_ids(LONG[:100], adapter="four", max_new_tokens=4)
@@ -95,9 +95,9 @@ def test_choices_compute_the_prompt_once(model: Model, monkeypatch: pytest.Monke
     fed: list[int] = []
     run = session_module.Session._run
 
-    def counting(self, ids, counts, positions):  # type: ignore[no-untyped-def]
+    def counting(self, ids, counts, positions, first=0):  # type: ignore[no-untyped-def]
         fed.append(ids.shape[1])
-        return run(self, ids, counts, positions)
+        return run(self, ids, counts, positions, first)
 
     monkeypatch.setattr(session_module.Session, "_run", counting)
     choices = ["Hello there", "Hello world", "東京"]

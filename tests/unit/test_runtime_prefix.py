@@ -25,9 +25,9 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     lengths: list[int] = []
     run = session_module.Session._run
 
-    def counting(self, ids, counts, positions):  # type: ignore[no-untyped-def]
+    def counting(self, ids, counts, positions, first=0):  # type: ignore[no-untyped-def]
         lengths.append(ids.shape[1])
-        return run(self, ids, counts, positions)
+        return run(self, ids, counts, positions, first)
 
     monkeypatch.setattr(session_module.Session, "_run", counting)
     return lengths

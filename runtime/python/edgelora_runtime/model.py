@@ -25,7 +25,7 @@ from edgelora_runtime.sampling import SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
 from edgelora_runtime.swap import AdapterSet
 from edgelora_runtime.text import Messages, StopFilter, StreamDecoder, Tokenizer, read_tokenizer, text_pieces
-from edgelora_runtime.token_model import MAX_ROWS, TokenModel
+from edgelora_runtime.token_model import TokenModel
 
 _ALWAYS_HASHED_BYTES = 4 << 20  # hashing a small file costs nothing beside loading; weights are hashed on demand
 
@@ -264,7 +264,7 @@ class Model(TokenModel):
         return answers if is_list else answers[0]
 
     def _stream(self, ids: list[int], spec: str, request: Request) -> Iterator[str]:
-        decoding = self._decoding([ids], self._adapters.find(spec), request, 0)
+        decoding = self._decoding({0: ids}, self._adapters.find(spec), request)
         tokens = (token for _, token in decoding)
         return text_pieces(tokens, StreamDecoder(self._text()), StopFilter(request.stops))
 
@@ -272,9 +272,8 @@ class Model(TokenModel):
         self, prompts: list[list[int]], adapter: str | list[str] | None, request: Request
     ) -> list[Generation]:
         tokenizer = self._text()
-        answers = []
-        for start, decoding in self._decode_groups(prompts, adapter, request):
-            group = prompts[start : start + MAX_ROWS]
+        answers: dict[int, Generation] = {}
+        for group, decoding in self._decode_groups(prompts, adapter, request):
             decoders = [StreamDecoder(tokenizer) for _ in group]
             filters = [StopFilter(request.stops) for _ in group]
             ids: list[list[int]] = [[] for _ in group]
@@ -284,11 +283,11 @@ class Model(TokenModel):
                 texts[row] += filters[row].push(decoders[row].push(token))
                 if filters[row].is_stopped:
                     decoding.finish(row)
-            for row, prompt in enumerate(group):
+            for row, index in enumerate(group):
                 text = texts[row] + filters[row].push(decoders[row].flush()) + filters[row].flush()
                 reason: FinishReason = "stop" if filters[row].is_stopped else decoding.reasons[row]
-                answers.append(Generation(text, tuple(ids[row]), reason, len(prompt)))
-        return answers
+                answers[index] = Generation(text, tuple(ids[row]), reason, len(prompts[index]))
+        return [answers[index] for index in range(len(prompts))]
 
     def _choose(
         self, ids: list[int], texts: Sequence[str], choices: list[list[int]], adapter: BoundAdapter

@@ -19,6 +19,7 @@ import onnxruntime as ort
 from edgelora_runtime.cache import CacheEntry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.graph import Graph, ValueType, value_over
+from edgelora_runtime.groups import split_rows
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.prefix import CacheArray, Prefix, shared_length
 
@@ -43,7 +44,7 @@ class BoundAdapter:
 
     rows: int  # 1 (shared by every row) or the number of rows
     arrays: Mapping[str, FloatArray]
-    inputs: tuple[tuple[str, ort.OrtValue], ...]
+    inputs: Sequence[tuple[str, ort.OrtValue]]
     is_none: bool  # every slot has rank 0
 
     @property
@@ -116,6 +117,11 @@ class Session:
     def capacity(self) -> int:
         """Tokens for which the cache has memory now."""
         return self._capacity
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Memory that a token of a row takes in the cache."""
+        return len(self._cache_names) * self._model.num_kv_heads * self._model.head_dim * self._cache_type.itemsize
 
     @property
     def context_length(self) -> int:
@@ -200,6 +206,32 @@ class Session:
 
     def prefill(self, ids: Sequence[int], positions: Sequence[int]) -> FloatArray:
         """Append ``ids`` to the single row; logits (len(positions), vocab_size) at those indices into ``ids``."""
+        return self._append(0, ids, positions)
+
+    def prefill_rows(self, rows: Sequence[Sequence[int]]) -> FloatArray:
+        """Fill the empty rows; logits (rows, vocab_size) after each row's last id.
+
+        Short neighbours go through the graph together, padded on the right; a long row goes alone and in pieces, so
+        that no call needs more memory than that of a single row.
+        """
+        counts = np.array([len(row) for row in rows], np.int64)
+        if self._rows > 1:
+            self._reserve(int(counts.max()))  # the parts below are views of the cache, which must not move any more
+        logits = np.empty((len(rows), self._model.vocab_size), np.float32)
+        for part in split_rows(counts.tolist(), PREFILL_CHUNK):
+            first, last = part.start, part.stop
+            if len(part) == 1:
+                logits[first] = self._append(first, rows[first], [len(rows[first]) - 1])[0]
+                continue
+            ids = np.zeros((len(part), int(counts[first:last].max())), np.int64)
+            for index, row in enumerate(rows[first:last]):
+                ids[index, : len(row)] = row
+            here = counts[first:last]
+            logits[first:last] = self._run(ids, here, (here - 1)[:, None], first)[:, 0]
+        return logits
+
+    def _append(self, row: int, ids: Sequence[int], positions: Sequence[int]) -> FloatArray:
+        """Append ``ids`` to one row in pieces; logits (len(positions), vocab_size) at those indices into ``ids``."""
         logits = np.empty((len(positions), self._model.vocab_size), np.float32)
         wanted = np.asarray(positions, np.int64)
         for start in range(0, len(ids), PREFILL_CHUNK):
@@ -207,21 +239,12 @@ class Session:
             here = np.flatnonzero((wanted >= start) & (wanted < start + chunk.shape[1]))
             # The graph always selects something: a chunk whose logits nobody wants answers for its last token.
             inside = wanted[here] - start if len(here) else np.array([chunk.shape[1] - 1])
-            found = self._run(chunk, np.array([chunk.shape[1]]), inside[None])
+            found = self._run(chunk, np.array([chunk.shape[1]]), inside[None], row)
             if len(here):
                 logits[here] = found[0]
-            self.tokens.extend(chunk[0].tolist())
+            if self._rows == 1:
+                self.tokens.extend(chunk[0].tolist())
         return logits
-
-    def prefill_rows(self, rows: Sequence[Sequence[int]]) -> FloatArray:
-        """Fill the empty rows, shorter ones padded on the right; logits (rows, vocab_size) after each row's last id."""
-        counts = np.array([len(row) for row in rows], np.int64)
-        ids = np.zeros((len(rows), int(counts.max())), np.int64)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = row
-        if self._rows == 1:
-            return self.prefill(rows[0], [len(rows[0]) - 1])
-        return self._run(ids, counts, (counts - 1)[:, None])[:, 0]
 
     def decode(self, ids: TokenArray, is_active: npt.NDArray[np.bool_]) -> FloatArray:
         """Feed one token to every row, of which only the active ones, one at least, keep it.
@@ -240,30 +263,46 @@ class Session:
             self.tokens.append(int(ids[0]))
         return self._decode_logits[:, 0]
 
-    def _run(self, ids: TokenArray, counts: TokenArray, positions: TokenArray) -> FloatArray:
-        """Feed ids (rows, sequence) of which ``counts`` (rows,) are real; logits (rows, n_positions, vocab_size)."""
-        total = int(self.lengths.max()) + ids.shape[1]
+    def _run(self, ids: TokenArray, counts: TokenArray, positions: TokenArray, first: int = 0) -> FloatArray:
+        """Feed ids (n_rows, sequence), of which ``counts`` (n_rows,) are real, to the rows from ``first`` on.
+
+        Returns logits (n_rows, n_positions, vocab_size).
+        """
+        rows = slice(first, first + len(ids))
+        total = int(self.lengths[rows].max()) + ids.shape[1]
         self._reserve(total)
         logits = np.empty((*positions.shape, self._model.vocab_size), np.float32)
-        self._seqlens[:] = self.lengths + counts - 1
+        self._seqlens[rows] = self.lengths[rows] + counts - 1
         self._total[...] = total
         inputs = [
             ("input_ids", value_over(np.ascontiguousarray(ids))),
             ("logits_positions", value_over(np.ascontiguousarray(positions))),
         ]
-        self._compute(inputs, [("logits", value_over(logits))])
+        self._compute(inputs, [("logits", value_over(logits))], None if len(ids) == self._rows else rows)
         self._bind_step(self._decode_inputs, self._decode_output)  # lets go of the arrays of this call
-        self.lengths += counts
+        self.lengths[rows] += counts
         return logits
 
-    def _compute(self, inputs: _Named, outputs: _Named) -> None:
-        """Run the graph; what is bound already stays as it is."""
-        graph = self._graph
+    def _compute(self, inputs: _Named, outputs: _Named, rows: slice | None = None) -> None:
+        """Run the graph on ``rows``, or on all of them; what is bound already stays as it is."""
         self._bind_step(inputs, outputs)
-        graph.bind_inputs("lengths", self._length_inputs, self._length_inputs)
-        graph.bind_inputs("past", self._cache_values, self._past_values)
-        graph.bind_outputs("present", self._cache_values, self._present_values)
-        graph.run()
+        if rows is None:
+            self._bind_rows(self._length_inputs, self._cache_values)
+        else:
+            lengths = [("seqlens_k", value_over(self._seqlens[rows])), self._length_inputs[1]]
+            self._bind_rows(lengths, [value_over(cache[rows]) for cache in self._caches])
+        adapter = self._adapter
+        if adapter is not None and adapter.rows > 1 and self._graph is not self._plain:
+            slots = adapter.inputs if rows is None else [(k, value_over(v[rows])) for k, v in adapter.arrays.items()]
+            self._graph.bind_inputs("adapter", slots, slots)
+        self._graph.run()
+
+    def _bind_rows(self, lengths: _Named, caches: list[ort.OrtValue]) -> None:
+        """Past and present are the same memory: attention appends in place, and nothing is copied in a step."""
+        self._graph.bind_inputs("lengths", lengths, lengths)
+        names = self._cache_names
+        self._graph.bind_inputs("past", caches, ((past, item) for (past, _), item in zip(names, caches, strict=True)))
+        self._graph.bind_outputs("present", caches, ((now, item) for (_, now), item in zip(names, caches, strict=True)))
 
     def _bind_step(self, inputs: _Named, outputs: _Named) -> None:
         self._graph.bind_inputs("step", inputs, inputs)
@@ -347,9 +386,6 @@ class Session:
                 grown[:, :, :n_kept] = self._caches[index][:, :, :n_kept]
             self._caches[index] = grown
             values.append(value_over(grown))
-        # Past and present are the same memory, so attention appends in place and nothing is copied in a step.
-        self._past_values = [(past, value) for (past, _), value in zip(self._cache_names, values, strict=True)]
-        self._present_values = [(present, value) for (_, present), value in zip(self._cache_names, values, strict=True)]
         self._cache_values = values
         self._capacity = capacity
         self._forget_bindings()

@@ -5,7 +5,7 @@ Knows nothing about text, buffers or kernels; it joins adapters, sampling and se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, Unpack, overload
 
@@ -16,6 +16,7 @@ from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.callers import Callers
 from edgelora_runtime.errors import AdapterError, InputError
 from edgelora_runtime.generate import Decoding, logits_at, score_tokens
+from edgelora_runtime.groups import group_rows
 from edgelora_runtime.lookup import LookupDecoding
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.prefix import read_prefix, write_prefix
@@ -24,8 +25,6 @@ from edgelora_runtime.request import IdOptions, Request, check_ids, make_request
 from edgelora_runtime.sampling import Sampler, SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
 from edgelora_runtime.swap import AdapterSet
-
-MAX_ROWS = 16  # rows computed together; longer lists are worked off in groups
 
 
 class TokenModel:
@@ -126,9 +125,9 @@ class TokenModel:
         rows: Any = ids if is_batch else [ids]
         answers: list[list[int]] = [[] for _ in rows]
         with self._callers.call():
-            for start, decoding in self._decode_groups([self._check(row) for row in rows], adapter, request):
+            for group, decoding in self._decode_groups([self._check(row) for row in rows], adapter, request):
                 for row, token in decoding:
-                    answers[start + row].append(token)
+                    answers[group[row]].append(token)
         return answers if is_batch else answers[0]
 
     def keep_prefix(self, ids: Sequence[int], path: str | Path | None = None, *, adapter: str | None = None) -> int:
@@ -183,21 +182,23 @@ class TokenModel:
 
     def _decode_groups(
         self, prompts: list[list[int]], adapter: str | list[str] | None, request: Request
-    ) -> Iterator[tuple[int, Decoding]]:
-        """Groups of rows with the index of their first; each must be worked off before the next is asked for."""
+    ) -> Iterator[tuple[list[int], Decoding]]:
+        """Indices of rows that are decoded together; each group must be worked off before the next is asked for."""
         specs = self._specs(adapter, len(prompts))
         for spec in specs:
             self._adapters.parse(spec)
-        for start in range(0, len(prompts), MAX_ROWS):
-            group = prompts[start : start + MAX_ROWS]
-            found = self._adapters.find_rows(specs[start : start + MAX_ROWS])
-            yield start, self._decoding(group, found, request, start)
+        context = self._session.context_length
+        lengths = [min(len(ids) + request.max_new_tokens, context) for ids in prompts]
+        for group in group_rows(lengths, self._session.bytes_per_token):
+            found = self._adapters.find_rows([specs[index] for index in group])
+            yield group, self._decoding({index: prompts[index] for index in group}, found, request)
 
-    def _decoding(self, prompts: list[list[int]], adapter: BoundAdapter, request: Request, start: int) -> Decoding:
-        samplers = [Sampler(request.sampling, ids, start + row) for row, ids in enumerate(prompts)]
+    def _decoding(self, prompts: Mapping[int, list[int]], adapter: BoundAdapter, request: Request) -> Decoding:
+        """Rows by their index in the list that was given, which their samplers draw by."""
+        samplers = [Sampler(request.sampling, ids, index) for index, ids in prompts.items()]
         ends = self.manifest.model.eos_token_ids
         kind = LookupDecoding if request.lookup else Decoding
-        return kind(self._session, adapter, prompts, samplers, request.max_new_tokens, ends)
+        return kind(self._session, adapter, list(prompts.values()), samplers, request.max_new_tokens, ends)
 
     def _made_with(self, adapter: BoundAdapter) -> str:
         """Names all that the numbers of a KV cache come from; the adapter by what is bound, whatever its files hold."""

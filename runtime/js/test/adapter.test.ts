@@ -93,14 +93,14 @@ test("what is not plain LoRA is refused, every reason in one line", async () => 
   await refused(
     TENSORS,
     { peft_type: "IA3", use_dora: true, bias: "all", r: 0, modules_to_save: ["lm_head"], init_lora_weights: "PiSSA_4" },
-    /^it cannot be used: peft_type is "IA3", expected "LORA"; it uses DoRA; it uses fully trained modules \(modules_to_save\); bias is "all", expected "none"; init_lora_weights is "PiSSA_4", which changes the base; .*; r is 0, expected a number above 0; expected plain LoRA as PEFT saves it$/,
+    /^it\/adapter_config\.json cannot be used: peft_type is "IA3", expected "LORA"; it uses DoRA; it uses fully trained modules \(modules_to_save\); bias is "all", expected "none"; init_lora_weights is "PiSSA_4", which changes the base; .*; r is 0, expected a whole number from 1 to 65536; expected plain LoRA as PEFT saves it$/,
   );
   await refused(
     TENSORS,
     { rank_pattern: { "(": 2 } },
-    /rank_pattern is \{"\(":2\}, expected module patterns with numbers/,
+    /rank_pattern: the pattern "\(" cannot be used: a '\(' is not closed/,
   );
-  await refused(TENSORS, { alpha_pattern: { q: -1 } }, /alpha_pattern is \{"q":-1\}, expected module patterns/);
+  await refused(TENSORS, { alpha_pattern: { q: -1 } }, /alpha_pattern of "q" is -1, expected a number above 0/);
 });
 
 test("what PEFT writes for unused options is no reason to refuse", async () => {

@@ -74,11 +74,17 @@ test("what is wrong in a manifest is named", () => {
 
 test("no file name leaves the artifact", () => {
   for (const name of ["../weights.bin", "a/../../b", "/etc/passwd", "C:\\x", "a\\..\\..\\b"]) {
-    const file = { bytes: 1, sha256: "0" };
-    refused((data) => Object.assign(data.files as Json, { [name]: file }), /file name ".+" leaves the artifact/);
+    const file = { bytes: 1, sha256: "0".repeat(64) };
+    refused((data) => Object.assign(data.files as Json, { [name]: file }), /files: ".+" leaves the artifact/);
   }
-  refused((data) => Object.assign(data.graph as Json, { weights: "../w" }), /file name "\.\.\/w" leaves the artifact/);
-  refused((data) => Object.assign(data, { adapters: [{ name: "x", path: "../x", rank: 1 }] }), /"\.\.\/x" leaves/);
+  refused(
+    (data) => Object.assign(data.graph as Json, { weights: "../w" }),
+    /graph: weights: "\.\.\/w" leaves the artifact/,
+  );
+  refused(
+    (data) => Object.assign(data, { adapters: [{ name: "x", path: "../x", rank: 1 }] }),
+    /path is "\.\.\/x", expected "adapters\/" and the name/,
+  );
 });
 
 async function refusedToLoad(context: TestContext, spoil: (folder: string) => Promise<unknown>, message: RegExp) {
@@ -110,7 +116,7 @@ test("what is no artifact is said to be none", async (context) => {
   await refusedToLoad(
     context,
     (folder) => writeFile(join(folder, "manifest.json"), Uint8Array.of(0x7b, 0xff, 0x7d)),
-    /manifest\.json is not UTF-8; copy or export the artifact again/,
+    /manifest\.json is not JSON \(not UTF-8\); export the artifact again/,
   );
 });
 

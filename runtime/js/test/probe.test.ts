@@ -145,7 +145,7 @@ test("a receipt of something else is refused before anything runs", async () => 
     /the receipt belongs to other factors: adapter_model\.safetensors has sha256 3f53e9409c1f, the receipt says cccccccccccc; copy the whole/,
   );
   await refused(
-    (receipt) => ({ ...receipt, modules: { missing: ["a", "b", "c", "d", "e"] } }),
+    (receipt) => ({ ...receipt, modules: { matched: 1, expected: 6, missing: ["a", "b", "c", "d", "e"] } }),
     /its receipt lists 5 modules without factors: a, b, c, d and 1 more; train the adapter again$/,
   );
 });
@@ -162,15 +162,15 @@ test("a receipt that cannot be read is refused", async () => {
   await refused(() => "{", /here\/receipt\.json is not JSON \(.+\); train the adapter again or delete the file$/);
   await refused(() => "[]", /receipt\.json has no "base"; expected a receipt written by `edgelora train`/);
   await refused((receipt) => ({ ...receipt, format_version: 2 }), /format_version is 2, the newest read here is 1$/);
-  await refused(
-    (receipt) => ({ ...receipt, base: {} }),
-    /base needs the texts "name" and "fingerprint", and "grid" as text or null/,
-  );
+  await refused((receipt) => ({ ...receipt, base: {} }), /base: fingerprint is missing/);
   await refused(
     (receipt) => ({ ...receipt, base: { fingerprint: "x", grid: 3 } }),
-    /base\.grid, .* are texts or null$/,
+    /base: fingerprint is "x", expected 64 .*; base: grid is 3, expected 64 lower-case hexadecimal digits or null/,
   );
-  await refused((receipt) => ({ ...receipt, weights: 7 }), /weights is 7, expected another type or null$/);
+  await refused(
+    (receipt) => ({ ...receipt, weights: 7 }),
+    /weights is 7, expected 64 lower-case hexadecimal digits or null/,
+  );
   for (const probe of [
     {},
     { input_ids: [1], kl: 1, base: { ids: [384], logprobs: [0] } },
@@ -178,7 +178,7 @@ test("a receipt that cannot be read is refused", async () => {
   ]) {
     await refused(
       (receipt) => ({ ...receipt, probes: [probe] }),
-      /the receipt's probes cannot be read \(expected: .+\); train the adapter again$/,
+      /probes\[0\]: .+ needs ids and logprobs|the receipt's probes cannot be read \(expected: .+\); train the adapter again$/,
     );
   }
 });

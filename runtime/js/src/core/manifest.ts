@@ -4,13 +4,18 @@
  * Knows nothing about graphs or weights.
  */
 
+import { findWrong } from "./check-manifest.js";
 import { ArtifactError } from "./errors.js";
+import { joinSome, parseJson, show } from "./json.js";
 import type { FolderSource } from "./source.js";
-import { readText } from "./source.js";
+
+export { show } from "./json.js";
 
 export const FORMAT = "edgelora";
 export const FORMAT_VERSION = 1;
 export const MANIFEST_FILE = "manifest.json";
+
+const LONGEST = 32 * 1024 * 1024; // bytes; an artifact of a hundred layers and a hundred adapters has one
 
 /** The output columns of a slot that one module of the checkpoint owns: `offset` to `offset + outFeatures`. */
 export interface SlotPart {
@@ -94,19 +99,16 @@ export interface Manifest {
   readonly adapters: readonly AdapterInfo[];
   readonly files: ReadonlyMap<string, FileInfo>;
   readonly tokenizer: TokenizerInfo | null;
+  /** A safetensors file of what PyTorch answered; runtimes do not read it. */
+  readonly reference: string | null;
   readonly formatVersion: number;
   /** The whole file as JSON: `quantization`, `report`, `merged` and what else it says. */
   readonly record: Readonly<Record<string, unknown>>;
 }
 
 /** Parse and check `manifest.json`; throws ArtifactError naming the field that is wrong. */
-export function parseManifest(text: string, where: string = MANIFEST_FILE): Manifest {
-  let data: unknown;
-  try {
-    data = JSON.parse(text);
-  } catch (error) {
-    throw new ArtifactError(`${where} is not JSON (${(error as Error).message}); export the artifact again`);
-  }
+export function parseManifest(content: Uint8Array | string, where: string = MANIFEST_FILE): Manifest {
+  const data = parseJson(content, where, ArtifactError, "export the artifact again", LONGEST);
   const root = new Fields(data, where);
   if (!root.isObject || root.raw("format") !== FORMAT) {
     const found = root.isObject ? show(root.raw("format")) : kind(data);
@@ -137,14 +139,14 @@ export function parseManifest(text: string, where: string = MANIFEST_FILE): Mani
         .map(([name, info]) => [name, readFileInfo(info)]),
     ),
     tokenizer: root.isSet("tokenizer") ? readTokenizerInfo(root.object("tokenizer")) : null,
+    reference: root.textOrNull("reference"),
     formatVersion: version,
     record: data as Record<string, unknown>,
   };
-  for (const name of pathsOf(manifest)) {
-    if (/^([/\\]|[A-Za-z]:)/.test(name) || name.split(/[/\\]/).includes("..")) {
-      throw new ArtifactError(`${where}: file name ${show(name)} leaves the artifact`);
-    }
-  }
+  for (const name of ["quantization", "report"]) if (root.raw(name) !== undefined) root.object(name);
+  if (root.isSet("merged")) root.object("merged");
+  const wrong = joinSome(findWrong(manifest));
+  if (wrong !== "") throw new ArtifactError(`${where}: ${wrong}; export the artifact again`);
   return manifest;
 }
 
@@ -156,14 +158,7 @@ export async function readManifest(source: FolderSource): Promise<Manifest> {
       `${source.where} has no ${MANIFEST_FILE}; expected an artifact written by \`edgelora export\``,
     );
   }
-  let text: string;
-  try {
-    text = await readText(source, MANIFEST_FILE);
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error;
-    throw new ArtifactError(`${where} is not UTF-8; copy or export the artifact again`);
-  }
-  return parseManifest(text, where);
+  return parseManifest(await source.bytes(MANIFEST_FILE), where);
 }
 
 /** What a source found of a file; `sha256` is null where it was not computed, and then not compared. */
@@ -184,17 +179,7 @@ export function findDifference(name: string, found: FoundFile | null, expected: 
 
 /** The error for an artifact whose files are not those of its manifest. */
 export function damaged(where: string, differences: readonly string[]): ArtifactError {
-  return new ArtifactError(`${where} is damaged: ${differences.join("; ")}; copy or export it again`);
-}
-
-function pathsOf(manifest: Manifest): string[] {
-  const { graph, tokenizer } = manifest;
-  const named = [graph.file, graph.weights, graph.withoutSlots, tokenizer?.file, tokenizer?.chatTemplate];
-  return [
-    ...manifest.files.keys(),
-    ...manifest.adapters.map((item) => item.path),
-    ...named.filter((name) => !!name),
-  ] as string[];
+  return new ArtifactError(`${where} is damaged: ${joinSome(differences)}; copy or export it again`);
 }
 
 /** One JSON object whose fields are read by name and type; every complaint names the field. */
@@ -245,7 +230,7 @@ class Fields {
   }
 
   entries(): [string, Fields][] {
-    return Object.entries(this.#data).map(([name, item]) => [name, objectAt(item, `${this.where}.${name}`)]);
+    return Object.entries(this.#data).map(([name, item]) => [name, objectAt(item, `${this.where}: ${show(name)}`)]);
   }
 
   #array(name: string): unknown[] {
@@ -292,7 +277,7 @@ function readModel(data: Fields): ModelInfo {
 }
 
 function readGraph(data: Fields): GraphInfo {
-  const kvCache = data.textOrNull("kv_cache") ?? "float32";
+  const kvCache = data.raw("kv_cache") === undefined ? "float32" : data.text("kv_cache");
   if (kvCache !== "float32" && kvCache !== "int8") throw data.wrong("kv_cache", '"float32" or "int8"', kvCache);
   return {
     file: data.text("file"),
@@ -338,12 +323,6 @@ function readTokenizerInfo(data: Fields): TokenizerInfo {
     padToken: data.textOrNull("pad_token"),
     unkToken: data.textOrNull("unk_token"),
   };
-}
-
-/** A value as a message shows it. */
-export function show(value: unknown): string {
-  if (typeof value === "bigint" || typeof value === "number") return `${value}`;
-  return JSON.stringify(value) ?? String(value);
 }
 
 function kind(data: unknown): string {

@@ -5,12 +5,15 @@
  */
 
 import { WEIGHTS_FILE } from "./adapter.js";
-import { AdapterError } from "./errors.js";
-import { type Manifest, show } from "./manifest.js";
-import { type FolderSource, readText } from "./source.js";
+import { findWrong } from "./check-receipt.js";
+import { AdapterError, ArtifactError } from "./errors.js";
+import { joinSome, parseJson, show } from "./json.js";
+import type { Manifest } from "./manifest.js";
+import type { FolderSource } from "./source.js";
 
 const RECEIPT_FILE = "receipt.json";
 const RECEIPT_VERSION = 1;
+const LONGEST = 32 * 1024 * 1024; // bytes; one of a thousand modules and ten probes has 0.5 MB
 const SHOWN = 4;
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -35,38 +38,26 @@ export interface Receipt {
 export async function readReceipt(folder: FolderSource): Promise<Receipt | null> {
   if (!(await folder.has(RECEIPT_FILE))) return null;
   const where = `${folder.where}/${RECEIPT_FILE}`;
-  let data: Fields;
   try {
-    data = JSON.parse(await readText(folder, RECEIPT_FILE)) ?? {};
+    return parseReceipt(await folder.bytes(RECEIPT_FILE), where);
   } catch (error) {
-    const reason = (error as Error).message;
-    throw new AdapterError(`${where} is not JSON (${reason}); train the adapter again or delete the file`);
+    throw error instanceof ArtifactError ? new AdapterError(error.message) : error;
   }
-  const { base, format_version: version } = data;
-  if (!isFields(base)) {
+}
+
+/** The receipt that `content` is, every field of its documented type; throws AdapterError in one line. */
+export function parseReceipt(content: Uint8Array | string, where: string = RECEIPT_FILE): Receipt {
+  const data = parseJson(content, where, AdapterError, "train the adapter again or delete the file", LONGEST);
+  if (!isFields(data) || !isFields(data.base)) {
     throw new AdapterError(`${where} has no "base"; expected a receipt written by \`edgelora train\``);
   }
-  if (typeof version !== "number" || !Number.isInteger(version) || version < 1 || version > RECEIPT_VERSION) {
+  const { format_version: version } = data;
+  if (version !== RECEIPT_VERSION) {
     throw new AdapterError(`${where}: format_version is ${show(version)}, the newest read here is ${RECEIPT_VERSION}`);
   }
-  if (typeof base.fingerprint !== "string" || typeof (base.name ?? "") !== "string") {
-    throw new AdapterError(`${where}: base needs the texts "name" and "fingerprint", and "grid" as text or null`);
-  }
-  if ([base.grid, base.tokenizer, base.chat_template].some((item) => typeof (item ?? "") !== "string")) {
-    throw new AdapterError(`${where}: base.grid, base.tokenizer and base.chat_template are texts or null`);
-  }
-  const kinds: Record<string, (value: unknown) => boolean> = {
-    quantization: isFields,
-    training: isFields,
-    modules: isFields,
-    probes: Array.isArray,
-    weights: (value) => typeof value === "string",
-  };
-  for (const [field, isRight] of Object.entries(kinds)) {
-    const value = data[field] ?? null;
-    if (value !== null && !isRight(value)) {
-      throw new AdapterError(`${where}: ${field} is ${show(value)}, expected another type or null`);
-    }
+  const wrong = joinSome(findWrong(data));
+  if (wrong !== "") {
+    throw new AdapterError(`${where}: ${wrong}; write it anew with \`edgelora adapter receipt\`, or delete the file`);
   }
   return data as unknown as Receipt;
 }

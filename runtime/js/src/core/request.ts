@@ -5,7 +5,8 @@
  */
 
 import { InputError } from "./errors.js";
-import { type ModelInfo, show } from "./manifest.js";
+import { show } from "./json.js";
+import type { ModelInfo } from "./manifest.js";
 import { checkSampling, type Sampling, type SamplingOptions } from "./sampling.js";
 
 /** What every call that generates takes. */

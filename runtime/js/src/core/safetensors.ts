@@ -5,7 +5,8 @@
  */
 
 import { ArtifactError } from "./errors.js";
-import { show } from "./manifest.js";
+import { parseJson, show } from "./json.js";
+import { hasControl } from "./names.js";
 
 const SIZES: Readonly<Record<string, number>> = {
   F64: 8,
@@ -22,7 +23,9 @@ const SIZES: Readonly<Record<string, number>> = {
   U8: 1,
   BOOL: 1,
 }; // prettier-ignore
-const LONGEST_HEADER = 100_000_000;
+const LONGEST_HEADER = 8 * 1024 * 1024; // bytes; 80,000 tensors
+const LONGEST_NAME = 1024;
+const MOST_DIMENSIONS = 8;
 
 /** One tensor of a file; `bytes` is a view of it. */
 export interface StoredTensor {
@@ -42,18 +45,21 @@ export function readSafetensors(bytes: Uint8Array, where: string): Map<string, S
       `${where} is truncated or no safetensors file: header of ${headerBytes} bytes in a file of ${bytes.length}`,
     );
   }
-  let header: unknown;
-  try {
-    header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerBytes)));
-  } catch (error) {
-    throw new ArtifactError(`${where}: the header is not JSON (${(error as Error).message}); copy the file again`);
+  const first = 8 + headerBytes;
+  if (bytes[8] !== 0x7b) {
+    throw new ArtifactError(`${where}: the header does not begin with '{'; copy the file again`);
   }
-  if (typeof header !== "object" || header === null || Array.isArray(header)) {
-    throw new ArtifactError(`${where}: the header is ${show(header)}, expected an object`);
+  const header = parseJson(bytes.subarray(8, first), `${where}: the header`, ArtifactError, "copy the file again");
+  const { __metadata__: metadata = {}, ...tensors } = header as Record<string, unknown>;
+  if (!isObject(metadata) || !Object.values(metadata).every((item) => typeof item === "string")) {
+    throw new ArtifactError(`${where}: __metadata__ is ${show(metadata)}, expected an object of texts`);
   }
-  const data = bytes.subarray(8 + headerBytes);
-  const entries = Object.entries(header).filter(([name]) => name !== "__metadata__");
-  return new Map(entries.map(([name, entry]) => [name, tensorAt(data, entry, `${where}: ${name}`)]));
+  const data = bytes.subarray(first);
+  const entries = Object.entries(tensors).map(([name, entry]) => entryOf(name, entry, where));
+  checkTiling(entries, data.length, where);
+  return new Map(
+    entries.map(({ name, dtype, shape, start, end }) => [name, { dtype, shape, bytes: data.subarray(start, end) }]),
+  );
 }
 
 /** Whether the tensor holds floating point numbers. */
@@ -92,30 +98,66 @@ function widenHalf(half: number): number {
   return sign | ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
 }
 
-function tensorAt(data: Uint8Array, entry: unknown, where: string): StoredTensor {
-  const { dtype, shape, data_offsets: offsets } = (entry ?? {}) as Record<string, unknown>;
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** One tensor of a header; bytes `start` to `end` of what follows the header. */
+interface Entry {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly start: number;
+  readonly end: number;
+}
+
+function entryOf(name: string, entry: unknown, where: string): Entry {
+  const refuse = (why: string) => new ArtifactError(`${where}: ${show(name)}: ${why}`);
+  if (name === "" || hasControl(name) || name.length > LONGEST_NAME) {
+    throw refuse("is no name of a tensor: it is empty, long or holds a control character");
+  }
+  const { dtype, shape, data_offsets: offsets } = (isObject(entry) ? entry : {}) as Record<string, unknown>;
   if (dtype === undefined || shape === undefined || offsets === undefined) {
-    throw new ArtifactError(`${where}: expected dtype, shape and data_offsets in the header`);
+    throw refuse("expected dtype, shape and data_offsets in the header");
   }
   if (typeof dtype !== "string" || !Object.hasOwn(SIZES, dtype)) {
-    throw new ArtifactError(
-      `${where}: dtype is ${show(dtype)}, expected one of ${Object.keys(SIZES).sort().join(", ")}`,
-    );
+    throw refuse(`dtype is ${show(dtype)}, expected one of ${Object.keys(SIZES).sort().join(", ")}`);
   }
   if (!areSizes(shape) || !areSizes(offsets) || offsets.length !== 2) {
-    throw new ArtifactError(
-      `${where}: shape ${show(shape)} or data_offsets ${show(offsets)} is not a list of whole numbers`,
-    );
+    throw refuse(`shape ${show(shape)} or data_offsets ${show(offsets)} is not a list of whole numbers`);
+  }
+  const product = (sizes: readonly number[]) => sizes.reduce((count, size) => count * size, 1);
+  if (shape.length > MOST_DIMENSIONS || product(shape.filter((size) => size > 0)) > Number.MAX_SAFE_INTEGER) {
+    throw refuse(`shape ${show(shape)} is beyond what an array can have`);
   }
   const [start, end] = offsets as [number, number];
-  const expected = shape.reduce((product, size) => product * size, SIZES[dtype] as number);
-  if (start > end || end > data.length || end - start !== expected) {
+  const expected = product(shape) * (SIZES[dtype] as number);
+  if (end - start !== expected) {
+    const found = `bytes ${start} to ${end} for ${dtype} ${show(shape)}`;
+    throw refuse(`${found}, expected ${expected} bytes; the file is damaged, copy it again`);
+  }
+  return { name, dtype, shape, start, end };
+}
+
+/** The tensors lie side by side over all of the data: no byte is read twice, and none hides between them. */
+function checkTiling(entries: readonly Entry[], count: number, where: string): void {
+  let place = 0;
+  for (const { name, start, end } of [...entries].sort(
+    (one, other) => one.start - other.start || one.end - other.end,
+  )) {
+    if (start !== place || end > count) {
+      throw new ArtifactError(
+        `${where}: ${show(name)}: bytes ${start} to ${end} of ${count}, expected to begin at ${place}; ` +
+          "the file is damaged, copy it again",
+      );
+    }
+    place = end;
+  }
+  if (place !== count) {
     throw new ArtifactError(
-      `${where}: bytes ${start} to ${end} of ${data.length} for ${dtype} ${show(shape)}, expected ${expected} bytes; ` +
-        "the file is damaged, copy it again",
+      `${where}: the tensors end at byte ${place} of ${count}; the file is damaged, copy it again`,
     );
   }
-  return { dtype, shape, bytes: data.subarray(start, end) };
 }
 
 function areSizes(values: unknown): values is number[] {

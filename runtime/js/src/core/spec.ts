@@ -5,7 +5,7 @@
  */
 
 import { AdapterError } from "./errors.js";
-import { show } from "./manifest.js";
+import { show } from "./json.js";
 
 export const NO_ADAPTER = "none";
 
@@ -38,9 +38,14 @@ export function parseSpec(text: string): SpecTerm[] {
   });
 }
 
+/** Whether `name` can be that of an adapter: in a SPEC, on a command line, as a folder everywhere. */
+export function isAdapterName(name: string): boolean {
+  return NAME.test(name) && name !== NO_ADAPTER;
+}
+
 /** Throw AdapterError for a name that a SPEC, a command line or a file system could not hold. */
 export function checkName(name: string): void {
-  if (typeof name !== "string" || !NAME.test(name) || name === NO_ADAPTER) {
+  if (typeof name !== "string" || !isAdapterName(name)) {
     throw new AdapterError(
       `adapter name ${show(name)} cannot be used; start with a letter or digit, go on with letters, digits, ` +
         `'.', '_' or '-', at most 64 of them, and leave ${show(NO_ADAPTER)} to the base`,

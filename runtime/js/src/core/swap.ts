@@ -6,7 +6,8 @@
 
 import { fitAdapter, readAdapter } from "./adapter.js";
 import { AdapterError } from "./errors.js";
-import { type Manifest, show } from "./manifest.js";
+import { show } from "./json.js";
+import type { Manifest } from "./manifest.js";
 import type { BoundAdapter, Session } from "./session.js";
 import { blendPacked, type Packed, packAdapter } from "./slots.js";
 import { type FolderSource, within } from "./source.js";

@@ -1,0 +1,185 @@
+/**
+ * The configuration of a PEFT LoRA folder: what of it changes the answers, checked field by field.
+ *
+ * Knows nothing about factors. What would change the tensors or the base in a way that no slot can express is refused,
+ * since ignoring it would give other answers silently.
+ */
+
+import { AdapterError } from "./errors.js";
+import { joinSome, parseJson, show } from "./json.js";
+import { matchesEnding, matchesWhole, PatternError, parsePattern } from "./patterns.js";
+
+export const CONFIG_FILE = "adapter_config.json";
+
+const LONGEST = 4 * 1024 * 1024; // bytes; one with a rank for each of thousands of modules has a tenth
+const LARGEST_RANK = 65536;
+const LARGEST_ALPHA = 1e6;
+const MOST_PATTERNS = 4096;
+const REFUSED: readonly (readonly [string, string])[] = [
+  ["use_dora", "DoRA"],
+  ["lora_bias", "LoRA biases"],
+  ["use_qalora", "QALoRA"],
+  ["use_bdlora", "block-diagonal LoRA"],
+  ["modules_to_save", "fully trained modules (modules_to_save)"],
+  ["trainable_token_indices", "trained token embeddings (trainable_token_indices)"],
+  ["target_parameters", "adapted bare parameters (target_parameters)"],
+  ["layer_replication", "replicated layers (layer_replication)"],
+  ["alora_invocation_tokens", "activated LoRA (alora_invocation_tokens)"],
+  ["arrow_config", "Arrow routing"],
+  ["kasa_config", "KaSA"],
+  ["velora_config", "VeLoRA"],
+  ["monteclora_config", "MonteCLoRA"],
+];
+const NARROWING = ["layers_to_transform", "layers_pattern", "exclude_modules"];
+const BASE_CHANGING_START = /^(pissa|olora|corda|loftq|lora_ga)/i;
+
+type Config = Readonly<Record<string, unknown>>;
+
+/** Plain LoRA. `targets` are `target_modules`, a pattern or endings, where they claim every layer; else null. */
+export interface LoraConfig {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly isRankStabilized: boolean;
+  readonly ranks: readonly (readonly [string, number])[]; // pattern and rank
+  readonly alphas: readonly (readonly [string, number])[]; // pattern and alpha
+  readonly targets: string | readonly string[] | null;
+}
+
+/** The configuration that `content` is; throws one AdapterError with everything that cannot be used. */
+export function parseConfig(content: Uint8Array | string, where: string = CONFIG_FILE): LoraConfig {
+  const found = parseJson(content, where, AdapterError, "save the adapter again", LONGEST);
+  if (typeof found !== "object" || found === null || Array.isArray(found)) {
+    throw new AdapterError(`${where} holds ${show(found)}, expected an object; save the adapter again`);
+  }
+  const config = found as Config;
+  const wrong = [...refusals(config), ...wrongTypes(config), ...wrongNumbers(config)];
+  if (wrong.length > 0) {
+    throw new AdapterError(`${where} cannot be used: ${joinSome(wrong)}; expected plain LoRA as PEFT saves it`);
+  }
+  return {
+    rank: config.r as number,
+    alpha: config.lora_alpha as number,
+    isRankStabilized: config.use_rslora === true,
+    ranks: Object.entries((config.rank_pattern ?? {}) as Record<string, number>),
+    alphas: Object.entries((config.alpha_pattern ?? {}) as Record<string, number>),
+    targets: targetsOf(config),
+  };
+}
+
+/** PEFT's rule: the first pattern that matches the end of the module's name, else `r`. */
+export function rankOf(config: LoraConfig, module: string): number {
+  return config.ranks.find(([pattern]) => matchesEnding(pattern, module))?.[1] ?? config.rank;
+}
+
+/** Alpha over the rank, or over its root with `use_rslora`. */
+export function scalingOf(config: LoraConfig, module: string, rank: number): number {
+  const alpha = config.alphas.find(([pattern]) => matchesEnding(pattern, module))?.[1] ?? config.alpha;
+  return alpha / (config.isRankStabilized ? Math.sqrt(rank) : rank);
+}
+
+/** PEFT's rule: a text is a pattern for the whole name, a list holds endings of names. */
+export function isTarget(module: string, targets: string | readonly string[] | null): boolean {
+  if (targets === null) return false;
+  if (typeof targets === "string") return matchesWhole(targets, module);
+  return targets.some((target) => module === target || module.endsWith(`.${target}`));
+}
+
+function refusals(config: Config): string[] {
+  const wrong: string[] = [];
+  if (config.peft_type !== "LORA") wrong.push(`peft_type is ${show(config.peft_type)}, expected "LORA"`);
+  for (const [field, words] of REFUSED) if (!isEmpty(config[field])) wrong.push(`it uses ${words}`);
+  if (config.bias !== undefined && config.bias !== "none") {
+    wrong.push(`bias is ${show(config.bias)}, expected "none"`);
+  }
+  const start = config.init_lora_weights;
+  if (typeof start === "string" && BASE_CHANGING_START.test(start)) {
+    wrong.push(`init_lora_weights is ${show(start)}, which changes the base; convert it to plain LoRA when saving`);
+  }
+  return wrong;
+}
+
+function wrongTypes(config: Config): string[] {
+  const wrong: string[] = [];
+  const refuse = (field: string, expected: string) =>
+    wrong.push(`${field} is ${show(config[field])}, expected ${expected}`);
+  if (!["boolean", "undefined"].includes(typeof (config.use_rslora ?? undefined))) {
+    refuse("use_rslora", "true or false");
+  }
+  if (!["boolean", "string", "undefined"].includes(typeof (config.init_lora_weights ?? undefined))) {
+    refuse("init_lora_weights", "true, false or text");
+  }
+  for (const field of ["target_modules", "exclude_modules", "layers_pattern"]) {
+    const value = config[field] ?? "";
+    if (typeof value !== "string" && !(Array.isArray(value) && value.every((item) => typeof item === "string"))) {
+      refuse(field, "text or a list of texts");
+    }
+  }
+  const layers = config.layers_to_transform ?? [];
+  if (!(Array.isArray(layers) ? layers : [layers]).every(Number.isInteger)) {
+    refuse("layers_to_transform", "whole numbers");
+  }
+  if (typeof config.target_modules === "string") {
+    const why = patternProblem(config.target_modules);
+    if (why !== null) wrong.push(`target_modules: ${why}`);
+  }
+  return wrong;
+}
+
+function wrongNumbers(config: Config): string[] {
+  const wrong: string[] = [];
+  for (const [field, patternField, problem] of [
+    ["r", "rank_pattern", rankProblem],
+    ["lora_alpha", "alpha_pattern", alphaProblem],
+  ] as const) {
+    const why = problem(config[field]);
+    if (why !== null) wrong.push(`${field} ${why}`);
+    const patterns = config[patternField] ?? null;
+    if (patterns === null) continue;
+    if (typeof patterns !== "object" || Array.isArray(patterns) || Object.keys(patterns).length > MOST_PATTERNS) {
+      wrong.push(`${patternField} is ${show(patterns)}, expected an object of at most ${MOST_PATTERNS} patterns`);
+      continue;
+    }
+    for (const [pattern, value] of Object.entries(patterns)) {
+      const broken = patternProblem(pattern);
+      if (broken !== null) wrong.push(`${patternField}: ${broken}`);
+      const out = problem(value);
+      if (out !== null) wrong.push(`${patternField} of ${show(pattern)} ${out}`);
+    }
+  }
+  return wrong;
+}
+
+function patternProblem(pattern: string): string | null {
+  try {
+    parsePattern(pattern);
+    return null;
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    return `the pattern ${show(pattern)} cannot be used: ${error.message}`;
+  }
+}
+
+function rankProblem(value: unknown): string | null {
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= LARGEST_RANK) return null;
+  return `is ${show(value)}, expected a whole number from 1 to ${LARGEST_RANK}`;
+}
+
+function alphaProblem(value: unknown): string | null {
+  if (typeof value === "number" && value > 0 && value <= LARGEST_ALPHA) return null;
+  return `is ${show(value)}, expected a number above 0, at most ${LARGEST_ALPHA}`;
+}
+
+/** What Python takes for false, as PEFT writes "not used": null, false, 0, "", [] and {}. */
+function isEmpty(value: unknown): boolean {
+  return !value || (typeof value === "object" && Object.keys(value).length === 0);
+}
+
+/** `target_modules` where nothing else in the configuration narrows them down to some layers. */
+function targetsOf(config: Config): string | string[] | null {
+  const targets = (config.target_modules ?? null) as string | string[] | null;
+  const isNarrowed = NARROWING.some((field) => {
+    const value = config[field] ?? "";
+    return Array.isArray(value) ? value.length > 0 : value !== "";
+  });
+  return isNarrowed || targets === "all-linear" ? null : targets;
+}

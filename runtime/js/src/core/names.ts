@@ -1,0 +1,40 @@
+/**
+ * Names in a manifest that become paths, hashes or words of a SPEC, and what makes one unsafe.
+ *
+ * Knows nothing about which names a manifest has; `docs/artifact.md` ("What a reader refuses") is the rule in words.
+ */
+
+const HASH = /^[0-9a-f]{64}$/;
+const LONGEST_PATH = 1024; // bytes of UTF-8, what every file system of a device takes
+const LONGEST_PART = 255;
+
+/** Whether the character `code` is a control character or breaks a line. */
+export function isControl(code: number): boolean {
+  return code < 0x20 || (code >= 0x7f && code <= 0x9f) || code === 0x2028 || code === 0x2029;
+}
+
+/** Whether `text` holds a control character or a line break, which no name has. */
+export function hasControl(text: string): boolean {
+  for (let index = 0; index < text.length; index++) if (isControl(text.charCodeAt(index))) return true;
+  return false;
+}
+
+/** Whether `text` is a SHA-256: 64 lower-case hexadecimal digits. */
+export function isHash(text: string): boolean {
+  return HASH.test(text);
+}
+
+/** Why `name` is no safe relative path with "/" between its parts; null where it is one. */
+export function findUnsafe(name: string): string | null {
+  const parts = name.split("/");
+  if (name.startsWith("/") || name.includes("\\") || name.includes(":") || parts.includes("..")) {
+    return "leaves the artifact"; // ":" begins the path of another drive, or a stream beside the file
+  }
+  if (parts.includes("") || parts.includes(".")) return 'has an empty part or "."';
+  if (hasControl(name)) return "holds a control character";
+  const size = (text: string) => new TextEncoder().encode(text).length;
+  if (size(name) > LONGEST_PATH || parts.some((part) => size(part) > LONGEST_PART)) {
+    return `is longer than ${LONGEST_PATH} bytes, or a part of it than ${LONGEST_PART}`;
+  }
+  return null;
+}

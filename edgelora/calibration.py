@@ -1,12 +1,12 @@
-"""What a float model was seen doing on calibration text: second moments of the inputs of its linears.
+"""What a float model was seen doing on calibration text: moments of the inputs of its linears.
 
-Knows nothing about torch or rounding; training collects it, ``gptq`` reads it.
+Knows nothing about torch or rounding; training collects it, ``gptq`` and ``quantize_ranges`` read it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgelora.types import FloatArray
 
@@ -19,3 +19,5 @@ class Calibration:
     rows: int  # sequences
     tokens: int
     hessians: Mapping[str, FloatArray]  # tensor name -> mean of x x^T over tokens, (in_features, in_features)
+    # Tensor name -> how large each input is, squared: (in_features,), whole powers of two times the mean.
+    importance: Mapping[str, FloatArray] = field(default_factory=dict)

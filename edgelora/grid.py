@@ -5,6 +5,7 @@ Knows nothing about training or graphs; both ask it for the same values, which i
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections import deque
@@ -19,11 +20,12 @@ from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
 from edgelora.finite import is_finite
 from edgelora.gptq import quantize_gptq
-from edgelora.quantize import dequantize, quantize, relative_error
+from edgelora.quantize import dequantize, quantize, quantize_ranges, relative_error
 from edgelora.types import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 
 QUANT_LABELS = ("none", "fp16", "int8", "int4", "int2")
-QUANT_METHODS = ("rtn", "gptq")
+QUANT_METHODS = ("rtn", "ranges", "gptq")
+CALIBRATED = ("ranges", "gptq")  # methods that read what a float model was seen doing
 _SCALE_BITS = 16  # an artifact stores scales as bfloat16, which quantize() rounded them to, or GGUF's own float16
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")  # gpt2 keeps (in_features, out_features)
 _LINEAR = re.compile(r"((_proj|\.c_attn|\.c_proj|\.c_fc)\.weight|^lm_head\.weight)$")
@@ -134,7 +136,7 @@ def plan_grid(
     """Quantize a checkpoint: one pass that reads each tensor once and hashes both what was read and what ships.
 
     A few tensors are in float at a time. Raises ConfigError when an override names a tensor that is not quantized, or
-    gptq has no ``calibration``.
+    a calibrated method has no ``calibration``.
     """
     _check(checkpoint, plan, calibration)
     matrices: dict[str, QuantizedMatrix] = {}
@@ -151,7 +153,7 @@ def plan_grid(
         if tensor.error is not None:
             errors[name] = tensor.error
         _add_matrix(grid, name, tensor.matrix)
-    seen = calibration.fingerprint if calibration is not None and plan.method == "gptq" else None
+    seen = calibration.fingerprint if calibration is not None and plan.method in CALIBRATED else None
     return Grid(checkpoint, plan, matrices, errors, base.hexdigest(), grid.hexdigest(), seen)
 
 
@@ -194,10 +196,10 @@ def is_transposed(name: str) -> bool:
 
 
 def _check(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration | None) -> None:
-    if plan.spec is not None and plan.method == "gptq" and calibration is None:
-        raise ConfigError("--quant-method gptq needs calibration text: give --calibration, or choose rtn")
-    if plan.method == "gptq" and calibration is not None:
-        _check_hessians(checkpoint, plan, calibration)
+    if plan.spec is not None and plan.method in CALIBRATED and calibration is None:
+        raise ConfigError(f"--quant-method {plan.method} needs calibration text: give --calibration, or choose rtn")
+    if plan.method in CALIBRATED and calibration is not None:
+        _check_moments(checkpoint, plan, calibration)
     known = set(checkpoint.names())
     stray = sorted(
         name for name in plan.overrides if name not in known or not (_LINEAR.search(name) or _EMBEDDING.search(name))
@@ -209,19 +211,20 @@ def _check(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration | No
         )
 
 
-def _check_hessians(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration) -> None:
+def _check_moments(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibration) -> None:
     """Every linear of the decoder layers must have been seen, with the width it has."""
     for name in checkpoint.names():
         shape = checkpoint.shape(name)
         if choose_spec(name, shape, plan) is None or not is_layer_linear(name):
             continue
         width = shape[0] if is_transposed(name) else shape[1]
-        found = calibration.hessians.get(name)
-        if found is None or found.shape != (width, width):
+        is_gptq = plan.method == "gptq"
+        found = (calibration.hessians if is_gptq else calibration.importance).get(name)
+        wanted = (width, width) if is_gptq else (width,)
+        if found is None or found.shape != wanted:
             what = "nothing" if found is None else f"a matrix of {found.shape}"
             raise ConfigError(
-                f"the calibration holds {what} for {name}, gptq needs ({width}, {width}); "
-                f"calibrate on {checkpoint.name}"
+                f"the calibration holds {what} for {name}, {plan.method} needs {wanted}; calibrate on {checkpoint.name}"
             )
 
 
@@ -238,7 +241,7 @@ def _read_and_round(checkpoint: Checkpoint, name: str, plan: GridSpec, calibrati
     if spec is None:
         return _Tensor(weight)
     own = checkpoint.packed(name)
-    if own is not None and own.spec == spec:
+    if own is not None and _holds(spec, own.spec):
         return _Tensor(weight, own)
     rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight
     matrix = _round(name, rows, spec, plan.method, calibration)
@@ -247,6 +250,11 @@ def _read_and_round(checkpoint: Checkpoint, name: str, plan: GridSpec, calibrati
             f"{name} holds {float(np.abs(rows).max()):g}, too much for float32 scales; choose --quant none"
         )
     return _Tensor(weight, matrix, relative_error(rows, matrix))
+
+
+def _holds(spec: QuantSpec, own: QuantSpec) -> bool:
+    """Whether codes of ``own`` are codes of ``spec`` too: a symmetric block is an asymmetric one with zero midway."""
+    return own in (spec, dataclasses.replace(spec, symmetric=True))
 
 
 def _in_order(names: Sequence[str], work: Callable[[str], _Tensor]) -> Iterator[_Tensor]:
@@ -264,9 +272,11 @@ def _in_order(names: Sequence[str], work: Callable[[str], _Tensor]) -> Iterator[
 def _round(
     name: str, rows: FloatArray, spec: QuantSpec, method: str, calibration: Calibration | None
 ) -> QuantizedMatrix:
-    """Codes of one weight (out_features, in_features); gptq leaves the embedding and a head of its own to rtn."""
+    """Codes of one weight (out_features, in_features); calibrated methods leave embedding and head to rtn."""
     if method == "gptq" and calibration is not None and name in calibration.hessians:
         return quantize_gptq(rows, spec, calibration.hessians[name])
+    if method == "ranges" and calibration is not None and name in calibration.importance:
+        return quantize_ranges(rows, spec, calibration.importance[name])
     return quantize(rows, spec)
 
 

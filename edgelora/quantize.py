@@ -37,6 +37,16 @@ def quantize(weight: FloatArray, spec: QuantSpec) -> QuantizedMatrix:
     return quantize_blocks(weight, spec, lambda blocks: choose(blocks, spec))
 
 
+def quantize_ranges(weight: FloatArray, spec: QuantSpec, importance: FloatArray) -> QuantizedMatrix:
+    """Round ``weight`` (out_features, in_features) to nearest on the ranges of least squared error.
+
+    ``importance`` (in_features,) weighs the columns: an error counts as much as the input that it is multiplied with.
+    """
+    padded = np.pad(importance, (0, -len(importance) % spec.block_size))
+    weights = padded.reshape(-1, spec.block_size)
+    return quantize_blocks(weight, spec, lambda blocks: search_range(blocks, spec, weights))
+
+
 def quantize_blocks(weight: FloatArray, spec: QuantSpec, choose: ChooseRange) -> QuantizedMatrix:
     """Round ``weight`` (out_features, in_features) to nearest on the range that ``choose`` finds for each block."""
     out_features, in_features = weight.shape

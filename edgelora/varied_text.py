@@ -22,18 +22,26 @@ _LONGEST = 64  # tokens of one text that are measured
 _CALIBRATED = 256  # tokens of one text that calibrate
 
 
-def calibration_ids(tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
-    """Token ids of the texts that calibrate."""
+def calibration_ids(
+    tokenizer: Tokenizer | None, vocab_size: int, context_length: int, short: bool = False
+) -> tuple[tuple[int, ...], ...]:
+    """Token ids of the texts that calibrate, pseudo-random ones for a model without a tokenizer.
+
+    ``short`` takes the first half of every second text: enough for one number an input, not for a matrix.
+    """
+    longest = min(_CALIBRATED // 2 if short else _CALIBRATED, context_length)
+    if tokenizer is None:
+        return _random_ids(vocab_size, longest, seed=17)
     rows = [row for index, row in enumerate(_read()) if index % _PART != _PART - 1]
-    return tuple(ids for ids in (_encode(row, tokenizer)[:_CALIBRATED] for row in rows) if ids)
+    encoded = (_encode(row, tokenizer)[:longest] for row in rows[:: 2 if short else 1])
+    return tuple(ids for ids in encoded if ids)
 
 
 def measured_ids(tokenizer: Tokenizer | None, vocab_size: int, context_length: int) -> tuple[tuple[int, ...], ...]:
     """Token ids of at least 512 positions to measure on; pseudo-random ones for a model without a tokenizer."""
     longest = min(_LONGEST, context_length)
     if tokenizer is None:
-        random = np.random.default_rng(13).integers(0, vocab_size, (-(-_TOKENS // longest), longest))
-        return tuple(tuple(int(token) for token in row) for row in random)
+        return _random_ids(vocab_size, longest, seed=13)
     # Rows of equal kinds follow one another; taken from all over the file, a few hold something of each.
     rows = _read()[_PART - 1 :: _PART]
     encoded = [_encode(row, tokenizer) for row in (*rows[::2], *rows[1::2])]
@@ -44,6 +52,11 @@ def measured_ids(tokenizer: Tokenizer | None, vocab_size: int, context_length: i
         if sum(map(len, found)) >= _TOKENS:
             break
     return tuple(found)
+
+
+def _random_ids(vocab_size: int, longest: int, seed: int) -> tuple[tuple[int, ...], ...]:
+    rows = np.random.default_rng(seed).integers(0, vocab_size, (-(-_TOKENS // longest), longest))
+    return tuple(tuple(int(token) for token in row) for row in rows)
 
 
 def _read() -> Sequence[Mapping[str, Any]]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,11 +22,15 @@ from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
+from edgelora.grid import is_vocabulary
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.receipt import RECEIPT_FILE
+
+if TYPE_CHECKING:
+    from edgelora.training.choose_grid import GridChoice
 
 app = typer.Typer(rich_markup_mode=None)
 Artifact = Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)]
@@ -139,6 +143,19 @@ def measure(
     )
 
 
+def _choice_of(folder: Path, known: Mapping[str, Any]) -> GridChoice:
+    """The choice that makes a receipt's grid again; raises ConfigError for one that needs what the receipt lacks."""
+    overrides = known.get("overrides") or {}
+    tables = {spec["bits"] for name, spec in overrides.items() if is_vocabulary(name)}
+    if known.get("method", "rtn") not in ("rtn", "ranges") or len(overrides) > 2 or len(tables) != bool(overrides):
+        raise ConfigError(f"{folder} was trained on a grid that its receipt cannot give anew; give it as --quant GRID")
+    from edgelora.training.choose_grid import GridChoice
+
+    bits, method = known["bits"], known.get("method", "rtn")
+    wide = tables.pop() if tables else 4 if bits == 4 else None
+    return GridChoice(f"int{bits}", known["block_size"], known["symmetric"], method, embedding_bits=wide)
+
+
 def _grid_maker(folder: Path, quant: str | None, block_size: int, symmetric: bool | None) -> Callable[..., Any]:
     from edgelora.cli.grid_options import grid_bar
     from edgelora.training.choose_grid import GridChoice, grid_maker
@@ -147,10 +164,6 @@ def _grid_maker(folder: Path, quant: str | None, block_size: int, symmetric: boo
     if quant is None:
         receipt = read_receipt(folder)
         known = (receipt.quantization or {}) if receipt else {}
-        if known.get("method", "rtn") != "rtn" or known.get("overrides"):
-            raise ConfigError(
-                f"{folder} was trained on a grid that its receipt cannot give anew; give it as --quant GRID"
-            )
         if "bits" in known:
-            choice = GridChoice(f"int{known['bits']}", known["block_size"], known["symmetric"])
+            choice = _choice_of(folder, known)
     return grid_maker(choice, grid_bar)

@@ -20,6 +20,7 @@ from edgelora.cli.grid_options import (
     BudgetBits,
     BudgetMb,
     Calibration,
+    EmbeddingBits,
     Quant,
     QuantMethod,
     Symmetric,
@@ -59,6 +60,7 @@ def export(
     calibration: Calibration = None,
     budget_mb: BudgetMb = None,
     budget_bits: BudgetBits = None,
+    embedding_bits: EmbeddingBits = None,
     accuracy_level: Annotated[
         int | None, typer.Option(help="4 multiplies rounded activations (fast), 0 keeps float32; default by target.")
     ] = None,
@@ -116,7 +118,7 @@ def export(
     # With auto the budget is that of the artifact, not of the grid, and the rows are what KL is measured on.
     reads_rows = auto or kv_cache == INT8_CACHE  # whatever the grid does with them
     rows = None if reads_rows and is_grid_file(label) else calibration
-    choice = grid_choice(label, block_size, symmetric, quant_method, rows, grid_mb, budget_bits)
+    choice = grid_choice(label, block_size, symmetric, quant_method, rows, grid_mb, budget_bits, embedding_bits)
     if reads_rows and not uses_calibration(choice):
         choice = dataclasses.replace(choice, calibration=None)
     if merge is not None and not auto and is_grid_file(choice.quant):

@@ -14,7 +14,7 @@ import typer
 from tqdm import tqdm
 
 from edgelora.errors import ConfigError
-from edgelora.grid import QUANT_LABELS, QUANT_METHODS
+from edgelora.grid import QUANT_LABELS
 from edgelora.training.choose_grid import GridChoice, is_grid_file
 
 Quant = Annotated[
@@ -28,17 +28,29 @@ BlockSize = Annotated[
     int | None, typer.Option(help="Weights that share one scale: 16, 32, 64, 128 or 256.  [default: 32]")
 ]
 Symmetric = Annotated[
-    bool | None, typer.Option("--symmetric/--asymmetric", help="Default: int8 and int4 symmetric, int2 not.")
+    bool | None, typer.Option("--symmetric/--asymmetric", help="Default: int8 symmetric, int4 and int2 not.")
 ]
 QuantMethod = Annotated[
     str | None,
     typer.Option(
-        metavar="METHOD", help=f"{', '.join(QUANT_METHODS)}: how codes are chosen; gptq is calibrated.  [default: rtn]"
+        metavar="METHOD",
+        help="How codes are chosen. rtn: nearest on a range that holds every weight. ranges: nearest on the range of "
+        "least error, weighed by how large each input is on built-in text. gptq: columns make up for each other's "
+        "errors; loses least, takes minutes.  [default: ranges for int4, else rtn]",
+    ),
+]
+EmbeddingBits = Annotated[
+    int | None,
+    typer.Option(
+        help="4 or 8 bits for the embedding and the head.  [default: 8 with int4, else as --quant says, at least 4]"
     ),
 ]
 Calibration = Annotated[
     Path | None,
-    typer.Option(metavar="DATA.jsonl", help="Rows that tell gptq and the budgets which weights matter most."),
+    typer.Option(
+        metavar="DATA.jsonl",
+        help="Rows that tell gptq and the budgets which weights matter most; built-in text serves gptq without them.",
+    ),
 ]
 BudgetMb = Annotated[
     float | None,
@@ -58,6 +70,7 @@ def grid_choice(
     calibration: Path | None,
     budget_mb: float | None,
     budget_bits: float | None,
+    embedding_bits: int | None = None,
 ) -> GridChoice:
     """The options as one choice; raises ConfigError where a grid file has decided already."""
     if is_grid_file(quant):
@@ -68,6 +81,7 @@ def grid_choice(
             "--calibration": calibration,
             "--budget-mb": budget_mb,
             "--budget-bits": budget_bits,
+            "--embedding-bits": embedding_bits,
         }
         extra = [name for name, value in given.items() if value is not None]
         if extra:
@@ -76,10 +90,11 @@ def grid_choice(
         quant=quant,
         block_size=32 if block_size is None else block_size,
         symmetric=symmetric,
-        method="rtn" if method is None else method,
+        method=method,
         budget_mb=budget_mb,
         calibration=calibration,
         budget_bits=budget_bits,
+        embedding_bits=embedding_bits,
     )
 
 

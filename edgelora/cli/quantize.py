@@ -5,7 +5,6 @@ Knows nothing about how codes are chosen.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,6 +20,7 @@ from edgelora.cli.grid_options import (
     BudgetBits,
     BudgetMb,
     Calibration,
+    EmbeddingBits,
     Quant,
     QuantMethod,
     Symmetric,
@@ -45,10 +45,7 @@ def quantize(
     calibration: Calibration = None,
     budget_mb: BudgetMb = None,
     budget_bits: BudgetBits = None,
-    embedding_bits: Annotated[
-        int | None,
-        typer.Option(help="4 or 8 bits for the embedding and the head.  [default: as --quant says, at least 4]"),
-    ] = None,
+    embedding_bits: EmbeddingBits = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the grid file at GRID.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -59,8 +56,9 @@ def quantize(
 
     Example: edgelora quantize SmolLM2.gguf -o smol.safetensors --quant int2 --budget-bits 3 --calibration rows.jsonl
     """
-    choice = grid_choice(quant or "int4", block_size, symmetric, quant_method, calibration, budget_mb, budget_bits)
-    choice = dataclasses.replace(choice, embedding_bits=embedding_bits)
+    choice = grid_choice(
+        quant or "int4", block_size, symmetric, quant_method, calibration, budget_mb, budget_bits, embedding_bits
+    )
     check_output(output, overwrite)
     if is_grid_file(choice.quant):
         raise ConfigError(f"{choice.quant} is a grid file already; give --quant int8, int4 or int2")

@@ -16,6 +16,7 @@ from edgelora.cli.grid_options import (
     BudgetBits,
     BudgetMb,
     Calibration,
+    EmbeddingBits,
     Quant,
     QuantMethod,
     Symmetric,
@@ -80,6 +81,7 @@ def train(
     calibration: Calibration = None,
     budget_mb: BudgetMb = None,
     budget_bits: BudgetBits = None,
+    embedding_bits: EmbeddingBits = None,
     rank: Rank = None,
     rank_energy: RankEnergy = None,
     alpha: Alpha = None,
@@ -143,7 +145,9 @@ def train(
     )
     check_intervals(save_every, eval_every)
     plan = RunPlan(data, out, eval_data, eval_every, save_every, resume, overwrite, low_memory, start_from)
-    choice = grid_choice(quant or "int4", block_size, symmetric, quant_method, calibration, budget_mb, budget_bits)
+    choice = grid_choice(
+        quant or "int4", block_size, symmetric, quant_method, calibration, budget_mb, budget_bits, embedding_bits
+    )
     make_grid = grid_maker(calibrated_on(choice, data))
     with open_bar() as bar:
         result = train_adapter(

@@ -16,9 +16,9 @@ from typing import Any
 from edgelora.comparison.arms import FLOAT, GRID, Settings, Watch
 from edgelora.comparison.storage import read_json, write_file
 from edgelora.errors import ConfigError
-from edgelora.grid import Grid, parse_quant, plan_grid
+from edgelora.grid import EMBEDDING_BITS, Grid, parse_quant, plan_grid
 from edgelora.grid_file import read_grid, write_grid
-from edgelora.training.choose_grid import GridChoice, calibrated_on, grid_maker
+from edgelora.training.choose_grid import GridChoice, grid_maker
 from edgelora.types import Checkpoint
 
 
@@ -64,8 +64,16 @@ def _kept_grid(checkpoint: Checkpoint, settings: Settings, method: str, folder: 
             )
         return read_grid(path, checkpoint, watch.names)
     watch.say(f"making the {method} grid")
-    choice = GridChoice(settings.quant, settings.block_size, settings.symmetric, method)
-    grid = grid_maker(calibrated_on(choice, settings.data), watch.names)(checkpoint)
+    assert plan.spec is not None
+    choice = GridChoice(
+        settings.quant,
+        settings.block_size,
+        plan.spec.symmetric,
+        method,
+        calibration=settings.data if calibrated else None,
+        embedding_bits=max(plan.spec.bits, min(EMBEDDING_BITS)),
+    )
+    grid = grid_maker(choice, watch.names)(checkpoint)
     write_file(record, json.dumps(made, indent=1) + "\n")  # first: a grid without it could not be told from another
     write_grid(path, grid)
     return grid

@@ -15,7 +15,7 @@ from edgelora.adapter.receipt import read_receipt
 from edgelora.adapter.survival import Survival, measure_survival, summarize
 from edgelora.compiler.merge import MergedCheckpoint, merge_adapter
 from edgelora.compiler.merge_policy import refuse_lossy
-from edgelora.grid import Grid, GridSpec, MakeGrid, plan_grid
+from edgelora.grid import CALIBRATED, Grid, GridSpec, MakeGrid, plan_grid
 from edgelora.types import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import Factors
 
@@ -51,7 +51,7 @@ def merge_all(checkpoint: Checkpoint, folder: Path, make_grid: MakeGrid, accept_
 
 def plan_to_round(plan: GridSpec) -> GridSpec:
     """The plan for weights that have moved: a calibrated method has seen other ones, so each is rounded alone."""
-    return dataclasses.replace(plan, method="rtn") if plan.method == "gptq" else plan
+    return dataclasses.replace(plan, method="rtn") if plan.method in CALIBRATED else plan
 
 
 def describe_survival(survival: Survival) -> Mapping[str, float]:

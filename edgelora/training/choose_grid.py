@@ -15,6 +15,7 @@ from edgelora.calibration import Calibration
 from edgelora.data import Rows, read_rows
 from edgelora.errors import ArtifactError, ConfigError
 from edgelora.grid import (
+    CALIBRATED,
     EMBEDDING_BITS,
     QUANT_LABELS,
     Grid,
@@ -29,6 +30,7 @@ from edgelora.grid_file import read_grid
 from edgelora.text import open_tokenizer
 from edgelora.training.encode import encode_rows
 from edgelora.types import Checkpoint, TrackNames
+from edgelora.varied_text import calibration_ids
 
 GRID_SUFFIX = ".safetensors"
 _SEQUENCES = 128
@@ -41,12 +43,12 @@ class GridChoice:
 
     quant: str  # one of QUANT_LABELS, or the path of a grid file, which then decides all the rest
     block_size: int = 32
-    symmetric: bool | None = None  # None: int8 and int4 symmetric, int2 not
-    method: str = "rtn"
+    symmetric: bool | None = None  # None: int8 symmetric, int4 and int2 not
+    method: str | None = None  # None: ranges for int4, rtn for the others and under a budget
     budget_mb: float | None = None
     calibration: Path | None = None  # data rows, as for training
     budget_bits: float | None = None
-    embedding_bits: int | None = None  # of the embedding and the head; None: as the label says, at least 4
+    embedding_bits: int | None = None  # of the embedding and the head; None: 8 with int4, else as the label says
 
     @property
     def budget(self) -> Budget | None:
@@ -54,6 +56,21 @@ class GridChoice:
         if self.budget_mb is None and self.budget_bits is None:
             return None
         return Budget(self.budget_mb, self.budget_bits)
+
+
+def settle(choice: GridChoice) -> GridChoice:
+    """``choice`` with all that was left open filled in; what every command does, so that their grids are the same.
+
+    int4 takes what loses least of a base at next to the bytes of the plain grid (docs/quantization.md). Under a budget
+    every linear starts from the plain one, which the budget then widens.
+    """
+    is_best = choice.quant == "int4" and choice.budget_mb is None and choice.budget_bits is None
+    return dataclasses.replace(
+        choice,
+        symmetric=False if is_best and choice.symmetric is None else choice.symmetric,
+        method=choice.method or ("ranges" if is_best else "rtn"),
+        embedding_bits=8 if is_best and choice.embedding_bits is None else choice.embedding_bits,
+    )
 
 
 @dataclass(frozen=True)
@@ -70,13 +87,16 @@ def is_grid_file(quant: str) -> bool:
 
 
 def uses_calibration(choice: GridChoice) -> bool:
-    """True where data rows would change the grid."""
+    """True where data rows would change the grid; ranges are weighed on built-in text alone, the same for everyone."""
     return not is_grid_file(choice.quant) and (choice.method == "gptq" or choice.budget is not None)
 
 
 def calibrated_on(choice: GridChoice, data: Path) -> GridChoice:
-    """``choice`` with ``data`` to calibrate on, where it can use any and names none."""
-    if choice.calibration is not None or not uses_calibration(choice):
+    """``choice`` with ``data`` to spend its budget by, where it names none.
+
+    gptq stays on built-in text then, as in an export: what trains must meet the grid that ships.
+    """
+    if choice.calibration is not None or choice.budget is None or is_grid_file(choice.quant):
         return choice
     return dataclasses.replace(choice, calibration=data)
 
@@ -98,12 +118,13 @@ def grid_maker(choice: GridChoice, track: TrackNames = iter) -> MakeGrid:
 def choose_grid(checkpoint: Checkpoint, choice: GridChoice, track: TrackNames = iter) -> ChosenGrid:
     """Read or make the grid; raises what ``check_choice`` does, and ConfigError for a budget that cannot be met."""
     check_choice(choice)
+    choice = settle(choice)
     if is_grid_file(choice.quant):
         return ChosenGrid(read_grid(Path(choice.quant), checkpoint, track), None)
     plan, budget = _widen_vocabulary(checkpoint, _parse(choice), choice.embedding_bits), choice.budget
     data, calibration = choice.calibration, None
-    if data is not None and plan.method == "gptq":
-        calibration = calibrate_on(checkpoint, data, track)
+    if plan.spec is not None and plan.method in CALIBRATED:
+        calibration = _calibrate(checkpoint, plan.method, data, track)
     if budget is None:
         return ChosenGrid(plan_grid(checkpoint, plan, track, calibration), None)
     change = None if data is None else measure_on(checkpoint, data)
@@ -117,6 +138,7 @@ def check_choice(choice: GridChoice) -> None:
         if not Path(choice.quant).is_file():
             raise ArtifactError(f"{choice.quant} is not a file; expected a grid file, as `edgelora quantize` writes")
         return
+    choice = settle(choice)
     plan, budget = _parse(choice), choice.budget
     if plan.spec is None and budget is not None:
         raise ConfigError(f"{budget.option} chooses bits, but --quant {plan.label} keeps floats; give --quant int2")
@@ -127,10 +149,6 @@ def check_choice(choice: GridChoice) -> None:
         )
     if choice.embedding_bits is not None and choice.budget_mb is not None:
         raise ConfigError("--budget-mb decides the bits of the embedding too; leave --embedding-bits out")
-    if plan.spec is not None and plan.method == "gptq" and choice.calibration is None:
-        raise ConfigError(
-            "--quant-method gptq is calibrated on text: give --calibration DATA.jsonl, your training rows for example"
-        )
     if choice.calibration is not None:
         if plan.spec is None or not uses_calibration(choice):
             raise ConfigError(
@@ -161,6 +179,20 @@ def calibrate_on(checkpoint: Checkpoint, data: Path, track: TrackNames = iter) -
     return calibrate(checkpoint, read_sequences(checkpoint, data), track)
 
 
+def _calibrate(checkpoint: Checkpoint, method: str, data: Path | None, track: TrackNames) -> Calibration:
+    """What ``method`` reads: of ``data`` where it is given, else of the built-in text."""
+    from edgelora.training.calibrate import calibrate, weigh_inputs
+
+    if data is not None:
+        return calibrate_on(checkpoint, data, track)
+    tokenizer = None if checkpoint.tokenizer is None else open_tokenizer(checkpoint)
+    config = checkpoint.config
+    length = int(config.get("max_position_embeddings") or config.get("n_positions") or _MAX_TOKENS)
+    is_gptq = method == "gptq"
+    ids = calibration_ids(tokenizer, int(config["vocab_size"]), length, short=not is_gptq)
+    return (calibrate if is_gptq else weigh_inputs)(checkpoint, ids, track)
+
+
 def measure_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:
     """What rounding does to the float model's answers on the sequences of ``data``, for a budget."""
     from edgelora.training.sensitivity import open_sensitivity  # torch again
@@ -169,7 +201,7 @@ def measure_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:
 
 
 def _parse(choice: GridChoice) -> GridSpec:
-    return parse_quant(choice.quant, choice.block_size, choice.symmetric, choice.method)
+    return parse_quant(choice.quant, choice.block_size, choice.symmetric, choice.method or "rtn")
 
 
 def _widen_vocabulary(checkpoint: Checkpoint, plan: GridSpec, bits: int | None) -> GridSpec:
@@ -179,5 +211,9 @@ def _widen_vocabulary(checkpoint: Checkpoint, plan: GridSpec, bits: int | None) 
     specs = {
         name: choose_spec(name, checkpoint.shape(name), plan) for name in checkpoint.names() if is_vocabulary(name)
     }
-    wide = {name: dataclasses.replace(spec, bits=bits) for name, spec in specs.items() if spec is not None}
+    wide = {
+        name: dataclasses.replace(spec, bits=bits, symmetric=spec.symmetric or bits > spec.bits)
+        for name, spec in specs.items()
+        if spec is not None
+    }
     return dataclasses.replace(plan, overrides={**plan.overrides, **wide})

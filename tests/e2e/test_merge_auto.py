@@ -53,7 +53,11 @@ def _layered(folder: Path, sizes: Sequence[float]) -> Path:
 
 
 def _export(base: Path, out: Path, adapter: Path, *options: str) -> int:
-    return main(["export", str(base), "-o", str(out), "--merge", str(adapter), "--accuracy-level", "0", *options])
+    """Onto the plain grid, which is easily made by hand, unless ``options`` name another."""
+    plain = () if "--quant" in options else ("--quant-method", "rtn", "--embedding-bits", "4")
+    symmetric = () if "--quant" in options or "--asymmetric" in options else ("--symmetric",)
+    options = ("--merge", str(adapter), "--accuracy-level", "0", *plain, *symmetric, *options)
+    return main(["export", str(base), "-o", str(out), *options])
 
 
 def _auto(base: Path, out: Path, adapter: Path, *options: str) -> Mapping[str, Any]:

@@ -146,7 +146,6 @@ def test_bad_input_is_one_line_and_exit_code_2(base, texts, tmp_path, capsys):
         (base, tmp_path / "latin.txt", *out): "is not UTF-8 at byte 3",
         (base, data, *out, "--eval-data", tmp_path / "none.jsonl"): "is not a file",
         (base, data, *out, "--rank", 0): "--rank is 0",
-        (base, data, *out, "--quant-method", "gptq"): "give --calibration DATA.jsonl",
         (base, data, *out, "--from", tmp_path): "has no adapter_config.json",
     }
     for arguments, reason in refused.items():

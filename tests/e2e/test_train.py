@@ -20,7 +20,7 @@ import transformers
 from edgelora.adapter.receipt import read_receipt
 from edgelora.checkpoint import open_checkpoint
 from edgelora.cli import main
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.training.choose_grid import GridChoice, choose_grid
 from edgelora.training.model import load_torch
 from edgelora.training.state import CHECKPOINT_FOLDER
 from edgelora_runtime.files import reserve
@@ -108,7 +108,7 @@ def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path,
     tensors = safetensors.numpy.load_file(out / "adapter_model.safetensors")
     assert result["trainable_parameters"] == sum(tensor.size for tensor in tensors.values())
     checkpoint = open_checkpoint(str(base))
-    grid = plan_grid(checkpoint, parse_quant("int4"))
+    grid = choose_grid(checkpoint, GridChoice("int4")).grid
     receipt = read_receipt(out)
     assert (receipt.fingerprint, receipt.grid) == (grid.base_fingerprint, grid.fingerprint)
     assert receipt.quantization == grid.describe()

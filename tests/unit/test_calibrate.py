@@ -6,7 +6,7 @@ import torch
 
 from edgelora.errors import DataError
 from edgelora.grid import is_layer_linear, is_transposed, parse_quant, plan_grid
-from edgelora.training.calibrate import calibrate
+from edgelora.training.calibrate import calibrate, weigh_inputs
 from edgelora.training.model import load_torch
 from tests.parity.architectures import TorchCheckpoint, checkpoint_of, random_model
 
@@ -85,3 +85,14 @@ def test_the_fingerprint_follows_the_ids() -> None:
 def test_unusable_text_is_refused(rows: list[list[int]], message: str) -> None:
     with pytest.raises(DataError, match=message):
         calibrate(checkpoint_of(random_model("llama"), "llama"), rows)
+
+
+def test_importance_is_the_mean_square_of_each_input_as_a_power_of_two() -> None:
+    checkpoint = checkpoint_of(random_model("llama"), "llama")
+    whole, found = calibrate(checkpoint, SEQUENCES), weigh_inputs(checkpoint, SEQUENCES)
+    assert found.hessians == {}
+    assert set(found.importance) == set(whole.hessians)
+    for name, powers in found.importance.items():
+        squares = np.diagonal(whole.hessians[name])
+        assert np.array_equal(np.log2(powers), np.rint(np.log2(powers)))
+        np.testing.assert_allclose(powers, squares / squares.mean(), rtol=2**0.5 - 1 + 1e-3)

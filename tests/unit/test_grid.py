@@ -116,7 +116,7 @@ def test_an_override_that_meets_no_linear_is_refused(name: str) -> None:
 
 
 def test_methods_that_cannot_work_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'awq'; choose one of rtn, gptq"):
+    with pytest.raises(ConfigError, match="'awq'; choose one of rtn, ranges, gptq"):
         parse_quant("int4", method="awq")
     with pytest.raises(ConfigError, match="needs calibration"):
         plan_grid(_checkpoint(), parse_quant("int4", method="gptq"))

@@ -13,6 +13,7 @@ from edgelora.quantize import (
     pack_codes,
     quantize,
     quantize_blocks,
+    quantize_ranges,
     relative_error,
     search_range,
     stack_rows,
@@ -20,7 +21,7 @@ from edgelora.quantize import (
     to_bfloat16,
     unpack_codes,
 )
-from edgelora.types import QuantSpec
+from edgelora.types import QuantizedMatrix, QuantSpec
 
 SPECS = [
     QuantSpec(bits, block_size, symmetric)
@@ -180,3 +181,22 @@ def test_the_error_is_that_of_the_values_that_ship(spec: QuantSpec) -> None:
     assert relative_error(weight, matrix) == pytest.approx(moved, rel=1e-5)
     assert relative_error(weight.T.copy().T, matrix) == pytest.approx(moved, rel=1e-5)
     assert relative_error(np.zeros_like(weight), quantize(np.zeros_like(weight), spec)) == 0.0
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_ranges_err_least_where_inputs_are_large(symmetric: bool) -> None:
+    rng = np.random.default_rng(3)
+    weight = rng.standard_t(3, (24, 80)).astype(np.float32)
+    importance = np.exp2(rng.integers(-6, 7, 80)).astype(np.float32)
+    spec = QuantSpec(4, 32, symmetric)
+
+    def error(matrix: QuantizedMatrix) -> float:
+        return float((((dequantize(matrix) - weight) ** 2) * importance).sum())
+
+    weighed, even, full = (
+        quantize_ranges(weight, spec, importance),
+        quantize_ranges(weight, spec, np.ones(80, np.float32)),
+        quantize(weight, spec),
+    )
+    assert error(weighed) < 0.9 * error(even)
+    assert error(weighed) < 0.9 * error(full)

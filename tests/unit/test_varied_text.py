@@ -27,7 +27,7 @@ def test_at_least_five_hundred_positions_are_measured(tokenizer: Tokenizer, cont
 
 
 def test_what_calibrates_does_not_measure(tokenizer: Tokenizer) -> None:
-    calibrating, measuring = calibration_ids(tokenizer), measured_ids(tokenizer, 259, 512)
+    calibrating, measuring = calibration_ids(tokenizer, 259, 512), measured_ids(tokenizer, 259, 512)
     assert len(calibrating) == 60
     assert not {row[:40] for row in calibrating} & {row[:40] for row in measuring}
 
@@ -44,3 +44,10 @@ def tokenizer_json(folder: Path) -> str:
     files = open_checkpoint(str(write_checkpoint(folder / "base"))).tokenizer
     assert files is not None
     return files.tokenizer_json
+
+
+def test_a_model_without_a_tokenizer_is_calibrated_too() -> None:
+    rows = calibration_ids(None, 50, 32)
+    assert sum(map(len, rows)) >= 500
+    assert rows != measured_ids(None, 50, 32)
+    assert {token for row in rows for token in row} <= set(range(50))

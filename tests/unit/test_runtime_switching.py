@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from pathlib import Path
@@ -76,3 +77,37 @@ def test_an_adapter_that_was_replaced_is_let_go(shared_artifact: Path, tiny_adap
     model.generate_ids(PROMPT, adapter="usual", max_new_tokens=1)
     gc.collect()
     assert old() is None
+
+
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_a_cache_that_memory_lacks_for_leaves_the_answers_right(
+    n_rows: int, shared_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever array is the one that memory is lacking for."""
+    rng = np.random.default_rng(1)
+    short, long = (rng.integers(0, 200, size).tolist() for size in (FIRST_CAPACITY - 4, FIRST_CAPACITY + 9))
+    zeros = np.zeros
+    for number in range(1, 12):
+        model = load(shared_artifact, threads=1)
+        model.generate_ids(short, adapter="usual", max_new_tokens=2)
+        left = number
+
+        def fail(shape: object, dtype: object = float) -> np.ndarray:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise MemoryError
+            return zeros(shape, dtype)  # type: ignore[call-overload,no-any-return]
+
+        with monkeypatch.context() as patch:
+            patch.setattr("edgelora_runtime.session.np.zeros", fail)
+            with contextlib.suppress(MemoryError):
+                model.generate_ids([long] * n_rows, adapter="usual", max_new_tokens=2)
+        fresh = load(shared_artifact, threads=1)
+        for ids in (short, long):
+            assert model.generate_ids([ids] * n_rows, adapter="usual", max_new_tokens=6) == fresh.generate_ids(
+                [ids] * n_rows, adapter="usual", max_new_tokens=6
+            )
+            np.testing.assert_allclose(
+                model.logits(ids, adapter="usual"), fresh.logits(ids, adapter="usual"), atol=1e-4
+            )

@@ -346,8 +346,7 @@ class Session:
 
     def _allocate_rows(self, rows: int) -> None:
         self._forget_bindings()
-        self._rows = rows
-        self._capacity = 0
+        self._rows = self._capacity = 0  # until all is there: memory may be lacking
         self._caches: list[npt.NDArray[Any]] = [np.zeros(0, self._cache_type) for _ in self._cache_names]
         self.lengths = np.zeros(rows, np.int64)
         self._decode_ids = np.zeros((rows, 1), np.int64)
@@ -363,6 +362,7 @@ class Session:
             ("seqlens_k", value_over(self._seqlens)),
             ("total_sequence_length", value_over(self._total)),
         ]
+        self._rows = rows
 
     def _reserve(self, total: int) -> None:
         """Make room for ``total`` tokens in every row, keeping what the cache holds."""
@@ -379,15 +379,13 @@ class Session:
         capacity = min(capacity, limit)
         n_kept = int(self.lengths.max())
         shape = (self._rows, self._model.num_kv_heads, capacity, self._model.head_dim)
-        values = []
-        for index in range(len(self._cache_names)):
-            grown: npt.NDArray[Any] = np.zeros(shape, self._cache_type)
+        grown: list[npt.NDArray[Any]] = []  # all of them or none: memory may be lacking
+        for cache in self._caches:
+            grown.append(np.zeros(shape, self._cache_type))
             if n_kept:
-                grown[:, :, :n_kept] = self._caches[index][:, :, :n_kept]
-            self._caches[index] = grown
-            values.append(value_over(grown))
-        self._cache_values = values
-        self._capacity = capacity
+                grown[-1][:, :, :n_kept] = cache[:, :, :n_kept]
+        self._cache_values = [value_over(cache) for cache in grown]
+        self._caches, self._capacity = grown, capacity
         self._forget_bindings()
         if self._adapter is not None:
             self._bind_adapter(self._adapter)

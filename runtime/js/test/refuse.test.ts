@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { parseConfig } from "../src/core/adapter-config.js";
 import { EdgeLoraError } from "../src/core/errors.js";
 import { parseManifest } from "../src/core/manifest.js";
+import { inAddress } from "../src/core/names.js";
 import { matchesEnding, matchesWhole } from "../src/core/patterns.js";
 import { parseReceipt } from "../src/core/receipt.js";
 import { readSafetensors } from "../src/core/safetensors.js";
@@ -115,4 +116,10 @@ test("no pattern hangs", () => {
     matchesEnding(pattern, "a.".repeat(500));
   }
   assert.ok(Date.now() - started < 20_000);
+});
+
+test("a name of a file becomes part of an address as it is", () => {
+  const address = new URL(`https://example.org/base/${inAddress("adapters/c#/%2e%2e/ü ?&.bin")}`);
+  assert.equal(decodeURIComponent(address.pathname), "/base/adapters/c#/%2e%2e/ü ?&.bin");
+  assert.equal(address.hash + address.search, "");
 });

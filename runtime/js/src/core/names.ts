@@ -24,6 +24,11 @@ export function isHash(text: string): boolean {
   return HASH.test(text);
 }
 
+/** A name of a file as part of an address: each part encoded, so that `#`, `?` and `%` are characters like others. */
+export function inAddress(name: string): string {
+  return name.split("/").map(encodeURIComponent).join("/");
+}
+
 /** Why `name` is no safe relative path with "/" between its parts; null where it is one. */
 export function findUnsafe(name: string): string | null {
   const parts = name.split("/");

@@ -8,6 +8,7 @@
 import { throwIfAborted } from "../core/abort.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
 import { type FileInfo, MANIFEST_FILE, parseManifest } from "../core/manifest.js";
+import { inAddress } from "../core/names.js";
 import { inFolder, nativePath, type WritableFileSystem } from "./files.js";
 import { hashFile } from "./storage.js";
 
@@ -39,7 +40,7 @@ export async function downloadArtifact(address: string, folder: string, options:
   const from = address.replace(/\/+$/, "");
   const manifestPath = inFolder(folder, MANIFEST_FILE);
   const manifestBytes = await fetchWhole(`${from}/${MANIFEST_FILE}`, options);
-  const wanted = parseManifest(decode(manifestBytes), `${from}/${MANIFEST_FILE}`).files;
+  const wanted = parseManifest(manifestBytes, `${from}/${MANIFEST_FILE}`).files;
   const known = await knownFiles(files, manifestPath);
   const isSame = ([name, info]: readonly [string, FileInfo]) => known.get(name)?.sha256 === info.sha256;
   if (![...wanted].every(isSame)) await files.remove(manifestPath); // no artifact while files of two are mixed
@@ -51,7 +52,7 @@ export async function downloadArtifact(address: string, folder: string, options:
     const report = (loaded: number) => onProgress?.({ file: name, loadedBytes: before + loaded, totalBytes });
     if (!(await isWhole(files, path, info, isSame([name, info])))) {
       await files.makeFolder(path.slice(0, path.lastIndexOf("/")));
-      await fetchFile({ name, address: `${from}/${escaped(name)}`, path, info }, options, report);
+      await fetchFile({ name, address: `${from}/${inAddress(name)}`, path, info }, options, report);
     }
     report(info.bytes);
     before += info.bytes;
@@ -72,7 +73,7 @@ interface RemoteFile {
 async function knownFiles(files: WritableFileSystem, path: string): Promise<ReadonlyMap<string, FileInfo>> {
   if (!(await files.exists(path))) return new Map();
   try {
-    return parseManifest(decode(await files.readBytes(path, 0, await files.size(path)))).files;
+    return parseManifest(await files.readBytes(path, 0, await files.size(path))).files;
   } catch (error) {
     if (error instanceof ArtifactError) return new Map();
     throw error;
@@ -211,12 +212,4 @@ function lost(address: string, reason: string): ConnectionError {
   return new ConnectionError(
     `the connection to ${address} was lost (${reason}); what came is kept, try again to go on`,
   );
-}
-
-function escaped(name: string): string {
-  return name.split("/").map(encodeURIComponent).join("/");
-}
-
-function decode(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
 }

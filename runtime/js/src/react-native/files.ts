@@ -5,6 +5,7 @@
  */
 
 import { ArtifactError } from "../core/errors.js";
+import { inAddress } from "../core/names.js";
 
 /** Reading. Addresses are those that the app gives: paths, or `file://` addresses where its file package wants them. */
 export interface FileSystem {
@@ -33,7 +34,7 @@ const ADDRESS = "file://";
 
 /** A file of a folder; `name` has "/" between its parts. */
 export function inFolder(folder: string, name: string): string {
-  const inside = isAddress(folder) ? name.split("/").map(encodeURIComponent).join("/") : name;
+  const inside = isAddress(folder) ? inAddress(name) : name;
   return `${folder.replace(/\/+$/, "")}/${inside}`;
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { ArtifactError } from "../core/errors.js";
+import { inAddress } from "../core/names.js";
 import type { FolderSource } from "../core/source.js";
 import { ConnectionError } from "./errors.js";
 import { digest } from "./hash.js";
@@ -36,7 +37,7 @@ export class FetchedFolder implements FolderSource {
   }
 
   #fetch(path: string): Promise<Uint8Array | null> {
-    const begun = this.#files.get(path) ?? fetchFile(`${this.where}/${path}`);
+    const begun = this.#files.get(path) ?? fetchFile(`${this.where}/${inAddress(path)}`);
     this.#files.set(path, begun);
     return begun;
   }

@@ -6,6 +6,7 @@
 
 import { ArtifactError } from "../core/errors.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest, parseManifest } from "../core/manifest.js";
+import { inAddress } from "../core/names.js";
 import type { ArtifactSource, FolderSource, GraphSource } from "../core/source.js";
 import { download } from "./download.js";
 import { ConnectionError, explainMemory } from "./errors.js";
@@ -84,7 +85,7 @@ export class WebSource implements ArtifactSource {
 
   async prepare(files: ReadonlyMap<string, FileInfo>, hashes: boolean): Promise<void> {
     const bytes = (await this.#readManifest()) as Uint8Array<ArrayBuffer>;
-    const needed = neededFiles(parseManifest(new TextDecoder().decode(bytes), `${this.where}/${MANIFEST_FILE}`));
+    const needed = neededFiles(parseManifest(bytes, `${this.where}/${MANIFEST_FILE}`));
     await this.#write(() => this.#cached.announce(this.where, bytes));
     await this.fill(new Map([...needed].filter(([name]) => files.has(name))), hashes);
     if (this.#isAllKept) await this.#write(() => this.#cached.settle(this.where, bytes));
@@ -128,7 +129,7 @@ export class WebSource implements ArtifactSource {
 
   /** One file into the store; into memory where the store has no room for it. */
   async #fillOne(name: string, info: FileInfo, hashes: boolean, onBytes: (loaded: number) => void): Promise<void> {
-    const file = { name, address: `${this.where}/${name}`, info };
+    const file = { name, address: `${this.where}/${inAddress(name)}`, info };
     const watcher = { signal: this.#watcher.signal, onBytes };
     if (await this.#cached.isComplete(info)) {
       if (!hashes) return;

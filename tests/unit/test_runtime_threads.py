@@ -152,6 +152,28 @@ def test_a_stream_that_is_left_keeps_nobody_waiting(
     assert other.result(LONG) == threads.submit(model.generate_ids, [7, 8], max_new_tokens=3).result(LONG)
 
 
+def test_a_stream_that_a_failed_reader_left_in_its_traceback_keeps_nobody_waiting(
+    model: Model, threads: ThreadPoolExecutor
+) -> None:
+    def read_and_fail() -> None:
+        stream = stream_of(model)
+        try:
+            for _ in stream:
+                raise KeyError
+        except KeyError as error:
+            kept = error  # the traceback knows this frame, which knows the error
+            assert kept.__traceback__ is not None
+
+    gc.collect()
+    gc.disable()
+    try:
+        read_and_fail()
+        assert threads.submit(model.generate_ids, [7, 8], max_new_tokens=3).result(LONG / 6)
+    finally:
+        gc.enable()
+        gc.collect()
+
+
 def test_a_stream_may_be_read_and_let_go_in_other_threads(model: Model, threads: ThreadPoolExecutor) -> None:
     expected = list(stream_of(model))
     stream = stream_of(model)

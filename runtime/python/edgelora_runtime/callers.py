@@ -5,6 +5,7 @@ Knows nothing about models; a call keeps the others out until it returns, a stre
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import TypeVar
 from edgelora_runtime.errors import InputError
 
 _Piece = TypeVar("_Piece")
+
+_FIRST_PAUSE = 0.5  # seconds
 
 
 class _Hold:
@@ -112,8 +115,11 @@ class Callers:
         """Wait until the model is free and take it; an open stream of this thread gives way and is returned."""
         current = self._hold
         stream = current if self._is_own(current) and current is not None and current.take_key() else None
-        if stream is None:
-            self._lock.acquire()
+        pause = _FIRST_PAUSE
+        while stream is None and not self._lock.acquire(timeout=pause):
+            if (current := self._hold) is not None and current.is_stream:
+                gc.collect()  # it may be garbage in a circle, as tracebacks make them, while all threads wait for it
+            pause *= 2
         self._hold = hold
         return stream
 

@@ -19,7 +19,8 @@ from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 from edgelora_runtime.model import Model
 from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
-from tests.conformance_models import BLANK, CONTEXT, QUANTS, TorchAnswer, write_artifact
+from tests.conformance_models import BLANK, CONTEXT, QUANTS, SPECIAL, TorchAnswer, write_artifact
+from tests.conformance_text import render_cases
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
 TOLERANCE = {FLOAT_CACHE: 2e-3, INT8_CACHE: 0.1}  # of a logit, by what the cache holds
@@ -48,7 +49,7 @@ def update() -> None:
     """Write the folder anew; README.md stays."""
     with tempfile.TemporaryDirectory() as name:
         work, out = Path(name) / "work", Path(name) / "out"
-        cases = list(_arithmetic_cases())
+        cases = [*_arithmetic_cases(), *render_cases()]
         for artifact in QUANTS:
             folder = write_artifact(artifact, work, out)
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -122,6 +123,7 @@ def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, 
             yield _first(lambda n, r=raw, s=spec: _text_case(model, f"Zürich 🚀 {n}", r, s, {}, ()))
             yield _first(lambda n, r=raw, s=spec: _stopped_case(model, f"東京 {n}", r, s))
     yield _first(lambda n: _text_case(model, f"{n}", True, "four", {}, (), must_end=True))
+    yield _first(lambda n: _special_stop_case(model, f"fox {n}"))
     yield _text_case(model, "", False, "one", {}, ())
     yield from _error_cases()
 
@@ -275,6 +277,16 @@ def _stopped_case(model: Model, prompt: str, raw: bool, spec: str) -> dict[str, 
     if len(stop) < 3 or "\ufffd" in stop:
         raise NearTieError
     return _text_case(model, prompt, raw, spec, {}, (stop, "never said"))
+
+
+def _special_stop_case(model: Model, prompt: str) -> dict[str, Any]:
+    """A stop string that is a special token, which no text ever holds: the answer ends at its id."""
+    free = model.generate(prompt, raw=True, adapter="eight", max_new_tokens=24).token_ids
+    inside = [index for index, token in enumerate(free) if token in range(len(SPECIAL))]
+    if not inside or not 3 < inside[0] < len(free) - 1:
+        raise NearTieError
+    stop = SPECIAL[free[inside[0]]]
+    return _text_case(model, prompt, True, "eight", {}, (stop, "never said"))
 
 
 def _error_cases() -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,13 @@ def train_blank_tokenizer() -> Tokenizer:
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
     n_bytes = 256
+    counts = Counter("".join(CORPUS).replace(" ", "\u2581"))
+    # Named here, because the trainer would draw among characters that occur equally often.
+    alphabet = sorted(sorted(counts), key=lambda character: -counts[character])[:50]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE - n_bytes, special_tokens=[*SPECIAL, "<unk>"], limit_alphabet=50, show_progress=False
-    )
+        vocab_size=VOCAB_SIZE - n_bytes, special_tokens=[*SPECIAL, "<unk>"], initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet), show_progress=False,
+    )  # fmt: skip
     trained.train_from_iterator(CORPUS, trainer)
     data = json.loads(trained.to_str())
     vocab = data["model"]["vocab"]

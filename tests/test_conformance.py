@@ -13,6 +13,7 @@ import pytest
 
 from edgelora_runtime import EdgeLoraError, Generation, Model, load
 from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
+from tests.conformance_text import render
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
 
@@ -56,6 +57,15 @@ def check_chat(case: dict[str, Any]) -> None:
     assert tokenizer is not None
     assert tokenizer.render(case["messages"], case["add_generation_prompt"]) == case["expected_text"]
     assert tokenizer.encode_chat(case["messages"], case["add_generation_prompt"]) == case["expected_ids"]
+
+
+def check_render(case: dict[str, Any]) -> None:
+    if "message_has" not in case:
+        assert render(case) == case["expected_text"]
+        return
+    with pytest.raises(EdgeLoraError) as caught:
+        render(case)
+    assert case["message_has"] in str(caught.value)
 
 
 def check_after(case: dict[str, Any]) -> None:

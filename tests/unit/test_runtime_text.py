@@ -8,7 +8,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from edgelora_runtime.errors import ArtifactError, InputError
-from edgelora_runtime.text import StopFilter, StreamDecoder, Tokenizer, text_pieces
+from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
+from edgelora_runtime.text import Tokenizer
 
 FOLDER = Path(__file__).resolve().parents[2] / "runtime" / "conformance" / "tiny-float"
 JSON = (FOLDER / "tokenizer.json").read_text(encoding="utf-8")

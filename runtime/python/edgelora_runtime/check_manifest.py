@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from edgelora_runtime.names import find_unsafe, has_control, is_adapter_name, is_hash
+from edgelora_runtime.names import find_unsafe, has_control, is_adapter_name, is_hash, is_variable
 from edgelora_runtime.parse_json import show
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def find_wrong(manifest: Manifest) -> Iterator[str]:
     yield from _files(manifest)
     yield from _slots(manifest.slots)
     yield from _adapters(manifest)
+    yield from _variables(() if manifest.tokenizer is None else manifest.tokenizer.template_variables)
     texts = {
         "producer": manifest.producer,
         "target": manifest.target,
@@ -121,6 +122,12 @@ def _slots(slots: Iterable[Slot]) -> Iterator[str]:
     inputs = [name for slot in slots for name in (slot.a, slot.b)]
     yield from _twice("slots: input", (*DRIVEN, *inputs))
     yield from _twice("slots: module", (part.module for slot in slots for part in slot.parts))
+
+
+def _variables(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if not is_variable(name):
+            yield f"tokenizer: template_variables: {show(name)} is no name of a variable that can be set"
 
 
 def _listed(field: str, name: str, manifest: Manifest) -> Iterator[str]:

@@ -79,7 +79,7 @@ class GraphInfo:
 
 @dataclass(frozen=True)
 class TokenizerInfo:
-    """Tokenizer file, chat template file and the special tokens that templates ask for."""
+    """Tokenizer file, chat template file, the special tokens that templates ask for, and other variables of theirs."""
 
     file: str
     chat_template: str | None = None
@@ -87,6 +87,7 @@ class TokenizerInfo:
     eos_token: str | None = None
     pad_token: str | None = None
     unk_token: str | None = None
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ Knows nothing about buffers, kernels or how an adapter is found; it joins tokeni
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Unpack, cast, overload
+from typing import Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
@@ -19,12 +20,15 @@ from edgelora_runtime.cache import find_entry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import FinishReason, score_choices
 from edgelora_runtime.manifest import Manifest, check_files, read_manifest
+from edgelora_runtime.messages import Messages, Tools
 from edgelora_runtime.packed_cache import PackedCache, name_artifact
+from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.request import Request, TextOptions, make_request
 from edgelora_runtime.sampling import SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
 from edgelora_runtime.swap import AdapterSet
-from edgelora_runtime.text import Messages, StopFilter, StreamDecoder, Tokenizer, read_tokenizer, text_pieces
+from edgelora_runtime.text import Tokenizer, read_tokenizer
 from edgelora_runtime.token_model import TokenModel
 
 _ALWAYS_HASHED_BYTES = 4 << 20  # hashing a small file costs nothing beside loading; weights are hashed on demand
@@ -115,7 +119,8 @@ class Model(TokenModel):
         if info is None:
             return None
         special = {key: getattr(info, key) for key in ("bos_token", "eos_token", "pad_token", "unk_token")}
-        return read_tokenizer(self._folder, info.file, info.chat_template, special, self.manifest.model.vocab_size)
+        found = read_tokenizer(self._folder, info.file, info.chat_template, special, self.manifest.model.vocab_size)
+        return found.with_template(info.template_variables)
 
     @overload
     def generate(
@@ -164,11 +169,15 @@ class Model(TokenModel):
         lookup: bool = False,
         stop: str | Sequence[str] = (),
         choices: Sequence[str] | None = None,
+        template: Mapping[str, Any] | None = None,
+        date: str | datetime.date | None = None,
         stream: bool = False,
     ) -> Generation | list[Generation] | Iterator[str]:
         """Answer a prompt, or each of a list. ``raw`` leaves out the chat template; ``adapter`` may be one per prompt.
 
         With ``choices`` the answer is the likeliest of the given strings; with ``stream`` text comes as it is made.
+        ``template`` holds variables of the chat template, as ``{"enable_thinking": False}``, beside those of the
+        artifact; ``date`` (YYYY-MM-DD) is the day that a template with a date writes, today where it is left out.
         ``lookup`` guesses ahead from what was said before, for one prompt: quicker where the answer repeats it.
         """
         sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
@@ -177,7 +186,13 @@ class Model(TokenModel):
         for text in texts:
             if not isinstance(text, str):
                 raise InputError(f"prompt is {type(text).__name__}, expected text; use chat() for messages")
-        encoded = [self._encode_raw(text) if raw else self._encode_chat(_ask(text)) for text in texts]
+        if raw and (template is not None or date is not None):
+            raise InputError("template and date are for the chat template, which raw leaves out; leave one out")
+        tokenizer = self._text() if raw else self._templated(template, date)
+        encoded = [
+            self._encode_raw(tokenizer, text) if raw else self._encode_chat(tokenizer, _ask(text), None)
+            for text in texts
+        ]
         return self._answer(encoded, isinstance(prompt, list), adapter, request, stream)
 
     @overload
@@ -185,19 +200,27 @@ class Model(TokenModel):
         self,
         messages: Messages,
         *,
+        tools: Tools | None = ...,
         adapter: str | None = ...,
         stream: Literal[False] = ...,
         **options: Unpack[TextOptions],
     ) -> Generation: ...
     @overload
     def chat(
-        self, messages: Messages, *, adapter: str | None = ..., stream: Literal[True], **options: Unpack[TextOptions]
+        self,
+        messages: Messages,
+        *,
+        tools: Tools | None = ...,
+        adapter: str | None = ...,
+        stream: Literal[True],
+        **options: Unpack[TextOptions],
     ) -> Iterator[str]: ...
 
     def chat(
         self,
         messages: Messages,
         *,
+        tools: Tools | None = None,
         adapter: str | None = None,
         max_new_tokens: int = 128,
         temperature: float = 0.0,
@@ -209,12 +232,19 @@ class Model(TokenModel):
         lookup: bool = False,
         stop: str | Sequence[str] = (),
         choices: Sequence[str] | None = None,
+        template: Mapping[str, Any] | None = None,
+        date: str | datetime.date | None = None,
         stream: bool = False,
     ) -> Generation | list[Generation] | Iterator[str]:
-        """Answer a conversation of ``{"role", "content"}`` messages; the options are those of ``generate``."""
+        """Answer a conversation of ``{"role", "content"}`` messages; the options are those of ``generate``.
+
+        ``tools`` are JSON schemas of functions, for templates that know them; content may be a list of text parts.
+        """
         sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
         request = make_request(sampling, max_new_tokens, stop, choices, lookup)
-        return self._answer([self._encode_chat(messages)], False, adapter, request, stream)
+        return self._answer(
+            [self._encode_chat(self._templated(template, date), messages, tools)], False, adapter, request, stream
+        )
 
     def keep_prefix(
         self, prompt: str | Messages | Sequence[int], path: str | Path | None = None, *, adapter: str | None = None
@@ -264,14 +294,17 @@ class Model(TokenModel):
         return answers if is_list else answers[0]
 
     def _stream(self, ids: list[int], spec: str, request: Request) -> Iterator[str]:
+        tokenizer = self._text()
+        stop_ids = tokenizer.find_stops(request.stops)
         decoding = self._decoding({0: ids}, self._adapters.find(spec), request)
         tokens = (token for _, token in decoding)
-        return text_pieces(tokens, StreamDecoder(self._text()), StopFilter(request.stops))
+        return text_pieces(tokens, StreamDecoder(tokenizer), StopFilter(request.stops), stop_ids)
 
     def _generate(
         self, prompts: list[list[int]], adapter: str | list[str] | None, request: Request
     ) -> list[Generation]:
         tokenizer = self._text()
+        stop_ids = tokenizer.find_stops(request.stops)
         answers: dict[int, Generation] = {}
         for group, decoding in self._decode_groups(prompts, adapter, request):
             decoders = [StreamDecoder(tokenizer) for _ in group]
@@ -281,7 +314,7 @@ class Model(TokenModel):
             for row, token in decoding:
                 ids[row].append(token)
                 texts[row] += filters[row].push(decoders[row].push(token))
-                if filters[row].is_stopped:
+                if filters[row].is_stopped or token in stop_ids:
                     decoding.finish(row)
             for row, index in enumerate(group):
                 text = texts[row] + filters[row].push(decoders[row].flush()) + filters[row].flush()
@@ -306,15 +339,18 @@ class Model(TokenModel):
             )
         return encoded
 
-    def _encode_raw(self, text: str) -> _Prompt:
-        tokenizer, ends = self._text(), self.manifest.model.eos_token_ids
+    def _encode_raw(self, tokenizer: Tokenizer, text: str) -> _Prompt:
+        ends = self.manifest.model.eos_token_ids
         ids = self._check(tokenizer.encode_prompt(text, end_ids=ends))
         return _Prompt(ids, lambda answer: tokenizer.encode_after(text, answer, special=True, end_ids=ends))
 
-    def _encode_chat(self, messages: Messages) -> _Prompt:
-        tokenizer = self._text()
-        ids = self._check(tokenizer.encode_chat(messages))
-        return _Prompt(ids, functools.partial(tokenizer.encode_answer, messages))
+    def _encode_chat(self, tokenizer: Tokenizer, messages: Messages, tools: Tools | None) -> _Prompt:
+        ids = self._check(tokenizer.encode_chat(messages, tools=tools))
+        return _Prompt(ids, lambda answer: tokenizer.encode_answer(messages, answer, tools))
+
+    def _templated(self, template: Mapping[str, Any] | None, date: str | datetime.date | None) -> Tokenizer:
+        tokenizer, day = self._text(), parse_date(date)
+        return tokenizer if template is None and day is None else tokenizer.with_template(template or {}, day)
 
     def _text(self) -> Tokenizer:
         if self.tokenizer is None:

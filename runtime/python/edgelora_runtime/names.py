@@ -12,10 +12,12 @@ from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.parse_json import show
 
 NO_ADAPTER = "none"  # in a SPEC: the base as it is
+GIVEN_VARIABLES = ("messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _ADAPTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_PATH, _LONGEST_PART = 1024, 255  # bytes of UTF-8, what every file system of a device takes
 
 
@@ -32,6 +34,11 @@ def is_hash(text: str) -> bool:
 def is_adapter_name(name: str) -> bool:
     """Whether ``name`` can be that of an adapter: in a SPEC, on a command line, as a folder everywhere."""
     return _ADAPTER.fullmatch(name) is not None and name != NO_ADAPTER
+
+
+def is_variable(name: str) -> bool:
+    """Whether ``name`` can be that of a variable for the chat template: a word that no template gets anyway."""
+    return _VARIABLE.fullmatch(name) is not None and name not in GIVEN_VARIABLES
 
 
 def find_unsafe(name: str) -> str | None:

@@ -5,9 +5,10 @@ Knows nothing about answering: names, ranges and what excludes what.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class TextOptions(IdOptions, total=False):
 
     stop: str | Sequence[str]
     choices: Sequence[str] | None
+    template: Mapping[str, Any] | None
+    date: str | datetime.date | None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from edgelora.check_config import check_config
 from edgelora.end_tokens import find_end_tokens, special_ids, unreachable_tokens
 from edgelora.errors import CheckpointError
 from edgelora.finite import check_finite
@@ -138,6 +139,7 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
     config = read_object(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         raise CheckpointError("config.json has no model_type; it is not the configuration of a transformers model")
+    check_config(config, name)
     if config.get("quantization_config"):
         method = config["quantization_config"].get("quant_method", "an unknown method")
         raise CheckpointError(f"{name} is already quantized ({method}); give the float model or a GGUF file")

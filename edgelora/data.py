@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from edgelora.errors import DataError
+from edgelora_runtime.errors import InputError
+from edgelora_runtime.messages import as_text, check_messages, check_tools
 from edgelora_runtime.parse_json import JsonError, read_value, show
 
 SHAPES = '{"messages"}, {"prompt", "completion"}, {"text"} or {"text", "label"}'
@@ -22,9 +24,11 @@ class Row:
     """One example. ``prompt`` is a conversation for the chat template, or raw text that goes in as it is."""
 
     line: int  # in the file, from 1
-    prompt: tuple[Mapping[str, str], ...] | str  # messages of "role" and "content"; "" for plain language modelling
+    prompt: tuple[Mapping[str, Any], ...] | str  # messages for the chat template; "" for plain language modelling
     completion: str  # what the model shall answer
     label: bool = False  # the completion is one of a closed set of classes
+    tools: tuple[Mapping[str, Any], ...] | None = None  # JSON schemas of functions that the template may offer
+    answer: Mapping[str, Any] | None = None  # the whole message, where it holds more than text
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,15 @@ def _parse_line(number: int, line: bytes) -> Row | str:
 
 
 def _parse_row(number: int, data: Mapping[str, Any]) -> Row | str:
-    if "messages" in data:
-        return _parse_messages(number, data["messages"])
-    if "completion" in data or "prompt" in data:
-        return _parse_prompt(number, data)
+    if preference := _find_preference(data):
+        return preference
+    try:
+        if "messages" in data:
+            return _parse_messages(number, data)
+        if "completion" in data or "prompt" in data:
+            return _parse_prompt(number, data)
+    except InputError as error:  # what no conversation may be, in the runtime's words
+        return str(error)
     if "text" not in data:
         return f"has the keys {show(sorted(data))}, expected {SHAPES}"
     text = data["text"]
@@ -111,54 +120,68 @@ def _parse_row(number: int, data: Mapping[str, Any]) -> Row | str:
     return Row(number, _ask(text), label, label=True)
 
 
-def _parse_messages(number: int, messages: object) -> Row | str:
-    reason = _check_messages(messages)
-    if reason is not None or not isinstance(messages, list):
-        return reason or "messages is not a list"
-    if messages[-1]["role"] != "assistant":
-        return f"the last message is of role {show(messages[-1]['role'])}, expected 'assistant'"
+def _find_preference(data: Mapping[str, Any]) -> str | None:
+    """Why a row of TRL's preference data sets is none to learn from: what it holds may be a bad answer."""
+    found = [key for key in ("chosen", "rejected", "completions") if key in data]
+    if "label" in data and ("completion" in data or "messages" in data):
+        found.append("label")
+    if not found:
+        return None
+    return f"holds {', '.join(found)}: a preference row, whose answers are not all to be learned; keep the good ones"
+
+
+def _parse_messages(number: int, data: Mapping[str, Any]) -> Row | str:
+    messages = check_messages(data["messages"])
+    answer = messages[-1]
+    if answer["role"] != "assistant":
+        return f"the last message is of role {show(answer['role'])}, expected 'assistant'"
     if len(messages) == 1:
         return "has no message before the answer"
-    if not messages[-1]["content"].strip():
-        return "the answer is empty"
-    return Row(number, _keep(messages[:-1]), messages[-1]["content"])
+    return _make_row(number, messages[:-1], answer, data)
 
 
 def _parse_prompt(number: int, data: Mapping[str, Any]) -> Row | str:
     prompt, completion = data.get("prompt"), data.get("completion")
     # TRL also writes both as lists of messages; the answer is then the only message of the completion.
     if isinstance(completion, list):
-        reason = _check_messages(completion)
-        if reason is not None or len(completion) != 1:
-            return reason or f"completion has {len(completion)} messages, expected 1"
-        completion = completion[0]["content"]
-    if not _is_filled(completion):
+        messages = check_messages(completion)
+        if len(messages) != 1:
+            return f"completion has {len(messages)} messages, expected 1"
+        answer = messages[0]
+        if answer["role"] != "assistant":
+            return f"the completion is of role {show(answer['role'])}, expected 'assistant'"
+    elif _is_filled(completion):
+        answer = {"role": "assistant", "content": completion}
+    else:
         return "completion is missing, empty or no string"
     if isinstance(prompt, list):
-        return _check_messages(prompt) or Row(number, _keep(prompt), completion)
+        return _make_row(number, check_messages(prompt), answer, data)
     if not _is_filled(prompt):
         return "prompt is missing, empty or no string"
-    return Row(number, _ask(prompt), completion)
+    return _make_row(number, [dict(message) for message in _ask(prompt)], answer, data)
 
 
-def _check_messages(messages: object) -> str | None:
-    """Why this is no conversation, or None."""
-    if not isinstance(messages, list) or not messages:
-        return "messages is empty or no list"
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            return f"message {index} is no object"
-        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-            return f"message {index} has no string 'role' and 'content'"
-    return None
+def _make_row(
+    number: int, messages: Sequence[dict[str, Any]], answer: dict[str, Any], data: Mapping[str, Any]
+) -> Row | str:
+    """The row of a conversation and its answer, or the reason why there is none."""
+    weights = [message.pop("weight", 1) for message in (*messages, answer)]
+    strange = [weight for weight in weights if weight not in (0, 1)]
+    if strange:
+        return f"weight is {show(strange[0])}, expected 0 or 1"
+    if not weights[-1]:
+        return "the answer has weight 0, which says not to learn it"
+    tools = data.get("tools")
+    known = check_tools(tools) if tools is not None else []
+    text = as_text(answer.get("content"))
+    more = any(answer.get(key) for key in ("tool_calls", "reasoning_content"))
+    if not text.strip() and not more:
+        return "the answer is empty"
+    return Row(number, tuple(messages), text, tools=tuple(known) or None, answer=answer if more else None)
 
 
-def _ask(text: str) -> tuple[Mapping[str, str], ...]:
+def _ask(text: str) -> tuple[Mapping[str, Any], ...]:
     return ({"role": "user", "content": text},)
-
-
-def _keep(messages: Sequence[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:
-    return tuple({"role": message["role"], "content": message["content"]} for message in messages)
 
 
 def _is_filled(value: object) -> TypeGuard[str]:
@@ -166,5 +189,13 @@ def _is_filled(value: object) -> TypeGuard[str]:
 
 
 def _encodable(row: Row) -> bool:
-    texts = [row.completion] + ([row.prompt] if isinstance(row.prompt, str) else [m["content"] for m in row.prompt])
-    return not any("\ud800" <= character <= "\udfff" for text in texts for character in text)
+    return not any(_has_half(value) for value in (row.completion, row.prompt, row.tools, row.answer))
+
+
+def _has_half(value: object) -> bool:
+    """Whether any text in a JSON value holds half of a surrogate pair."""
+    if isinstance(value, str):
+        return any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, Mapping):
+        return any(_has_half(key) or _has_half(item) for key, item in value.items())
+    return isinstance(value, (list, tuple)) and any(_has_half(item) for item in value)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgelora.data import Problem, Row, name_problems
 from edgelora.errors import DataError, EdgeLoraError, InputError
 from edgelora.metrics import accuracy, exact_match, field_f1, is_json, json_valid, macro_f1
 from edgelora.training.encode import Example, encode_row
 from edgelora_runtime import Model
+from edgelora_runtime.adapter import parse_spec
+from edgelora_runtime.messages import as_text
+from edgelora_runtime.receipt import read_receipt
+from edgelora_runtime.text import Tokenizer
 
 Step = Callable[[int], object]  # told how many rows were done
 
@@ -38,9 +43,13 @@ class Case:
         """Tokens of the answer, the one that ends it included."""
         return list(self.example.ids[self.example.prompt_length :])
 
+    def expected(self, tokenizer: Tokenizer) -> str:
+        """The answer as a model that has learned it would show it."""
+        return self.row.completion if self.row.answer is None else tokenizer.decode(self.completion_ids)
 
-def encode_cases(rows: Sequence[Row], model: Model, where: str) -> tuple[list[Case], list[Problem]]:
-    """Token ids of every row that fits the model; raises DataError when none does."""
+
+def encode_cases(rows: Sequence[Row], model: Model, where: str, raw: bool = False) -> tuple[list[Case], list[Problem]]:
+    """Token ids of every row that fits the model; raises DataError when none does. ``raw`` leaves the template out."""
     if model.tokenizer is None:
         raise InputError(f"{model.manifest.model.name} was exported without a tokenizer; eval needs one")
     info = model.manifest.model
@@ -48,7 +57,7 @@ def encode_cases(rows: Sequence[Row], model: Model, where: str) -> tuple[list[Ca
     problems: list[Problem] = []
     for row in rows:
         try:
-            example = encode_row(row, model.tokenizer, info.eos_token_ids)
+            example = encode_row(row, model.tokenizer, info.eos_token_ids, raw)
         except EdgeLoraError as error:
             problems.append(Problem(row.line, str(error)))
             continue
@@ -61,6 +70,23 @@ def encode_cases(rows: Sequence[Row], model: Model, where: str) -> tuple[list[Ca
     if not cases:
         raise DataError(f"{where} has no row to evaluate: {name_problems(problems)}")
     return cases, problems
+
+
+def trained_raw(artifact: Path, model: Model, adapter: str) -> bool:
+    """Whether the adapters of a SPEC were trained without the chat template, as their receipts say.
+
+    Raises InputError where they disagree.
+    """
+    infos = {info.name: info for info in model.manifest.adapters}
+    found: dict[str, bool] = {}
+    for name, _ in parse_spec(adapter):
+        receipt = read_receipt(artifact / infos[name].path) if name in infos else None
+        if receipt is not None:
+            found[name] = bool((receipt.get("training") or {}).get("raw", False))
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{name} {'--raw' if raw else '--chat'}" for name, raw in found.items())
+        raise InputError(f"the adapters were trained in different ways ({told}); give --raw or --chat")
+    return any(found.values())
 
 
 def mean_loss(model: Model, cases: Sequence[Case], adapter: str, step: Step) -> float:
@@ -86,21 +112,24 @@ def score_answers(
     adapter: str,
     max_new_tokens: int | None,
     step: Step,
+    raw: bool = False,
 ) -> dict[str, float | int | None]:
     """Every figure that the rows allow, each a share from 0 to 1; ``choices`` are the labels, whose number is told.
 
     ``exact_match`` is None when no row has a prompt.
     """
+    tokenizer = model.tokenizer
+    assert tokenizer is not None  # encode_cases refused such a model
     asked = [case for case in cases if case.row.prompt]
     labels: list[tuple[str, str]] = []  # expected, found
     texts: list[tuple[str, str]] = []
     for case in asked:
         if case.row.label:
-            labels.append((case.row.completion, _choose(model, case, choices, adapter)))
+            labels.append((case.row.completion, _choose(model, case, choices, adapter, raw)))
             step(1)
     for batch in _batches([case for case in asked if not case.row.label]):
         found = _answer(model, batch, adapter, max_new_tokens)
-        texts += zip([case.row.completion for case in batch], found, strict=True)
+        texts += zip([case.expected(tokenizer) for case in batch], found, strict=True)
         step(len(batch))
     figures: dict[str, float | int | None] = {
         "exact_match": exact_match(*_columns([*labels, *texts])) if asked else None
@@ -123,20 +152,18 @@ def _answer(model: Model, batch: Sequence[Case], adapter: str, max_new_tokens: i
     assert model.tokenizer is not None  # encode_cases refused such a model
     longest = max_new_tokens or max(len(case.completion_ids) for case in batch) + _SPARE
     info = model.manifest.model
-    room = info.context_length - max(len(case.prompt_ids) for case in batch)
-    found = model.generate_ids(
-        [case.prompt_ids for case in batch], adapter=adapter, max_new_tokens=min(longest, max(1, room))
-    )
+    # A row that fills the context ends there, and the others go on.
+    found = model.generate_ids([case.prompt_ids for case in batch], adapter=adapter, max_new_tokens=longest)
     ends = set(info.eos_token_ids)
     return [model.tokenizer.decode([token for token in ids if token not in ends]) for ids in found]
 
 
-def _choose(model: Model, case: Case, choices: Sequence[str], adapter: str) -> str:
+def _choose(model: Model, case: Case, choices: Sequence[str], adapter: str, raw: bool) -> str:
     """The label that the model finds most likely."""
     assert not isinstance(case.row.prompt, str)  # read_rows makes a label row a conversation
     messages = [dict(message) for message in case.row.prompt]
-    if model.tokenizer is not None and model.tokenizer.chat_template is None:
-        return model.generate(messages[-1]["content"], raw=True, adapter=adapter, choices=choices).text
+    if raw or (model.tokenizer is not None and model.tokenizer.chat_template is None):
+        return model.generate(as_text(messages[-1]["content"]), raw=True, adapter=adapter, choices=choices).text
     return model.chat(messages, adapter=adapter, choices=choices).text
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit, finite, note
 from edgelora.data import name_problems, read_rows
-from edgelora.evaluate import count_answers, encode_cases, mean_loss, score_answers
+from edgelora.evaluate import count_answers, encode_cases, mean_loss, score_answers, trained_raw
 from edgelora_runtime import load
 
 
@@ -26,6 +26,14 @@ def evaluate(
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer; a little over the longest expected one if left out.")
     ] = None,
+    raw: Annotated[
+        bool | None,
+        typer.Option(
+            "--raw/--chat",
+            help="Leave the chat template out, or use it.  [default: as the adapter was trained, by its receipt]",
+            show_default=False,
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads for one matrix product; all cores if left out.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -33,7 +41,8 @@ def evaluate(
     rows = read_rows(data)
     model = load(artifact, threads=threads)
     model.set_adapter(adapter)
-    cases, problems = encode_cases(rows.rows[:limit], model, str(data))
+    raw = trained_raw(artifact, model, adapter) if raw is None else raw
+    cases, problems = encode_cases(rows.rows[:limit], model, str(data), raw)
     problems = sorted([*rows.problems, *problems], key=lambda problem: problem.line)
     if problems:
         note(f"{data}: {len(problems)} lines left out: {name_problems(problems)}")
@@ -41,7 +50,7 @@ def evaluate(
     payload: dict[str, object] = {"n": len(cases), "skipped": len(problems), "adapter": adapter}
     with tqdm(total=len(cases) + count_answers(cases), desc="eval", unit="row", file=sys.stderr) as bar:
         payload["loss"] = finite(mean_loss(model, cases, adapter, bar.update))
-        payload |= score_answers(model, cases, choices, adapter, max_new_tokens, bar.update)
+        payload |= score_answers(model, cases, choices, adapter, max_new_tokens, bar.update, raw)
     emit(as_json, payload, [f"{key:15} {_show(value)}" for key, value in payload.items()])
 
 

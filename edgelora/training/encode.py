@@ -5,12 +5,13 @@ Knows nothing about tensors or models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgelora.data import Problem, Row, Rows, name_problems
 from edgelora.errors import CheckpointError, DataError, EdgeLoraError
+from edgelora_runtime.messages import as_text
 from edgelora_runtime.text import Tokenizer
 
 
@@ -83,9 +84,11 @@ def check_ids(ids: Sequence[int], tokenizer: Tokenizer) -> None:
 def _encode_row(row: Row, tokenizer: Tokenizer, eos_ids: Sequence[int], raw: bool) -> Example:
     if isinstance(row.prompt, tuple) and tokenizer.chat_template is not None and not raw:
         messages = [dict(message) for message in row.prompt]
-        prompt_ids = tokenizer.encode_chat(messages)
-        answer = tokenizer.encode_answer(messages, row.completion)
-        end = _find_end(messages, row.completion, tokenizer, eos_ids)
+        if row.answer is not None:
+            return _encode_message(row, row.answer, messages, tokenizer, eos_ids)
+        prompt_ids = tokenizer.encode_chat(messages, tools=row.tools)
+        answer = tokenizer.encode_answer(messages, row.completion, row.tools)
+        end = _find_end(row, messages, tokenizer, eos_ids)
         _check_answer(row.completion, prompt_ids, answer, tokenizer)
         return Example(row.line, (*prompt_ids, *answer, *end), max(1, len(prompt_ids)))
     prompt = _raw_prompt(row)
@@ -99,12 +102,55 @@ def _encode_row(row: Row, tokenizer: Tokenizer, eos_ids: Sequence[int], raw: boo
     return Example(row.line, (*prompt_ids, *answer, *eos_ids[:1]), len(prompt_ids))
 
 
+def _encode_message(
+    row: Row, answer: Mapping[str, Any], messages: list[dict[str, Any]], tokenizer: Tokenizer, eos_ids: Sequence[int]
+) -> Example:
+    """An answer with tool calls or reasoning: what the template writes of it behind the prompt, up to its end token."""
+    prompt = tokenizer.render(messages, tools=row.tools)
+    finished = tokenizer.render([*messages, answer], False, row.tools)
+    for key in ("tool_calls", "reasoning_content"):
+        rest = {name: value for name, value in answer.items() if name != key}
+        rest.setdefault("content", "")
+        if answer.get(key) and finished == tokenizer.render(
+            [*messages, {**rest, "content": rest["content"] or ""}], False, row.tools
+        ):
+            raise DataError(f"the chat template has no place for {key} of an answer; write it as text, or leave it out")
+    if not finished.startswith(prompt):
+        raise DataError(
+            "the chat template writes an answer with tool calls or reasoning otherwise than it opens one, so no device "
+            "would ever see what stands before it; give the answer as text"
+        )
+    if special := next((text for text in _texts(answer) if tokenizer.find_special(text)), None):
+        raise DataError(f"the answer holds the text of a special token, {tokenizer.find_special(special)!r}")
+    prompt_ids = tokenizer.encode(prompt, special=False)
+    ids = tokenizer.encode_after(prompt, finished[len(prompt) :])
+    whole = tokenizer.decode([*prompt_ids, *ids], special=True)
+    if whole.removeprefix(tokenizer.decode(prompt_ids, special=True)) != finished[len(prompt) :]:
+        raise DataError("the tokens of the answer do not decode to it: the tokenizer drops or changes some of it")
+    ends = [index for index, token in enumerate(ids) if token in eos_ids]
+    ids = ids[: ends[0] + 1] if ends else [*ids, *eos_ids[:1]]
+    return Example(row.line, (*prompt_ids, *ids), max(1, len(prompt_ids)))
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
 def _find_end(
-    messages: Sequence[Mapping[str, Any]], answer: str, tokenizer: Tokenizer, eos_ids: Sequence[int]
+    row: Row, messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, eos_ids: Sequence[int]
 ) -> Sequence[int]:
     """The token that ends a turn in the chat template: the first end token behind the answer, else the model's."""
-    prompt = tokenizer.render(messages)
-    finished = tokenizer.render([*messages, {"role": "assistant", "content": answer}], add_generation_prompt=False)
+    answer = row.completion
+    prompt = tokenizer.render(messages, tools=row.tools)
+    finished = tokenizer.render([*messages, {"role": "assistant", "content": answer}], False, row.tools)
     if not finished.startswith(prompt):
         return [token for token in tokenizer.encode(finished, special=False) if token in eos_ids][-1:] or eos_ids[:1]
     words = answer.strip()  # which is all that some templates keep
@@ -132,8 +178,10 @@ def _excerpt(text: str, start: int) -> str:
 
 
 def _raw_prompt(row: Row) -> str:
+    if row.tools is not None or row.answer is not None:
+        raise DataError("tools, tool calls and reasoning need a chat template; the prompt is used raw")
     if isinstance(row.prompt, str):
         return row.prompt
     if len(row.prompt) > 1:
         raise DataError(f"{len(row.prompt)} messages before the answer need a chat template; the prompt is used raw")
-    return row.prompt[0]["content"]
+    return as_text(row.prompt[0].get("content"))

@@ -55,10 +55,10 @@ BAD = {
     b'{"completion": "a"}': "prompt is missing",
     b'{"prompt": "a", "completion": " "}': "completion is missing, empty",
     b'{"prompt": "a", "completion": 3}': "completion is missing, empty or no string",
-    b'{"messages": []}': "messages is empty",
+    b'{"messages": []}': "messages is []",
     b'{"messages": [{"role": "user", "content": "a"}]}': "the last message is of role 'user'",
     b'{"messages": [{"role": "assistant", "content": "a"}]}': "has no message before the answer",
-    b'{"messages": [{"role": "user"}, {"role": "assistant", "content": "a"}]}': "message 0 has no string",
+    b'{"messages": [{"role": "user"}, {"role": "assistant", "content": "a"}]}': "message 0: content is missing",
     b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}': "the answer is empty",
     b'{"text": "\\ud800"}': "half of a surrogate pair",
 }
@@ -86,3 +86,36 @@ def test_a_file_without_rows_names_the_first_problems(tmp_path):
         read_rows(write(tmp_path))
     with pytest.raises(DataError, match="is not a file"):
         read_rows(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"prompt": "a", "completion": "b", "label": false}', "label: a preference row"),
+        ('{"prompt": "a", "completion": "b", "label": true}', "label: a preference row"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c"}', "chosen, rejected: a preference row"),
+        ('{"chosen": [], "rejected": []}', "chosen, rejected: a preference row"),
+        ('{"prompt": "a", "completions": ["b"], "labels": [true]}', "completions: a preference row"),
+        (
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]}',
+            "weight 0",
+        ),
+        (
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 2}]}',
+            "weight is 2",
+        ),
+        ('{"messages": [{"role": "user", "content": null}, {"role": "assistant", "content": "b"}]}', "content is None"),
+        ('{"messages": [{"role": "user"}, {"role": "assistant", "content": "b"}]}', "content is missing"),
+        (
+            '{"messages": [{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "b"}]}',
+            "part 0 is of type 'image'",
+        ),
+        ('{"prompt": "a", "completion": [{"role": "user", "content": "b"}]}', "the completion is of role 'user'"),
+    ],
+)
+def test_rows_that_say_not_to_be_learned_are_refused_by_name(tmp_path, line, reason):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(line + '\n{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
+    found = read_rows(path)
+    assert [row.line for row in found.rows] == [2]
+    assert reason in found.problems[0].reason

@@ -1,9 +1,12 @@
 """The loss covers exactly the completion, rendered as the runtime renders it; what cannot be used keeps its line."""
 
+import json
+
 import pytest
 import tokenizers
+from transformers import PreTrainedTokenizerFast
 
-from edgelora.data import Problem, Row, Rows
+from edgelora.data import Problem, Row, Rows, read_rows
 from edgelora.errors import CheckpointError, DataError
 from edgelora.training.encode import encode_row, encode_rows
 from edgelora_runtime.text import Tokenizer
@@ -134,3 +137,79 @@ def test_nothing_left_is_refused():
         encode_rows(rows, make_tokenizer(), (END,), max_length=3, raw=False, where="f")
     with pytest.raises(CheckpointError, match="eos_token_id"):
         encode_rows(rows, make_tokenizer(), (), max_length=60, raw=False, where="f")
+
+
+# Tools before the messages, calls and reasoning of an answer as text of their own.
+TOOLS = (
+    "{% if tools %}<s>tools\n{{ tools | tojson }}</s>\n{% endif %}{% for m in messages %}<s>{{ m['role'] }}\n"
+    "{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}{{ m['content'] or '' }}"
+    "{% for call in m.tool_calls or [] %}[{{ call.function.name }} {{ call.function.arguments | tojson }}]{% endfor %}"
+    "</s>\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Zürich"}}}
+SCHEMA = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+
+
+def read(tmp_path, *rows):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(item) for item in rows), encoding="utf-8")
+    return read_rows(path)
+
+
+@pytest.mark.parametrize("tools", [[SCHEMA], json.dumps([SCHEMA]), None])
+@pytest.mark.parametrize(
+    ("answer", "learned"),
+    [
+        ({"content": "hm"}, "hm"),
+        ({"tool_calls": [CALL]}, '[weather {"city": "Zürich"}]'),
+        ({"content": None, "tool_calls": [CALL], "reasoning_content": "think"}, '(think)[weather {"city": "Zürich"}]'),
+        ({"content": "so", "reasoning_content": "think", "tool_calls": None}, "(think)so"),
+    ],
+)
+def test_tools_calls_and_reasoning_are_rendered_as_transformers_does(tmp_path, tools, answer, learned):
+    tokenizer = make_tokenizer(TOOLS)
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
+    messages += [{"role": "tool", "content": "3"}, {"role": "assistant", **answer}]
+    (found,) = read(tmp_path, {"messages": messages, "tools": tools}).rows
+    example = encode_row(found, tokenizer, (END, EOS))
+    theirs = PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer.from_str(tokenizer._tokenizer.to_str()))
+    theirs.chat_template = TOOLS
+    text = theirs.apply_chat_template(messages, tools=tools and [SCHEMA], tokenize=False)
+    assert tokenizer.decode(example.ids, special=True) == text.removesuffix("\n")
+    assert tokenizer.decode(example.ids[example.prompt_length :], special=True) == f"{learned}</s>"
+
+
+def test_what_a_template_would_leave_out_of_a_row_is_a_problem(tmp_path):
+    user, call = {"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    rows = read(
+        tmp_path,
+        {"messages": [user, {"role": "assistant", "content": "b"}], "tools": [SCHEMA]},
+        {"messages": [user, call]},
+        {"messages": [user, call, {"role": "tool", "content": "3"}, {"role": "assistant", "content": "b"}]},
+        {"messages": [user, {"role": "assistant", "content": "b", "reasoning_content": "c"}]},
+        {"prompt": "a", "completion": "b"},
+    )
+    encoded = encode_rows(rows, make_tokenizer(), (END,), max_length=60, raw=False, where="f")
+    assert [example.line for example in encoded.examples] == [5]
+    for problem, word in zip(encoded.problems, ("tools", "tool_calls", "tool_calls", "reasoning_content"), strict=True):
+        assert f"no place for {word}" in problem.reason
+    raw = encode_rows(rows, make_tokenizer(), (END,), max_length=60, raw=True, where="f")
+    assert [problem.line for problem in raw.problems] == [1, 2, 3, 4]
+
+
+def test_special_tokens_in_tool_calls_are_a_problem(tmp_path):
+    bad = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Z</s>x"}}}
+    user = {"role": "user", "content": "a"}
+    (found,) = read(tmp_path, {"messages": [user, {"role": "assistant", "tool_calls": [bad]}]}).rows
+    with pytest.raises(DataError, match="special token"):
+        encode_row(found, make_tokenizer(TOOLS), (END, EOS))
+
+
+def test_text_parts_are_joined_and_learned(tmp_path):
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    rows = read(tmp_path, {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": parts}]})
+    (found,) = rows.rows
+    tokenizer = make_tokenizer()
+    example = encode_row(found, tokenizer, (END,))
+    assert tokenizer.decode(example.ids) == "user\none\ntwo\nassistant\none\ntwo"
+    assert tokenizer.decode(encode_row(found, tokenizer, (END,), raw=True).ids) == "one\ntwoone\ntwo"

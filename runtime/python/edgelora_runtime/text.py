@@ -146,6 +146,13 @@ class Tokenizer:
                 )
         return frozenset(found)
 
+    def find_special(self, text: str) -> str | None:
+        """The first special token whose text stands in ``text``."""
+        for token in self.encode(text, special=False):
+            if token in self._added and self._added[token].special and self._added[token].content in text:
+                return str(self._added[token].content)
+        return None
+
     def is_decoded(self, prompt_ids: Sequence[int], ids: Sequence[int], text: str) -> bool:
         """Whether ``ids`` decode to exactly ``text``, alone or behind the prompt.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgelora.data import Problem, Row, name_problems
 from edgelora.errors import DataError, EdgeLoraError, InputError
@@ -17,6 +18,7 @@ from edgelora_runtime import Model
 from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.messages import as_text
 from edgelora_runtime.receipt import read_receipt
+from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.text import Tokenizer
 
 Step = Callable[[int], object]  # told how many rows were done
@@ -48,16 +50,31 @@ class Case:
         return self.row.completion if self.row.answer is None else tokenizer.decode(self.completion_ids)
 
 
-def encode_cases(rows: Sequence[Row], model: Model, where: str, raw: bool = False) -> tuple[list[Case], list[Problem]]:
-    """Token ids of every row that fits the model; raises DataError when none does. ``raw`` leaves the template out."""
+@dataclass(frozen=True)
+class Rendering:
+    """How rows become prompts: as an adapter was trained, unless somebody says otherwise."""
+
+    raw: bool = False
+    variables: Mapping[str, Any] | None = None  # beside those of the artifact
+    date: str | None = None  # None is today
+
+
+AS_TODAY = Rendering()  # by the artifact's own template, variables and this day's date
+
+
+def encode_cases(
+    rows: Sequence[Row], model: Model, where: str, rendering: Rendering = AS_TODAY
+) -> tuple[list[Case], list[Problem]]:
+    """Token ids of every row that fits the model; raises DataError when none does."""
     if model.tokenizer is None:
         raise InputError(f"{model.manifest.model.name} was exported without a tokenizer; eval needs one")
+    tokenizer = model.tokenizer.with_template(rendering.variables or {}, parse_date(rendering.date))
     info = model.manifest.model
     cases: list[Case] = []
     problems: list[Problem] = []
     for row in rows:
         try:
-            example = encode_row(row, model.tokenizer, info.eos_token_ids, raw)
+            example = encode_row(row, tokenizer, info.eos_token_ids, rendering.raw)
         except EdgeLoraError as error:
             problems.append(Problem(row.line, str(error)))
             continue
@@ -72,21 +89,24 @@ def encode_cases(rows: Sequence[Row], model: Model, where: str, raw: bool = Fals
     return cases, problems
 
 
-def trained_raw(artifact: Path, model: Model, adapter: str) -> bool:
-    """Whether the adapters of a SPEC were trained without the chat template, as their receipts say.
-
-    Raises InputError where they disagree.
-    """
+def trained_rendering(artifact: Path, model: Model, adapter: str) -> Rendering:
+    """How the adapters of a SPEC saw their rows, as their receipts say; raises InputError where they disagree."""
     infos = {info.name: info for info in model.manifest.adapters}
-    found: dict[str, bool] = {}
+    found: dict[str, Rendering] = {}
     for name, _ in parse_spec(adapter):
         receipt = read_receipt(artifact / infos[name].path) if name in infos else None
-        if receipt is not None:
-            found[name] = bool((receipt.get("training") or {}).get("raw", False))
-    if len(set(found.values())) > 1:
-        told = ", ".join(f"{name} {'--raw' if raw else '--chat'}" for name, raw in found.items())
+        training = {} if receipt is None else receipt.get("training") or {}
+        if training:
+            raw = bool(training.get("raw", False))
+            variables, date = training.get("template_variables"), training.get("date")
+            found[name] = Rendering(raw) if raw else Rendering(raw, variables, date)
+    if len({rendering.raw for rendering in found.values()}) > 1:
+        told = ", ".join(f"{name} {'--raw' if item.raw else '--chat'}" for name, item in found.items())
         raise InputError(f"the adapters were trained in different ways ({told}); give --raw or --chat")
-    return any(found.values())
+    if any(item.variables != other.variables for item in found.values() for other in found.values()):
+        told = ", ".join(f"{name} {dict(item.variables or {})}" for name, item in found.items())
+        raise InputError(f"the adapters were trained with other template variables ({told}); give --template-var")
+    return next(iter(found.values()), Rendering())
 
 
 def mean_loss(model: Model, cases: Sequence[Case], adapter: str, step: Step) -> float:
@@ -112,7 +132,7 @@ def score_answers(
     adapter: str,
     max_new_tokens: int | None,
     step: Step,
-    raw: bool = False,
+    rendering: Rendering = AS_TODAY,
 ) -> dict[str, float | int | None]:
     """Every figure that the rows allow, each a share from 0 to 1; ``choices`` are the labels, whose number is told.
 
@@ -125,7 +145,7 @@ def score_answers(
     texts: list[tuple[str, str]] = []
     for case in asked:
         if case.row.label:
-            labels.append((case.row.completion, _choose(model, case, choices, adapter, raw)))
+            labels.append((case.row.completion, _choose(model, case, choices, adapter, rendering)))
             step(1)
     for batch in _batches([case for case in asked if not case.row.label]):
         found = _answer(model, batch, adapter, max_new_tokens)
@@ -158,13 +178,20 @@ def _answer(model: Model, batch: Sequence[Case], adapter: str, max_new_tokens: i
     return [model.tokenizer.decode([token for token in ids if token not in ends]) for ids in found]
 
 
-def _choose(model: Model, case: Case, choices: Sequence[str], adapter: str, raw: bool) -> str:
+def _choose(model: Model, case: Case, choices: Sequence[str], adapter: str, rendering: Rendering) -> str:
     """The label that the model finds most likely."""
     assert not isinstance(case.row.prompt, str)  # read_rows makes a label row a conversation
     messages = [dict(message) for message in case.row.prompt]
-    if raw or (model.tokenizer is not None and model.tokenizer.chat_template is None):
+    if rendering.raw or (model.tokenizer is not None and model.tokenizer.chat_template is None):
         return model.generate(as_text(messages[-1]["content"]), raw=True, adapter=adapter, choices=choices).text
-    return model.chat(messages, adapter=adapter, choices=choices).text
+    return model.chat(
+        messages,
+        tools=case.row.tools,
+        adapter=adapter,
+        choices=choices,
+        template=rendering.variables,
+        date=rendering.date,
+    ).text
 
 
 def _batches(cases: Sequence[Case]) -> list[list[Case]]:

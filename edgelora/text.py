@@ -5,15 +5,26 @@ Knows nothing about what is encoded; training and the probes of an export share 
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
 from edgelora.errors import CheckpointError
 from edgelora.tied_head import embedding_rows
 from edgelora.types import Checkpoint
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.text import Tokenizer
 
+UNDATED = datetime.date(2025, 1, 1)  # for what must be the same on every day: calibration, probes, what is measured
 
-def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
-    """The checkpoint's tokenizer; raises CheckpointError when it has none."""
+
+def open_tokenizer(
+    checkpoint: Checkpoint, variables: Mapping[str, Any] | None = None, date: datetime.date = UNDATED
+) -> Tokenizer:
+    """The checkpoint's tokenizer, whose template gets ``variables`` and ``date`` as today.
+
+    Raises CheckpointError when it has none.
+    """
     files = checkpoint.tokenizer
     if files is None:
         raise CheckpointError(f"{checkpoint.name} has no tokenizer; put its tokenizer.json beside the weights")
@@ -30,7 +41,7 @@ def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
         tokenizer.check_template()
     except ArtifactError as error:
         raise CheckpointError(f"{checkpoint.name} cannot be used for text: {error}") from error
-    return tokenizer
+    return tokenizer.with_template(variables or {}, date)
 
 
 def vocabulary_size(checkpoint: Checkpoint) -> int:

@@ -13,8 +13,10 @@ import typer
 from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit, finite, note
+from edgelora.cli.template_options import Day, TemplateVar, read_variables
 from edgelora.data import name_problems, read_rows
-from edgelora.evaluate import count_answers, encode_cases, mean_loss, score_answers, trained_raw
+from edgelora.errors import InputError
+from edgelora.evaluate import Rendering, count_answers, encode_cases, mean_loss, score_answers, trained_rendering
 from edgelora_runtime import load
 
 
@@ -34,6 +36,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    template_var: TemplateVar = None,
+    date: Day = None,
     threads: Annotated[int | None, typer.Option(help="Threads for one matrix product; all cores if left out.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -41,8 +45,18 @@ def evaluate(
     rows = read_rows(data)
     model = load(artifact, threads=threads)
     model.set_adapter(adapter)
-    raw = trained_raw(artifact, model, adapter) if raw is None else raw
-    cases, problems = encode_cases(rows.rows[:limit], model, str(data), raw)
+    variables = read_variables(template_var)
+    if raw and (variables is not None or date is not None):
+        raise InputError("--template-var and --date are for the chat template, which --raw leaves out; leave one out")
+    # What is given wins; adapters that disagree need only be asked where something is not.
+    given = raw is not None and variables is not None
+    trained = Rendering() if given else trained_rendering(artifact, model, adapter)
+    how = Rendering(
+        trained.raw if raw is None else raw, trained.variables if variables is None else variables, date or trained.date
+    )
+    if how.raw:
+        how = Rendering(raw=True)
+    cases, problems = encode_cases(rows.rows[:limit], model, str(data), how)
     problems = sorted([*rows.problems, *problems], key=lambda problem: problem.line)
     if problems:
         note(f"{data}: {len(problems)} lines left out: {name_problems(problems)}")
@@ -50,7 +64,7 @@ def evaluate(
     payload: dict[str, object] = {"n": len(cases), "skipped": len(problems), "adapter": adapter}
     with tqdm(total=len(cases) + count_answers(cases), desc="eval", unit="row", file=sys.stderr) as bar:
         payload["loss"] = finite(mean_loss(model, cases, adapter, bar.update))
-        payload |= score_answers(model, cases, choices, adapter, max_new_tokens, bar.update, raw)
+        payload |= score_answers(model, cases, choices, adapter, max_new_tokens, bar.update, how)
     emit(as_json, payload, [f"{key:15} {_show(value)}" for key, value in payload.items()])
 
 

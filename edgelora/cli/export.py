@@ -37,6 +37,7 @@ from edgelora.cli.merge_options import (
     check_merge_options,
 )
 from edgelora.cli.output import Json, emit
+from edgelora.cli.template_options import TemplateVar, read_variables
 from edgelora.cli.training_options import split_names
 from edgelora.compiler.context_length import DEFAULT_CONTEXT, own_context_length
 from edgelora.compiler.export import export_artifact
@@ -98,6 +99,7 @@ def export(
             "measured on the rows of --calibration, if given, and with every --adapter.",
         ),
     ] = FLOAT_CACHE,
+    template_var: TemplateVar = None,
     genai: Annotated[bool, typer.Option(help="Add a twin graph and settings for onnxruntime-genai.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the artifact at OUTPUT.")] = False,
     json: Json = False,
@@ -154,6 +156,7 @@ def export(
         reference=make_reference,
         answer_float=answer_float,
         genai=genai,
+        template_variables=read_variables(template_var),
         context_length=context_length,
         kv_cache=kv_cache,
         budget_mb=grid_mb,

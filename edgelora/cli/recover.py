@@ -23,6 +23,7 @@ from edgelora.cli.grid_options import (
     grid_choice,
 )
 from edgelora.cli.output import Json, emit
+from edgelora.cli.template_options import Day, TemplateVar, read_variables
 from edgelora.cli.training_options import (
     Accumulate,
     Alpha,
@@ -105,6 +106,8 @@ def recover(
     ] = 256,
     precision: Precision = "float32",
     raw: Raw = False,
+    template_var: TemplateVar = None,
+    date: Day = None,
     seed: Seed = 0,
     eval_every: EvalEvery = None,
     save_every: SaveEvery = 50,
@@ -138,6 +141,8 @@ def recover(
         seed=seed,
         precision=precision,
         raw=raw,
+        template_variables=read_variables(template_var) or {},
+        date=date,
         init=shape.init,
         share_a=share_a,
         rank_auto_energy=shape.energy,

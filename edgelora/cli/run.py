@@ -15,11 +15,13 @@ import typer
 from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit
+from edgelora.cli.template_options import Day, TemplateVar, read_variables
 from edgelora.errors import DataError, InputError
 from edgelora_runtime import Generation, Model, load
+from edgelora_runtime.messages import check_tools
 from edgelora_runtime.parse_json import JsonError, read_value, show
 
-_SHAPES = '{"prompt": TEXT} or {"messages": [...]}, with "adapter": SPEC where it differs'
+_SHAPES = '{"prompt": TEXT} or {"messages": [...]}, with "tools", and "adapter": SPEC where it differs'
 _SHOWN = 3  # problems named in a one-line error
 
 
@@ -29,6 +31,7 @@ class Job:
 
     prompt: str | tuple[Mapping[str, str], ...]
     adapter: str
+    tools: tuple[Mapping[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Sampling:
     seed: int | None
     stop: tuple[str, ...]
     lookup: bool
+    template: Mapping[str, Any] | None
+    date: str | None
 
 
 def run(
@@ -61,6 +66,8 @@ def run(
     lookup: Annotated[
         bool, typer.Option("--lookup", help="Guess ahead from the text so far: quicker where the answer repeats it.")
     ] = False,
+    template_var: TemplateVar = None,
+    date: Day = None,
     threads: Annotated[int | None, typer.Option(help="Threads for one matrix product; all cores if left out.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +75,18 @@ def run(
     if prompt is not None and file is not None:
         raise InputError("--prompt and --file exclude each other; give one of them")
     jobs = read_jobs(file, adapter, raw) if file else (Job(_given(prompt), adapter),)
-    sampling = Sampling(max_new_tokens, temperature, top_p, top_k, min_p, seed, tuple(stop or ()), lookup)
+    sampling = Sampling(
+        max_new_tokens,
+        temperature,
+        top_p,
+        top_k,
+        min_p,
+        seed,
+        tuple(stop or ()),
+        lookup,
+        read_variables(template_var),
+        date,
+    )
     model = load(artifact, threads=threads)
     if not as_json:
         for job in jobs:
@@ -132,7 +150,11 @@ def _parse_job(line: bytes, adapter: str, raw: bool) -> Job | str:
         return "messages need the chat template, which --raw leaves out"
     if not all(isinstance(message, dict) for message in messages):
         return "messages is not a list of objects"
-    return Job(tuple(messages), spec)
+    try:
+        tools = None if data.get("tools") is None else tuple(check_tools(data["tools"]))
+    except InputError as error:
+        return str(error)
+    return Job(tuple(messages), spec, tools)
 
 
 def _given(prompt: str | None) -> str:
@@ -164,4 +186,4 @@ def _call(model: Model, job: Job, raw: bool, sampling: Sampling, stream: bool) -
     options = {**vars(sampling), "adapter": job.adapter, "stream": stream}
     if isinstance(job.prompt, str):
         return model.generate(job.prompt, raw=raw, **options)
-    return model.chat([dict(message) for message in job.prompt], **options)
+    return model.chat([dict(message) for message in job.prompt], tools=job.tools, **options)

@@ -23,6 +23,7 @@ from edgelora.cli.grid_options import (
     grid_choice,
 )
 from edgelora.cli.output import Json, emit
+from edgelora.cli.template_options import Day, TemplateVar, read_variables
 from edgelora.cli.training_options import (
     Accumulate,
     Alpha,
@@ -105,6 +106,8 @@ def train(
     max_length: Annotated[int, typer.Option(help="Tokens; longer rows are left out and counted.")] = 512,
     precision: Precision = "float32",
     raw: Raw = False,
+    template_var: TemplateVar = None,
+    date: Day = None,
     seed: Seed = 0,
     eval_every: EvalEvery = None,
     save_every: SaveEvery = 50,
@@ -139,6 +142,8 @@ def train(
         seed=seed,
         precision=precision,
         raw=raw,
+        template_variables=read_variables(template_var) or {},
+        date=date,
         init=shape.init,
         share_a=share_a,
         rank_auto_energy=shape.energy,

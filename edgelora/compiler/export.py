@@ -73,6 +73,7 @@ def export_artifact(
     kv_cache: str = FLOAT_CACHE,
     cache_prompts: Sequence[Sequence[int]] = (),
     budget_mb: float | None = None,
+    template_variables: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
     """Write the artifact ``out``; it appears whole or not at all.
@@ -88,6 +89,7 @@ def export_artifact(
     ``kv_cache`` int8 keeps keys and values in 8 bits, on steps measured on ``cache_prompts`` and the probe prompts,
     with and without ``adapters``.
     ``budget_mb`` is what the file of weights may take; ``make_grid`` has planned for it, and here it is measured.
+    ``template_variables`` are what the chat template gets on the device unless a call says otherwise.
     Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit.
     """
     if kv_cache == INT8_CACHE and (genai or not target.has_int8_cache):
@@ -120,6 +122,7 @@ def export_artifact(
             quantization=_describe(assembled.grid, level),
             merged=assembled.record,
             reference=answers,
+            template_variables=template_variables or {},
         )
         complete(exported)  # first with a float cache: what is measured is an artifact as a device would run it
         if kv_cache == INT8_CACHE:

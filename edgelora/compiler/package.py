@@ -41,10 +41,13 @@ def package(
     quantization: Mapping[str, Any],
     merged: Mapping[str, Any] | None,
     reference: Reference | None,
+    template_variables: Mapping[str, Any],
 ) -> Manifest:
     """Complete the artifact in ``folder``, which holds the exported graph and weights, and return its manifest."""
     checkpoint = grid.checkpoint
-    tokenizer = None if checkpoint.tokenizer is None else _write_tokenizer(folder, checkpoint.tokenizer)
+    tokenizer = (
+        None if checkpoint.tokenizer is None else _write_tokenizer(folder, checkpoint.tokenizer, template_variables)
+    )
     if reference is not None:
         _write_reference(folder / REFERENCE_FILE, reference)
     manifest = Manifest(
@@ -77,7 +80,7 @@ def package(
     return manifest
 
 
-def _write_tokenizer(folder: Path, files: TokenizerFiles) -> TokenizerInfo:
+def _write_tokenizer(folder: Path, files: TokenizerFiles, variables: Mapping[str, Any]) -> TokenizerInfo:
     (folder / TOKENIZER_FILE).write_text(files.tokenizer_json, encoding="utf-8")
     if files.chat_template is not None:
         (folder / TEMPLATE_FILE).write_text(files.chat_template, encoding="utf-8")
@@ -88,6 +91,7 @@ def _write_tokenizer(folder: Path, files: TokenizerFiles) -> TokenizerInfo:
         eos_token=files.eos_token,
         pad_token=files.pad_token,
         unk_token=files.unk_token,
+        template_variables=dict(variables),
     )
 
 

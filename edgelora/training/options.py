@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgelora.errors import ConfigError
+from edgelora_runtime.errors import InputError
+from edgelora_runtime.rendering import parse_date
 
 ALL_LINEAR = "all-linear"
 SCHEDULES = ("cosine", "linear", "constant")
@@ -40,6 +42,8 @@ class TrainOptions:
     raw: bool = False  # prompts without the chat template
     init: str = "zero"  # B starts at zero, or A and B at what rounding took away
     share_a: bool = False  # linears that read the same input have one A
+    template_variables: Mapping[str, Any] = field(default_factory=dict)  # for the chat template
+    date: str | None = None  # YYYY-MM-DD that the chat template writes; None is the day on which the run began
     rank_auto_energy: float | None = None  # share of the squared singular values that truncation keeps at the end
 
     def __post_init__(self) -> None:
@@ -65,6 +69,12 @@ class TrainOptions:
             wrong.append(
                 f"--share-a and {other} exclude each other, since that gives each linear its own A; leave one out"
             )
+        if self.raw and (self.template_variables or self.date is not None):
+            wrong.append("--template-var and --date are for the chat template, which --raw leaves out; leave one out")
+        try:
+            parse_date(self.date)
+        except InputError as error:
+            wrong.append(f"--{error}")
         if not self.target_modules:
             wrong.append(f"--target-modules is empty, expected {ALL_LINEAR} or names such as q_proj")
         if wrong:
@@ -72,7 +82,11 @@ class TrainOptions:
 
     def record(self) -> Mapping[str, Any]:
         """The options as plain JSON values, for the receipt and for comparing a run with its checkpoint."""
-        return {**dataclasses.asdict(self), "target_modules": list(self.target_modules)}
+        return {
+            **dataclasses.asdict(self),
+            "target_modules": list(self.target_modules),
+            "template_variables": dict(self.template_variables),
+        }
 
 
 _LEAST = {

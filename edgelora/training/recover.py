@@ -16,7 +16,6 @@ import torch
 from edgelora.data import read_rows
 from edgelora.errors import ConfigError, DataError
 from edgelora.grid import Grid, MakeGrid
-from edgelora.text import open_tokenizer
 from edgelora.training.distill import distill_loss
 from edgelora.training.encode import Encoded, Example, check_ids, encode_rows
 from edgelora.training.loop import StepReport
@@ -24,6 +23,7 @@ from edgelora.training.loss import Loss
 from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions
 from edgelora.training.run import Lesson, RunPlan, TrainResult, train_adapter
+from edgelora.training.templated import open_templated
 from edgelora.types import Checkpoint, TrackNames
 
 TEXT_SUFFIX = ".txt"
@@ -58,7 +58,7 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Enc
     A ``.txt`` file is one long text, cut into windows of ``options.max_length`` tokens; anything else holds the rows
     that training reads, rendered in the same way. Raises DataError when there is nothing to learn from.
     """
-    tokenizer = open_tokenizer(checkpoint)
+    tokenizer = open_templated(checkpoint, options)
     if path.suffix.lower() != TEXT_SUFFIX:
         found = encode_rows(
             read_rows(path), tokenizer, checkpoint.eos_token_ids, options.max_length, options.raw, where=str(path)

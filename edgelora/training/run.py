@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import functools
 import hashlib
 import json
@@ -25,7 +26,6 @@ from edgelora.adapter.receipt_page import PAGE_FILE
 from edgelora.data import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid import Grid, MakeGrid
-from edgelora.text import open_tokenizer
 from edgelora.training.auto_rank import Truncation, rewrite_truncated, truncate_trained
 from edgelora.training.encode import Encoded, Example, encode_rows
 from edgelora.training.loop import Schedule, StepReport, fit, last_examples, recent
@@ -38,7 +38,8 @@ from edgelora.training.packed import weigh
 from edgelora.training.recompute import recompute_layers
 from edgelora.training.residual import residual_factors
 from edgelora.training.start import Start, check_shape, check_start, read_start
-from edgelora.training.state import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_state, save_state
+from edgelora.training.state import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_date, load_state, save_state
+from edgelora.training.templated import open_templated
 from edgelora.types import Checkpoint, TrackNames
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
@@ -124,6 +125,7 @@ def _train(
 ) -> TrainResult:
     out = follow(plan.out)
     source = _read_source(plan, options)
+    options = _settle_date(options, out if plan.resume else None)
     data = lesson.read(checkpoint, plan.data, options)
     held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
     grid = make_grid(checkpoint)
@@ -153,7 +155,7 @@ def _train(
         options,
         Schedule(plan.eval_every, plan.save_every),
         start,
-        lambda state: save_state(out, state, identity),
+        lambda state: save_state(out, state, identity, options.date),
         report,
     )
     truncation = None
@@ -229,6 +231,14 @@ def _read_source(plan: RunPlan, options: TrainOptions) -> Start | None:
     return source
 
 
+def _settle_date(options: TrainOptions, unfinished: Path | None) -> TrainOptions:
+    """Options with the day of the run: given, that of the run that goes on, or today."""
+    if options.raw or options.date is not None:
+        return options
+    kept = None if unfinished is None else load_date(unfinished)
+    return dataclasses.replace(options, date=kept or datetime.date.today().isoformat())
+
+
 def _start_at_residual(grid: Grid, model: Any, wrapped: Any, options: TrainOptions, track: TrackNames) -> None:
     """Replace the fresh factors by those that mend the rounding best."""
     known = set(grid.checkpoint.names())
@@ -247,7 +257,7 @@ def _completion_loss(_checkpoint: Checkpoint, model: Any, device: torch.device) 
 def _read_examples(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Encoded:
     return encode_rows(
         read_rows(path),
-        open_tokenizer(checkpoint),
+        open_templated(checkpoint, options),
         checkpoint.eos_token_ids,
         options.max_length,
         options.raw,

@@ -21,6 +21,8 @@ from edgelora_runtime.files import write_atomically
 CHECKPOINT_FOLDER = ".checkpoint"
 STATE_FILE = "state.pt"
 
+_DAMAGED = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError)
+
 
 @dataclass(frozen=True)
 class RunState:
@@ -36,20 +38,30 @@ class RunState:
     seconds: float  # spent so far
 
 
-def save_state(out: Path, state: RunState, identity: str) -> None:
+def save_state(out: Path, state: RunState, identity: str, date: str | None) -> None:
     """Replace the checkpoint of the run that writes to ``out``; a kill at any moment leaves the old or the new one."""
     folder = out / CHECKPOINT_FOLDER
     made = [place for place in (folder, out) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     fields = {item.name: getattr(state, item.name) for item in dataclasses.fields(state)}
     content = io.BytesIO()  # into a file torch would turn a full disk into an error of its own
-    torch.save({"identity": identity, **fields}, content)
+    torch.save({"identity": identity, "date": date, **fields}, content)
     try:
         write_atomically(folder / STATE_FILE, lambda stream: stream.write(content.getbuffer()))
     except BaseException:
         for place in made:
             place.rmdir()
         raise
+
+
+def load_date(out: Path) -> str | None:
+    """The day with which the unfinished run in ``out`` renders; None where there is none, or it cannot be read."""
+    try:
+        data = torch.load(out / CHECKPOINT_FOLDER / STATE_FILE, map_location="cpu", weights_only=True)
+        found = data["date"]
+    except (*_DAMAGED, OSError):  # load_state says what is wrong with the file
+        return None
+    return found if isinstance(found, str) else None
 
 
 def load_state(out: Path, identity: str) -> RunState | None:
@@ -63,8 +75,9 @@ def load_state(out: Path, identity: str) -> RunState | None:
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
         found = data.pop("identity")
+        data.pop("date")
         state = RunState(**data)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGED as error:
         raise ConfigError(f"{path} is damaged; leave --resume out to train from the start") from error
     if found != identity:
         raise ConfigError(

@@ -6,6 +6,7 @@ Knows nothing about sessions; ``docs/artifact.md`` ("Receipt") is the definition
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,20 @@ def _find_other_text(receipt: Receipt, manifest: Manifest) -> str | None:
                 f"trained with another {key.replace('_', ' ')} ({trained[:12]}), this artifact ships "
                 f"{shipped.sha256[:12]}; train and export from the same checkpoint"
             )
+    training = receipt.get("training") or {}
+    variables, ours = training.get("template_variables"), manifest.tokenizer.template_variables
+    is_templated = manifest.tokenizer.chat_template is not None and not training.get("raw")
+    if is_templated and variables is not None and variables != dict(ours):
+        return (
+            f"trained with the template variables {_variables(variables)}, this artifact has {_variables(ours)}; "
+            "give train and export the same --template-var"
+        )
     return None
+
+
+def _variables(values: Mapping[str, Any]) -> str:
+    told = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(values.items())]
+    return join_some(told, ", ") or "(none)"
 
 
 def _describe(receipt: Receipt) -> str:

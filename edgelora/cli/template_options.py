@@ -1,0 +1,56 @@
+"""The options of what a chat template gets beside messages: variables, and the day that it writes.
+
+Knows nothing about templates; ``train``, ``recover``, ``export``, ``run`` and ``eval`` share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from edgelora.errors import ConfigError
+from edgelora_runtime.errors import InputError
+from edgelora_runtime.parse_json import JsonError, read_value
+from edgelora_runtime.rendering import check_variables
+
+TemplateVar = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template-var",
+        metavar="KEY=VALUE",
+        help="A variable of the chat template, as enable_thinking=false: a JSON value, or text; may be repeated.",
+    ),
+]
+Day = Annotated[
+    str | None,
+    typer.Option(
+        "--date",
+        metavar="YYYY-MM-DD",
+        help="The day that a chat template with a date writes.  [default: today]",
+        show_default=False,
+    ),
+]
+
+
+def read_variables(given: Sequence[str] | None) -> dict[str, Any] | None:
+    """The variables by name, None where none was given; raises ConfigError for what is no KEY=VALUE."""
+    if given is None or not given:
+        return None
+    found: dict[str, Any] = {}
+    for item in given:
+        name, separator, text = item.partition("=")
+        if not separator or name in found:
+            raise ConfigError(f"--template-var is {item!r}, expected KEY=VALUE, each KEY once")
+        if text in ("True", "False", "None"):
+            python = {"True": "true", "False": "false", "None": "null"}[text]
+            raise ConfigError(f"--template-var {item} would be text, which counts as true; write {name}={python}")
+        try:
+            found[name] = read_value(text)
+        except JsonError:
+            found[name] = text
+    try:
+        return check_variables(found)
+    except InputError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,17 @@
+"""The tokenizer of a run: the checkpoint's, with the template variables and the day of the run's options.
+
+Knows nothing about rows; whoever reads them for training opens it here, so that all see one text.
+"""
+
+from __future__ import annotations
+
+from edgelora.text import UNDATED, open_tokenizer
+from edgelora.training.options import TrainOptions
+from edgelora.types import Checkpoint
+from edgelora_runtime.rendering import parse_date
+from edgelora_runtime.text import Tokenizer
+
+
+def open_templated(checkpoint: Checkpoint, options: TrainOptions) -> Tokenizer:
+    """The checkpoint's tokenizer as this run renders with it; raises CheckpointError when it has none."""
+    return open_tokenizer(checkpoint, options.template_variables, parse_date(options.date) or UNDATED)

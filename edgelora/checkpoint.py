@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from edgelora.check_config import check_config
+from edgelora.config import normalise
 from edgelora.end_tokens import find_end_tokens, special_ids, unreachable_tokens
 from edgelora.errors import CheckpointError
 from edgelora.finite import check_finite
@@ -33,6 +34,8 @@ _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 _LAYER = re.compile(r"^(.*?\.(?:layers|layer|h))\.([0-9]{1,9})\.(.+)$")
 # Buffers that old checkpoints carry: masks and rotary tables, which transformers computes by itself.
 _BUFFER = re.compile(r"(rotary_emb\.inv_freq|\.attn\.bias|\.attn\.masked_bias|embeddings\.position_ids)$")
+_FLOAT_AFTER_ALL = "config.json has a quantization_config, but every tensor is float; it was ignored."
+_TEXT_PLACES = {"model.language_model.": "model.", "language_model.": ""}  # in models that read images too
 _DECODERS = {  # a tensor of the layers -> embedding and last norm that must be there too
     "model.layers.": ("model.embed_tokens.weight", "model.norm.weight"),
     "transformer.h.": ("transformer.wte.weight", "transformer.ln_f.weight"),
@@ -137,13 +140,12 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
             raise CheckpointError(f"{folder.name} is an adapter; give the base model that it was trained on")
         raise CheckpointError(f"{folder.name} has no config.json; give the folder of a Hugging Face model")
     config = read_object(folder / "config.json")
-    if not isinstance(config.get("model_type"), str):
-        raise CheckpointError("config.json has no model_type; it is not the configuration of a transformers model")
     check_config(config, name)
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "an unknown method")
-        raise CheckpointError(f"{name} is already quantized ({method}); give the float model or a GGUF file")
-    stored = _with_prefix(_read_headers(_weight_files(folder)), config["model_type"])
+    quantized, has_images = config.get("quantization_config"), "text_config" in config
+    config = normalise(config, name)
+    stored = _read_headers(_weight_files(folder), name, quantized)
+    stored, beside = _text_tensors(stored) if has_images else (stored, ())
+    stored = _with_prefix(stored, config["model_type"])
     stored = settle_head(stored, _rows, ties_embeddings(config), name)
     rows = embedding_rows({key: tensor.shape for key, tensor in stored.items()})
     config, left_out = special_ids({**config, "tie_word_embeddings": HEAD not in stored}, rows, name)
@@ -158,7 +160,14 @@ def _open_folder(folder: Path, name: str) -> FolderCheckpoint:
         config=config,
         eos_token_ids=eos,
         tokenizer=tokenizer,
-        notes=(*notes, *left_out, *inferred, *unreachable_tokens(known, rows, name)),
+        notes=(
+            *notes,
+            *([_FLOAT_AFTER_ALL] if quantized else []),
+            *beside,
+            *left_out,
+            *inferred,
+            *unreachable_tokens(known, rows, name),
+        ),
         stored=stored,
     )
 
@@ -191,7 +200,7 @@ def _weight_files(folder: Path) -> dict[Path, frozenset[str] | None]:
     raise CheckpointError(f"{folder.name} has no model.safetensors; download the weights")
 
 
-def _read_headers(files: Mapping[Path, frozenset[str] | None]) -> dict[str, _Stored]:
+def _read_headers(files: Mapping[Path, frozenset[str] | None], name: str, quantized: object) -> dict[str, _Stored]:
     found: dict[str, _Stored] = {}
     problems: list[str] = []
     strange: list[str] = []
@@ -215,6 +224,11 @@ def _read_headers(files: Mapping[Path, frozenset[str] | None]) -> dict[str, _Sto
                     found[key] = _Stored(path, key, tuple(part.get_shape()))
         except (SafetensorError, OSError) as error:
             problems.append(f"{path.name} is truncated or corrupt ({first_line(error)}); download it again")
+    if strange and quantized:
+        method = quantized.get("quant_method") if isinstance(quantized, Mapping) else None
+        raise CheckpointError(
+            f"{name} is already quantized ({show(method)}: {strange[0]}); give the float model or a GGUF file"
+        )
     if strange:
         problems += [
             *strange[:3],
@@ -227,6 +241,20 @@ def _read_headers(files: Mapping[Path, frozenset[str] | None]) -> dict[str, _Sto
 
 def _is_plain(file: object) -> bool:
     return isinstance(file, str) and "/" not in file and find_unsafe(file) is None
+
+
+def _text_tensors(found: Mapping[str, _Stored]) -> tuple[dict[str, _Stored], tuple[str, ...]]:
+    """The decoder of a model that reads images too, under the names that it has alone, and a note on the others."""
+    kept: dict[str, _Stored] = {}
+    for name, stored in found.items():
+        place = next((place for place in _TEXT_PLACES if name.startswith(place)), None)
+        if place is not None:
+            kept[_TEXT_PLACES[place] + name.removeprefix(place)] = stored
+        elif name.startswith("lm_head."):
+            kept[name] = stored
+    if not any(name.startswith(tuple(_TEXT_PLACES)) for name in found):
+        return dict(found), ()
+    return kept, (f"{len(found) - len(kept)} tensors are of the parts that read images or sound, and were left out.",)
 
 
 def _with_prefix(found: Mapping[str, _Stored], model_type: str) -> dict[str, _Stored]:

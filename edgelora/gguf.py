@@ -19,6 +19,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.config import normalise
 from edgelora.end_tokens import find_end_tokens, special_ids, unreachable_tokens
 from edgelora.errors import CheckpointError
 from edgelora.finite import check_finite
@@ -233,7 +234,8 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     rows = embedding_rows(shapes)
     known = None if tokenizer is None else read_vocabulary(tokenizer.tokenizer_json)
     eos, inferred = find_end_tokens(declared_end_ids(metadata), tokenizer, known, rows, path.name)
-    config, left_out = special_ids(build_config(metadata, shapes, rope, eos), rows, path.name)
+    config = normalise(build_config(metadata, shapes, rope, eos), path.name)
+    config, left_out = special_ids(config, rows, path.name)
     return GgufCheckpoint(
         name=_TYPE_SUFFIX.sub("", path.stem),
         config=config,

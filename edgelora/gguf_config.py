@@ -29,6 +29,7 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = {
     "olmo2": ("olmo2", "Olmo2ForCausalLM"),
     "gpt2": ("gpt2", "GPT2LMHeadModel"),
 }
+_YARN = {"beta_fast": "yarn_beta_fast", "beta_slow": "yarn_beta_slow"}  # transformers -> GGUF
 _GEMMA2_27B_BLOCKS, _GEMMA3_27B_BLOCKS = 46, 62  # these two scale queries by hidden_size / heads; GGUF does not say so
 
 
@@ -103,7 +104,6 @@ def build_config(
         "model_type": model_type,
         "vocab_size": shapes[embedding][0],
         "tie_word_embeddings": "lm_head.weight" not in shapes,
-        "torch_dtype": "float32",
         "bos_token_id": metadata.get("tokenizer.ggml.bos_token_id"),
         "eos_token_id": eos_token_ids[0] if len(eos_token_ids) == 1 else list(eos_token_ids) or None,
         "pad_token_id": metadata.get("tokenizer.ggml.padding_token_id"),
@@ -240,27 +240,68 @@ def _rope_scaling(
     def key(name: str) -> str:
         return f"{architecture}.rope.scaling.{name}"
 
+    start = f"{architecture}.rope."
+    if strange := sorted(name for name in metadata.values if name.startswith(start) and name not in _rope_keys(start)):
+        raise CheckpointError(f"{metadata.file} has {strange[0]}, which says how to rotate and is not understood here")
     long, short = rope.get("rope_factors_long.weight"), rope.get("rope_factors_short.weight")
     if long is not None and short is not None:
-        return {"type": "longrope", "long_factor": _decimals(long), "short_factor": _decimals(short)}
+        scaling: dict[str, Any] = {
+            "rope_type": "longrope",
+            "long_factor": _decimals(long),
+            "short_factor": _decimals(short),
+        }
+        if metadata.get(key("attn_factor")) is not None:
+            scaling["attention_factor"] = metadata.number(key("attn_factor"))
+        return scaling
+    # As llama.cpp reads it: a factor without a type is linear, and without a factor nothing is scaled.
+    kind = metadata.text(key("type"), "linear")
+    factor = metadata.number(key("factor"), metadata.number(f"{start}scale_linear", 1.0)) or 1.0
     if "rope_freqs.weight" in rope:
+        if kind != "none" and factor != 1:
+            raise CheckpointError(f"{metadata.file} has rope_freqs.weight beside a factor of {factor:g}; expected one")
         return _llama3_scaling(metadata, rope["rope_freqs.weight"], theta, head_dim)
-    kind = metadata.text(key("type"), "none")
-    if kind == "none":
+    if kind == "none" or (kind == "linear" and factor == 1):
         return None
     if kind == "linear":
-        return {"rope_type": "linear", "factor": metadata.number(key("factor"))}
+        return {"rope_type": "linear", "factor": factor}
     if kind == "yarn":
-        scaling: dict[str, Any] = {
-            "rope_type": "yarn",
-            "factor": metadata.number(key("factor")),
-            "original_max_position_embeddings": metadata.integer(key("original_context_length")),
-        }
-        for name, stored in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")):
-            if metadata.get(key(stored)) is not None:
-                scaling[name] = metadata.number(key(stored))
-        return scaling
+        return _yarn_scaling(metadata, architecture, factor)
     raise CheckpointError(f"{metadata.file} scales rotary positions by {kind!r}; EdgeLoRA reads linear, yarn, longrope")
+
+
+def _rope_keys(start: str) -> frozenset[str]:
+    scaling = ("type", "factor", "original_context_length", "finetuned", "attn_factor", *_YARN.values())
+    return frozenset(
+        f"{start}{name}"
+        for name in (
+            "dimension_count",
+            "freq_base",
+            "freq_base_swa",
+            "scale_linear",
+            *(f"scaling.{s}" for s in scaling),
+        )
+    )
+
+
+def _yarn_scaling(metadata: Metadata, architecture: str, factor: float) -> dict[str, Any]:
+    """llama.cpp strengthens attention by 0.1 ln(factor) + 1, as transformers does, times a factor of the file's own."""
+
+    def key(name: str) -> str:
+        return f"{architecture}.rope.scaling.{name}"
+
+    length = metadata.count(f"{architecture}.context_length")
+    scaling: dict[str, Any] = {
+        "rope_type": "yarn",
+        "factor": factor,
+        "original_max_position_embeddings": metadata.count(key("original_context_length"), length),
+    }
+    for name, stored in _YARN.items():
+        if metadata.get(key(stored)) is not None:
+            scaling[name] = metadata.number(key(stored))
+    strength = metadata.number(key("attn_factor"), 1.0)
+    if strength != 1:
+        scaling["attention_factor"] = strength * (0.1 * math.log(factor) + 1)
+    return scaling
 
 
 def _llama3_scaling(metadata: Metadata, factors: FloatArray, theta: float, head_dim: int) -> dict[str, Any] | None:

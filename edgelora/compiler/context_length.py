@@ -13,8 +13,10 @@ _LEAST = 16  # fewer leave no room for a prompt and an answer
 
 
 def own_context_length(checkpoint: Checkpoint) -> int:
-    """The tokens that the model has positions for."""
+    """The tokens that the model has positions for; with longrope those on which its short factors hold."""
     config = checkpoint.config
+    if "long_factor" in (config.get("rope_scaling") or {}):
+        return int(config.get("original_max_position_embeddings") or config["max_position_embeddings"])
     return int(config.get("max_position_embeddings") or config.get("n_positions") or 2048)
 
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.integrations.accelerate import init_empty_weights
 from transformers.modeling_utils import no_init_weights
 from transformers.pytorch_utils import Conv1D
 
+from edgelora.config import read_config
 from edgelora.errors import CheckpointError, ConfigError
 from edgelora.grid import Grid, is_transposed
 from edgelora.training.packed import PackedMatrix, can_pack, pack_module
@@ -98,19 +99,20 @@ def _fits(module: torch.nn.Module, source: str) -> bool:
 
 def _build(checkpoint: Checkpoint, empty: bool) -> Any:
     """The model with weights yet to be filled in, without any memory where ``empty``; its buffers are computed."""
-    settings = {key: value for key, value in checkpoint.config.items() if key != "model_type"}
-    model_type = checkpoint.config.get("model_type")
+    config = read_config(checkpoint)
+    # sdpa leaves softcapping and gpt2's own scales out without a word; the plain implementation has them.
+    softcapped = getattr(config, "attn_logit_softcapping", None) is not None
+    scaled = getattr(config, "scale_attn_by_inverse_layer_idx", False) or not getattr(
+        config, "scale_attn_weights", True
+    )
+    options = {"attn_implementation": "eager"} if softcapped or scaled else {}
     try:
-        config = AutoConfig.for_model(model_type, **settings)
-        # sdpa leaves attention softcapping out without a word; the plain implementation has it.
-        softcapped = getattr(config, "attn_logit_softcapping", None) is not None
-        options = {"attn_implementation": "eager"} if softcapped else {}
         with no_init_weights(), init_empty_weights() if empty else contextlib.nullcontext():
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **options)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"transformers cannot build {checkpoint.name} (model_type {model_type!r}): {reason}"
+            f"transformers cannot build {checkpoint.name} (model_type {config.model_type!r}): {reason}"
         ) from error
     model.tie_weights()
     return model.eval()

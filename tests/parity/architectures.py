@@ -16,7 +16,7 @@ from edgelora.types import FloatArray, QuantizedMatrix
 # 96 is no perfect square (gemma scales by its root), 6 heads share 2 key/value heads, the fourth layer is the one that
 # smollm3 leaves without rotary embeddings, and windows of 8 tokens are shorter than the prompts.
 VOCAB_SIZE = 512
-_DIMS: dict[str, Any] = {
+DIMS: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
     "hidden_size": 96,
     "num_hidden_layers": 5,
@@ -35,23 +35,23 @@ _LLAMA3_ROPE = {
 _GEMMA3_LAYERS = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention", "full_attention"]
 
 MODELS: Mapping[str, Callable[[], Any]] = {
-    "llama": lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**_DIMS, tie_word_embeddings=True, rope_scaling=_LLAMA3_ROPE)),
-    "mistral": lambda: tf.MistralForCausalLM(tf.MistralConfig(**_DIMS, head_dim=16, sliding_window=8)),
-    "qwen2": lambda: tf.Qwen2ForCausalLM(tf.Qwen2Config(**_DIMS, tie_word_embeddings=True)),
-    "qwen3": lambda: tf.Qwen3ForCausalLM(tf.Qwen3Config(**_DIMS, head_dim=32)),
-    "gemma": lambda: tf.GemmaForCausalLM(tf.GemmaConfig(**_DIMS, head_dim=32)),
-    "gemma2": lambda: tf.Gemma2ForCausalLM(tf.Gemma2Config(**_DIMS, head_dim=16, sliding_window=8)),
+    "llama": lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**DIMS, tie_word_embeddings=True, rope_scaling=_LLAMA3_ROPE)),
+    "mistral": lambda: tf.MistralForCausalLM(tf.MistralConfig(**DIMS, head_dim=16, sliding_window=8)),
+    "qwen2": lambda: tf.Qwen2ForCausalLM(tf.Qwen2Config(**DIMS, tie_word_embeddings=True)),
+    "qwen3": lambda: tf.Qwen3ForCausalLM(tf.Qwen3Config(**DIMS, head_dim=32)),
+    "gemma": lambda: tf.GemmaForCausalLM(tf.GemmaConfig(**DIMS, head_dim=32)),
+    "gemma2": lambda: tf.Gemma2ForCausalLM(tf.Gemma2Config(**DIMS, head_dim=16, sliding_window=8)),
     "gemma3_text": lambda: tf.Gemma3ForCausalLM(
-        tf.Gemma3TextConfig(**_DIMS, head_dim=16, sliding_window=8, layer_types=_GEMMA3_LAYERS)
+        tf.Gemma3TextConfig(**DIMS, head_dim=16, sliding_window=8, layer_types=_GEMMA3_LAYERS)
     ),
-    "phi3": lambda: tf.Phi3ForCausalLM(tf.Phi3Config(**_DIMS, pad_token_id=0, sliding_window=None)),
+    "phi3": lambda: tf.Phi3ForCausalLM(tf.Phi3Config(**DIMS, pad_token_id=0, sliding_window=None)),
     "granite": lambda: tf.GraniteForCausalLM(
         tf.GraniteConfig(
-            **_DIMS, embedding_multiplier=3.0, logits_scaling=2.0, residual_multiplier=0.7, attention_multiplier=0.3
+            **DIMS, embedding_multiplier=3.0, logits_scaling=2.0, residual_multiplier=0.7, attention_multiplier=0.3
         )
     ),
-    "smollm3": lambda: tf.SmolLM3ForCausalLM(tf.SmolLM3Config(**_DIMS, pad_token_id=0)),
-    "olmo2": lambda: tf.Olmo2ForCausalLM(tf.Olmo2Config(**_DIMS)),
+    "smollm3": lambda: tf.SmolLM3ForCausalLM(tf.SmolLM3Config(**DIMS, pad_token_id=0)),
+    "olmo2": lambda: tf.Olmo2ForCausalLM(tf.Olmo2Config(**DIMS)),
     "gpt2": lambda: tf.GPT2LMHeadModel(
         tf.GPT2Config(vocab_size=VOCAB_SIZE, n_embd=96, n_layer=3, n_head=6, n_positions=256)
     ),
@@ -84,10 +84,15 @@ class TorchCheckpoint:
 
 def random_model(name: str, seed: int = 0) -> Any:
     """A model whose norms, biases and weights are all random, so that none can be dropped unseen."""
+    return randomize(MODELS[name](), seed)
+
+
+def randomize(model: Any, seed: int = 0) -> Any:
+    """``model`` with other values in it, in float32."""
     torch.manual_seed(seed)
-    model = MODELS[name]().eval().float()
+    model = model.eval().float()
     for parameter in model.parameters():
-        center = 0.5 if parameter.ndim == 1 and not name.startswith("gemma") else 0.0
+        center = 0.5 if parameter.ndim == 1 and not model.config.model_type.startswith("gemma") else 0.0
         torch.nn.init.normal_(parameter, center, 0.2 if parameter.ndim == 1 else 0.08)
     return model
 

@@ -18,6 +18,7 @@ def test_graph_equals_torch_with_the_other_head(name: str, tmp_path: Path) -> No
     usual = random_model(name)
     config = usual.config
     config.tie_word_embeddings = not config.tie_word_embeddings
+    config.bos_token_id, config.eos_token_id, config.pad_token_id = 1, 2, 0
     model = type(usual)(config).eval()
     model.load_state_dict(usual.state_dict())
     if not config.tie_word_embeddings:

@@ -132,7 +132,7 @@ def test_missing_tensors_are_named(folder: Path) -> None:
     save_file(whole, path)
     _edit_config(folder, tie_word_embeddings=False)
     _refused(folder, r"tiny lacks lm_head\.weight, and its config does not tie the head")
-    _edit_config(folder, tie_word_embeddings=True, num_hidden_layers=1)
+    _edit_config(folder, tie_word_embeddings=True, num_hidden_layers=1, layer_types=None)
     _refused(folder, "has layer 1, but its config names 1 layers")
     for count in (10**4, 10**7):
         _edit_config(folder, num_hidden_layers=count)
@@ -178,7 +178,7 @@ def test_a_layer_without_end_is_refused(folder: Path, layer: str) -> None:
     save_file(whole, folder / "model.safetensors")
     for count in (2, None):
         _edit_config(folder, num_hidden_layers=count)
-        _refused(folder, "has a layer|is no name of a tensor")
+        _refused(folder, "has a layer|is no name of a tensor|num_hidden_layers is None")
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "x" * 2000])
@@ -217,15 +217,22 @@ def test_broken_configs_are_refused(folder: Path) -> None:
     path.write_bytes(b'{"model_type": "\xff"}')
     _refused(folder, r"config\.json is not JSON")
     path.write_text(good, encoding="utf-8")
-    _edit_config(folder, quantization_config={"quant_method": "gptq"})
-    _refused(folder, r"tiny is already quantized \(gptq\)")
-    _edit_config(folder, quantization_config=None)
     (folder / "generation_config.json").write_text("{", encoding="utf-8")
     _refused(folder, r"generation_config\.json is not JSON")
     path.unlink()
     _refused(folder, r"tiny has no config\.json")
     _write_json(folder / "adapter_config.json", {})
     _refused(folder, "tiny is an adapter; give the base model")
+
+
+def test_a_quantization_config_counts_where_tensors_are_no_floats(folder: Path) -> None:
+    _edit_config(folder, quantization_config={"quant_method": "gptq"})
+    notes = open_checkpoint(str(folder)).notes
+    assert "config.json has a quantization_config, but every tensor is float; it was ignored." in notes
+    whole = load_file(folder / "model.safetensors")
+    whole["model.layers.0.mlp.up_proj.qweight"] = np.zeros((8, 96), np.int32)
+    save_file(whole, folder / "model.safetensors")
+    _refused(folder, r"tiny is already quantized \('gptq': model\.layers\.0\.mlp\.up_proj\.qweight is I32\)")
 
 
 def test_weights_in_other_formats_are_refused(folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_config_says_what_transformers_says(architecture: str, tmp_path: Path) -
     model = tiny_model(architecture)
     write_gguf(tmp_path / "tiny.gguf", architecture, model)
     config = dict(open_checkpoint(str(tmp_path / "tiny.gguf")).config)
-    original = model.config.to_dict() | {"torch_dtype": "float32", "architectures": [type(model).__name__]}
+    original = model.config.to_dict() | {"dtype": "float32", "architectures": [type(model).__name__]}
     different = {key: (value, original[key]) for key, value in config.items() if original.get(key, value) != value}
     assert different == {}
     # What these configuration classes derive by themselves, spelled out for readers that do not.

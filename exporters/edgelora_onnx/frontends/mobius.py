@@ -5,35 +5,21 @@ Knows nothing about weights beyond their names and shapes.
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from edgelora.config import read_config
 from edgelora.errors import CheckpointError
-from edgelora.grid import is_transposed
+from edgelora.grid import is_embedding, is_transposed
 from edgelora.types import Checkpoint
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.frontends.rope import add_rotary_tables, rotary_frequencies
 from edgelora_onnx.initializers import add_constant, remove_unused_initializers, shape_of
-
-ARCHITECTURES = (
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "gpt2",
-    "granite",
-    "llama",
-    "mistral",
-    "olmo2",
-    "phi3",
-    "qwen2",
-    "qwen3",
-    "smollm3",
-)
-"""Every architecture with a parity test; ``export`` refuses the others."""
 
 _GPT2_MODULES = {"attn.o_proj": "attn.c_proj", "mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj"}
 
@@ -43,7 +29,7 @@ def build_decoder(checkpoint: Checkpoint, context_length: int) -> DecoderGraph:
 
     Raises CheckpointError for an architecture without a parity test and for tensors that are missing or misshapen.
     """
-    config = _hf_config(checkpoint)
+    config = read_config(checkpoint)
     model = _build(config)
     _mend_attention(model, config, context_length)
     _mend_embedding_scale(model, config)
@@ -60,30 +46,21 @@ def build_decoder(checkpoint: Checkpoint, context_length: int) -> DecoderGraph:
     )
 
 
-def _hf_config(checkpoint: Checkpoint) -> Any:
-    from transformers import AutoConfig
-
-    model_type = checkpoint.config.get("model_type")
-    if model_type not in ARCHITECTURES:
-        raise CheckpointError(
-            f"{checkpoint.name}: architecture {model_type!r} is not supported; supported are {', '.join(ARCHITECTURES)}"
-        )
-    values = {key: value for key, value in checkpoint.config.items() if key != "model_type"}
-    config = AutoConfig.for_model(model_type, **values)
-    if model_type != "gpt2":
-        # mobius reads the transformers 5 name and silently leaves rotary embeddings out without it
-        config.rope_parameters = {"rope_type": "default", "rope_theta": getattr(config, "rope_theta", 10000.0)}
-    return config
-
-
 def _build(config: Any) -> ir.Model:
     from mobius import build_from_module
     from mobius._config_resolver import _config_from_hf, _default_task_for_model
     from mobius._registry import registry
 
     logging.getLogger("mobius").setLevel(logging.ERROR)
+    plain = copy.deepcopy(config)
+    if config.model_type != "gpt2":
+        # mobius reads the transformers 5 name and silently leaves rotary embeddings out without it; the tables that it
+        # makes of it are replaced, so that no scaling has to pass through it
+        plain.rope_scaling = None
+        plain.rope_parameters = {"rope_type": "default", "rope_theta": config.rope_theta}
     module_class = registry.get(config.model_type)
-    resolved = _config_from_hf(config, parent_config=config, module_class=module_class)
+    resolved = _config_from_hf(plain, parent_config=plain, module_class=module_class)
+    resolved.mlp_bias = bool(getattr(config, "mlp_bias", False)) or resolved.mlp_bias  # mobius knows other names of it
     package = build_from_module(
         module_class(resolved), resolved, _default_task_for_model(config.model_type), execution_provider="cpu"
     )
@@ -109,6 +86,7 @@ def _mend_attention(model: ir.Model, config: Any, context_length: int) -> None:
         if windows[index]:
             node.attributes["local_window_size"] = ir.AttrInt64("local_window_size", windows[index])
         if config.model_type == "gpt2":
+            node.attributes["scale"] = ir.AttrFloat32("scale", _gpt2_scale(config, index))
             continue
         if not no_rope[index]:
             if _has_rotary(node):
@@ -122,8 +100,14 @@ def _mend_attention(model: ir.Model, config: Any, context_length: int) -> None:
             tables[local] = add_rotary_tables(
                 model.graph, prefix, *rotary_frequencies(config, local), context_length=context_length
             )
+        node.attributes.pop("rotary_embedding_dim", None)  # unknown to onnxruntime: the tables' width says it
         node.replace_input_with(7, tables[local][0])
         node.replace_input_with(8, tables[local][1])
+
+
+def _gpt2_scale(config: Any, layer: int) -> float:
+    scale = (config.hidden_size // config.num_attention_heads) ** -0.5 if config.scale_attn_weights else 1.0
+    return float(scale / (layer + 1) if config.scale_attn_by_inverse_layer_idx else scale)
 
 
 def _has_rotary(node: ir.Node) -> bool:
@@ -168,10 +152,30 @@ def _find_sources(model: ir.Model, checkpoint: Checkpoint, config: Any) -> Mappi
         if found[1:] != shape[1:] or found[0] < source.stop:
             wrong.append(f"{source.tensor} is {found}, expected {(source.stop, *shape[1:])}")
         sources[name] = source
+    wrong += _find_unused(checkpoint, sources.values())
     if wrong:
         listed = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
         raise CheckpointError(f"{checkpoint.name} does not hold a {config.model_type} model: {listed}")
     return sources
+
+
+def _find_unused(checkpoint: Checkpoint, sources: Iterable[WeightSource]) -> list[str]:
+    """Every tensor, or the rows of it, that no part of the graph reads: leaving it out would change the answers."""
+    read: dict[str, set[tuple[int, int]]] = {}
+    for source in sources:
+        read.setdefault(source.tensor, set()).add((source.start, source.stop))
+    unused = []
+    for name in checkpoint.names():
+        shape = checkpoint.shape(name)
+        rows = shape[-1] if is_transposed(name) else shape[0]
+        end = 0
+        for start, stop in sorted(read.get(name, ())):
+            end = stop if start == end else end
+        if name not in read:
+            unused.append(f"{name} is not used")
+        elif end < rows and not is_embedding(name):
+            unused.append(f"{name} has {rows} rows, of which {end} are used")
+    return unused
 
 
 def _source(name: str, shape: tuple[int, ...], config: Any, names: set[str]) -> WeightSource:

@@ -12,17 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgelora.errors import CheckpointError
 from edgelora_onnx.initializers import add_constant
 from edgelora_onnx.node_builder import NodeBuilder
-
-_FIXED_TYPES = ("default", "linear", "llama3", "yarn")  # the others change their frequencies with the prompt's length
 
 
 def rotary_frequencies(config: Any, local: bool) -> tuple[npt.NDArray[np.float32], float]:
     """Radians per position (rotary_dim / 2,) of a transformers config, and the factor of their cosines and sines.
 
-    ``local`` asks for those of gemma3's short-range layers. Raises CheckpointError for a scaling that is no table.
+    ``local`` asks for those of gemma3's short-range layers. The scalings that ``edgelora.config`` lets through
+    do not depend on a prompt's length.
     """
     import torch
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -30,13 +28,8 @@ def rotary_frequencies(config: Any, local: bool) -> tuple[npt.NDArray[np.float32
     if local:
         config = copy.deepcopy(config)
         config.rope_theta, config.rope_scaling = config.rope_local_base_freq, None
-    scaling = getattr(config, "rope_scaling", None) or {}
+    scaling = config.rope_scaling or {}
     rope_type = scaling.get("rope_type", scaling.get("type", "default"))
-    if rope_type not in _FIXED_TYPES:
-        raise CheckpointError(
-            f"rope_scaling type {rope_type!r} depends on the prompt's length and cannot be a constant table; "
-            f"supported are {', '.join(_FIXED_TYPES)}"
-        )
     frequencies, factor = ROPE_INIT_FUNCTIONS[rope_type](config, torch.device("cpu"))
     return frequencies.float().numpy(), float(factor)
 

@@ -1,0 +1,320 @@
+"""Folders and GGUF files as people bring them: every spelling, type and setting gives PyTorch's logits.
+
+PyTorch's side is the model itself, as it was before it was written to disk: what the files say is read by one side
+alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers as tf
+
+from edgelora.checkpoint import open_checkpoint
+from edgelora.compiler.export import export_artifact
+from edgelora.errors import CheckpointError
+from edgelora.grid import parse_quant, plan_grid
+from edgelora.targets import find_target
+from edgelora.types import Checkpoint
+from edgelora_onnx import OnnxExporter
+from edgelora_runtime import load
+from tests.parity.architectures import DIMS, MODELS, random_model, randomize
+from tests.parity.decoder import Decoder, no_adapter
+
+IDS = np.random.default_rng(5).integers(0, DIMS["vocab_size"], 24)
+_LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+_MSCALE = {**_YARN, "mscale": 0.8, "mscale_all_dim": 0.4, "beta_fast": 16.0, "beta_slow": 2.0}
+_LINEAR, _DYNAMIC = {"rope_type": "linear", "factor": 3.0}, {"rope_type": "dynamic", "factor": 2.0}
+_OLMO_LINEAR = {"type": "linear", "factor": 3.0}
+_GEMMA3_KINDS = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention", "full_attention"]
+
+
+def _llama(**changes: Any) -> Callable[[], Any]:
+    return lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**{**DIMS, **changes}))
+
+
+def _longrope(rotated: int) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    short, long = rng.uniform(1, 2, (2, rotated // 2)).round(3).tolist()
+    return {"type": "longrope", "short_factor": short, "long_factor": long}
+
+
+def _phi3(**changes: Any) -> Callable[[], Any]:
+    return lambda: tf.Phi3ForCausalLM(tf.Phi3Config(**{**DIMS, "pad_token_id": 0, "sliding_window": None, **changes}))
+
+
+def _gemma3(**changes: Any) -> Callable[[], Any]:
+    sizes = {**DIMS, "head_dim": 16, "sliding_window": 8, "layer_types": _GEMMA3_KINDS}
+    return lambda: tf.Gemma3ForCausalLM(tf.Gemma3TextConfig(**{**sizes, **changes}))
+
+
+def _gpt2(**changes: Any) -> Callable[[], Any]:
+    return lambda: tf.GPT2LMHeadModel(
+        tf.GPT2Config(vocab_size=DIMS["vocab_size"], n_embd=96, n_layer=3, n_head=6, n_positions=256, **changes)
+    )
+
+
+SETTINGS: Mapping[str, Callable[[], Any]] = {
+    "llama biases": _llama(attention_bias=True, mlp_bias=True),
+    "llama untied, theta": _llama(tie_word_embeddings=False, rope_theta=5e5),
+    "llama linear": _llama(rope_scaling=_LINEAR),
+    "llama llama3, theta": _llama(rope_scaling=_LLAMA3, rope_theta=5e5),
+    "llama yarn": _llama(rope_scaling=_YARN),
+    "llama yarn with mscale": _llama(rope_scaling=_MSCALE),
+    "llama yarn with a factor of its own": _llama(rope_scaling={**_YARN, "attention_factor": 1.3, "truncate": False}),
+    "llama dynamic": _llama(rope_scaling=_DYNAMIC),
+    "llama gelu": _llama(hidden_act="gelu"),
+    "llama relu": _llama(hidden_act="relu"),
+    "llama head of its own size": _llama(head_dim=32),
+    "mistral untied": lambda: tf.MistralForCausalLM(tf.MistralConfig(**DIMS, sliding_window=None, rope_theta=1e6)),
+    "mistral tied": lambda: tf.MistralForCausalLM(tf.MistralConfig(**DIMS, sliding_window=8, tie_word_embeddings=True)),
+    "qwen2 windows": lambda: tf.Qwen2ForCausalLM(
+        tf.Qwen2Config(
+            **DIMS, use_sliding_window=True, sliding_window=8, max_window_layers=2, rope_scaling=_YARN, rope_theta=1e6
+        )
+    ),
+    "qwen3 biases": lambda: tf.Qwen3ForCausalLM(
+        tf.Qwen3Config(**DIMS, head_dim=32, attention_bias=True, rope_scaling=_LINEAR, tie_word_embeddings=True)
+    ),
+    "gemma biases, untied": lambda: tf.GemmaForCausalLM(
+        tf.GemmaConfig(**DIMS, head_dim=32, attention_bias=True, tie_word_embeddings=False, rope_theta=2e4)
+    ),
+    "gemma2 biases": lambda: tf.Gemma2ForCausalLM(
+        tf.Gemma2Config(**DIMS, head_dim=16, sliding_window=8, attention_bias=True, query_pre_attn_scalar=24)
+    ),
+    "gemma2 no softcaps": lambda: tf.Gemma2ForCausalLM(
+        tf.Gemma2Config(
+            **DIMS, head_dim=16, sliding_window=8, attn_logit_softcapping=None, final_logit_softcapping=None
+        )
+    ),
+    "gemma3 linear": _gemma3(rope_scaling={"rope_type": "linear", "factor": 8.0}, rope_local_base_freq=5e3),
+    "gemma3 biases": _gemma3(attention_bias=True, query_pre_attn_scalar=24),
+    "phi3 partial": _phi3(num_attention_heads=3, num_key_value_heads=3, partial_rotary_factor=0.5),
+    "phi3 longrope": _phi3(
+        original_max_position_embeddings=64, rope_scaling=_longrope(16), tie_word_embeddings=True, sliding_window=8
+    ),
+    "granite biases": lambda: tf.GraniteForCausalLM(
+        tf.GraniteConfig(**DIMS, attention_bias=True, mlp_bias=True, rope_scaling=_LLAMA3, tie_word_embeddings=True)
+    ),
+    "smollm3 biases": lambda: tf.SmolLM3ForCausalLM(
+        tf.SmolLM3Config(
+            **DIMS,
+            pad_token_id=0,
+            attention_bias=True,
+            mlp_bias=True,
+            no_rope_layers=[1, 0, 1, 1, 0],
+            rope_scaling=_YARN,
+            tie_word_embeddings=False,
+        )
+    ),
+    "olmo2 biases": lambda: tf.Olmo2ForCausalLM(
+        tf.Olmo2Config(
+            **DIMS, attention_bias=True, rope_scaling={"type": "linear", "factor": 3.0}, tie_word_embeddings=True
+        )
+    ),
+    "gpt2 scale by layer": _gpt2(scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False),
+    "gpt2 no scale": _gpt2(scale_attn_weights=False, activation_function="relu"),
+}
+
+
+def write(folder: Path, model: Any, spelling: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Checkpoint:
+    """Save a model as a folder, its config changed by ``spelling``, and open it."""
+    for settings in (model.config, model.generation_config):
+        settings.eos_token_id, settings.bos_token_id, settings.pad_token_id = 2, 1, 0
+    model.save_pretrained(folder)
+    if spelling is not None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(spelling(json.loads(path.read_text()))))
+    return open_checkpoint(str(folder))
+
+
+def transformers5(config: dict[str, Any]) -> dict[str, Any]:
+    """The config as transformers 5 writes it: ``dtype``, ``rope_parameters``, neither theta nor scaling beside it."""
+    config = dict(config)
+    config["dtype"] = config.pop("torch_dtype", config.pop("dtype", None))
+    config["transformers_version"] = "5.1.0"
+    if config["model_type"] == "gpt2":
+        return config
+    theta, scaling = config.pop("rope_theta"), dict(config.pop("rope_scaling", None) or {"rope_type": "default"})
+    if "type" in scaling:
+        scaling["rope_type"] = scaling.pop("type")
+    flat = {"rope_theta": theta, **scaling}
+    if config["model_type"] == "phi3":
+        flat["partial_rotary_factor"] = config.pop("partial_rotary_factor", 1.0)
+        flat["original_max_position_embeddings"] = config.pop("original_max_position_embeddings", 4096)
+    if config["model_type"] == "gemma3_text":
+        local = {"rope_type": "default", "rope_theta": config.pop("rope_local_base_freq")}
+        flat = {"full_attention": flat, "sliding_attention": local}
+    config["rope_parameters"] = flat
+    return config
+
+
+def check_logits(model: Any, checkpoint: Checkpoint, folder: Path, context: int | None = None) -> None:
+    """The exported float32 graph equals ``model`` over a prompt and, token by token, what follows."""
+    folder.mkdir()
+    grid = plan_grid(checkpoint, parse_quant("none"))
+    exported = OnnxExporter().export(grid, folder, accuracy_level=0, context_length=context)
+    if model.config.model_type in ("gemma2", "gpt2"):
+        model.set_attn_implementation("eager")  # the others leave softcaps and scales out without a word
+    with torch.inference_mode():
+        expected = model(torch.tensor(IDS)[None]).logits[0].numpy()
+    decoder = Decoder(folder, exported, no_adapter(exported))
+    found = [decoder.step(IDS[:16])] + [decoder.step(IDS[i : i + 1]) for i in range(16, len(IDS))]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("spelled", [None, transformers5], ids=["transformers4", "transformers5"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_in_both_spellings(setting: str, spelled: Any, tmp_path: Path) -> None:
+    model = randomize(SETTINGS[setting](), seed=2)
+    context = 64 if "longrope" in setting else None
+    check_logits(model, write(tmp_path / "model", model, spelled), tmp_path / "graph", context)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_folders_in_half_precision_are_their_values(name: str, dtype: str, tmp_path: Path) -> None:
+    model = random_model(name)
+    with torch.no_grad():
+        for parameter in model.parameters():  # not the whole model: its rotary frequencies would be rounded as well
+            parameter.copy_(parameter.to(getattr(torch, dtype)))
+    spelled = transformers5 if dtype == "float16" else None
+    half = write(tmp_path / "half", copy.deepcopy(model).to(getattr(torch, dtype)), spelled)
+    assert dtype in (tmp_path / "half" / "config.json").read_text()
+    whole = write(tmp_path / "whole", model)
+    plan = parse_quant("int4")
+    assert plan_grid(half, plan).fingerprint == plan_grid(whole, plan).fingerprint
+    assert plan_grid(half, plan).base_fingerprint == plan_grid(whole, plan).base_fingerprint
+    check_logits(model, half, tmp_path / "graph")
+
+
+def test_a_batch_of_ragged_rows_answers_as_pytorch_does_each_row(tmp_path: Path) -> None:
+    for name in ("llama", "gemma2", "gemma3_text", "gpt2", "smollm3", "mistral"):
+        model = random_model(name)
+        checkpoint = write(tmp_path / name, model)
+        export_artifact(
+            checkpoint,
+            tmp_path / f"{name}.artifact",
+            exporter=OnnxExporter(),
+            make_grid=lambda found: plan_grid(found, parse_quant("none")),
+            target=find_target("cpu"),
+            accuracy_level=0,
+        )
+        if name == "gemma2":
+            model.set_attn_implementation("eager")
+        rows = [IDS[:length].tolist() for length in (20, 3, 11, 1)]
+        found = load(tmp_path / f"{name}.artifact").generate_ids(rows, max_new_tokens=8)
+        for row, answer in zip(rows, found, strict=True):
+            ids = torch.tensor([row])
+            assert len(answer) == 8
+            for token in answer:
+                with torch.inference_mode():
+                    logits = model(ids).logits[0, -1]
+                assert logits.max() - logits[token] < 1e-3, name
+                ids = torch.cat([ids, torch.tensor([[token]])], 1)
+
+
+def _changed(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda config: {**config, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model_type": "phi"}, r"architecture 'phi' is not supported; supported are gemma, .*smollm3"),
+        ({"model_type": "gemma4"}, "architecture 'gemma4' is not supported"),
+        ({"head_dim": 8}, "heads of 8 values, onnxruntime rotates multiples of 16"),
+        ({"head_dim": 100}, "heads of 100 values"),
+        ({"hidden_act": "sigmoid_of_mine"}, "activation 'sigmoid_of_mine', the graph has gelu"),
+        ({"rope_scaling": {"rope_type": "mrope", "mrope_section": [2, 2]}}, "scales rotary positions by 'mrope'"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "rope_scaling lacks factor, which linear needs"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": "two"}}, r"rope_scaling.factor is 'two'; expected numbers"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "magic": 1}}, "has 'magic', which linear does not"),
+        ({"rope_scaling": [2.0]}, "rope_scaling is a?"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, "rope_theta 10000.0, and 500000.0 in its"),
+        (
+            {"rope_scaling": _LINEAR, "rope_parameters": {"rope_type": "linear", "factor": 9.0, "rope_theta": 1e4}},
+            "rope_parameters and rope_scaling of config.json say different things",
+        ),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5, which llama does not have"),
+        (
+            {"num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": None},
+            "hidden_size 96 is no multiple of 5 heads",
+        ),
+        ({"num_attention_heads": "six"}, "num_attention_heads is 'six'"),
+        ({"rope_theta": None}, "rope_theta is None; expected a number above zero"),
+    ],
+)
+def test_what_no_graph_holds_is_refused_when_it_is_opened(changes: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        write(tmp_path / "model", _llama(head_dim=None)(), _changed(**changes))
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+def test_softcaps_of_gemma3_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"final_logit_softcapping is 5.0"):
+        write(tmp_path / "model", _gemma3(final_logit_softcapping=5.0)())
+
+
+def test_longrope_beyond_its_original_context_is_refused(tmp_path: Path) -> None:
+    model = SETTINGS["phi3 longrope"]()
+    checkpoint = write(tmp_path / "model", model)
+    assert OnnxExporter().export(plan_grid(checkpoint, parse_quant("none")), tmp_path, 0).context_length == 64
+    with pytest.raises(Exception, match="--context-length is 65; model has positions for 64 tokens"):
+        OnnxExporter().export(plan_grid(checkpoint, parse_quant("none")), tmp_path, 0, context_length=65)
+
+
+def test_a_left_over_quantization_config_is_noted(tmp_path: Path) -> None:
+    model = random_model("llama")
+    checkpoint = write(tmp_path / "model", model, _changed(quantization_config={"quant_method": "bitsandbytes"}))
+    assert any("has a quantization_config, but every tensor is float" in note for note in checkpoint.notes)
+    check_logits(model, checkpoint, tmp_path / "graph")
+
+
+def test_the_decoder_of_a_model_that_reads_images_is_taken_alone(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    model = random_model("gemma3_text")
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "gemma3", "text_config": config, "vision_config": {"hidden_size": 8}})
+    )
+    for place in ("language_model.model.", "model.language_model."):
+        tensors = {
+            place + name.removeprefix("model."): tensor.contiguous()
+            for name, tensor in model.state_dict().items()
+            if not name.startswith("lm_head")
+        }
+        save_file({**tensors, "vision_tower.post_layernorm.weight": torch.ones(8)}, folder / "model.safetensors")
+        checkpoint = open_checkpoint(str(folder))
+        assert any("1 tensors are of the parts that read images" in note for note in checkpoint.notes)
+        check_logits(model, checkpoint, tmp_path / place)
+
+
+def test_a_tensor_that_nothing_uses_is_named(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    model = random_model("mistral")
+    model.save_pretrained(tmp_path / "model")
+    extra = {f"model.layers.{i}.self_attn.q_proj.bias": torch.ones(96) for i in range(5)}
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file({**tensors, **extra}, tmp_path / "model" / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model.layers.0.self_attn.q_proj.bias is not used") as caught:
+        check_logits(model, open_checkpoint(str(tmp_path / "model")), tmp_path / "graph")
+    assert len(str(caught.value)) < 500

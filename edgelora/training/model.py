@@ -109,7 +109,7 @@ def _build(checkpoint: Checkpoint, empty: bool) -> Any:
     try:
         with no_init_weights(), init_empty_weights() if empty else contextlib.nullcontext():
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **options)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"transformers cannot build {checkpoint.name} (model_type {config.model_type!r}): {reason}"

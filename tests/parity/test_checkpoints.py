@@ -228,6 +228,53 @@ def test_a_batch_of_ragged_rows_answers_as_pytorch_does_each_row(tmp_path: Path)
                 ids = torch.cat([ids, torch.tensor([[token]])], 1)
 
 
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_numbers_that_no_default_is(name: str, tmp_path: Path) -> None:
+    model = MODELS[name]()
+    kinds = {"gpt2": "activation_function", "gemma2": "hidden_activation", "gemma3_text": "hidden_activation"}
+    changes: dict[str, Any] = {"rms_norm_eps": 0.03, "num_key_value_heads": 1, "rope_theta": 3e4}
+    if name == "gpt2":
+        changes = {"layer_norm_epsilon": 0.03}
+    for key, value in {**changes, kinds.get(name, "hidden_act"): "gelu"}.items():
+        assert hasattr(model.config, key)
+        setattr(model.config, key, value)
+    model = randomize(type(model)(model.config), seed=4)
+    check_logits(model, write(tmp_path / "model", model, transformers5), tmp_path / "graph")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("qwen2", {"attention_bias": True, "qkv_bias": False, "no_bias": True}),
+        ("phi3", {"attention_bias": True, "output_attentions": True, "return_dict": False, "torchscript": True}),
+        ("llama", {"use_qk_norm": True, "use_bias": True, "sliding_window": 8, "use_sliding_window": False}),
+        ("llama", {"attention_multiplier": 0.25, "logits_scaling": 1.0, "layer_types": ["full_attention"] * 5}),
+        ("mistral", {"layer_types": ["sliding_attention"] * 5, "attention_bias": True}),
+        ("gpt2", {"head_dim": 32, "rope_theta": 5.0, "hidden_act": "relu"}),
+        ("gemma2", {"hidden_act": "relu"}),
+    ],
+)
+def test_what_transformers_does_not_read_changes_nothing(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    model = random_model(name)
+    check_logits(model, write(tmp_path / "model", model, _changed(**changes)), tmp_path / "graph")
+
+
+def test_sizes_that_are_left_out_are_those_of_the_architecture(tmp_path: Path) -> None:
+    model = randomize(tf.LlamaForCausalLM(tf.LlamaConfig(**{**DIMS, "num_key_value_heads": 6})), seed=1)
+
+    def shortened(config: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in config.items() if key not in ("num_key_value_heads", "head_dim")}
+
+    check_logits(model, write(tmp_path / "model", model, shortened), tmp_path / "graph")
+    model.config.max_position_embeddings = 2048
+    model.save_pretrained(tmp_path / "shorter")
+    path = tmp_path / "shorter" / "config.json"
+    config = json.loads(path.read_text())
+    del config["max_position_embeddings"]
+    path.write_text(json.dumps(config))
+    assert open_checkpoint(str(tmp_path / "shorter")).config["max_position_embeddings"] == 2048
+
+
 def _changed(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda config: {**config, **changes}
 
@@ -250,6 +297,13 @@ def _changed(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
             {"rope_scaling": _LINEAR, "rope_parameters": {"rope_type": "linear", "factor": 9.0, "rope_theta": 1e4}},
             "rope_parameters and rope_scaling of config.json say different things",
         ),
+        ({"sliding_window": 8}, "sliding_window is 8, which llama does not have"),
+        (
+            {"attention_multiplier": 0.3, "logits_scaling": 2.0},
+            "logits_scaling is 2.0, which llama does",
+        ),
+        ({"no_rope_layers": [1, 0, 1, 1, 1]}, "no_rope_layers is a list of 5, which llama does not have"),
+        ({"rope_interleaved": True}, "rope_interleaved is True"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5, which llama does not have"),
         (
             {"num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": None},

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgelora.config import read_config
 from edgelora.errors import CheckpointError
-from edgelora.grid import is_embedding, is_transposed
+from edgelora.grid import is_transposed
 from edgelora.types import Checkpoint
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.frontends.rope import add_rotary_tables, rotary_frequencies
@@ -173,7 +173,7 @@ def _find_unused(checkpoint: Checkpoint, sources: Iterable[WeightSource]) -> lis
             end = stop if start == end else end
         if name not in read:
             unused.append(f"{name} is not used")
-        elif end < rows and not is_embedding(name):
+        elif end < rows:
             unused.append(f"{name} has {rows} rows, of which {end} are used")
     return unused
 

@@ -84,13 +84,13 @@ class TorchCheckpoint:
 
 def random_model(name: str, seed: int = 0) -> Any:
     """A model whose norms, biases and weights are all random, so that none can be dropped unseen."""
-    return randomize(MODELS[name](), seed)
+    return random_values(MODELS[name], seed)
 
 
-def randomize(model: Any, seed: int = 0) -> Any:
-    """``model`` with other values in it, in float32."""
+def random_values(make: Callable[[], Any], seed: int = 0) -> Any:
+    """The model that ``make`` builds, with random values in it, in float32."""
     torch.manual_seed(seed)
-    model = model.eval().float()
+    model = make().eval().float()
     for parameter in model.parameters():
         center = 0.5 if parameter.ndim == 1 and not model.config.model_type.startswith("gemma") else 0.0
         torch.nn.init.normal_(parameter, center, 0.2 if parameter.ndim == 1 else 0.08)

@@ -25,7 +25,7 @@ from edgelora.targets import find_target
 from edgelora.types import Checkpoint
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime import load
-from tests.parity.architectures import DIMS, MODELS, random_model, randomize
+from tests.parity.architectures import DIMS, MODELS, random_model, random_values
 from tests.parity.decoder import Decoder, no_adapter
 
 IDS = np.random.default_rng(5).integers(0, DIMS["vocab_size"], 24)
@@ -180,7 +180,7 @@ def check_logits(model: Any, checkpoint: Checkpoint, folder: Path, context: int 
 @pytest.mark.parametrize("spelled", [None, transformers5], ids=["transformers4", "transformers5"])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_in_both_spellings(setting: str, spelled: Any, tmp_path: Path) -> None:
-    model = randomize(SETTINGS[setting](), seed=2)
+    model = random_values(SETTINGS[setting], seed=2)
     context = 64 if "longrope" in setting else None
     check_logits(model, write(tmp_path / "model", model, spelled), tmp_path / "graph", context)
 
@@ -238,7 +238,7 @@ def test_numbers_that_no_default_is(name: str, tmp_path: Path) -> None:
     for key, value in {**changes, kinds.get(name, "hidden_act"): "gelu"}.items():
         assert hasattr(model.config, key)
         setattr(model.config, key, value)
-    model = randomize(type(model)(model.config), seed=4)
+    model = random_values(lambda: type(model)(model.config), seed=4)
     check_logits(model, write(tmp_path / "model", model, transformers5), tmp_path / "graph")
 
 
@@ -260,7 +260,7 @@ def test_what_transformers_does_not_read_changes_nothing(name: str, changes: dic
 
 
 def test_sizes_that_are_left_out_are_those_of_the_architecture(tmp_path: Path) -> None:
-    model = randomize(tf.LlamaForCausalLM(tf.LlamaConfig(**{**DIMS, "num_key_value_heads": 6})), seed=1)
+    model = random_values(_llama(num_key_value_heads=6), seed=1)
 
     def shortened(config: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in config.items() if key not in ("num_key_value_heads", "head_dim")}

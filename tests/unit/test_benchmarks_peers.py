@@ -22,7 +22,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.errors import ConfigError
 from edgelora.types import TokenizerFiles
 
-TINY = Shape("tiny", "qwen2", 32, 64, 2, 4, 2, 96, 1e4, 1e-6)
+TINY = Shape("tiny", "qwen2", 64, 64, 2, 4, 2, 96, 1e4, 1e-6)
 
 
 class FakeEngine:
@@ -236,7 +236,7 @@ def test_a_random_model_is_a_checkpoint_that_opens(tmp_path: Path) -> None:
     write_random_model(TINY, tokenizer, tmp_path / "tiny")
     checkpoint = open_checkpoint(str(tmp_path / "tiny"))
     assert checkpoint.config["model_type"] == config_of(TINY)["model_type"] == "qwen2"
-    assert checkpoint.shape("model.layers.1.self_attn.k_proj.bias") == (16,)
+    assert checkpoint.shape("model.layers.1.self_attn.k_proj.bias") == (32,)
     assert set(checkpoint.names()) == tensor_shapes(TINY).keys()
 
 
@@ -271,8 +271,8 @@ def test_a_random_base_has_the_shapes_that_the_head_counts_say(tmp_path: Path) -
     gguf_files.write_random_base(TINY, tmp_path / "base.gguf")
     reader = GGUFReader(tmp_path / "base.gguf")
     shapes = {tensor.name: tensor.shape.tolist() for tensor in reader.tensors}
-    assert shapes["blk.1.attn_k.weight"] == [32, 16]
-    assert shapes["blk.0.ffn_down.weight"] == [64, 32]
+    assert shapes["blk.1.attn_k.weight"] == [64, 32]
+    assert shapes["blk.0.ffn_down.weight"] == [64, 64]
     assert reader.fields["qwen2.attention.head_count_kv"].contents() == 2
 
 

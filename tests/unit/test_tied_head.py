@@ -114,7 +114,7 @@ def test_no_head_at_all_is_refused_where_nothing_ties_it(said: Any, tmp_path: Pa
 
 def test_what_is_no_answer_to_whether_it_is_tied_is_refused(tmp_path: Path) -> None:
     tensors = _save(tmp_path, "llama")
-    with pytest.raises(CheckpointError, match=r"tie_word_embeddings is 'no' in config\.json; expected true or false"):
+    with pytest.raises(CheckpointError, match="tie_word_embeddings is 'no', expected true or false"):
         _rewrite(tmp_path, tensors, tie_word_embeddings="no")
 
 

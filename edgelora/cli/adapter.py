@@ -19,10 +19,10 @@ from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
 from edgelora.adapter.receipt_page import PAGE_FILE, headline, write_page
 from edgelora.adapter.store import add_adapter, remove_adapter, split_assignment
 from edgelora.adapter.truncate import truncate, write_adapter
-from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora.grid import is_vocabulary
+from edgelora.training.open_base import open_base
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import replace_folder
@@ -137,7 +137,7 @@ def measure(
     if (adapter / PAGE_FILE).exists() and not (adapter / RECEIPT_FILE).exists():
         raise ConfigError(f"{adapter / PAGE_FILE} is there without a {RECEIPT_FILE}, so it is no receipt; move it away")
     make_grid = _grid_maker(adapter, quant, block_size, symmetric)
-    receipt = make_receipt(open_checkpoint(model), adapter, make_grid)
+    receipt = make_receipt(open_base(model), adapter, make_grid)
     emit(
         as_json, json.loads(receipt.to_json()), [f"wrote {adapter / 'receipt.json'} and receipt.md", *headline(receipt)]
     )

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.grid_options import BlockSize, Symmetric, grid_bar
 from edgelora.cli.output import Json, emit, note, table
 from edgelora.cli.training_options import BatchSize, Epochs, LearningRate, MaxSteps, Model, advance, open_bar
@@ -26,6 +25,7 @@ from edgelora.compiler.exporter import find_exporter
 from edgelora.errors import ConfigError
 from edgelora.evaluate import Step
 from edgelora.training.loop import StepReport
+from edgelora.training.open_base import open_base
 from edgelora.training.options import TrainOptions
 from edgelora.types import TrackNames
 
@@ -132,7 +132,7 @@ def compare(
         threads=threads,
         decode=decode,
     )
-    found = run_comparison(open_checkpoint(model), settings, output, find_exporter(), Bars())
+    found = run_comparison(open_base(model), settings, output, find_exporter(), Bars())
     files = {"json": JSON_FILE, "markdown": MARKDOWN_FILE, "plot": PLOT_FILE}
     payload = {
         "report": str(output),

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer
 
 from edgelora.adapter.store import split_assignment
-from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.grid_options import (
     BlockSize,
     BudgetBits,
@@ -46,6 +45,7 @@ from edgelora.errors import ConfigError
 from edgelora.targets import MATMUL_INTEGER, TARGETS, find_target
 from edgelora.training.choose_grid import grid_maker, is_grid_file, uses_calibration
 from edgelora.training.merge_kl import read_kl_prompts
+from edgelora.training.open_base import open_base
 from edgelora.training.reference import answer_float, make_reference
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 
@@ -140,7 +140,7 @@ def export(
     if kv_cache not in (FLOAT_CACHE, INT8_CACHE):
         raise ConfigError(f"--kv-cache is {kv_cache!r}; choose {FLOAT_CACHE} or {INT8_CACHE}")
     started = time.perf_counter()
-    checkpoint = open_checkpoint(model)
+    checkpoint = open_base(model)
     manifest = export_artifact(
         checkpoint,
         output,

@@ -14,7 +14,6 @@ import typer
 
 from edgelora.adapter.changing import check_outside
 from edgelora.budget import BitPlan
-from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.grid_options import (
     BlockSize,
     BudgetBits,
@@ -32,6 +31,7 @@ from edgelora.errors import ConfigError
 from edgelora.grid import Grid, parse_quant
 from edgelora.grid_file import check_is_grid, write_grid
 from edgelora.training.choose_grid import ChosenGrid, check_choice, choose_grid, is_grid_file
+from edgelora.training.open_base import open_base
 from edgelora_runtime.files import check_writable
 
 
@@ -66,7 +66,7 @@ def quantize(
     if parse_quant(choice.quant).spec is None:
         raise ConfigError(f"--quant {choice.quant} keeps floats and has no codes to write; give int8, int4 or int2")
     started = time.perf_counter()
-    chosen = choose_grid(open_checkpoint(model), choice, grid_bar)
+    chosen = choose_grid(open_base(model), choice, grid_bar)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_grid(output, chosen.grid)
     seconds = round(time.perf_counter() - started, 1)

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from edgelora.checkpoint import open_checkpoint
 from edgelora.cli.grid_options import (
     BlockSize,
     BudgetBits,
@@ -57,6 +56,7 @@ from edgelora.cli.training_options import (
     residual_bar,
 )
 from edgelora.training.choose_grid import calibrated_on, grid_maker
+from edgelora.training.open_base import open_base
 from edgelora.training.options import TrainOptions
 from edgelora.training.recover import TEXT_SUFFIX, recover_adapter
 from edgelora.training.run import RunPlan
@@ -156,6 +156,6 @@ def recover(
     make_grid = grid_maker(choice if data.suffix.lower() == TEXT_SUFFIX else calibrated_on(choice, data))
     with open_bar() as bar:
         result = recover_adapter(
-            open_checkpoint(model), make_grid, plan, options, lambda step: advance(bar, step), residual_bar
+            open_base(model), make_grid, plan, options, lambda step: advance(bar, step), residual_bar
         )
     emit(as_json, payload(result), lines(result, "KL"))

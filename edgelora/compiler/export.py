@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from edgelora.adapter.changing import changing, check_outside, check_replaceable
 from edgelora.adapter.store import add_adapter
 from edgelora.compiler.cache_scales import cache_scales
+from edgelora.compiler.check_answers import check_answers
 from edgelora.compiler.context_length import choose_context_length
 from edgelora.compiler.cost import measure_cost
 from edgelora.compiler.exporter import Exporter
@@ -90,7 +91,9 @@ def export_artifact(
     with and without ``adapters``.
     ``budget_mb`` is what the file of weights may take; ``make_grid`` has planned for it, and here it is measured.
     ``template_variables`` are what the chat template gets on the device unless a call says otherwise.
-    Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit.
+    What was written is loaded and asked for one token before it gets its name.
+    Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit,
+    ArtifactError when the artifact does not answer.
     """
     if kv_cache == INT8_CACHE and (genai or not target.has_int8_cache):
         place = "onnxruntime-genai's files" if genai else f"the target {target.name}"
@@ -142,6 +145,7 @@ def export_artifact(
         rows, taught = _float_answers(assembled, context, None if auto else answer_float)
         answers = None if reference is None else reference(shipped, prompts, baked=assembled.baked)
         compile_into(fresh, assembled, answers)
+        check_answers(fresh, checkpoint.name, prompts[0])
         if budget_mb is not None:
             _check_budget(read_manifest(fresh), budget_mb)
         if taught:

@@ -21,10 +21,10 @@ from edgelora.errors import CheckpointError, ConfigError
 from edgelora.grid import Grid, is_transposed
 from edgelora.training.packed import PackedMatrix, can_pack, pack_module
 from edgelora.types import Checkpoint
+from edgelora_runtime.parse_json import join_some
 
 # Buffers that old checkpoints store and transformers computes: causal masks of gpt2, rotary frequencies.
 _COMPUTED = re.compile(r"(\.attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
-_SHOWN = 8
 
 
 def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = False) -> Any:
@@ -40,14 +40,7 @@ def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = Fal
     model = _build(checkpoint, empty=low_memory)
     wanted = _wanted(model)
     sources = tensor_sources(checkpoint, model)
-    wrong = _differences(checkpoint, sources, wanted)
-    if wrong:
-        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise CheckpointError(
-            f"{checkpoint.name} does not fit its config.json ({checkpoint.config.get('model_type')}): "
-            + "; ".join(wrong[:_SHOWN])
-            + more
-        )
+    _check_fit(checkpoint, sources, wanted)
     if low_memory and grid is not None:
         _fill_empty(model, wanted, sources, grid)
         return model
@@ -57,6 +50,12 @@ def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = Fal
                 value = checkpoint.read(source) if grid is None else grid.value(source)
                 wanted[name].copy_(torch.from_numpy(value))
     return model
+
+
+def check_tensors(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError naming every missing, unexpected or misshapen tensor; no weight is read or made."""
+    model = _build(checkpoint, empty=True)
+    _check_fit(checkpoint, tensor_sources(checkpoint, model), _wanted(model))
 
 
 def tensor_sources(checkpoint: Checkpoint, model: Any) -> dict[str, str]:
@@ -131,6 +130,13 @@ def _match(checkpoint: Checkpoint, wanted: set[str], saved: set[str], prefix: st
             matched[name] = name
     # A tied head may be stored as well; the embedding is what both use.
     return {name: source for name, source in matched.items() if name in wanted or name not in saved}
+
+
+def _check_fit(checkpoint: Checkpoint, sources: dict[str, str], wanted: dict[str, torch.Tensor]) -> None:
+    if wrong := _differences(checkpoint, sources, wanted):
+        raise CheckpointError(
+            f"{checkpoint.name} does not fit its config ({checkpoint.config.get('model_type')}): {join_some(wrong)}"
+        )
 
 
 def _differences(checkpoint: Checkpoint, sources: dict[str, str], wanted: dict[str, torch.Tensor]) -> list[str]:

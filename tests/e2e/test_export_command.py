@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint import FolderCheckpoint, open_checkpoint
 from edgelora.cli import main
 from edgelora.compiler.context_length import DEFAULT_CONTEXT, choose_context_length
 from edgelora_runtime import InputError, load
@@ -147,3 +148,51 @@ def test_a_missing_model_ends_in_one_line(tmp_path: Path, capsys: pytest.Capture
     assert main(["export", str(tmp_path / "nothing.gguf"), "-o", str(tmp_path / "a")]) == 2
     assert "nothing.gguf" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_onnxruntime_does_not_run_is_refused_and_leaves_nothing(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgelora.config_limits._check_head", lambda config, head_dim: [])  # as a size nobody knew of
+    odd = write_checkpoint(tmp_path / "odd")
+    config = json.loads((odd / "config.json").read_text()) | {"head_dim": 24}
+    LlamaForCausalLM(LlamaConfig(**config)).save_pretrained(odd)
+    assert main(["export", str(odd), "-o", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert "onnxruntime does not run what was made of odd" in told[-1]
+    assert len(told[-1]) < 500
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "BASE", "-o", "OUT"],
+        ["quantize", "BASE", "-o", "OUT"],
+        ["train", "BASE", "ROWS", "-o", "OUT"],
+        ["recover", "BASE", "ROWS", "-o", "OUT"],
+        ["compare", "BASE", "ROWS", "--eval-data", "ROWS", "-o", "OUT"],
+    ],
+    ids=lambda command: str(command[0]),
+)
+def test_every_command_refuses_a_base_before_any_work(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n' * 4)
+    base = write_checkpoint(tmp_path / "base")
+    path = base / "config.json"
+    usual = json.loads(path.read_text())
+    places = {"BASE": str(base), "ROWS": str(rows), "OUT": str(tmp_path / "out")}
+    monkeypatch.setattr(FolderCheckpoint, "read", None)  # whoever needs a weight falls over
+    for changes, reason in (
+        ({"model_type": "phi"}, "architecture 'phi' is not supported"),
+        ({"head_dim": 8}, "heads of 8 values, onnxruntime rotates multiples of 16"),
+        ({"intermediate_size": 1000}, "does not fit its config"),
+    ):
+        path.write_text(json.dumps({**usual, **changes}))
+        assert main([places.get(part, part) for part in command]) == 2
+        told = capsys.readouterr().err.strip().splitlines()[-1]
+        assert reason in told
+        assert len(told) < 500
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "rows.jsonl"]

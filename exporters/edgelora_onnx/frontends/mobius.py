@@ -20,6 +20,7 @@ from edgelora.types import Checkpoint
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.frontends.rope import add_rotary_tables, rotary_frequencies
 from edgelora_onnx.initializers import add_constant, remove_unused_initializers, shape_of
+from edgelora_runtime.parse_json import join_some
 
 _GPT2_MODULES = {"attn.o_proj": "attn.c_proj", "mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj"}
 
@@ -154,8 +155,7 @@ def _find_sources(model: ir.Model, checkpoint: Checkpoint, config: Any) -> Mappi
         sources[name] = source
     wrong += _find_unused(checkpoint, sources.values())
     if wrong:
-        listed = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        raise CheckpointError(f"{checkpoint.name} does not hold a {config.model_type} model: {listed}")
+        raise CheckpointError(f"{checkpoint.name} does not hold a {config.model_type} model: {join_some(wrong)}")
     return sources
 
 

@@ -35,7 +35,8 @@ _LAYER = re.compile(r"^(.*?\.(?:layers|layer|h))\.([0-9]{1,9})\.(.+)$")
 # Buffers that old checkpoints carry: masks and rotary tables, which transformers computes by itself.
 _BUFFER = re.compile(r"(rotary_emb\.inv_freq|\.attn\.bias|\.attn\.masked_bias|embeddings\.position_ids)$")
 _FLOAT_AFTER_ALL = "config.json has a quantization_config, but every tensor is float; it was ignored."
-_TEXT_PLACES = {"model.language_model.": "model.", "language_model.": ""}  # in models that read images too
+# Where the decoder is in models that read images too -> where it is alone.
+_TEXT_PLACES = {"model.language_model.": "model.", "model.text_model.": "model.", "language_model.": ""}
 _DECODERS = {  # a tensor of the layers -> embedding and last norm that must be there too
     "model.layers.": ("model.embed_tokens.weight", "model.norm.weight"),
     "transformer.h.": ("transformer.wte.weight", "transformer.ln_f.weight"),

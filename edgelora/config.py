@@ -108,10 +108,14 @@ def hf_config(values: Mapping[str, Any], name: str) -> Any:
     from transformers import AutoConfig  # half a second that a command without a base model does not pay
 
     settings = {key: copy.deepcopy(value) for key, value in values.items() if key != "model_type"}
+    scaling = settings.pop("rope_scaling", None)
     try:
-        return AutoConfig.for_model(values["model_type"], **settings)
+        config = AutoConfig.for_model(values["model_type"], **settings)
     except _NOT_READ as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise CheckpointError(
             f"transformers cannot read the config of {name} (model_type {values['model_type']!r}): {reason}"
         ) from error
+    if values["model_type"] != "gpt2":
+        config.rope_scaling = scaling  # some classes count its keys and take no rope_type; their models read all of it
+    return config

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgelora.errors import CheckpointError
 from edgelora.types import FloatArray
+from edgelora_runtime.parse_json import show
 
 # GGUF architecture -> (model_type, class) of transformers
 MODEL_TYPES: Mapping[str, tuple[str, str]] = {
@@ -30,6 +31,15 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = {
     "gpt2": ("gpt2", "GPT2LMHeadModel"),
 }
 _YARN = {"beta_fast": "yarn_beta_fast", "beta_slow": "yarn_beta_slow"}  # transformers -> GGUF
+_SCALES = ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
+_CAPS = ("attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping")
+_READ_BY = {
+    "granite": _SCALES,
+    "gemma2": _CAPS,
+    "gemma3": (*_CAPS, "rope.freq_base_swa"),
+    "phi3": ("attention.sliding_window",),
+    "olmo2": ("attention.sliding_window",),
+}
 _GEMMA2_27B_BLOCKS, _GEMMA3_27B_BLOCKS = 46, 62  # these two scale queries by hidden_size / heads; GGUF does not say so
 
 
@@ -149,6 +159,7 @@ def _decoder(
         "hidden_act": "gelu_pytorch_tanh" if architecture.startswith("gemma") else "silu",
     }
     head_dim = _head_dim(metadata, shapes, heads, kv_heads)
+    _check_strangers(metadata, architecture, head_dim)
     rotary = metadata.integer(key("rope.dimension_count"), head_dim)
     if architecture == "phi3":
         config["partial_rotary_factor"] = rotary / head_dim
@@ -193,9 +204,6 @@ def _family(metadata: Metadata, architecture: str, config: Mapping[str, Any], he
         }
     if architecture == "phi3":
         return {
-            "original_max_position_embeddings": metadata.integer(
-                key("rope.scaling.original_context_length"), config["max_position_embeddings"]
-            ),
             "sliding_window": metadata.get(key("attention.sliding_window")) or None,
         }
     if architecture == "olmo2" and metadata.get(key("attention.sliding_window")):
@@ -240,13 +248,15 @@ def _rope_scaling(
     def key(name: str) -> str:
         return f"{architecture}.rope.scaling.{name}"
 
-    start = f"{architecture}.rope."
-    if strange := sorted(name for name in metadata.values if name.startswith(start) and name not in _rope_keys(start)):
-        raise CheckpointError(f"{metadata.file} has {strange[0]}, which says how to rotate and is not understood here")
     long, short = rope.get("rope_factors_long.weight"), rope.get("rope_factors_short.weight")
+    if (long is None) != (short is None):
+        missing = "rope_factors_long.weight" if long is None else "rope_factors_short.weight"
+        raise CheckpointError(f"{metadata.file} lacks {missing}, while it has the other one; download it again")
     if long is not None and short is not None:
+        length = metadata.count(f"{architecture}.context_length")
         scaling: dict[str, Any] = {
             "rope_type": "longrope",
+            "original_max_position_embeddings": metadata.count(key("original_context_length"), length),
             "long_factor": _decimals(long),
             "short_factor": _decimals(short),
         }
@@ -255,7 +265,9 @@ def _rope_scaling(
         return scaling
     # As llama.cpp reads it: a factor without a type is linear, and without a factor nothing is scaled.
     kind = metadata.text(key("type"), "linear")
-    factor = metadata.number(key("factor"), metadata.number(f"{start}scale_linear", 1.0)) or 1.0
+    factor = metadata.number(key("factor"), metadata.number(f"{architecture}.rope.scale_linear", 1.0)) or 1.0
+    if kind != "yarn" and metadata.number(key("attn_factor"), 1.0) != 1:
+        raise CheckpointError(f"{metadata.file} has {key('attn_factor')}, which {kind} does not have")
     if "rope_freqs.weight" in rope:
         if kind != "none" and factor != 1:
             raise CheckpointError(f"{metadata.file} has rope_freqs.weight beside a factor of {factor:g}; expected one")
@@ -269,18 +281,34 @@ def _rope_scaling(
     raise CheckpointError(f"{metadata.file} scales rotary positions by {kind!r}; EdgeLoRA reads linear, yarn, longrope")
 
 
-def _rope_keys(start: str) -> frozenset[str]:
-    scaling = ("type", "factor", "original_context_length", "finetuned", "attn_factor", *_YARN.values())
-    return frozenset(
-        f"{start}{name}"
-        for name in (
-            "dimension_count",
-            "freq_base",
-            "freq_base_swa",
-            "scale_linear",
-            *(f"scaling.{s}" for s in scaling),
-        )
-    )
+def _check_strangers(metadata: Metadata, architecture: str, head_dim: int) -> None:
+    """Raise for keys that change the answers and that nothing here reads, unless they say what is done anyway."""
+    read = {
+        *(f"rope.{name}" for name in ("dimension_count", "freq_base", "scale_linear")),
+        *(f"rope.scaling.{name}" for name in ("type", "factor", "original_context_length", "finetuned", "attn_factor")),
+        *(f"rope.scaling.{name}" for name in _YARN.values()),
+        *_READ_BY.get(architecture, ()),
+    }
+    harmless = {
+        "attention.scale": head_dim**-0.5,
+        **dict.fromkeys(("embedding_scale", "residual_scale", "logit_scale", "attention.causal"), 1),
+        **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"), 0),
+        **dict.fromkeys(("attention.clamp_kqv", "attention.max_alibi_bias", "use_parallel_residual"), 0),
+        "attention.sliding_window": 0,
+        "rope.freq_base_swa": metadata.number(f"{architecture}.rope.freq_base", 10000.0),
+    }
+    length = metadata.count(f"{architecture}.context_length")
+    for name, value in sorted(metadata.values.items()):
+        part = name.removeprefix(f"{architecture}.")
+        if part == name or part in read or (part not in harmless and not part.startswith("rope.")):
+            continue
+        if isinstance(value, int | float) and math.isclose(value, harmless.get(part, math.nan), rel_tol=1e-6):
+            continue
+        if not (part == "attention.sliding_window" and isinstance(value, int) and value >= length):
+            raise CheckpointError(
+                f"{metadata.file}: {name} is {show(value)}, which {architecture} does not have; the answers of such a "
+                "model would be others here"
+            )
 
 
 def _yarn_scaling(metadata: Metadata, architecture: str, factor: float) -> dict[str, Any]:

@@ -40,7 +40,6 @@ _REQUIRED_KEYS: Mapping[str, frozenset[str]] = {
     "longrope": frozenset({"long_factor", "short_factor"}),
 }
 _LISTS = frozenset({"long_factor", "short_factor"})
-_TYPE_ALONE = ("olmo2", "phi3")  # their classes in transformers 4.57 know no rope_type and count the keys
 _OLD_LONGROPE = ("su", "yarn")  # what phi3 called longrope before transformers did
 
 
@@ -140,12 +139,15 @@ def _spell(scaling: Mapping[str, Any], values: dict[str, Any], name: str, key: s
         items = value if part in _LISTS and isinstance(value, list) else [value]
         if part != "truncate" and not (items and all(is_positive(item) for item in items)):
             raise CheckpointError(f"{name}: {key}.{part} is {show(value)}; expected numbers above zero")
+    long, short = values.get("max_position_embeddings"), values.get("original_max_position_embeddings")
+    has_ratio = kind == "longrope" and "factor" in given and "attention_factor" not in given
+    if has_ratio and long and short and not math.isclose(long / short, given["factor"], rel_tol=1e-6):
+        raise CheckpointError(
+            f"{name}: {key}.factor is {show(given['factor'])}, but its lengths are {long} and {short}; "
+            "delete the wrong one"
+        )
     if kind == "default":
         return None
-    if values["model_type"] in _TYPE_ALONE:
-        if kind == "longrope":
-            given.pop("factor", None)  # always the ratio of the two context lengths
-        return {"type": kind, **given}
     return {"rope_type": kind, **given}
 
 

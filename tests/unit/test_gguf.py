@@ -13,6 +13,7 @@ from gguf_files import FAMILIES, tensors_of, tiny_model, write_gguf
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from edgelora.checkpoint import open_checkpoint
+from edgelora.config import read_config
 from edgelora.errors import CheckpointError
 from edgelora.gguf import _Reader
 from edgelora.quantize import dequantize
@@ -164,10 +165,10 @@ def test_phi3_longrope_comes_back(tmp_path: Path) -> None:
         writer.add_tensor("rope_factors_short.weight", np.array(short, np.float32))
 
     write_gguf(tmp_path / "tiny.gguf", "phi3", model, extra=factors)
-    config = open_checkpoint(str(tmp_path / "tiny.gguf")).config
-    assert config["rope_scaling"]["long_factor"] == long
-    assert config["rope_scaling"]["short_factor"] == short
-    rebuilt = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    checkpoint = open_checkpoint(str(tmp_path / "tiny.gguf"))
+    assert checkpoint.config["rope_scaling"]["long_factor"] == long
+    assert checkpoint.config["rope_scaling"]["short_factor"] == short
+    rebuilt = AutoModelForCausalLM.from_config(read_config(checkpoint))
     torch.testing.assert_close(rebuilt.model.rotary_emb.inv_freq, model.model.rotary_emb.inv_freq)
 
 

@@ -73,6 +73,7 @@ interface AnyCase {
   readonly expected_text: string;
   readonly messages: readonly Message[];
   readonly add_generation_prompt: boolean;
+  readonly answer: string;
   readonly adapter: string;
   readonly adapters: readonly string[];
   readonly input_ids: never;
@@ -123,6 +124,16 @@ const CHECKS: Readonly<Record<string, Check>> = {
     const text = tokenizer.render(item.messages, item.add_generation_prompt);
     const ids = tokenizer.encodeChat(item.messages, item.add_generation_prompt);
     return differ(text, item.expected_text) ?? differ(ids, item.expected_ids);
+  },
+
+  async after(item, load) {
+    const model = await load();
+    const ends = model.manifest.model.eosTokenIds;
+    return differ((await textOf(model)).encodeAfter(item.prompt, item.text, item.special, ends), item.expected_ids);
+  },
+
+  async answer(item, load) {
+    return differ((await textOf(await load())).encodeAnswer(item.messages, item.answer), item.expected_ids);
   },
 
   async logits(item, load) {

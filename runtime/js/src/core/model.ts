@@ -54,6 +54,12 @@ export interface GenerateOptions extends TextOptions {
   readonly raw?: boolean | undefined;
 }
 
+/** Token ids, and how an answer is encoded behind them. */
+interface Prompt {
+  readonly ids: readonly number[];
+  readonly encodeAnswer: (answer: string) => number[];
+}
+
 type Whole = { readonly stream?: false | undefined };
 type Streamed = { readonly stream: true };
 
@@ -148,7 +154,7 @@ export class Model {
     prompt: string | readonly string[],
     options: GenerateOptions & WithAdapters & { readonly stream?: boolean | undefined } = {},
   ): AsyncIterable<string> | Promise<Generation | Generation[]> {
-    const encode = async (): Promise<number[][]> => {
+    const encode = async (): Promise<Prompt[]> => {
       const texts: readonly unknown[] = Array.isArray(prompt) ? prompt : [prompt];
       for (const text of texts) {
         if (typeof text !== "string") {
@@ -157,7 +163,7 @@ export class Model {
       }
       const tokenizer = await this.#text();
       return (texts as string[]).map((text) =>
-        this.#check(options.raw ? tokenizer.encode(text) : tokenizer.encodeChat([{ role: "user", content: text }])),
+        options.raw ? this.#encodeRaw(tokenizer, text) : this.#encodeChat(tokenizer, [{ role: "user", content: text }]),
       );
     };
     if (options.stream) return this.#stream(encode, options, Array.isArray(prompt));
@@ -174,7 +180,7 @@ export class Model {
     messages: readonly Message[],
     options: TextOptions & WithAdapter & { readonly stream?: boolean | undefined } = {},
   ): AsyncIterable<string> | Promise<Generation> {
-    const encode = async () => [this.#check((await this.#text()).encodeChat(messages))];
+    const encode = async () => [this.#encodeChat(await this.#text(), messages)];
     if (options.stream) return this.#stream(encode, options, false);
     return this.#alone(async () => (await this.#answer(encode, options))[0] as Generation);
   }
@@ -253,7 +259,7 @@ export class Model {
 
   /** Pieces of one answer. Only a step that is being computed holds up other calls, so that a stream may be abandoned. */
   async *#stream(
-    encode: () => Promise<number[][]>,
+    encode: () => Promise<Prompt[]>,
     options: TextOptions & WithAdapters,
     isList: boolean,
   ): AsyncGenerator<string> {
@@ -262,7 +268,7 @@ export class Model {
       throw new InputError("stream takes one prompt and no choices; leave stream out for the others");
     }
     const [decoding, tokenizer] = await this.#alone(async () => {
-      const prompts = await encode();
+      const prompts = (await encode()).map((prompt) => prompt.ids);
       const adapter = await this.#one(options.adapter);
       return [this.#decoding(prompts, adapter, request, 0), await this.#text()] as const;
     });
@@ -274,12 +280,16 @@ export class Model {
     yield* textPieces(tokens(), new StreamDecoder(tokenizer), new StopFilter(request.stops));
   }
 
-  async #answer(encode: () => Promise<number[][]>, options: TextOptions & WithAdapters): Promise<Generation[]> {
+  async #answer(encode: () => Promise<Prompt[]>, options: TextOptions & WithAdapters): Promise<Generation[]> {
     const request = makeRequest(options);
     const prompts = await encode();
     const { choices } = request;
     return choices === null
-      ? this.#write(prompts, options.adapter, request)
+      ? this.#write(
+          prompts.map((prompt) => prompt.ids),
+          options.adapter,
+          request,
+        )
       : this.#chooseAll(prompts, options.adapter, choices, request.signal);
   }
 
@@ -311,25 +321,25 @@ export class Model {
   }
 
   async #chooseAll(
-    prompts: readonly (readonly number[])[],
+    prompts: readonly Prompt[],
     adapter: string | readonly string[] | undefined,
     texts: readonly string[],
     signal: AbortSignal | undefined,
   ): Promise<Generation[]> {
-    const tokenizer = await this.#text();
-    const choices = texts.map((text) => tokenizer.encode(text, false));
-    const longest = (rows: readonly (readonly number[])[]) => Math.max(0, ...rows.map((row) => row.length));
-    const total = longest(prompts) + longest(choices);
     const { contextLength, eosTokenIds } = this.manifest.model;
-    if (total > contextLength) {
+    const encoded = prompts.map(({ ids, encodeAnswer }) => {
+      const choices = texts.map(encodeAnswer);
+      const total = ids.length + Math.max(...choices.map((choice) => choice.length));
+      if (total <= contextLength) return choices;
       throw new InputError(
         `prompt and longest choice are ${total} tokens, the context length is ${contextLength}; shorten them`,
       );
-    }
+    });
     const specs = this.#specs(adapter, prompts.length);
     for (const spec of specs) this.#adapters.parse(spec); // an unknown name is reported before anything is computed
     const answers: Generation[] = [];
-    for (const [row, prompt] of prompts.entries()) {
+    for (const [row, { ids: prompt }] of prompts.entries()) {
+      const choices = encoded[row] as number[][];
       throwIfAborted(signal);
       const bound = await this.#adapters.find(specs[row] as string);
       const scores = await scoreChoices(this.#session, bound, prompt, choices, eosTokenIds, signal);
@@ -373,6 +383,17 @@ export class Model {
     if (!Array.isArray(adapter)) return new Array<string>(rows).fill((adapter as string | undefined) ?? this.#spec);
     if (adapter.length === rows) return adapter;
     throw new InputError(`${adapter.length} adapters for ${rows} prompts; give one SPEC, or one for each prompt`);
+  }
+
+  #encodeRaw(tokenizer: Tokenizer, text: string): Prompt {
+    const ends = this.manifest.model.eosTokenIds;
+    const ids = this.#check(tokenizer.encodePrompt(text, true, ends));
+    return { ids, encodeAnswer: (answer) => tokenizer.encodeAfter(text, answer, true, ends) };
+  }
+
+  #encodeChat(tokenizer: Tokenizer, messages: readonly Message[]): Prompt {
+    const ids = this.#check(tokenizer.encodeChat(messages));
+    return { ids, encodeAnswer: (answer) => tokenizer.encodeAnswer(messages, answer) };
   }
 
   #check(ids: readonly number[]): number[] {

@@ -4,6 +4,7 @@
  * Knows nothing about graphs or sampling; the only file that loads `@huggingface/tokenizers` and `@huggingface/jinja`.
  */
 
+import { correctBytes } from "./byte-fallback.js";
 import { ArtifactError, InputError } from "./errors.js";
 import { show, type TokenizerInfo } from "./manifest.js";
 import { type FolderSource, readText } from "./source.js";
@@ -17,6 +18,7 @@ export interface Message {
 
 /** What is used of a tokenizer of `@huggingface/tokenizers`, whose own types do not resolve under "nodenext". */
 interface Codec {
+  readonly decoder?: Parameters<typeof correctBytes>[0];
   encode(text: string, options: { add_special_tokens: boolean }): { readonly ids: (number | undefined)[] };
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
 }
@@ -90,6 +92,60 @@ export class Tokenizer {
   encodeChat(messages: readonly Message[], addGenerationPrompt = true): number[] {
     return this.encode(this.render(messages, addGenerationPrompt), false);
   }
+
+  /** Token ids of a text that is to be continued: without the end token that some tokenizers put after all. */
+  encodePrompt(prompt: string, special = true, endIds: readonly number[] = []): number[] {
+    const ids = this.encode(prompt, special);
+    return endIds.includes(ids.at(-1) ?? -1) ? ids.slice(0, -1) : ids;
+  }
+
+  /**
+   * Token ids of `text` where it follows `prompt`, whose own ids stay those of `encodePrompt`: what follows the prompt
+   * when both are encoded together; where a token would reach over the border, those of `text` alone. `special` and
+   * `endIds` are those the prompt is encoded with.
+   */
+  encodeAfter(prompt: string, text: string, special = false, endIds: readonly number[] = []): number[] {
+    const before = this.encodePrompt(prompt, special, endIds);
+    const together = this.encodePrompt(prompt + text, special, endIds);
+    const isWhole = before.every((id, index) => together[index] === id);
+    return isWhole ? together.slice(before.length) : this.encode(text, false);
+  }
+
+  /**
+   * Token ids of `answer` behind the rendered `messages`, as training learns it and `choices` score it. A template that
+   * writes white space before a finished answer has it in front, unless the tokens would no longer decode to the answer.
+   */
+  encodeAnswer(messages: readonly Message[], answer: string): number[] {
+    const prompt = this.render(messages);
+    const opening = this.#findOpening(messages, prompt, answer);
+    if (opening !== "") {
+      const ids = this.encodeAfter(prompt, opening + answer);
+      if (this.#isDecoded(this.encodePrompt(prompt, false), ids, answer)) return ids;
+    }
+    return this.encodeAfter(prompt, answer);
+  }
+
+  /** Whether `ids` decode to exactly `text`, alone (some decoders drop a blank in front) or behind the prompt. */
+  #isDecoded(promptIds: readonly number[], ids: readonly number[], text: string): boolean {
+    if (this.decode(ids) === text) return true;
+    const before = this.decode(promptIds);
+    const together = this.decode([...promptIds, ...ids]);
+    return together.startsWith(before) && together.slice(before.length) === text;
+  }
+
+  /** The white space that the template writes between the prompt and a finished answer. */
+  #findOpening(messages: readonly Message[], prompt: string, answer: string): string {
+    let finished: string;
+    try {
+      finished = this.render([...messages, { role: "assistant", content: answer }], false);
+    } catch (error) {
+      if (error instanceof InputError) return "";
+      throw error;
+    }
+    const rest = finished.startsWith(prompt) ? finished.slice(prompt.length) : "";
+    const opening = rest.slice(0, Math.max(0, rest.indexOf(answer)));
+    return opening.trim() === "" ? opening : "";
+  }
 }
 
 /** The tokenizer of an artifact. */
@@ -118,6 +174,7 @@ async function makeTokenizer(
   let codec: Codec;
   try {
     codec = new JsTokenizer(data, {}) as unknown as Codec;
+    correctBytes(codec.decoder);
   } catch (error) {
     throw new ArtifactError(`${where} cannot be used (${(error as Error).message}); export the artifact again`);
   }

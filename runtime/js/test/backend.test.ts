@@ -8,7 +8,15 @@ import type * as reactNative from "onnxruntime-react-native";
 import type * as web from "onnxruntime-web";
 import type { Backend, Capabilities, Feeds, Fetches, Ort, Tensor } from "../src/core/backend.js";
 import { inPlaceCache, returnedCache } from "../src/core/cache.js";
-import { ArtifactError, type ArtifactSource, folder, loadModel, type Model } from "../src/node.js";
+import {
+  AdapterError,
+  ArtifactError,
+  type ArtifactSource,
+  BackendError,
+  folder,
+  loadModel,
+  type Model,
+} from "../src/node.js";
 import { CONFORMANCE } from "./places.js";
 
 /** Fails to compile when a package no longer fits. */
@@ -40,7 +48,7 @@ interface Recorded {
 }
 
 /** A model on the real package, with what it is fed. */
-async function record(can: Partial<Capabilities>, place?: Backend["place"]): Promise<Recorded> {
+async function record(can: Partial<Capabilities>, place?: Backend["place"], wrong?: number): Promise<Recorded> {
   const runs: Feeds[] = [];
   const ort: Ort = {
     Tensor: native.Tensor,
@@ -55,11 +63,11 @@ async function record(can: Partial<Capabilities>, place?: Backend["place"]): Pro
           inputNames: session.inputNames,
           outputNames: session.outputNames,
           release: () => session.release(),
-          run: (feeds: Feeds, fetches?: Fetches) => {
+          run: async (feeds: Feeds, fetches?: Fetches) => {
             runs.push({ ...feeds });
-            return session.run(feeds as never, (fetches ?? session.outputNames) as never) as Promise<
-              Record<string, Tensor>
-            >;
+            const found = await session.run(feeds as never, (fetches ?? session.outputNames) as never);
+            if (wrong !== undefined) ((found.logits as Tensor).data as Float32Array).fill(wrong);
+            return found as Record<string, Tensor>;
           },
         };
       },
@@ -160,8 +168,57 @@ test("slot inputs are placed once for each adapter, and freed when it goes", asy
   assert.equal(placed.length, count);
   await model.generateIds(PROMPT, { maxNewTokens: 1, adapter: "one" });
   await model.loadAdapter("one", join(FOLDER, "adapters/one"));
-  assert.equal(placed.filter((entry) => entry.isFreed).length, 16 + 2 * 16); // itself, the blend and the two rows
+  assert.equal(placed.filter((entry) => entry.isFreed).length, 16 + 16); // itself and the blend, not the rows without it
   assert.deepEqual(await answers(model), expected);
+  await model.dispose();
+  assert.deepEqual(
+    placed.filter((entry) => !entry.isFreed),
+    [],
+  );
+});
+
+test("numbers that are none are refused with the name of the place", async () => {
+  const broken = await record({}, undefined, Number.NaN);
+  const isRight = (error: unknown) =>
+    error instanceof BackendError && /^recorded computed NaN where a number is due; load .* "wasm"/.test(error.message);
+  await assert.rejects(broken.model.generateIds(PROMPT), isRight);
+  await assert.rejects(broken.model.generateIds([PROMPT, PROMPT], { temperature: 1 }), isRight);
+  await assert.rejects(broken.model.score(PROMPT, [1]), isRight);
+});
+
+test("a failed load leaves no session behind", async () => {
+  const released: string[] = [];
+  const made: string[] = [];
+  const create = async (graph: string | Uint8Array) => {
+    if (made.length === 1 && isSecondBroken) throw new Error("no such graph");
+    made.push(graph as string);
+    const session = await native.InferenceSession.create(graph as string, { logSeverityLevel: 3 });
+    return {
+      inputNames: session.inputNames,
+      outputNames: session.outputNames,
+      run: (feeds: Feeds) => session.run(feeds as never) as Promise<Record<string, Tensor>>,
+      release: async () => {
+        released.push(graph as string);
+        await session.release();
+      },
+    };
+  };
+  let isSecondBroken = true;
+  const ort = { Tensor: native.Tensor, env: native.env, InferenceSession: { create } } as Ort;
+  const capabilities: Capabilities = { ...CAN, cache: "returned" };
+  const backend: Backend = { ort, capabilities, sessionOptions: {}, makeCache: returnedCache };
+  await assert.rejects(loadModel(source, backend, { twin: true }), /no such graph/);
+  assert.deepEqual(released, made);
+  isSecondBroken = false;
+  const receipt = { format_version: 1, base: { fingerprint: "0".repeat(64) } };
+  const foreign: ArtifactSource = {
+    ...source,
+    has: async (name) => name.endsWith("receipt.json") || source.has(name),
+    bytes: async (name) =>
+      name.endsWith("receipt.json") ? new TextEncoder().encode(JSON.stringify(receipt)) : source.bytes(name),
+  };
+  await assert.rejects(loadModel(foreign, backend, { probe: true }), AdapterError);
+  assert.deepEqual(released, made);
 });
 
 test("a place that loads by path alone refuses bytes", async () => {

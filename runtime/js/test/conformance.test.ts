@@ -21,7 +21,7 @@ for (const runtime of ["native", "wasm"] as const) {
 
 test("the runner says what is wrong with an answer, whatever the kind", async () => {
   const kinds = [...new Set(cases.map((item) => item.kind))];
-  assert.equal(kinds.length, 12);
+  assert.equal(kinds.length, 13);
   const spoiled = kinds.map((kind) => {
     const item = structuredClone(cases.find((one) => one.kind === kind)) as Record<string, unknown>;
     const field = ["expected_text", "expected_ids", "expected", "message_has"].find((name) => item[name] !== undefined);

@@ -175,10 +175,10 @@ test("what cannot be used is refused with everything that is wrong", async () =>
     model.score([], [1]),
     /^promptIds is empty; the first token of a text has no probability, give at least one$/,
   );
-  await refused(model.chat([]), /^messages is \[\], expected a list of at least one \{role, content\}$/);
+  await refused(model.chat([]), /^messages is \[\], expected a list of at least one \{"role", "content"\}$/);
   await refused(
     model.chat([{ content: "x" } as never]),
-    /^message 0 is \{"content":"x"\}, expected \{role, content\}$/,
+    /^message 0 is \{"content":"x"\}, expected \{"role", "content"\}$/,
   );
   await refused(
     model.generate("x", { choices: ["a ".repeat(400)] }),

@@ -71,12 +71,18 @@ const RECEIPT = await receiptOf("eight");
 async function refused(change: (receipt: Json) => unknown, message: RegExp, name = "eight"): Promise<void> {
   const receipt = structuredClone(RECEIPT);
   const changed = change(receipt) ?? receipt;
-  await model.loadAdapter("probed", await withReceipt(name, changed));
-  await assert.rejects(model.probe("probed"), (error) => {
+  const folder = await withReceipt(name, changed);
+  const isRight = (error: unknown) => {
     assert.ok(error instanceof AdapterError, String(error));
     assert.match(error.message, message);
     return true;
-  });
+  };
+  await assert.rejects(
+    model.loadAdapter("probed", folder).then(() => model.probe("probed")),
+    isRight,
+  );
+  await model.loadAdapter("probed", folder, { trust: true });
+  await assert.rejects(model.probe("probed"), isRight);
 }
 
 test("an adapter that does what its receipt says passes, on the probe with the largest effect", async () => {
@@ -147,6 +153,27 @@ test("a receipt of something else is refused before anything runs", async () => 
   await refused(
     (receipt) => ({ ...receipt, modules: { matched: 1, expected: 6, missing: ["a", "b", "c", "d", "e"] } }),
     /its receipt lists 5 modules without factors: a, b, c, d and 1 more; train the adapter again$/,
+  );
+});
+
+test("other template variables are another template, in whatever order they stand", async () => {
+  const training = (variables: unknown) => (receipt: Json) => ({
+    ...receipt,
+    training: { raw: false, template_variables: variables },
+  });
+  await refused(
+    training({ enable_thinking: false }),
+    /trained with the template variables enable_thinking=false, this artifact has \(none\); give train and export/,
+  );
+  const other = await withReceipt("eight", training({})(structuredClone(RECEIPT)));
+  await model.loadAdapter("probed", other);
+});
+
+test("modules that the receipt does not know, or that it misses, are refused", async () => {
+  const layers = { "model.layers.9.mlp": { rank: 1, energy: {}, effective_rank: 1 } };
+  await assert.rejects(
+    model.loadAdapter("probed", await withReceipt("eight", { ...RECEIPT, layers })),
+    /lacks 1 of the 1 modules of its receipt: model\.layers\.9\.mlp; has 8 unknown to it: .+ and 4 more; copy the adapter/,
   );
 });
 

@@ -4,10 +4,12 @@
  * Knows nothing about where artifacts and cases come from; `runtime/conformance/README.md` says what a case means.
  */
 
+import { ChatTemplate } from "../core/chat-template.js";
 import { EdgeLoraError } from "../core/errors.js";
+import type { Message, Tools } from "../core/messages.js";
 import type { Model } from "../core/model.js";
+import { Renderer, type Variables } from "../core/rendering.js";
 import { checkSampling, largestIndex, Pcg32, Sampler, type SamplingOptions } from "../core/sampling.js";
-import type { Message } from "../core/text.js";
 
 /** One line of `cases.json`. */
 export interface Case {
@@ -72,7 +74,11 @@ interface AnyCase {
   readonly expected_ids: unknown;
   readonly expected_text: string;
   readonly messages: readonly Message[];
-  readonly add_generation_prompt: boolean;
+  readonly add_generation_prompt?: boolean;
+  readonly template: string;
+  readonly variables?: Variables;
+  readonly date?: string;
+  readonly tools?: Tools;
   readonly answer: string;
   readonly adapter: string;
   readonly adapters: readonly string[];
@@ -89,7 +95,7 @@ interface AnyCase {
   readonly stop: readonly string[];
   readonly expected_reason: string;
   readonly expected_prompt_tokens: number;
-  readonly message_has: string;
+  readonly message_has?: string;
 }
 
 type Check = (item: AnyCase, load: () => Promise<Model>) => Promise<string | null>;
@@ -111,6 +117,18 @@ const CHECKS: Readonly<Record<string, Check>> = {
       item.logits.map((row) => sampler.choose(Float32Array.from(row))),
       item.expected,
     );
+  },
+
+  async render(item) {
+    const { variables = {}, date = null, add_generation_prompt: isPrompt = true, tools = null } = item;
+    try {
+      const renderer = new Renderer(await ChatTemplate.compile(item.template)).with(variables, date);
+      const text = renderer.render(item.messages, isPrompt, tools);
+      return item.message_has === undefined ? differ(text, item.expected_text) : `was not refused: ${text}`;
+    } catch (error) {
+      if (item.message_has === undefined) throw error;
+      return refusal(error, item.message_has);
+    }
   },
 
   async encode(item, load) {
@@ -176,11 +194,16 @@ const CHECKS: Readonly<Record<string, Check>> = {
     try {
       return `was not refused: ${await model.generateIds(item.input_ids, { adapter: item.adapter })}`;
     } catch (error) {
-      if (!(error instanceof EdgeLoraError)) return `refused with ${error}`;
-      return error.message.includes(item.message_has) ? null : `refused with "${error.message}"`;
+      return refusal(error, item.message_has ?? "");
     }
   },
 };
+
+/** Why `error` is not the refusal that was expected. */
+function refusal(error: unknown, messageHas: string): string | null {
+  if (!(error instanceof EdgeLoraError)) return `refused with ${error}`;
+  return error.message.includes(messageHas) ? null : `refused with "${error.message}"`;
+}
 
 function samplingOf(item: AnyCase): SamplingOptions {
   const camel = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());

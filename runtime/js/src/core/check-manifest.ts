@@ -6,7 +6,7 @@
 
 import { show } from "./json.js";
 import type { Manifest, Slot } from "./manifest.js";
-import { findUnsafe, hasControl, isHash } from "./names.js";
+import { findUnsafe, hasControl, isHash, isVariable } from "./names.js";
 import { isAdapterName } from "./spec.js";
 
 const DRIVEN = ["input_ids", "seqlens_k", "total_sequence_length", "logits_positions"]; // inputs of every graph
@@ -26,6 +26,10 @@ const LARGEST = {
 export function findWrong(manifest: Manifest): string[] {
   const wrong = [...checkModel(manifest), ...checkFiles(manifest), ...checkSlots(manifest.slots)];
   wrong.push(...checkAdapters(manifest));
+  for (const name of Object.keys(manifest.tokenizer?.templateVariables ?? {})) {
+    if (isVariable(name)) continue;
+    wrong.push(`tokenizer: template_variables: ${show(name)} is no name of a variable that can be set`);
+  }
   const { producer, target, model } = manifest;
   const texts = { producer, target, "model: name": model.name, "model: architecture": model.architecture };
   for (const [field, text] of Object.entries(texts)) {

@@ -24,6 +24,11 @@ export class AdapterError extends EdgeLoraError {
   override name = "AdapterError";
 }
 
+/** This device, browser or backend cannot run it: no WebGPU where it was asked for, no memory, no numbers. */
+export class BackendError extends EdgeLoraError {
+  override name = "BackendError";
+}
+
 /** A prompt, a message list or a sampling option cannot be used as given. */
 export class InputError extends EdgeLoraError {
   override name = "InputError";

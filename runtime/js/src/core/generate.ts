@@ -5,7 +5,7 @@
  */
 
 import { throwIfAborted } from "./abort.js";
-import { InputError } from "./errors.js";
+import { BackendError, InputError } from "./errors.js";
 import { logSoftmax, type Sampler } from "./sampling.js";
 import { type BoundAdapter, type Session, sharedLength } from "./session.js";
 
@@ -54,7 +54,7 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
     for (let count = 1; ; count++) {
       for (let row = 0; row < tokens.length; row++) {
         if (!this.#isActive[row]) continue;
-        const token = (samplers[row] as Sampler).choose(logits[row] as Float32Array);
+        const token = (samplers[row] as Sampler).choose(checkNumbers(logits[row] as Float32Array, session));
         if (endIds.has(token)) {
           this.finish(row);
           continue;
@@ -115,11 +115,25 @@ export async function logitsAt(
   signal?: AbortSignal | undefined,
 ): Promise<Float32Array[]> {
   const kept = await session.resume(adapter, ids, Math.min(...positions));
-  return session.prefill(
+  const found = await session.prefill(
     ids.slice(kept),
     positions.map((position) => position - kept),
     signal,
   );
+  return found.map((logits) => checkNumbers(logits, session));
+}
+
+/** `logits` as they are; throws BackendError for those of a device that computes nonsense. */
+function checkNumbers(logits: Float32Array, session: Session): Float32Array {
+  for (let index = 0; index < logits.length; index++) {
+    const value = logits[index] as number;
+    if (value < Number.POSITIVE_INFINITY) continue; // false for NaN as well
+    throw new BackendError(
+      `${session.backend} computed ${value} where a number is due; load the model with another backend (in a browser ` +
+        'backend: "wasm"), or export the artifact again',
+    );
+  }
+  return logits;
 }
 
 /** Log-probability of each token of `completion` after `prompt`: (completion length,). */

@@ -67,6 +67,8 @@ export interface TokenizerInfo {
   readonly eosToken: string | null;
   readonly padToken: string | null;
   readonly unkToken: string | null;
+  /** What the template gets beside messages and tools, unless a call says otherwise. */
+  readonly templateVariables: Readonly<Record<string, unknown>>;
 }
 
 /** Identity of the base: `fingerprint` of its float32 weights, `grid` of the values that were shipped. */
@@ -193,6 +195,11 @@ class Fields {
   ) {
     this.isObject = typeof data === "object" && data !== null && !Array.isArray(data);
     this.#data = this.isObject ? (data as Record<string, unknown>) : {};
+  }
+
+  /** The object as JSON has it. */
+  get plain(): Readonly<Record<string, unknown>> {
+    return this.#data;
   }
 
   raw(name: string): unknown {
@@ -322,6 +329,7 @@ function readTokenizerInfo(data: Fields): TokenizerInfo {
     eosToken: data.textOrNull("eos_token"),
     padToken: data.textOrNull("pad_token"),
     unkToken: data.textOrNull("unk_token"),
+    templateVariables: data.raw("template_variables") === undefined ? {} : data.object("template_variables").plain,
   };
 }
 

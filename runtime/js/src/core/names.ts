@@ -4,6 +4,17 @@
  * Knows nothing about which names a manifest has; `docs/artifact.md` ("What a reader refuses") is the rule in words.
  */
 
+/** What every template gets, beside which variables are set. */
+export const GIVEN_VARIABLES: readonly string[] = [
+  "messages",
+  "tools",
+  "documents",
+  "add_generation_prompt",
+  "raise_exception",
+  "strftime_now",
+];
+
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const HASH = /^[0-9a-f]{64}$/;
 const LONGEST_PATH = 1024; // bytes of UTF-8, what every file system of a device takes
 const LONGEST_PART = 255;
@@ -22,6 +33,11 @@ export function hasControl(text: string): boolean {
 /** Whether `text` is a SHA-256: 64 lower-case hexadecimal digits. */
 export function isHash(text: string): boolean {
   return HASH.test(text);
+}
+
+/** Whether `name` can be that of a variable for the chat template: a word that no template gets anyway. */
+export function isVariable(name: string): boolean {
+  return VARIABLE.test(name) && !GIVEN_VARIABLES.includes(name);
 }
 
 /** A name of a file as part of an address: each part encoded, so that `#`, `?` and `%` are characters like others. */

@@ -30,6 +30,8 @@ export interface Receipt {
   readonly quantization?: Fields | null;
   readonly training?: Fields | null;
   readonly modules?: Fields | null;
+  /** By the name of the module. */
+  readonly layers?: Fields | null;
   readonly weights?: string | null;
   readonly probes?: readonly unknown[] | null;
 }
@@ -83,11 +85,24 @@ export function findMismatch(receipt: Receipt, manifest: Manifest): string | nul
   return findOtherText(receipt, manifest);
 }
 
-/** Why the factors in `folder` are not those of the receipt; null when they are. */
-export async function findOtherFactors(receipt: Receipt, folder: FolderSource): Promise<string | null> {
+/** Why the factors in `folder` (of `modules`, where known) are not those of the receipt; null when they are. */
+export async function findOtherFactors(
+  receipt: Receipt,
+  folder: FolderSource,
+  modules: readonly string[] | null = null,
+): Promise<string | null> {
   const missing = receipt.modules?.missing;
   if (Array.isArray(missing) && missing.length > 0) {
     return `its receipt lists ${missing.length} modules without factors: ${some(missing)}; train the adapter again`;
+  }
+  const [told, there] = [new Set(Object.keys(receipt.layers ?? {})), new Set(modules ?? [])];
+  if (modules !== null && told.size > 0) {
+    const lost = [...told].filter((module) => !there.has(module)).sort();
+    const strange = modules.filter((module) => !told.has(module)).sort();
+    const lines = [];
+    if (lost.length > 0) lines.push(`lacks ${lost.length} of the ${told.size} modules of its receipt: ${some(lost)}`);
+    if (strange.length > 0) lines.push(`has ${strange.length} unknown to it: ${some(strange)}`);
+    if (lines.length > 0) return `${WEIGHTS_FILE} ${lines.join("; ")}; copy the adapter again`;
   }
   const expected = receipt.weights ?? null;
   if (expected === null) return null;
@@ -114,7 +129,28 @@ function findOtherText(receipt: Receipt, manifest: Manifest): string | null {
       );
     }
   }
+  const variables = receipt.training?.template_variables ?? null;
+  const ours = tokenizer.templateVariables;
+  if (template !== null && isFields(variables) && canonical(variables) !== canonical(ours)) {
+    return (
+      `trained with the template variables ${listed(variables)}, this artifact has ${listed(ours)}; ` +
+      "give train and export the same --template-var"
+    );
+  }
   return null;
+}
+
+function listed(variables: Fields): string {
+  const lines = Object.entries(variables).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  return joinSome(lines.sort(), ", ") || "(none)";
+}
+
+/** JSON that is the same for equal values, whatever the order of their keys. */
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  if (!isFields(value)) return JSON.stringify(value);
+  const pairs = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`);
+  return `{${pairs.sort().join(",")}}`;
 }
 
 function describe(receipt: Receipt): string {

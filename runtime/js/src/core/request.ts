@@ -7,6 +7,7 @@
 import { InputError } from "./errors.js";
 import { show } from "./json.js";
 import type { ModelInfo } from "./manifest.js";
+import type { Variables } from "./rendering.js";
 import { checkSampling, type Sampling, type SamplingOptions } from "./sampling.js";
 
 /** What every call that generates takes. */
@@ -27,6 +28,20 @@ export interface TextOptions extends IdOptions {
   readonly stop?: string | readonly string[] | undefined;
   /** Answer with the likeliest of these strings. */
   readonly choices?: readonly string[] | undefined;
+  /** Variables of the chat template, as `{ enable_thinking: false }`, beside those of the artifact. */
+  readonly template?: Variables | undefined;
+  /** The day (YYYY-MM-DD) that a template with a date writes, today where it is left out. */
+  readonly date?: string | undefined;
+}
+
+/** One SPEC: `none`, `NAME`, `NAME:WEIGHT`, or several joined by `+`. Without one a call uses `model.adapter`. */
+export interface WithAdapter {
+  readonly adapter?: string | undefined;
+}
+
+/** One SPEC for all rows, or one for each. */
+export interface WithAdapters {
+  readonly adapter?: string | readonly string[] | undefined;
 }
 
 /** Options that passed the check. */

@@ -20,6 +20,8 @@ export interface BoundAdapter {
   /** 1 (shared by every row) or the number of rows. */
   readonly rows: number;
   readonly inputs: readonly (readonly [string, Tensor])[];
+  /** Memory of the inputs. */
+  readonly bytes: number;
   /** Every slot has rank 0. */
   readonly isNone: boolean;
 }
@@ -79,14 +81,35 @@ export class Session {
     }
     const session = new Session(source, manifest, backend);
     const hasTwin = manifest.graph.withoutSlots !== null;
-    if (hasTwin && (twin || manifest.adapters.length === 0)) session.#plain = await session.#load(false);
-    if (twin || session.#plain === null) session.#slotted = await session.#load(true);
+    try {
+      if (hasTwin && (twin || manifest.adapters.length === 0)) session.#plain = await session.#load(false);
+      if (twin || session.#plain === null) session.#slotted = await session.#load(true);
+    } catch (error) {
+      await session.dispose();
+      throw error;
+    }
     return session;
   }
 
   /** The adapter that the cached tokens went through. */
   get adapter(): BoundAdapter | null {
     return this.#adapter;
+  }
+
+  /** What runs the graph, for people. */
+  get backend(): string {
+    return this.#backend.capabilities.name;
+  }
+
+  /** Tokens of one row that a call takes at most. */
+  get longestCall(): number {
+    return this.#backend.capabilities.longestCall ?? LONGEST_CALL;
+  }
+
+  /** Memory that a token of a row takes in the cache. */
+  get bytesPerToken(): number {
+    const { model, graph } = this.#manifest;
+    return 2 * model.numLayers * model.numKvHeads * model.headDim * (graph.kvCache === "int8" ? 1 : 4);
   }
 
   /** Tokens that a row can hold at most. */
@@ -102,7 +125,8 @@ export class Session {
       const tensor = place === undefined ? new ort.Tensor("float32", data, dims) : place(data, dims);
       return [name, tensor] as const;
     });
-    return { rows: rows.length, inputs, isNone: rows.every(isNothing) };
+    const bytes = found.reduce((sum, { data }) => sum + data.byteLength, 0);
+    return { rows: rows.length, inputs, bytes, isNone: rows.every(isNothing) };
   }
 
   /** An adapter that will not be used again: its tensors are freed, and what the cache holds of it is forgotten. */
@@ -154,7 +178,7 @@ export class Session {
     signal?: AbortSignal | undefined,
   ): Promise<Float32Array[]> {
     const logits = new Array<Float32Array>(positions.length);
-    const longest = this.#backend.capabilities.longestCall ?? LONGEST_CALL;
+    const longest = this.longestCall;
     for (let start = 0; start < ids.length; start += longest) {
       throwIfAborted(signal);
       const chunk = ids.slice(start, start + longest);
@@ -172,7 +196,7 @@ export class Session {
     return logits;
   }
 
-  /** Fill the empty rows, shorter ones padded on the right; logits (vocab_size,) after each row's last id. */
+  /** Fill the empty rows in one call, shorter ones padded on the right (`groups.ts` bounds it); logits (vocab_size,) after each row's last id. */
   async prefillRows(rows: readonly (readonly number[])[]): Promise<Float32Array[]> {
     const longest = Math.max(...rows.map((row) => row.length));
     return this.#run(

@@ -1,62 +1,100 @@
 /**
- * Adapters by name and SPEC, packed once and kept ready to be fed.
+ * Adapters by name and SPEC, packed once and kept ready to be fed, as many as a budget has room for.
  *
- * Knows nothing about tokens or text; `slots.ts` packs, `session.ts` feeds.
+ * Knows nothing about tokens or text; `open-adapter.ts` reads, `slots.ts` packs, `session.ts` feeds.
  */
 
-import { fitAdapter, readAdapter } from "./adapter.js";
 import { AdapterError } from "./errors.js";
 import { show } from "./json.js";
 import type { Manifest } from "./manifest.js";
+import { openAdapter } from "./open-adapter.js";
 import type { BoundAdapter, Session } from "./session.js";
 import { blendPacked, type Packed, packAdapter } from "./slots.js";
 import { type FolderSource, within } from "./source.js";
 import { checkName, closestName, parseSpec, type SpecTerm } from "./spec.js";
 
-const MAX_MIXED = 16; // blends and row stacks kept ready; single adapters are all kept
+const MAX_MIXED = 16; // blends and row stacks kept ready; of single adapters the budget alone says how many
 
-/** Every adapter that SPECs can name. Equal SPECs give the identical object until a name is loaded anew. */
+interface Origin {
+  readonly folder: FolderSource;
+  /** Whatever its receipt says. */
+  readonly isTrusted: boolean;
+}
+
+interface Kept {
+  readonly packed: Packed;
+  readonly bound: BoundAdapter;
+}
+
+/**
+ * Every adapter that SPECs can name. Equal SPECs give the identical object as long as it is kept; what is dropped or
+ * loaded anew comes back as another object, so that nothing computed with the old one is ever taken for the new one's.
+ * `mostBytes` bounds what is kept; what the last call asked for stays in any case.
+ */
 export class AdapterSet {
   readonly #manifest: Manifest;
   readonly #session: Session;
-  readonly #folders: Map<string, FolderSource>;
-  readonly #packed = new Map<string, Packed>();
-  readonly #single = new Map<string, BoundAdapter>();
-  readonly #mixed = new Map<string, BoundAdapter>(); // the one used longest ago first
+  readonly #mostBytes: number | null;
+  readonly #origins: Map<string, Origin>;
+  readonly #single = new Map<string, Kept>(); // the one used longest ago first
+  readonly #mixed = new Map<string, { readonly names: readonly string[]; readonly bound: BoundAdapter }>(); // likewise
+  #none: BoundAdapter | null = null;
 
-  constructor(source: FolderSource, manifest: Manifest, session: Session) {
+  constructor(source: FolderSource, manifest: Manifest, session: Session, mostBytes: number | null = null) {
     this.#manifest = manifest;
     this.#session = session;
-    this.#folders = new Map(manifest.adapters.map((item) => [item.name, within(source, item.path)]));
+    this.#mostBytes = mostBytes;
+    this.#origins = new Map(
+      manifest.adapters.map(({ name, path }) => [name, { folder: within(source, path), isTrusted: false }]),
+    );
   }
 
   /** Known names, those of the artifact first. */
   get names(): readonly string[] {
-    return [...this.#folders.keys()];
+    return [...this.#origins.keys()];
+  }
+
+  /** Memory of all slot inputs that are kept ready. */
+  get bytes(): number {
+    return [...this.#single.values(), ...this.#mixed.values()].reduce((sum, { bound }) => sum + bound.bytes, 0);
   }
 
   /** Where a known name is read from. */
   folder(name: string): FolderSource {
-    return this.#folders.get(name) as FolderSource;
+    return (this.#origins.get(name) as Origin).folder;
   }
 
-  /** Read, check and pack a PEFT folder under `name`, replacing what had that name. */
-  async load(name: string, folder: FolderSource): Promise<void> {
+  /** Read, check and pack a PEFT folder; `name` means it from now on. */
+  async load(name: string, folder: FolderSource, trust = false): Promise<void> {
     checkName(name);
-    const packed = await this.#read(name, folder);
-    this.#folders.set(name, folder);
-    this.#packed.set(name, packed);
-    const key = keyOf([{ name, weight: 1 }]);
-    const stale = [this.#single.get(key), ...this.#mixed.values()];
-    for (const bound of stale) if (bound !== undefined) this.#session.letGo(bound);
-    this.#single.delete(key);
+    const origin = { folder, isTrusted: trust };
+    const packed = await this.#read(name, origin);
+    this.#forget(name);
+    this.#origins.set(name, origin);
+    this.#dropBeyondBudget(this.#add(name, packed).bound);
+  }
+
+  /** Forget a name and what was made of it; throws AdapterError for an unknown one. */
+  unload(name: string): void {
+    checkName(name);
+    this.parse(name);
+    this.#origins.delete(name);
+    this.#forget(name);
+  }
+
+  /** Free everything that is kept ready. */
+  dispose(): void {
+    for (const { bound } of [...this.#single.values(), ...this.#mixed.values()]) this.#session.letGo(bound);
+    if (this.#none !== null) this.#session.letGo(this.#none);
+    this.#none = null;
+    this.#single.clear();
     this.#mixed.clear();
   }
 
   /** The SPEC taken apart, every name known; throws AdapterError for a malformed SPEC or an unknown name. */
   parse(text: string): SpecTerm[] {
     const spec = parseSpec(text);
-    const unknown = [...new Set(spec.map((term) => term.name))].filter((name) => !this.#folders.has(name)).sort();
+    const unknown = [...new Set(spec.map((term) => term.name))].filter((name) => !this.#origins.has(name)).sort();
     if (unknown.length === 0) return spec;
     const close = closestName(unknown[0] as string, this.names);
     const hint = close === null ? "" : `; did you mean ${show(close)}?`;
@@ -73,9 +111,8 @@ export class AdapterSet {
   async findRows(texts: readonly string[]): Promise<BoundAdapter> {
     const specs = texts.map((text) => this.parse(text));
     const [first = []] = specs;
-    const key = specs.map(keyOf).join("|");
     if (specs.every((spec) => keyOf(spec) === keyOf(first))) return this.#bound(first);
-    return this.#keep(key, async () => {
+    return this.#keep(specs, async () => {
       const rows: Packed[] = [];
       for (const spec of specs) rows.push(await this.#blend(spec));
       return rows;
@@ -84,45 +121,78 @@ export class AdapterSet {
 
   async #bound(spec: readonly SpecTerm[]): Promise<BoundAdapter> {
     const [only] = spec;
-    const isKept = only === undefined || (spec.length === 1 && only.weight === 1);
-    if (!isKept) return this.#keep(keyOf(spec), async () => [await this.#blend(spec)]);
-    const key = keyOf(spec);
-    let found = this.#single.get(key);
-    if (found === undefined) {
-      found = this.#session.prepare([only === undefined ? await this.#blend([]) : await this.#pack(only.name)]);
-      this.#single.set(key, found);
+    if (only === undefined) {
+      this.#none ??= this.#session.prepare([await this.#blend([])]);
+      return this.#none;
     }
-    return found;
+    if (spec.length > 1 || only.weight !== 1) return this.#keep([spec], async () => [await this.#blend(spec)]);
+    const { bound } = await this.#pack(only.name);
+    this.#dropBeyondBudget(bound);
+    return bound;
   }
 
-  async #keep(key: string, build: () => Promise<Packed[]>): Promise<BoundAdapter> {
-    const found = this.#mixed.get(key) ?? this.#session.prepare(await build());
+  async #keep(specs: readonly (readonly SpecTerm[])[], build: () => Promise<Packed[]>): Promise<BoundAdapter> {
+    const key = specs.map(keyOf).join("|");
+    const bound = this.#mixed.get(key)?.bound ?? this.#session.prepare(await build());
     this.#mixed.delete(key);
-    this.#mixed.set(key, found);
-    if (this.#mixed.size > MAX_MIXED) {
-      const [oldest, bound] = this.#mixed.entries().next().value as [string, BoundAdapter];
-      this.#mixed.delete(oldest);
-      this.#session.letGo(bound);
-    }
-    return found;
+    this.#mixed.set(key, { names: specs.flat().map((term) => term.name), bound });
+    if (this.#mixed.size > MAX_MIXED) this.#dropMixed(this.#mixed.keys().next().value as string);
+    this.#dropBeyondBudget(bound);
+    return bound;
   }
 
   async #blend(spec: readonly SpecTerm[]): Promise<Packed> {
     const parts: [Packed, number][] = [];
-    for (const { name, weight } of spec) parts.push([await this.#pack(name), weight]);
+    for (const { name, weight } of spec) parts.push([(await this.#pack(name)).packed, weight]);
     return blendPacked(parts, this.#manifest.slots);
   }
 
-  async #pack(name: string): Promise<Packed> {
-    const found = this.#packed.get(name) ?? (await this.#read(name, this.folder(name)));
-    this.#packed.set(name, found);
-    return found;
+  async #pack(name: string): Promise<Kept> {
+    const kept = this.#single.get(name);
+    if (kept === undefined) return this.#add(name, await this.#read(name, this.#origins.get(name) as Origin));
+    this.#single.delete(name);
+    this.#single.set(name, kept);
+    return kept;
   }
 
-  async #read(name: string, folder: FolderSource): Promise<Packed> {
-    const adapter = await readAdapter(folder);
-    fitAdapter(adapter, this.#manifest.slots, `adapter ${show(name)} (${folder.where})`);
-    return packAdapter(adapter, this.#manifest.slots);
+  #add(name: string, packed: Packed): Kept {
+    const kept = { packed, bound: this.#session.prepare([packed]) };
+    this.#single.set(name, kept);
+    return kept;
+  }
+
+  #forget(name: string): void {
+    this.#dropSingle(name);
+    for (const [key, { names }] of [...this.#mixed]) if (names.includes(name)) this.#dropMixed(key);
+  }
+
+  /** Let go of what was not used for longest, mixtures first: they are made of what is there. */
+  #dropBeyondBudget(needed: BoundAdapter): void {
+    const most = this.#mostBytes;
+    if (most === null) return;
+    for (const [key, { bound }] of [...this.#mixed]) {
+      if (bound !== needed && this.bytes > most) this.#dropMixed(key);
+    }
+    for (const [name, { bound }] of [...this.#single]) {
+      if (bound !== needed && this.bytes > most) this.#dropSingle(name);
+    }
+  }
+
+  #dropSingle(name: string): void {
+    const kept = this.#single.get(name);
+    if (kept !== undefined) this.#session.letGo(kept.bound);
+    this.#single.delete(name);
+  }
+
+  #dropMixed(key: string): void {
+    const kept = this.#mixed.get(key);
+    if (kept !== undefined) this.#session.letGo(kept.bound);
+    this.#mixed.delete(key);
+  }
+
+  async #read(name: string, { folder, isTrusted }: Origin): Promise<Packed> {
+    const where = `adapter ${show(name)} (${folder.where})`;
+    return packAdapter(await openAdapter(folder, this.#manifest, where, isTrusted), this.#manifest.slots);
   }
 }
 

@@ -1,20 +1,17 @@
 /**
- * Text in and out: tokenizer, chat template, streaming decoder, stop strings.
+ * Text into token ids and back, and what stands where: prompts, and answers behind them.
  *
- * Knows nothing about graphs or sampling; the only file that loads `@huggingface/tokenizers` and `@huggingface/jinja`.
+ * Knows nothing about graphs or sampling; the only file that loads `@huggingface/tokenizers`.
  */
 
 import { correctBytes } from "./byte-fallback.js";
+import { ChatTemplate } from "./chat-template.js";
 import { ArtifactError, InputError } from "./errors.js";
-import { show, type TokenizerInfo } from "./manifest.js";
+import { oneLine, parseJson, show } from "./json.js";
+import type { TokenizerInfo } from "./manifest.js";
+import type { Message, Tools } from "./messages.js";
+import { Renderer, type Variables } from "./rendering.js";
 import { type FolderSource, readText } from "./source.js";
-
-/** One message of a conversation; templates may use more fields than these. */
-export interface Message {
-  readonly role: string;
-  readonly content?: unknown;
-  readonly [field: string]: unknown;
-}
 
 /** What is used of a tokenizer of `@huggingface/tokenizers`, whose own types do not resolve under "nodenext". */
 interface Codec {
@@ -23,31 +20,25 @@ interface Codec {
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
 }
 
-/** What is used of a template of `@huggingface/jinja`. */
-interface Renderer {
-  render(items: Record<string, unknown>): string;
+/** A token that was added to the vocabulary, as tokenizer.json has it. */
+interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
 }
-
-const REPLACEMENT = "\ufffd"; // what a decoder writes for bytes that are no complete UTF-8 character
 
 /** Encodes, decodes and renders chats as transformers does with the same files. */
 export class Tokenizer {
   readonly chatTemplate: string | null;
   readonly #codec: Codec;
   readonly #renderer: Renderer | null;
-  readonly #special: Readonly<Record<string, string>>;
+  readonly #added: readonly AddedToken[];
 
-  constructor(codec: Codec, renderer: Renderer | null, chatTemplate: string | null, info: TokenizerInfo) {
+  constructor(codec: Codec, added: readonly AddedToken[], renderer: Renderer | null, chatTemplate: string | null) {
     this.chatTemplate = chatTemplate;
     this.#codec = codec;
+    this.#added = added;
     this.#renderer = renderer;
-    const special = {
-      bos_token: info.bosToken,
-      eos_token: info.eosToken,
-      pad_token: info.padToken,
-      unk_token: info.unkToken,
-    };
-    this.#special = Object.fromEntries(Object.entries(special).filter((pair): pair is [string, string] => !!pair[1]));
   }
 
   /** Token ids of `text`; `special` adds the tokenizer's own special tokens. */
@@ -62,35 +53,23 @@ export class Tokenizer {
     return this.#codec.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   }
 
+  /** The same tokenizer whose template gets these variables too, and `date` (YYYY-MM-DD) as today. */
+  withTemplate(variables: Variables, date: string | null = null): Tokenizer {
+    const renderer = this.#renderer?.with(variables, date) ?? null;
+    return new Tokenizer(this.#codec, this.#added, renderer, this.chatTemplate);
+  }
+
   /** The chat template over `messages`; throws InputError when there is none or it refuses them. */
-  render(messages: readonly Message[], addGenerationPrompt = true): string {
+  render(messages: readonly Message[], addGenerationPrompt = true, tools: Tools | null = null): string {
     if (this.#renderer === null) {
       throw new InputError("this artifact has no chat template; give raw text (raw: true)");
     }
-    if (!Array.isArray(messages) || messages.length === 0) {
-      throw new InputError(`messages is ${show(messages)}, expected a list of at least one {role, content}`);
-    }
-    messages.forEach((message: unknown, index) => {
-      if (typeof message !== "object" || message === null || !("role" in message)) {
-        throw new InputError(`message ${index} is ${show(message)}, expected {role, content}`);
-      }
-    });
-    try {
-      return this.#renderer.render({
-        messages,
-        tools: null,
-        documents: null,
-        add_generation_prompt: addGenerationPrompt,
-        ...this.#special,
-      });
-    } catch (error) {
-      throw new InputError(`the chat template refuses these messages: ${(error as Error).message}`);
-    }
+    return this.#renderer.render(messages, addGenerationPrompt, tools);
   }
 
   /** Token ids of the rendered chat; the template writes its own special tokens. */
-  encodeChat(messages: readonly Message[], addGenerationPrompt = true): number[] {
-    return this.encode(this.render(messages, addGenerationPrompt), false);
+  encodeChat(messages: readonly Message[], addGenerationPrompt = true, tools: Tools | null = null): number[] {
+    return this.encode(this.render(messages, addGenerationPrompt, tools), false);
   }
 
   /** Token ids of a text that is to be continued: without the end token that some tokenizers put after all. */
@@ -115,14 +94,38 @@ export class Tokenizer {
    * Token ids of `answer` behind the rendered `messages`, as training learns it and `choices` score it. A template that
    * writes white space before a finished answer has it in front, unless the tokens would no longer decode to the answer.
    */
-  encodeAnswer(messages: readonly Message[], answer: string): number[] {
-    const prompt = this.render(messages);
-    const opening = this.#findOpening(messages, prompt, answer);
+  encodeAnswer(messages: readonly Message[], answer: string, tools: Tools | null = null): number[] {
+    const prompt = this.render(messages, true, tools);
+    const opening = this.#findOpening(messages, prompt, answer, tools);
     if (opening !== "") {
       const ids = this.encodeAfter(prompt, opening + answer);
       if (this.#isDecoded(this.encodePrompt(prompt, false), ids, answer)) return ids;
     }
     return this.encodeAfter(prompt, answer);
+  }
+
+  /**
+   * The ids of those stop strings that are special tokens, which never come out as text. Throws InputError for one that
+   * holds more than a special token: nothing that is generated could match it.
+   */
+  findStops(stops: readonly string[]): Set<number> {
+    const special = this.#added.filter((token) => token.special);
+    const found = new Set<number>();
+    for (const stop of stops) {
+      const whole = special.find((token) => token.content === stop);
+      if (whole !== undefined) {
+        found.add(whole.id);
+        continue;
+      }
+      const [inside] = this.encode(stop, false).flatMap((id) => special.find((token) => token.id === id) ?? []);
+      if (inside !== undefined) {
+        throw new InputError(
+          `the stop string ${show(stop)} holds the special token ${show(inside.content)}, which is no part of an ` +
+            `answer's text; give ${show(inside.content)} alone`,
+        );
+      }
+    }
+    return found;
   }
 
   /** Whether `ids` decode to exactly `text`, alone (some decoders drop a blank in front) or behind the prompt. */
@@ -134,10 +137,10 @@ export class Tokenizer {
   }
 
   /** The white space that the template writes between the prompt and a finished answer. */
-  #findOpening(messages: readonly Message[], prompt: string, answer: string): string {
+  #findOpening(messages: readonly Message[], prompt: string, answer: string, tools: Tools | null): string {
     let finished: string;
     try {
-      finished = this.render([...messages, { role: "assistant", content: answer }], false);
+      finished = this.render([...messages, { role: "assistant", content: answer }], false, tools);
     } catch (error) {
       if (error instanceof InputError) return "";
       throw error;
@@ -150,133 +153,39 @@ export class Tokenizer {
 
 /** The tokenizer of an artifact. */
 export async function readTokenizer(source: FolderSource, info: TokenizerInfo): Promise<Tokenizer> {
-  const content = await readText(source, info.file);
-  const template = info.chatTemplate === null ? null : await readText(source, info.chatTemplate);
-  return makeTokenizer(content, template, info, `${source.where}/${info.file}`);
+  const { codec, added } = await readCodec(source, info.file);
+  const content = info.chatTemplate === null ? null : await readText(source, info.chatTemplate);
+  if (content === null) return new Tokenizer(codec, added, null, null);
+  const special = {
+    bos_token: info.bosToken,
+    eos_token: info.eosToken,
+    pad_token: info.padToken,
+    unk_token: info.unkToken,
+  };
+  const given = Object.entries(special).filter(([, token]) => token !== null);
+  const renderer = new Renderer(await ChatTemplate.compile(content), Object.fromEntries(given));
+  return new Tokenizer(codec, added, renderer, content).withTemplate(info.templateVariables);
 }
 
-async function makeTokenizer(
-  content: string,
-  template: string | null,
-  info: TokenizerInfo,
-  where: string,
-): Promise<Tokenizer> {
-  let data: { model?: { vocab?: unknown } } | null;
-  try {
-    data = JSON.parse(content);
-  } catch (error) {
-    throw new ArtifactError(`${where} is not JSON (${(error as Error).message}); export the artifact again`);
-  }
+async function readCodec(
+  source: FolderSource,
+  file: string,
+): Promise<{ readonly codec: Codec; readonly added: readonly AddedToken[] }> {
+  const where = `${source.where}/${file}`;
+  const data = parseJson(await source.bytes(file), where, ArtifactError, "export the artifact again") as {
+    readonly model?: { readonly vocab?: unknown };
+    readonly added_tokens?: readonly AddedToken[];
+  } | null;
   if (typeof data?.model?.vocab !== "object") {
     throw new ArtifactError(`${where} has no model with a vocab; expected a file of the tokenizers library`);
   }
   const { Tokenizer: JsTokenizer } = await import("@huggingface/tokenizers");
-  let codec: Codec;
   try {
-    codec = new JsTokenizer(data, {}) as unknown as Codec;
+    const codec = new JsTokenizer(data, {}) as unknown as Codec;
     correctBytes(codec.decoder);
+    return { codec, added: data.added_tokens ?? [] };
   } catch (error) {
-    throw new ArtifactError(`${where} cannot be used (${(error as Error).message}); export the artifact again`);
+    const reason = oneLine((error as Error).message);
+    throw new ArtifactError(`${where} cannot be used (${reason}); export the artifact again`);
   }
-  if (template === null) return new Tokenizer(codec, null, null, info);
-  const { Template } = await import("@huggingface/jinja");
-  let renderer: Renderer;
-  try {
-    renderer = new Template(template);
-  } catch (error) {
-    const reason = (error as Error).message;
-    throw new ArtifactError(`the chat template is malformed (${reason}); export the artifact again`);
-  }
-  return new Tokenizer(codec, renderer, template, info);
-}
-
-/** Turns one token at a time into text; what is not yet a whole UTF-8 character waits for the next token. */
-export class StreamDecoder {
-  readonly #tokenizer: Tokenizer;
-  readonly #ids: number[] = [];
-  #start = 0; // decoding from here on keeps the cost of a step independent of the length so far
-  #shown = 0; // ids whose text was handed out
-
-  constructor(tokenizer: Tokenizer) {
-    this.#tokenizer = tokenizer;
-  }
-
-  /** The text that `token` completes, possibly empty. */
-  push(token: number): string {
-    this.#ids.push(token);
-    return this.#take(false);
-  }
-
-  /** What waits at the end; an incomplete character becomes U+FFFD. */
-  flush(): string {
-    return this.#take(true);
-  }
-
-  #take(isLast: boolean): string {
-    // Decoders may drop a leading blank, so the tokens shown last are decoded again in front of the new ones.
-    const before = this.#tokenizer.decode(this.#ids.slice(this.#start, this.#shown));
-    const after = this.#tokenizer.decode(this.#ids.slice(this.#start));
-    if (after.length <= before.length || (after.endsWith(REPLACEMENT) && !isLast)) return "";
-    this.#start = this.#shown;
-    this.#shown = this.#ids.length;
-    return after.slice(before.length);
-  }
-}
-
-/** Passes text through until a stop string appears; no character of one is ever let out. */
-export class StopFilter {
-  readonly #stops: readonly string[];
-  #held = "";
-  isStopped = false;
-
-  constructor(stops: readonly string[]) {
-    this.#stops = stops;
-  }
-
-  /** What can be shown now. After a stop string `isStopped` is set and nothing more comes. */
-  push(text: string): string {
-    if (this.isStopped) return "";
-    this.#held += text;
-    const found = this.#stops.map((stop) => this.#held.indexOf(stop)).filter((position) => position >= 0);
-    this.isStopped = found.length > 0;
-    const held = this.isStopped ? "" : this.#longestOverlap();
-    const shown = this.isStopped
-      ? this.#held.slice(0, Math.min(...found))
-      : this.#held.slice(0, -held.length || undefined);
-    this.#held = held;
-    return shown;
-  }
-
-  /** What was held back and turned out to be no stop string. */
-  flush(): string {
-    const shown = this.#held;
-    this.#held = "";
-    return shown;
-  }
-
-  /** The longest end of the held text that begins a stop string. */
-  #longestOverlap(): string {
-    let longest = 0;
-    for (const stop of this.#stops) {
-      let length = Math.min(this.#held.length, stop.length - 1);
-      while (length > longest && !this.#held.endsWith(stop.slice(0, length))) length -= 1;
-      longest = Math.max(longest, length);
-    }
-    return this.#held.slice(this.#held.length - longest);
-  }
-}
-
-/** Text of a stream of tokens, piece by piece, ending early at a stop string. */
-export async function* textPieces(
-  tokens: AsyncIterable<number>,
-  decoder: StreamDecoder,
-  filter: StopFilter,
-): AsyncGenerator<string> {
-  for await (const token of tokens) {
-    const piece = filter.push(decoder.push(token));
-    if (piece !== "") yield piece;
-    if (filter.isStopped) return;
-  }
-  const rest = filter.push(decoder.flush()) + filter.flush();
-  if (rest !== "") yield rest;
 }

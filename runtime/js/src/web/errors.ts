@@ -4,14 +4,9 @@
  * Knows nothing about how a download or a session works.
  */
 
-import { EdgeLoraError } from "../core/errors.js";
+import { BackendError, EdgeLoraError } from "../core/errors.js";
 
-export { ConnectionError } from "../core/errors.js";
-
-/** This device or browser cannot run it: no WebGPU where it was asked for, no memory, a worker that does not start. */
-export class BackendError extends EdgeLoraError {
-  override name = "BackendError";
-}
+export { BackendError, ConnectionError } from "../core/errors.js";
 
 const NO_MEMORY = /bad_alloc|out of memory|allocation failed|failed to allocate|could not allocate|enlarge memory/i;
 
@@ -22,6 +17,7 @@ export function explainMemory(error: unknown, what: string): unknown {
   // When wasm gets no more memory, onnxruntime throws a bare number (std::bad_alloc), writes past the end of its memory
   // from JavaScript (RangeError), or runs into the address 0 (RuntimeError).
   const isMemory = typeof error === "number" || name === "RangeError" || name === "RuntimeError";
+  if (/call stack/i.test(message)) return error; // too deep a recursion is a RangeError as well
   if (!isMemory && !NO_MEMORY.test(message)) return error;
   const reason = (message.trim().split("\n")[0] ?? "").slice(0, 120);
   return new BackendError(

@@ -6,9 +6,10 @@
 
 import { AdapterError, ArtifactError, EdgeLoraError, InputError } from "../core/errors.js";
 import type { Manifest } from "../core/manifest.js";
-import type { GenerateOptions, Model, WithAdapters } from "../core/model.js";
-import type { TextOptions } from "../core/request.js";
-import type { Message } from "../core/text.js";
+import type { Message } from "../core/messages.js";
+import type { ChatOptions, GenerateOptions, Model } from "../core/model.js";
+import type { TextOptions, WithAdapters } from "../core/request.js";
+import type { LoadAdapterOptions } from "../core/token-model.js";
 import type { BackendChoice } from "./choice.js";
 import { BackendError, ConnectionError } from "./errors.js";
 import type { FolderCopy } from "./folders.js";
@@ -24,7 +25,13 @@ type Sent<Options> = Omit<Options, "signal" | "stream">;
 export type Call =
   | { readonly kind: "load"; readonly address: string; readonly options: SentLoadOptions }
   | { readonly kind: "setAdapter"; readonly spec: string }
-  | { readonly kind: "loadAdapter"; readonly name: string; readonly folder: string | FolderCopy }
+  | {
+      readonly kind: "loadAdapter";
+      readonly name: string;
+      readonly folder: string | FolderCopy;
+      readonly options: LoadAdapterOptions;
+    }
+  | { readonly kind: "unloadAdapter"; readonly name: string }
   | { readonly kind: "probe"; readonly name: string }
   | {
       readonly kind: "generate";
@@ -35,7 +42,7 @@ export type Call =
   | {
       readonly kind: "chat";
       readonly messages: readonly Message[];
-      readonly options: Sent<TextOptions & WithAdapters>;
+      readonly options: Sent<ChatOptions & WithAdapters>;
       readonly stream: boolean;
     }
   | {

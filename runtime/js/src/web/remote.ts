@@ -10,6 +10,7 @@ import type { Generation, Model } from "../core/model.js";
 import type { ProbeResult } from "../core/probe.js";
 import type { FolderSource } from "../core/source.js";
 import { readTokenizer, type Tokenizer } from "../core/text.js";
+import type { LoadAdapterOptions } from "../core/token-model.js";
 import type { BackendChoice } from "./choice.js";
 import { BackendError } from "./errors.js";
 import { copyAdapter } from "./folders.js";
@@ -82,8 +83,10 @@ class Line {
     worker.onerror = (event) => {
       event.preventDefault();
       const reason = event.message || "its file cannot be loaded";
-      this.#broken = new BackendError(`the worker stopped (${reason}); reload the page`);
-      for (const waiting of [...this.#waiting.values()]) waiting.onError(this.#broken);
+      this.#end(new BackendError(`the worker stopped (${reason}); reload the page`));
+    };
+    worker.onmessageerror = () => {
+      this.#end(new BackendError("the worker sent what this page cannot read; reload the page"));
     };
   }
 
@@ -100,6 +103,7 @@ class Line {
     const end = { isThere: false, error: undefined as unknown };
     let wake = () => {};
     const finish = (error?: unknown) => {
+      if (signal?.aborted) come.length = 0; // an aborted call has no answer, whatever came of it already
       Object.assign(end, { isThere: true, error });
       wake();
     };
@@ -119,9 +123,15 @@ class Line {
     }
   }
 
+  /** End the worker; what waits for it is refused, as is what comes. */
   end(): void {
-    this.#broken = new InputError("this model was disposed of; load the artifact again");
+    this.#end(new InputError("this model was disposed of; load the artifact again"));
     this.#worker.terminate();
+  }
+
+  #end(reason: Error): void {
+    this.#broken ??= reason;
+    for (const waiting of [...this.#waiting.values()]) waiting.onError(this.#broken);
   }
 
   /** Returns how to end the call without waiting for it. */
@@ -156,7 +166,13 @@ class Line {
         onError(error);
       },
     });
-    this.#worker.postMessage({ ...call, id } satisfies ToWorker);
+    try {
+      this.#worker.postMessage({ ...call, id } satisfies ToWorker);
+    } catch (error) {
+      done(); // what cannot be cloned never reaches the worker
+      onError(error);
+      return () => {};
+    }
     return stop;
   }
 }
@@ -168,6 +184,7 @@ class Remote implements RemoteModel {
   readonly #line: Line;
   readonly #where: string;
   #tokenizer: Promise<Tokenizer | null> | null = null;
+  #ending: Promise<void> | null = null;
 
   constructor(line: Line, where: string, { manifest, backend, choice }: Loaded) {
     this.manifest = manifest;
@@ -187,7 +204,13 @@ class Remote implements RemoteModel {
 
   /** A second one in the page, from the same cache: its methods answer without waiting, which a worker's cannot. */
   get tokenizer(): Promise<Tokenizer | null> {
-    this.#tokenizer ??= this.#readTokenizer();
+    if (this.#tokenizer === null) {
+      const reading = this.#readTokenizer();
+      this.#tokenizer = reading;
+      reading.catch(() => {
+        this.#tokenizer = null; // what failed once may succeed the next time
+      });
+    }
     return this.#tokenizer;
   }
 
@@ -195,9 +218,13 @@ class Remote implements RemoteModel {
     await this.#line.ask({ kind: "setAdapter", spec });
   }
 
-  async loadAdapter(name: string, folder: string | FolderSource): Promise<void> {
+  async loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
     const copy = typeof folder === "string" ? absolute(folder, document.baseURI) : await copyAdapter(folder);
-    await this.#line.ask({ kind: "loadAdapter", name, folder: copy });
+    await this.#line.ask({ kind: "loadAdapter", name, folder: copy, options });
+  }
+
+  async unloadAdapter(name: string): Promise<void> {
+    await this.#line.ask({ kind: "unloadAdapter", name });
   }
 
   probe(name: string): Promise<ProbeResult | null> {
@@ -237,9 +264,13 @@ class Remote implements RemoteModel {
     return this.#line.ask({ kind: "wasmBytes" }) as Promise<number>;
   }
 
-  async dispose(): Promise<void> {
-    await this.#line.ask({ kind: "dispose" });
-    this.#line.end();
+  dispose(): Promise<void> {
+    // The worker's memory goes with it, whatever it says.
+    this.#ending ??= this.#line
+      .ask({ kind: "dispose" })
+      .catch(() => {})
+      .then(() => this.#line.end());
+    return this.#ending;
   }
 
   async #readTokenizer(): Promise<Tokenizer | null> {

@@ -54,7 +54,10 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
       return model.loadAdapter(
         call.name,
         typeof call.folder === "string" ? call.folder : new MemoryFolder(call.folder),
+        call.options,
       );
+    case "unloadAdapter":
+      return model.unloadAdapter(call.name);
     case "probe":
       return model.probe(call.name);
     case "generate": {

@@ -1,0 +1,223 @@
+/**
+ * A loaded artifact that speaks token ids: adapters by name, generation, logits.
+ *
+ * Knows nothing about text, buffers or kernels; it joins adapters, sampling and session.
+ */
+
+import type { Backend } from "./backend.js";
+import { AdapterError, InputError } from "./errors.js";
+import { Decoding, logitsAt, scoreTokens } from "./generate.js";
+import { groupRows } from "./groups.js";
+import { show } from "./json.js";
+import type { Manifest } from "./manifest.js";
+import { checkAdapter, type ProbeResult } from "./probe.js";
+import { checkIds, type IdOptions, makeRequest, type Request, type WithAdapter, type WithAdapters } from "./request.js";
+import { Sampler } from "./sampling.js";
+import type { BoundAdapter, Session } from "./session.js";
+import type { ArtifactSource, FolderSource } from "./source.js";
+import { parseSpec } from "./spec.js";
+import { AdapterSet } from "./swap.js";
+
+/** A row's token ids with its index in the list that was given, by which its sampler draws. */
+type NumberedRow = readonly [number, readonly number[]];
+
+/** Answers one call at a time, in the order of the calls. */
+export class TokenModel {
+  readonly manifest: Manifest;
+  /** What runs the graph, for people: "onnxruntime-node, CPU". */
+  readonly backend: string;
+  protected readonly source: ArtifactSource;
+  protected readonly session: Session;
+  protected readonly known: AdapterSet;
+  readonly #endIds: ReadonlySet<number>;
+  #spec = "none";
+  #isDisposed = false;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    source: ArtifactSource,
+    manifest: Manifest,
+    backend: Backend,
+    session: Session,
+    adapterBytes: number | null,
+  ) {
+    this.manifest = manifest;
+    this.backend = backend.capabilities.name;
+    this.source = source;
+    this.session = session;
+    this.known = new AdapterSet(source, manifest, session, adapterBytes);
+    this.#endIds = new Set(manifest.model.eosTokenIds);
+  }
+
+  /** Names that a SPEC can use. */
+  get adapters(): readonly string[] {
+    return this.known.names;
+  }
+
+  /** The SPEC used where a call gives none. */
+  get adapter(): string {
+    return this.#spec;
+  }
+
+  /** Use `spec` from now on where a call gives none, and make it ready; a change drops the KV cache. */
+  setAdapter(spec: string): Promise<void> {
+    return this.alone(async () => {
+      const adapter = await this.known.find(spec);
+      if (adapter !== this.session.adapter) await this.session.begin(1, adapter);
+      this.#spec = spec;
+    });
+  }
+
+  /**
+   * Make a PEFT folder known as `name` (replacing that name): a location as this place writes it, or any source. Throws
+   * AdapterError when it does not fit, a receipt that names another base, grid, tokenizer or template, or other factors
+   * among the reasons; `trust` leaves the receipt unread.
+   */
+  loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
+    const source = typeof folder === "string" ? this.source.folder(folder) : folder;
+    return this.alone(() => this.known.load(name, source, options.trust ?? false));
+  }
+
+  /** Forget `name` and give its memory back; throws AdapterError for an unknown name and the one that is set. */
+  unloadAdapter(name: string): Promise<void> {
+    return this.alone(async () => {
+      if (parseSpec(this.#spec).some((term) => term.name === name)) {
+        throw new AdapterError(`adapter ${show(name)} is in use (${show(this.#spec)} is set); set another one first`);
+      }
+      this.known.unload(name);
+    });
+  }
+
+  /** Hold an adapter to its receipt and replay a probe of it; null where there is nothing to replay. */
+  probe(name: string): Promise<ProbeResult | null> {
+    return this.alone(async () => {
+      await this.known.find(name);
+      const lastLogits = async (ids: readonly number[], spec: string) => {
+        const found = await logitsAt(this.session, await this.known.find(spec), this.check(ids), [ids.length - 1]);
+        return found[0] as Float32Array;
+      };
+      return checkAdapter(lastLogits, this.manifest, name, this.known.folder(name));
+    });
+  }
+
+  /** Continue token ids, or each list of a batch; what comes back leaves out the end token. */
+  generateIds(ids: readonly number[], options?: IdOptions & WithAdapter): Promise<number[]>;
+  generateIds(ids: readonly (readonly number[])[], options?: IdOptions & WithAdapters): Promise<number[][]>;
+  generateIds(
+    ids: readonly number[] | readonly (readonly number[])[],
+    options: IdOptions & WithAdapters = {},
+  ): Promise<number[] | number[][]> {
+    return this.alone(async () => {
+      const isBatch = ids.length > 0 && ids.every((row) => Array.isArray(row));
+      const rows = (isBatch ? ids : [ids]) as readonly (readonly number[])[];
+      const request = makeRequest({ ...options, stop: undefined, choices: undefined } as IdOptions);
+      const answers = rows.map((): number[] => []);
+      const prompts = rows.map((row) => this.check(row));
+      for await (const [group, decoding] of this.decodeGroups(prompts, options.adapter, request)) {
+        for await (const [row, token] of decoding) answers[group[row] as number]?.push(token);
+      }
+      return isBatch ? answers : (answers[0] as number[]);
+    });
+  }
+
+  /** Logits (vocab_size,) after the token at each of `positions`, by default after every one. */
+  logits(
+    ids: readonly number[],
+    options: WithAdapter & { readonly positions?: readonly number[] | undefined } = {},
+  ): Promise<Float32Array[]> {
+    return this.alone(async () => {
+      const row = this.check(ids);
+      const positions = options.positions ?? [...row.keys()];
+      const isInside = (position: number) => Number.isInteger(position) && position >= 0 && position < row.length;
+      if (positions.length === 0 || !positions.every(isInside)) {
+        const last = row.length - 1;
+        throw new InputError(`positions ${show(positions)}: expected indices from 0 to ${last}, at least one`);
+      }
+      return logitsAt(this.session, await this.one(options.adapter), row, positions);
+    });
+  }
+
+  /** Log-probability (completion length,) of each completion token after the prompt and those before it. */
+  score(
+    promptIds: readonly number[],
+    completionIds: readonly number[],
+    options: WithAdapter = {},
+  ): Promise<Float64Array> {
+    return this.alone(async () => {
+      const row = this.check([...promptIds, ...completionIds]);
+      if (promptIds.length === 0) {
+        throw new InputError("promptIds is empty; the first token of a text has no probability, give at least one");
+      }
+      const [prompt, completion] = [row.slice(0, promptIds.length), row.slice(promptIds.length)];
+      return scoreTokens(this.session, await this.one(options.adapter), prompt, completion);
+    });
+  }
+
+  /** Let go of sessions and device memory, after the calls that were made before; later ones are refused. */
+  async dispose(): Promise<void> {
+    if (this.#isDisposed) return;
+    await this.alone(() => {
+      this.#isDisposed = true;
+      this.known.dispose();
+      return this.session.dispose();
+    });
+  }
+
+  /** Run `call` when those before it have ended, well or not. */
+  protected alone<Result>(call: () => Promise<Result>): Promise<Result> {
+    const result = this.#queue.then(() => {
+      if (this.#isDisposed) throw new InputError("this model was disposed of; load the artifact again");
+      return call();
+    });
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  /** Indices of rows that are decoded together; each group must be worked off before the next is asked for. */
+  protected async *decodeGroups(
+    prompts: readonly (readonly number[])[],
+    adapter: string | readonly string[] | undefined,
+    request: Request,
+  ): AsyncGenerator<readonly [readonly number[], Decoding]> {
+    const specs = this.specs(adapter, prompts.length);
+    for (const spec of specs) this.known.parse(spec);
+    const { contextLength, bytesPerToken, longestCall } = this.session;
+    const lengths = prompts.map((ids) => ({
+      prompt: ids.length,
+      most: Math.min(ids.length + request.maxNewTokens, contextLength),
+    }));
+    for (const group of groupRows(lengths, bytesPerToken, longestCall)) {
+      const found = await this.known.findRows(group.map((index) => specs[index] as string));
+      const rows = group.map((index): NumberedRow => [index, prompts[index] as readonly number[]]);
+      yield [group, this.decoding(rows, found, request)];
+    }
+  }
+
+  protected decoding(rows: readonly NumberedRow[], adapter: BoundAdapter, request: Request): Decoding {
+    const { sampling, maxNewTokens, signal } = request;
+    const prompts = rows.map(([, ids]) => ids);
+    const samplers = rows.map(([index, ids]) => new Sampler(sampling, ids, index));
+    return new Decoding(this.session, { adapter, prompts, samplers, maxNewTokens, endIds: this.#endIds, signal });
+  }
+
+  protected one(adapter: string | readonly string[] | undefined): Promise<BoundAdapter> {
+    return this.known.find(this.specs(adapter, 1)[0] as string);
+  }
+
+  protected specs(adapter: string | readonly string[] | undefined, rows: number): readonly string[] {
+    if (rows === 0) throw new InputError("the batch is empty; give at least one prompt");
+    if (!Array.isArray(adapter)) return new Array<string>(rows).fill((adapter as string | undefined) ?? this.#spec);
+    if (adapter.length === rows) return adapter;
+    throw new InputError(`${adapter.length} adapters for ${rows} prompts; give one SPEC, or one for each prompt`);
+  }
+
+  protected check(ids: readonly number[]): number[] {
+    return checkIds(ids, this.manifest.model);
+  }
+}
+
+/** Options of `loadAdapter`. */
+export interface LoadAdapterOptions {
+  /** Leave the receipt unread. */
+  readonly trust?: boolean | undefined;
+}

@@ -1,0 +1,83 @@
+/** Template variables, tools, dates and stop strings reach the prompt, in every way of asking. */
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, type TestContext, test } from "node:test";
+import { InputError } from "../src/core/errors.js";
+import { load, type Model, type Tokenizer } from "../src/node.js";
+import { copyArtifact } from "./folders.js";
+import { CONFORMANCE } from "./places.js";
+
+const TEMPLATE =
+  "{{ strftime_now('%Y-%m-%d') if dated else '' }}{% if tools %}{{ tools | length }}{% endif %}" +
+  "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if thinking %}think{% endif %}";
+
+async function withTemplate(context: TestContext, variables: object = {}): Promise<Model> {
+  const folder = await copyArtifact(context);
+  await writeFile(join(folder, "chat_template.jinja"), TEMPLATE);
+  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
+  manifest.tokenizer.template_variables = variables;
+  manifest.files["chat_template.jinja"] = {
+    bytes: TEMPLATE.length,
+    sha256: createHash("sha256").update(TEMPLATE).digest("hex"),
+  };
+  await writeFile(join(folder, "manifest.json"), JSON.stringify(manifest));
+  const model = await load(folder, { threads: 1 });
+  context.after(() => model.dispose());
+  return model;
+}
+
+/** Tokens of the prompt that a call makes of "x" or of the messages. */
+async function promptText(model: Model, ask: (model: Model) => Promise<{ promptTokens: number }>, text: string) {
+  const tokenizer = await model.tokenizer;
+  assert.equal((await ask(model)).promptTokens, tokenizer?.encode(text, false).length, text);
+}
+
+test("variables of a call go before those of the artifact", async (context) => {
+  const model = await withTemplate(context, { thinking: true });
+  const one = { maxNewTokens: 1 };
+  await promptText(model, () => model.generate("x", one), "<user>xthink");
+  await promptText(model, () => model.generate("x", { ...one, template: { thinking: false } }), "<user>x");
+  const tools = [{ name: "a" }, { name: "b" }];
+  const messages = [{ role: "user", content: [{ type: "text", text: "x" }] }];
+  await promptText(model, () => model.chat(messages, { ...one, tools }), "2<user>xthink");
+  const dated = { ...one, template: { dated: true }, date: "2026-02-01" };
+  await promptText(model, () => model.generate("x", dated), "2026-02-01<user>xthink");
+  await promptText(model, () => model.generate("x", { ...dated, choices: ["a", "b"] }), "2026-02-01<user>xthink");
+  const refused = (call: Promise<unknown>, message: RegExp) =>
+    assert.rejects(call, (error) => error instanceof InputError && message.test(error.message));
+  await refused(model.generate("x", { template: { tools: 1 } }), /^template variable "tools" cannot be set; expected/);
+  await refused(model.generate("x", { raw: true, date: "2026-02-01" }), /^template and date are for the chat template/);
+  await refused(model.generate("x", { date: "tomorrow" }), /^date is "tomorrow", expected a day as YYYY-MM-DD$/);
+  await refused(model.generate("x", { template: [] as never }), /^template is \[\], expected an object of variables/);
+});
+
+const model = await load(join(CONFORMANCE, "tiny-float"), { threads: 1 });
+after(() => model.dispose());
+
+test("a stop string that is a special token ends the answer at its id", async () => {
+  const common = { raw: true, maxNewTokens: 300, temperature: 50 };
+  const tokenizer = (await model.tokenizer) as Tokenizer;
+  const [user] = tokenizer.encode("<|user|>", false) as [number];
+  let [options, whole, place] = [{ ...common, seed: 0 }, await model.generate("one", common), -1];
+  for (let seed = 1; place < 1; seed++) {
+    options = { ...common, seed };
+    whole = await model.generate("one", options);
+    place = whole.tokenIds.indexOf(user);
+  }
+  const found = await model.generate("one", { ...options, stop: "<|user|>" });
+  assert.deepEqual(found.tokenIds, whole.tokenIds.slice(0, place + 1));
+  assert.equal(found.finishReason, "stop");
+  assert.equal(found.text, tokenizer.decode(whole.tokenIds.slice(0, place)));
+  let text = "";
+  for await (const piece of model.generate("one", { ...options, stop: "<|user|>", stream: true })) text += piece;
+  assert.equal(text, found.text);
+  const [inBatch] = await model.generate(["one"], { ...options, stop: ["<|user|>", "never"] });
+  assert.deepEqual(inBatch, found);
+  await assert.rejects(
+    model.generate("one", { stop: "a<|user|>" }),
+    /^InputError: the stop string "a<\|user\|>" holds the special token "<\|user\|>", which is no part of an answer's text; give/,
+  );
+});

@@ -9,7 +9,7 @@ import { cacheNames } from "./cache.js";
 import { ArtifactError, EdgeLoraError } from "./errors.js";
 import type { Manifest } from "./manifest.js";
 import { slotInputNames } from "./slots.js";
-import type { ArtifactSource } from "./source.js";
+import type { ArtifactSource, GraphSource } from "./source.js";
 
 const COUNTERS = ["input_ids", "seqlens_k", "total_sequence_length", "logits_positions"];
 
@@ -25,9 +25,10 @@ export class Graph {
     const { file, weights, withoutSlots } = manifest.graph;
     const name = withSlots ? file : (withoutSlots ?? file);
     const where = `${source.where}/${name}`;
+    const files = await source.graph(name, weights); // its own errors, an abort among them, are told as they are
     let session: InferenceSession;
     try {
-      session = await createSession(source, manifest, backend, name, weights);
+      session = await createSession(files, source.where, manifest, backend);
     } catch (error) {
       if (error instanceof EdgeLoraError) throw error;
       throw new ArtifactError(`${where} cannot be loaded (${firstLine(error)}); export the artifact again`);
@@ -58,16 +59,14 @@ export class Graph {
 }
 
 async function createSession(
-  source: ArtifactSource,
+  { model, externalData }: GraphSource,
+  where: string,
   manifest: Manifest,
   backend: Backend,
-  name: string,
-  weights: string,
 ): Promise<InferenceSession> {
-  const { model, externalData } = await source.graph(name, weights);
   const { cache, cacheLocation, loadsByPathOnly, name: place } = backend.capabilities;
   if (loadsByPathOnly && (typeof model !== "string" || externalData !== undefined)) {
-    throw new ArtifactError(`${source.where}: ${place} loads graphs by path alone; give a folder of the device`);
+    throw new ArtifactError(`${where}: ${place} loads graphs by path alone; give a folder of the device`);
   }
   const isElsewhere = cache === "returned" && cacheLocation !== "cpu";
   const locations = isElsewhere ? cacheNames(manifest.model).map((item) => [item.present, cacheLocation]) : [];

@@ -32,10 +32,20 @@ export interface Watcher {
  * goes on, ArtifactError where the server has another file, after which nothing of it is left in the store.
  */
 export async function download(file: RemoteFile, store: Store, watcher: Watcher): Promise<void> {
+  // The pieces from before may be of another upload; then once without them, which throws where it is no better.
+  if (!(await fetchRest(file, store, watcher, true))) await fetchRest(file, store, watcher, false);
+}
+
+/** Whether the file is there now; false where the pieces that were there before made it a wrong one. */
+async function fetchRest(file: RemoteFile, store: Store, watcher: Watcher, resumes: boolean): Promise<boolean> {
   const { info, name } = file;
   const hash = sha256.create();
   let index = 0;
-  for (let bytes = await store.piece(info, 0); bytes !== null; bytes = await store.piece(info, index)) {
+  for (
+    let bytes = resumes ? await store.piece(info, 0) : null;
+    bytes !== null;
+    bytes = await store.piece(info, index)
+  ) {
     hash.update(bytes);
     index += 1;
     if (index === pieceCount(info)) break;
@@ -53,11 +63,12 @@ export async function download(file: RemoteFile, store: Store, watcher: Watcher)
     throw error;
   }
   const found = bytesToHex(hash.digest());
-  if (found === info.sha256) return store.complete(info);
-  await store.remove(info);
-  if (resumedAt > 0) {
-    return download(file, store, watcher); // the pieces from before may be of another upload; once without them
+  if (found === info.sha256) {
+    await store.complete(info);
+    return true;
   }
+  await store.remove(info);
+  if (resumedAt > 0) return false;
   throw new ArtifactError(
     `${name}: sha256 ${found.slice(0, 12)}…, expected ${info.sha256.slice(0, 12)}…; it was removed from the cache, ` +
       "load again, or upload the artifact again",
@@ -153,7 +164,9 @@ function checkAnswer(file: RemoteFile, response: Response, start: number): numbe
     throw new ArtifactError(`${file.name}: HTTP ${status} at ${file.address}; upload the whole artifact folder`);
   }
   const [, first, whole] = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? [];
-  const length = headers.get("content-encoding") === null ? headers.get("content-length") : null;
+  // What another origin sends may be compressed without this page being told: its length is then not the file's.
+  const isPlain = response.type === "basic" && headers.get("content-encoding") === null;
+  const length = isPlain ? headers.get("content-length") : null;
   const size = status === 206 ? whole : length;
   if (size !== undefined && size !== null && Number(size) !== bytes) throw wrongSize(file, `${size} bytes`);
   if (first !== undefined && Number(first) !== start) throw new Lost(`it begins at byte ${first}, asked for ${start}`);

@@ -39,6 +39,7 @@ export class FetchedFolder implements FolderSource {
   #fetch(path: string): Promise<Uint8Array | null> {
     const begun = this.#files.get(path) ?? fetchFile(`${this.where}/${inAddress(path)}`);
     this.#files.set(path, begun);
+    begun.catch(() => this.#files.delete(path)); // the next try may succeed
     return begun;
   }
 }
@@ -46,12 +47,16 @@ export class FetchedFolder implements FolderSource {
 async function fetchFile(address: string): Promise<Uint8Array | null> {
   let response: Response;
   try {
-    response = await fetch(address);
-    if (response.status < 500) return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
+    // "no-cache" asks the server whether the file is still the same: an adapter may have been uploaded anew.
+    response = await fetch(address, { cache: "no-cache" });
+    if (response.ok) return new Uint8Array(await response.arrayBuffer());
   } catch (error) {
     throw new ConnectionError(`${address} cannot be reached (${(error as Error).message}); connect and try again`);
   }
-  throw new ConnectionError(`${address} cannot be reached (HTTP ${response.status}); try again later`);
+  const { status } = response;
+  if (status === 404 || status === 410) return null;
+  const advice = status === 401 || status === 403 ? "let this page read it" : "try again later";
+  throw new ConnectionError(`${address} cannot be reached (HTTP ${status}); ${advice}`);
 }
 
 /** Files in memory by their path in the folder; what a page was given, and what a page gives to its worker. */

@@ -36,5 +36,7 @@ export async function load(address: string, options: WebOptions = {}): Promise<W
   const { choice, warnings } = chooseBackend(facts, manifest, options);
   for (const warning of warnings) options.onWarning?.(warning);
   const backend = await openBackend(choice, facts, options.wasmPaths);
-  return Object.assign(await loadModel(source, backend, options), { choice });
+  const model = await loadModel(source, backend, options);
+  source.detach();
+  return Object.assign(model, { choice });
 }

@@ -39,6 +39,7 @@ interface GpuTensorOptions {
 
 /** The part of WebGPU that placing an adapter takes; TypeScript's own library has no types for it yet. */
 interface GpuDevice {
+  readonly lost: Promise<{ readonly message: string }>;
   createBuffer(options: { size: number; usage: number; mappedAtCreation: boolean }): GpuBuffer;
 }
 
@@ -74,13 +75,17 @@ export async function openBackend(
     hasInt8Cache: !isGpu,
     ...(isGpu && hasNarrowSubgroups(facts) ? { longestCall: LONGEST_NARROW_CALL } : {}),
   };
+  const gpu: Gpu = { device: null, lost: null };
   const backend: Backend = {
-    ort: inTurns(ort),
+    ort: inTurns(ort, async () => {
+      if (isGpu && gpu.device === null) await watchGpu(ort, gpu);
+      if (gpu.lost !== null) throw lostGpu(gpu.lost);
+    }),
     capabilities,
     sessionOptions: { executionProviders: [choice.name], logSeverityLevel: 3 },
     makeCache: returnedCache,
   };
-  return isGpu ? { ...backend, place: (data, dims) => placed(ort, data, dims) } : backend;
+  return isGpu ? { ...backend, place: (data, dims) => placed(ort, gpu, data, dims) } : backend;
 }
 
 async function imported(load: () => Promise<unknown>): Promise<unknown> {
@@ -102,9 +107,29 @@ function explainStart(error: unknown): unknown {
   );
 }
 
+/** The device that the first session chose, and what became of it. */
+interface Gpu {
+  device: GpuDevice | null;
+  lost: string | null;
+}
+
+/** Later versions of the package have a promise where this one has the device. */
+async function watchGpu(ort: WebOrt, gpu: Gpu): Promise<void> {
+  const device = (await ort.env.webgpu.device) as GpuDevice;
+  gpu.device = device;
+  void device.lost.then(({ message }) => {
+    gpu.lost = message || "no reason given";
+  });
+}
+
+function lostGpu(reason: string): BackendError {
+  return new BackendError(`the GPU was lost (${reason}); reload the page, or load the model with backend: "wasm"`);
+}
+
 /** A slot input in a buffer of the GPU, where it stays until it is disposed of. */
-function placed(ort: WebOrt, data: Float32Array, dims: readonly number[]): Tensor {
-  const device = ort.env.webgpu.device as GpuDevice; // set by the session that was made before any adapter
+function placed(ort: WebOrt, gpu: Gpu, data: Float32Array, dims: readonly number[]): Tensor {
+  if (gpu.lost !== null) throw lostGpu(gpu.lost);
+  const device = gpu.device as GpuDevice; // set by the session that was made before any adapter
   const size = Math.max(16, Math.ceil(data.byteLength / 16) * 16);
   const buffer = device.createBuffer({ size, usage: STORAGE_COPY, mappedAtCreation: true });
   new Float32Array(buffer.getMappedRange()).set(data);
@@ -115,9 +140,10 @@ function placed(ort: WebOrt, data: Float32Array, dims: readonly number[]): Tenso
 
 /**
  * The same package with sessions that give way between runs: a run in wasm ends in the turn in which it began, so
- * that without a pause no event, an abort among them, would be handled before a whole answer is written.
+ * that without a pause no event, an abort among them, would be handled before a whole answer is written. `check`
+ * throws where the device cannot be used any more; it is asked after a session was made, and after a run that failed.
  */
-function inTurns(ort: Ort): Ort {
+function inTurns(ort: Ort, check: () => Promise<void>): Ort {
   let since = performance.now();
   const giveWay = async () => {
     if (performance.now() - since < LONGEST_TURN_MS) return;
@@ -140,6 +166,7 @@ function inTurns(ort: Ort): Ort {
         await giveWay();
         return results;
       } catch (error) {
+        await check();
         throw explainMemory(error, "computing an answer");
       }
     },
@@ -149,7 +176,9 @@ function inTurns(ort: Ort): Ort {
     const found = { ...options };
     try {
       const { InferenceSession: factory } = ort;
-      return wrap(await (typeof model === "string" ? factory.create(model, found) : factory.create(model, found)));
+      const session = await (typeof model === "string" ? factory.create(model, found) : factory.create(model, found));
+      await check();
+      return wrap(session);
     } catch (error) {
       throw explainStart(explainMemory(error, "opening the graph"));
     }

@@ -14,6 +14,9 @@ import { ADAPTER_FILES, FetchedFolder } from "./folders.js";
 import { digest } from "./hash.js";
 import { MemoryStore, PIECE_BYTES, pieceBytes, pieceCount, type Store } from "./store.js";
 
+const PATIENCE_MS = 30_000; // for a manifest
+const SHORT_PATIENCE_MS = 3000; // where the artifact is in the cache
+
 /** How far loading is. `download` counts bytes of all files, those of the cache included; `open` makes the session. */
 export interface Progress {
   readonly stage: "download" | "open";
@@ -47,7 +50,7 @@ export function neededFiles(manifest: Manifest): Map<string, FileInfo> {
 /** An artifact behind an address without "/" at its end. */
 export class WebSource implements ArtifactSource {
   readonly where: string;
-  readonly #watcher: LoadWatcher;
+  #watcher: LoadWatcher;
   readonly #cached: Store;
   readonly #memory = new MemoryStore();
   #manifest: Uint8Array<ArrayBuffer> | null | undefined;
@@ -61,6 +64,12 @@ export class WebSource implements ArtifactSource {
     if (store === null) {
       watcher.onWarning?.("this page has no storage (no secure context, or switched off); weights are not kept");
     }
+  }
+
+  /** The model is loaded: what its graphs take later is no part of that, and the signal of it ends nothing any more. */
+  detach(): void {
+    const { onWarning } = this.#watcher;
+    this.#watcher = { onWarning };
   }
 
   async has(path: string): Promise<boolean> {
@@ -164,30 +173,27 @@ export class WebSource implements ArtifactSource {
     }
   }
 
-  /** From the server; where it cannot be reached, as it was when the artifact was last complete. */
+  /** From the server; where it cannot be had there, as it was when the artifact was last complete. */
   async #readManifest(): Promise<Uint8Array<ArrayBuffer> | null> {
     if (this.#manifest !== undefined) return this.#manifest;
     const address = `${this.where}/${MANIFEST_FILE}`;
-    const { signal = null } = this.#watcher;
-    let reason: string;
-    try {
-      const response = await fetch(address, { cache: "no-store", signal });
-      if (response.status < 500) {
-        this.#manifest = response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
-        return this.#manifest;
-      }
-      reason = `HTTP ${response.status}`;
-    } catch (error) {
-      signal?.throwIfAborted();
-      reason = (error as Error).message;
-    }
     const kept = await this.#cached.manifest(this.where);
+    const found = await fetchManifest(address, kept === null ? PATIENCE_MS : SHORT_PATIENCE_MS, this.#watcher.signal);
     if (kept === null) {
-      throw new ConnectionError(
-        `${address} cannot be reached (${reason}) and is not in the cache; connect and load again`,
-      );
+      if (found.isMissing) return null; // it may be uploaded a moment later
+      if (found.bytes === null) {
+        throw new ConnectionError(
+          `${address} cannot be reached (${found.reason}) and is not in the cache; connect and load again`,
+        );
+      }
+      this.#manifest = found.bytes;
+      return found.bytes;
     }
-    this.#manifest = new Uint8Array(kept);
+    const reason = found.bytes === null ? found.reason : findFault(found.bytes, address);
+    if (reason !== null) {
+      this.#watcher.onWarning?.(`${address} cannot be had (${reason}); the artifact in the cache is used as it is`);
+    }
+    this.#manifest = reason === null ? (found.bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(kept);
     return this.#manifest;
   }
 
@@ -195,6 +201,52 @@ export class WebSource implements ArtifactSource {
     const info = this.#files.get(path);
     if (info === undefined) throw new ArtifactError(`${this.where} has no ${path}; export the artifact again`);
     return info;
+  }
+}
+
+/** What a server has at the address of a manifest. */
+interface FoundManifest {
+  readonly bytes: Uint8Array<ArrayBuffer> | null;
+  /** Why there are no bytes. */
+  readonly reason: string;
+  /** The server answers, and has no such file. */
+  readonly isMissing: boolean;
+}
+
+/** Throws the signal's reason alone. */
+async function fetchManifest(
+  address: string,
+  patience: number,
+  signal: AbortSignal | undefined,
+): Promise<FoundManifest> {
+  const ending = new AbortController();
+  const abort = () => ending.abort();
+  signal?.throwIfAborted();
+  signal?.addEventListener("abort", abort);
+  const timer = setTimeout(abort, patience);
+  try {
+    const response = await fetch(address, { cache: "no-store", signal: ending.signal });
+    const { ok, status } = response;
+    const bytes = ok ? new Uint8Array(await response.arrayBuffer()) : null;
+    return { bytes, reason: `HTTP ${status}`, isMissing: status === 404 || status === 410 };
+  } catch (error) {
+    signal?.throwIfAborted();
+    const reason = ending.signal.aborted ? `no answer in ${patience / 1000} s` : (error as Error).message;
+    return { bytes: null, reason, isMissing: false };
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+/** Why `bytes` are no manifest, such as the page of a network that wants a login; null where they are one. */
+function findFault(bytes: Uint8Array, where: string): string | null {
+  try {
+    parseManifest(bytes, where);
+    return null;
+  } catch (error) {
+    if (error instanceof ArtifactError) return error.message;
+    throw error;
   }
 }
 

@@ -121,8 +121,9 @@ def train(
     The base is frozen and snapped to the grid of --quant first, so the adapter learns on what the device multiplies
     with; export with the same grid options, or give both one file of `edgelora quantize`. gptq and budgets calibrate
     on DATA itself unless --calibration names other rows. The loss covers completions alone, rendered with the model's
-    chat template. --from goes on from another adapter, one of `edgelora recover` for example. ADAPTER_DIR becomes a
-    PEFT folder with a receipt.json that names the base and the grid.
+    chat template; of a conversation the last answer is learned. --from goes on from another adapter, one of
+    `edgelora recover` for example. ADAPTER_DIR becomes a PEFT folder with a receipt.json that names
+    the base and the grid.
 
     Example: edgelora train SmolLM2-135M.gguf rows.jsonl -o adapters/mine --epochs 2
     """

@@ -179,7 +179,7 @@ def payload(result: TrainResult) -> dict[str, object]:
         "trainable_parameters": result.trainable_parameters,
         "trainable_share": result.trainable_share,
         "truncation": None if result.truncation is None else dict(result.truncation.record()),
-        "rows": _rows(result.rows_used, result.rows_skipped),
+        "rows": {**_rows(result.rows_used, result.rows_skipped), "earlier_answers": result.earlier_answers},
         "eval_rows": _rows(result.eval_rows_used, result.eval_rows_skipped),
         "tokens_per_s": result.tokens_per_s,
         "seconds": result.seconds,
@@ -199,6 +199,10 @@ def lines(result: TrainResult, what: str = "loss") -> list[str]:
         ranks = f"{cut['mean_rank']} on average, {cut['largest_rank']} at most"
         said.append(f"rank {cut['rank_before']} cut to {ranks}: {cut['parameters']:,} parameters left")
         said.append(f"{what} {cut['loss_before']:.4f} before the cut, {cut['loss_after']:.4f} after it")
+    if result.earlier_answers:
+        said.append(
+            f"conversations: the last answer of each was learned, {result.earlier_answers} earlier ones were only read"
+        )
     for kind, used, skipped in (
         ("rows", result.rows_used, result.rows_skipped),
         ("evaluation rows", result.eval_rows_used, result.eval_rows_skipped),

@@ -30,6 +30,7 @@ class Encoded:
 
     examples: tuple[Example, ...]
     problems: tuple[Problem, ...]  # in the order of their lines
+    earlier_answers: int = 0  # assistant turns that stand in the prompts, where they are read and not learned
 
 
 def encode_rows(
@@ -37,12 +38,14 @@ def encode_rows(
 ) -> Encoded:
     """Encode every row that fits into ``max_length`` tokens.
 
-    ``raw`` leaves the chat template out. Raises DataError when nothing is left; ``where`` names the file there.
+    ``raw`` leaves the chat template out. Of a conversation the last answer is learned, the earlier ones are counted.
+    Raises DataError when nothing is left; ``where`` names the file there.
     """
     if not eos_ids:
         raise CheckpointError("the checkpoint names no end-of-text token; set eos_token_id in its config.json")
     examples: list[Example] = []
     problems = list(rows.problems)
+    earlier = 0
     for row in rows.rows:
         try:
             example = encode_row(row, tokenizer, eos_ids, raw)
@@ -55,10 +58,11 @@ def encode_rows(
             problems.append(Problem(row.line, "too few tokens to predict one from another"))
         else:
             examples.append(example)
+            earlier += sum(message["role"] == "assistant" for message in row.prompt if isinstance(message, Mapping))
     problems.sort(key=lambda problem: problem.line)
     if not examples:
         raise DataError(f"{where} has no row to train on: {name_problems(problems)}")
-    return Encoded(tuple(examples), tuple(problems))
+    return Encoded(tuple(examples), tuple(problems), earlier)
 
 
 def encode_row(row: Row, tokenizer: Tokenizer, eos_ids: Sequence[int], raw: bool = False) -> Example:

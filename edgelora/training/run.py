@@ -88,6 +88,7 @@ class TrainResult:
     trainable_share: float  # of all parameters, the adapter's included
     rows_used: int
     rows_skipped: tuple[Problem, ...]
+    earlier_answers: int  # assistant turns of conversations before the one that was learned
     eval_rows_used: int
     eval_rows_skipped: tuple[Problem, ...]
     tokens_per_s: float
@@ -174,6 +175,7 @@ def _train(
         trainable_share=share,
         rows_used=len(data.examples),
         rows_skipped=data.problems,
+        earlier_answers=data.earlier_answers,
         eval_rows_used=len(held_out.examples),
         eval_rows_skipped=held_out.problems,
         tokens_per_s=final.tokens / max(final.seconds, 1e-9),

@@ -213,3 +213,13 @@ def test_text_parts_are_joined_and_learned(tmp_path):
     example = encode_row(found, tokenizer, (END,))
     assert tokenizer.decode(example.ids) == "user\none\ntwo\nassistant\none\ntwo"
     assert tokenizer.decode(encode_row(found, tokenizer, (END,), raw=True).ids) == "one\ntwoone\ntwo"
+
+
+def test_of_a_conversation_the_last_answer_is_learned_and_the_earlier_ones_are_counted(tmp_path):
+    turns = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))]
+    talk = {"messages": [*turns, {"role": "assistant", "content": "d"}]}
+    rows = read(tmp_path, talk, {"prompt": "a", "completion": "b"})
+    encoded = encode_rows(rows, make_tokenizer(), (END, EOS), 512, raw=False, where="rows.jsonl")
+    assert encoded.earlier_answers == 1
+    first = encoded.examples[0]
+    assert make_tokenizer().decode(first.ids[first.prompt_length :]) == "d"

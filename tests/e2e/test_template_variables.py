@@ -4,13 +4,16 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from edgelora.checkpoint import open_checkpoint
 from edgelora.cli import main
+from edgelora.training import run
 from edgelora.training.choose_grid import read_sequences
+from edgelora.training.state import save_state
 from tests.conformance_models import TEMPLATE, write_checkpoint
 
 QWEN3 = TEMPLATE.replace(
@@ -95,3 +98,53 @@ def test_calibration_reads_the_same_text_on_every_day(tmp_path: Path, rows: Path
     finally:
         module.datetime.datetime = before  # type: ignore[misc]
     assert dates[0] == dates[1]
+
+
+def test_a_run_that_goes_on_after_midnight_keeps_its_day(tmp_path: Path, rows: Path, monkeypatch: Any) -> None:
+    checkpoint, out = base(tmp_path / "base", DATED), tmp_path / "out"
+    asked = ("train", checkpoint, rows, "-o", out, *OPTIONS, "--save-every", "5")
+    days = iter(("2030-12-31", "2031-01-01"))
+    monkeypatch.setattr(run, "datetime", SimpleNamespace(date=SimpleNamespace(today=lambda: Day(next(days)))))
+    with monkeypatch.context() as stopped:
+
+        def save_and_stop(*arguments: Any) -> None:
+            save_state(*arguments)
+            raise KeyboardInterrupt
+
+        stopped.setattr(run, "save_state", save_and_stop)
+        assert main([str(item) for item in asked]) == 130
+    call(*asked, "--resume", "--json")
+    receipt = json.loads((out / "receipt.json").read_text(encoding="utf-8"))
+    assert receipt["training"]["date"] == "2030-12-31"
+
+
+class Day:
+    """A day as ``datetime.date.today()`` gives it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def isoformat(self) -> str:
+        return self._text
+
+
+def test_eval_gives_each_row_its_own_room_and_needs_no_end_token(tmp_path: Path, rows: Path) -> None:
+    checkpoint, artifact = base(tmp_path / "base", TEMPLATE), tmp_path / "artifact"
+    call("train", checkpoint, rows, "-o", tmp_path / "adapter", *OPTIONS, "--json")
+    exported = ("export", checkpoint, "-o", artifact, "--quant", "none", "--adapter", f"a={tmp_path / 'adapter'}")
+    call(*exported, "--json")
+    context = json.loads((artifact / "manifest.json").read_text(encoding="utf-8"))["model"]["context_length"]
+    alone = call("eval", artifact, rows, "--adapter", "a", "--json")
+    assert alone["exact_match"] == 1.0
+    # A prompt that leaves room for next to nothing, in a batch with those that need more.
+    long = {"prompt": "left " * ((context - 60) // 5), "completion": "no"}
+    beside = tmp_path / "beside.jsonl"
+    beside.write_text(rows.read_text(encoding="utf-8") + "\n" + json.dumps(long), encoding="utf-8")
+    found = call("eval", artifact, beside, "--adapter", "a", "--max-new-tokens", str(context - 40), "--json")
+    assert (found["n"], found["skipped"]) == (4, 0)
+    assert found["exact_match"] >= 0.75
+    path = artifact / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["model"]["eos_token_ids"] = []
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert call("eval", artifact, rows, "--adapter", "a", "--max-new-tokens", "8", "--json")["n"] == 3

@@ -16,6 +16,7 @@ from edgelora.checkpoint import open_checkpoint
 from edgelora.config import read_config
 from edgelora.errors import CheckpointError
 from edgelora.gguf import _Reader
+from edgelora.grid import parse_quant, plan_grid
 from edgelora.quantize import dequantize
 
 
@@ -92,6 +93,21 @@ def test_q4_0_and_q8_0_keep_the_integers_of_the_file(architecture: str, tmp_path
         ours = [nibble for byte in matrix.packed[row, block] for nibble in (int(byte) & 15, int(byte) >> 4)]
         assert ours == codes
         assert matrix.scales[row, block] == np.float32(raw[:2].view(np.float16)[0])
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_grid_keeps_the_integers_of_q4_0_whether_it_is_symmetric_or_not(symmetric: bool, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "tiny.gguf", "llama", tiny_model("llama"), lambda name: "Q8_0" if "embd" in name else "Q4_0")
+    checkpoint = open_checkpoint(str(tmp_path / "tiny.gguf"))
+    grid = plan_grid(checkpoint, parse_quant("int4", symmetric=symmetric))
+    linears = [name for name in checkpoint.names() if name.endswith("_proj.weight")]
+    assert linears
+    for name in linears:
+        stored = checkpoint.packed(name)
+        assert stored is not None
+        np.testing.assert_array_equal(grid.matrices[name].packed, stored.packed)
+        np.testing.assert_array_equal(grid.value(name), checkpoint.read(name))
+        assert name not in grid.errors
 
 
 def test_rows_of_queries_and_keys_go_back_to_hugging_face_order(tmp_path: Path) -> None:

@@ -84,12 +84,14 @@ function decode(bytes: Uint8Array): string {
 function checkTokens(text: string): void {
   const open: (Set<string> | null)[] = []; // the keys of an object, null for a list
   let isKey = false;
-  for (const [token] of text.matchAll(TOKEN)) {
+  const tokens = new RegExp(TOKEN); // with a place of its own: Hermes has no matchAll
+  for (let found = tokens.exec(text); found; found = tokens.exec(text)) {
+    const token = found[0];
     const first = token[0] as string;
     if (first === '"') {
       const value = token.includes("\\") ? (JSON.parse(token) as string) : token.slice(1, -1);
       if (LONE_SURROGATE.test(value)) throw new JsonError("half of a surrogate pair, which is no character");
-      const keys = open.at(-1);
+      const keys = open[open.length - 1];
       if (isKey && keys) {
         if (keys.has(value)) throw new JsonError(`the key ${show(value)} stands twice in one object`);
         keys.add(value);
@@ -103,7 +105,7 @@ function checkTokens(text: string): void {
       open.pop();
       isKey = false;
     } else if (first === ",") {
-      isKey = open.at(-1) !== null;
+      isKey = open[open.length - 1] !== null;
     } else if (first !== ":" && !Number.isFinite(Number(token))) {
       throw new JsonError(`the number ${show(token)} is beyond float64`);
     }

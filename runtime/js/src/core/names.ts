@@ -53,9 +53,18 @@ export function findUnsafe(name: string): string | null {
   }
   if (parts.includes("") || parts.includes(".")) return 'has an empty part or "."';
   if (hasControl(name)) return "holds a control character";
-  const size = (text: string) => new TextEncoder().encode(text).length;
-  if (size(name) > LONGEST_PATH || parts.some((part) => size(part) > LONGEST_PART)) {
+  if (countBytes(name) > LONGEST_PATH || parts.some((part) => countBytes(part) > LONGEST_PART)) {
     return `is longer than ${LONGEST_PATH} bytes, or a part of it than ${LONGEST_PART}`;
   }
   return null;
+}
+
+/** Bytes of a text as UTF-8; not every engine that runs this has a TextEncoder. */
+function countBytes(text: string): number {
+  let count = 0;
+  for (const character of text) {
+    const point = character.codePointAt(0) as number;
+    count += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+  }
+  return count;
 }

@@ -26,14 +26,14 @@ from benchmarks.adapters import write_random_adapter
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
-from edgelora.adapter.store import add_adapter
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.export import export_artifact
-from edgelora.compiler.exporter import find_exporter
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.exporter import find_exporter
+from edgelora.artifact.store import add_adapter
+from edgelora.artifact.targets import find_target
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.measure import Timings, bind, measure, open_session, rounds_with_warm_up
-from edgelora.targets import find_target
+from edgelora.evaluation.timing import Timings, bind, measure, open_session, rounds_with_warm_up
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import read_manifest
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from benchmarks.smollm2 import find_smollm2
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.export import export_artifact
-from edgelora.compiler.exporter import find_exporter
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.targets import find_target
-from edgelora.training.model import load_torch
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.exporter import find_exporter
+from edgelora.artifact.targets import find_target
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
 from edgelora_runtime import load
 
 TOKENS, CHUNK = 2000, 250  # tokens of one chunk see each other

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 
 from benchmarks.smollm2 import find_smollm2
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.rounding import Tally
-from edgelora.grid import Grid
-from edgelora.text import open_tokenizer
-from edgelora.training.choose_grid import GridChoice, choose_grid
-from edgelora.training.model import load_torch
-from edgelora.types import Checkpoint
-from edgelora.varied_text import measured_ids
+from edgelora.artifact.rounding import Tally
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.tokenizer import open_tokenizer
+from edgelora.data.varied_text import measured_ids
+from edgelora.grid.make import Grid
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.choose_grid import GridChoice, choose_grid
+from edgelora.values import Checkpoint
 from edgelora_runtime.files import write_atomically
 
 PLAIN = GridChoice("int4", symmetric=True, method="rtn", embedding_bits=4)

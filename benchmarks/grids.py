@@ -18,19 +18,20 @@ import torch
 
 from benchmarks.quality import NARROW, TASKS, prepare_data
 from benchmarks.smollm2 import find_smollm2
-from edgelora.calibration import Calibration
-from edgelora.checkpoint import open_checkpoint
-from edgelora.data import read_rows
-from edgelora.gptq import output_error
-from edgelora.grid import Grid, GridSpec, is_embedding, is_layer_linear, parse_quant, plan_grid
-from edgelora.grid_file import read_grid
-from edgelora.text import open_tokenizer
-from edgelora.training.choose_grid import calibrate_on
-from edgelora.training.encode import Example, encode_rows
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.names import is_embedding, is_layer_linear
+from edgelora.checkpoint.tokenizer import open_tokenizer
+from edgelora.data.encode import Example, encode_rows
+from edgelora.data.rows import read_rows
+from edgelora.grid.file import read_grid
+from edgelora.grid.gptq import output_error
+from edgelora.grid.make import Grid, GridSpec, parse_quant, plan_grid
+from edgelora.grid.moments import Calibration
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.choose_grid import calibrate_on
 from edgelora.training.loop import mean_loss
 from edgelora.training.loss import completion_loss
-from edgelora.training.model import load_torch
-from edgelora.types import Checkpoint, QuantSpec
+from edgelora.values import Checkpoint, QuantSpec
 
 _EVERY = 3  # of how many linears one is looked at for the output error
 

@@ -20,12 +20,12 @@ import onnxruntime
 from benchmarks.agreement import TEXTS
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.export import export_artifact
-from edgelora.compiler.exporter import find_exporter
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.measure import spread
-from edgelora.targets import find_target
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.exporter import find_exporter
+from edgelora.artifact.targets import find_target
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.evaluation.timing import spread
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime import Model, load
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE, cache_bytes, read_manifest

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from edgelora.measure import Spread, Subject, bind, open_session, spread
+from edgelora.evaluation.timing import Spread, Subject, bind, open_session, spread
 from edgelora_runtime.generate import Decoding
 from edgelora_runtime.lookup import MOST_DRAFTED, LookupDecoding
 from edgelora_runtime.manifest import Manifest

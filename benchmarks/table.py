@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgelora.measure import PROMPT_TOKENS
+from edgelora.evaluation.timing import PROMPT_TOKENS
 
 
 def write_table(result: Mapping[str, Any]) -> str:

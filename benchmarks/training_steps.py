@@ -15,17 +15,17 @@ from typing import Any
 
 import torch
 
-from edgelora.checkpoint import open_checkpoint
-from edgelora.data import read_rows
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.text import open_tokenizer
-from edgelora.training.encode import Example, encode_rows
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.tokenizer import open_tokenizer
+from edgelora.data.encode import Example, encode_rows
+from edgelora.data.rows import read_rows
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.packed import weigh
+from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.lora import attach_lora, trainable
 from edgelora.training.loss import completion_loss
-from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions
-from edgelora.training.packed import weigh
-from edgelora.training.recompute import recompute_layers
 
 PLAIN, DEFAULT, PACKED, LOW_MEMORY = "plain", "default", "packed", "low-memory"
 STEPS, ROWS = 3, 4

@@ -10,13 +10,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgelora.adapter.store import add_adapter, remove_adapter
-    from edgelora.checkpoint import open_checkpoint
-    from edgelora.compiler.export import export_artifact
-    from edgelora.compiler.verify import VerifyReport, verify_artifact
+    from edgelora.artifact.export import export_artifact
+    from edgelora.artifact.store import add_adapter, remove_adapter
+    from edgelora.artifact.targets import find_target
+    from edgelora.artifact.verify import VerifyReport, verify_artifact
+    from edgelora.checkpoint.folder import open_checkpoint
     from edgelora.errors import EdgeLoraError
-    from edgelora.grid import parse_quant, plan_grid
-    from edgelora.targets import find_target
+    from edgelora.grid.make import parse_quant, plan_grid
 
 __all__ = [
     "EdgeLoraError",
@@ -33,15 +33,15 @@ __all__ = [
 
 _HOME = {
     "EdgeLoraError": "edgelora.errors",
-    "VerifyReport": "edgelora.compiler.verify",
-    "add_adapter": "edgelora.adapter.store",
-    "export_artifact": "edgelora.compiler.export",
-    "find_target": "edgelora.targets",
-    "open_checkpoint": "edgelora.checkpoint",
-    "parse_quant": "edgelora.grid",
-    "plan_grid": "edgelora.grid",
-    "remove_adapter": "edgelora.adapter.store",
-    "verify_artifact": "edgelora.compiler.verify",
+    "VerifyReport": "edgelora.artifact.verify",
+    "add_adapter": "edgelora.artifact.store",
+    "export_artifact": "edgelora.artifact.export",
+    "find_target": "edgelora.artifact.targets",
+    "open_checkpoint": "edgelora.checkpoint.folder",
+    "parse_quant": "edgelora.grid.make",
+    "plan_grid": "edgelora.grid.make",
+    "remove_adapter": "edgelora.artifact.store",
+    "verify_artifact": "edgelora.artifact.verify",
 }
 
 

@@ -18,14 +18,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from edgelora.adapter.store import add_adapter
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.export import export_artifact
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.rows import round_rows, row_values
-from edgelora.targets import find_target
-from edgelora.training.model import load_torch
-from edgelora.types import Checkpoint
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.store import add_adapter
+from edgelora.artifact.targets import find_target
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.grid.row_codes import round_rows, row_values
+from edgelora.torch_model.build import load_torch
+from edgelora.values import Checkpoint
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 from tests.rounding_cache import RoundingCache, steps_of

@@ -63,7 +63,7 @@ def names(paths: list[Path]) -> list[str]:
 
 
 def test_the_walk_finds_the_code() -> None:
-    assert {"edgelora/types.py", "runtime/python/edgelora_runtime/manifest.py", "tests/test_house.py"} <= set(
+    assert {"edgelora/values.py", "runtime/python/edgelora_runtime/manifest.py", "tests/test_house.py"} <= set(
         names(SOURCES)
     )
 
@@ -171,7 +171,7 @@ def test_the_readme_names_targets_and_files_that_exist() -> None:
 
 
 def test_the_readme_lists_the_architectures_that_export_accepts() -> None:
-    config = ast.parse((ROOT / "edgelora/config.py").read_text(encoding="utf-8"))
+    config = ast.parse((ROOT / "edgelora/checkpoint/config.py").read_text(encoding="utf-8"))
     lists = [
         node for node in config.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ARCHITECTURES"
     ]

@@ -15,11 +15,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.export import export_artifact
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.targets import find_target
-from edgelora.training.reference import make_reference
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.targets import find_target
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.reference import make_reference
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.safetensors import write_safetensors

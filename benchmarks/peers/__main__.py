@@ -31,7 +31,7 @@ from benchmarks.peers.prepare import MODELS, SMOLLM2, Prepared, prepare
 from benchmarks.peers.report import write_report
 from benchmarks.peers.rounds import Plan, Turns, measure, rounds_with_warm_up
 from benchmarks.peers.subjects import Engine, engines, open_workers
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import EdgeLoraError
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import read_manifest

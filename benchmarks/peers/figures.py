@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelora.measure import Spread, spread
+from edgelora.evaluation.timing import Spread, spread
 
 NO_SLOTS = "edgelora, graph without slots"
 OFF = "edgelora, adapter off"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgelora.types import Checkpoint, TokenizerFiles
+from edgelora.values import Checkpoint, TokenizerFiles
 from edgelora_runtime.safetensors import write_safetensors
 
 Array = npt.NDArray[Any]

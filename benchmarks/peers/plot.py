@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from edgelora.measure import spread
+from edgelora.evaluation.timing import spread
 
 _COLOURS = {"edgelora": "#0072B2", "onnxruntime-genai": "#D55E00", "llama.cpp": "#009E73", "PEFT": "#CC79A7"}
 _WIDTH, _BAR, _MARGIN, _DPI = 8.0, 0.27, 1.1, 100  # inches

@@ -21,13 +21,13 @@ from benchmarks.peers.fresh import Cost, run_command
 from benchmarks.peers.gguf_files import write_lora, write_q4_0_copy, write_random_base
 from benchmarks.peers.models import RANDOM_SHAPES, write_checkpoint_folder, write_random_model
 from benchmarks.smollm2 import find_smollm2
-from edgelora.adapter.store import add_adapter
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.export import export_artifact
-from edgelora.compiler.exporter import find_exporter
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.exporter import find_exporter
+from edgelora.artifact.store import add_adapter
+from edgelora.artifact.targets import find_target
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.targets import find_target
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime.files import temporary_folder
 from edgelora_runtime.manifest import read_manifest
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.peers.figures import RATIOS, ratio_of, without_effect
 from benchmarks.peers.turns import CONTEXT
-from edgelora.measure import spread
+from edgelora.evaluation.timing import spread
 
 _EXTRAS = {
     "switch": "switch to an adapter that acted before",

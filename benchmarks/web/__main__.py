@@ -23,11 +23,11 @@ from benchmarks.smollm2 import find_smollm2
 from benchmarks.web.distance import artifact_logits, distance, optimum_logits
 from benchmarks.web.report import summarize, write_report
 from benchmarks.web.transformers_js import make_model
-from edgelora.adapter.store import add_adapter
-from edgelora.checkpoint import open_checkpoint
+from edgelora.artifact.store import add_adapter
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError, EdgeLoraError
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.training.model import load_torch
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
 from edgelora_runtime.files import temporary_folder, write_atomically
 from edgelora_runtime.manifest import read_manifest
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from edgelora.types import FloatArray
+from edgelora.values import FloatArray
 from edgelora_runtime import load
 from edgelora_runtime.sampling import log_softmax
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelora import measure
+from edgelora.evaluation import timing as measure
 
 OURS, ADAPTED, THEIRS = "edgelora, no adapter", "edgelora, rank 8", "transformers.js q8"
 _SUBJECTS = (OURS, ADAPTED, THEIRS)

@@ -18,10 +18,10 @@ from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 from optimum.exporters.onnx import main_export
 
-from edgelora.checkpoint import open_checkpoint
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.training.model import load_torch
-from edgelora.types import Checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
+from edgelora.values import Checkpoint
 from edgelora_runtime.files import replace_folder
 
 

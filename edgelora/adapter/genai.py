@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from edgelora.errors import AdapterError
-from edgelora.types import FloatArray
+from edgelora.values import FloatArray
 
 GENAI_CONFIG_FILE = "genai_config.json"
 GENAI_ADAPTER_FILE = "adapter.onnx_adapter"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgelora.types import FloatArray
+from edgelora.values import FloatArray
 from edgelora_runtime.adapter import Factors
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.checkpoint.names import is_transposed
 from edgelora.errors import AdapterError
-from edgelora.grid import Grid, is_transposed
-from edgelora.quantize import dequantize, quantize, unpack_codes
-from edgelora.types import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
+from edgelora.grid.blocks import dequantize, quantize, unpack_codes
+from edgelora.grid.make import Grid
+from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
 from edgelora_runtime.adapter import Factors
 
 Rows = npt.NDArray[np.int64]  # indices of output features

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edgelora.adapter.spectrum import Spectrum, find_spectra
 from edgelora.errors import AdapterError, ConfigError
-from edgelora.types import FloatArray
+from edgelora.values import FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import write_atomically

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelora.adapter.changing import check_outside
-from edgelora.adapter.describe import carry_over
+from edgelora.adapter.measure import carry_over
+from edgelora.adapter.page import PAGE_FILE, headline, write_page
 from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
-from edgelora.adapter.receipt_page import PAGE_FILE, headline, write_page
-from edgelora.adapter.store import add_adapter, remove_adapter, split_assignment
 from edgelora.adapter.truncate import truncate, write_adapter
+from edgelora.artifact.changing import check_outside
+from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
+from edgelora.checkpoint.names import is_vocabulary
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
-from edgelora.grid import is_vocabulary
-from edgelora.training.open_base import open_base
+from edgelora.torch_model.open_base import open_base
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import replace_folder
@@ -30,7 +30,7 @@ from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.receipt import RECEIPT_FILE
 
 if TYPE_CHECKING:
-    from edgelora.training.choose_grid import GridChoice
+    from edgelora.torch_model.choose_grid import GridChoice
 
 app = typer.Typer(rich_markup_mode=None)
 Artifact = Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)]
@@ -149,7 +149,7 @@ def _choice_of(folder: Path, known: Mapping[str, Any]) -> GridChoice:
     tables = {spec["bits"] for name, spec in overrides.items() if is_vocabulary(name)}
     if known.get("method", "rtn") not in ("rtn", "ranges") or len(overrides) > 2 or len(tables) != bool(overrides):
         raise ConfigError(f"{folder} was trained on a grid that its receipt cannot give anew; give it as --quant GRID")
-    from edgelora.training.choose_grid import GridChoice
+    from edgelora.torch_model.choose_grid import GridChoice
 
     bits, method = known["bits"], known.get("method", "rtn")
     wide = tables.pop() if tables else 4 if bits == 4 else None
@@ -158,7 +158,7 @@ def _choice_of(folder: Path, known: Mapping[str, Any]) -> GridChoice:
 
 def _grid_maker(folder: Path, quant: str | None, block_size: int, symmetric: bool | None) -> Callable[..., Any]:
     from edgelora.cli.grid_options import grid_bar
-    from edgelora.training.choose_grid import GridChoice, grid_maker
+    from edgelora.torch_model.choose_grid import GridChoice, grid_maker
 
     choice = GridChoice(quant or "none", block_size, symmetric)
     if quant is None:

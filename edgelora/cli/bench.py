@@ -16,7 +16,7 @@ import typer
 from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit, table
-from edgelora.measure import PROMPT_TOKENS, Spread, bind, measure, open_session, rounds_with_warm_up
+from edgelora.evaluation.timing import PROMPT_TOKENS, Spread, bind, measure, open_session, rounds_with_warm_up
 from edgelora_runtime import load
 from edgelora_runtime.graph import default_threads
 

@@ -14,26 +14,26 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from edgelora.artifact.exporter import find_exporter
 from edgelora.cli.grid_options import BlockSize, Symmetric, grid_bar
 from edgelora.cli.output import Json, emit, note, table
 from edgelora.cli.training_options import BatchSize, Epochs, LearningRate, MaxSteps, Model, advance, open_bar
-from edgelora.comparison.arms import Settings
-from edgelora.comparison.report import METRIC_NAMES, PLOT_FILE
-from edgelora.comparison.run import JSON_FILE, MARKDOWN_FILE, Compared
-from edgelora.comparison.run import compare as run_comparison
-from edgelora.compiler.exporter import find_exporter
+from edgelora.compare.arms import Settings
+from edgelora.compare.report import METRIC_NAMES, PLOT_FILE
+from edgelora.compare.run import JSON_FILE, MARKDOWN_FILE, Compared
+from edgelora.compare.run import compare as run_comparison
 from edgelora.errors import ConfigError
-from edgelora.evaluate import Step
+from edgelora.evaluation.score import Step
+from edgelora.torch_model.open_base import open_base
 from edgelora.training.loop import StepReport
-from edgelora.training.open_base import open_base
 from edgelora.training.options import TrainOptions
-from edgelora.types import TrackNames
+from edgelora.values import TrackNames
 
 _NO_METHOD = "none"
 
 
 class Bars:
-    """Bars on standard error; implements ``edgelora.comparison.arms.Watch``."""
+    """Bars on standard error; implements ``edgelora.compare.arms.Watch``."""
 
     @property
     def names(self) -> TrackNames:

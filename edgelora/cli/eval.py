@@ -14,9 +14,16 @@ from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit, finite, note
 from edgelora.cli.template_options import Day, TemplateVar, read_variables
-from edgelora.data import name_problems, read_rows
+from edgelora.data.rows import name_problems, read_rows
 from edgelora.errors import InputError
-from edgelora.evaluate import Rendering, count_answers, encode_cases, mean_loss, score_answers, trained_rendering
+from edgelora.evaluation.score import (
+    Rendering,
+    count_answers,
+    encode_cases,
+    mean_loss,
+    score_answers,
+    trained_rendering,
+)
 from edgelora_runtime import load
 
 

@@ -13,7 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from edgelora.adapter.store import split_assignment
+from edgelora.artifact.context_length import DEFAULT_CONTEXT, own_context_length
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.exporter import find_exporter
+from edgelora.artifact.store import split_assignment
+from edgelora.artifact.targets import MATMUL_INTEGER, TARGETS, find_target
 from edgelora.cli.grid_options import (
     BlockSize,
     BudgetBits,
@@ -38,15 +42,11 @@ from edgelora.cli.merge_options import (
 from edgelora.cli.output import Json, emit
 from edgelora.cli.template_options import TemplateVar, read_variables
 from edgelora.cli.training_options import split_names
-from edgelora.compiler.context_length import DEFAULT_CONTEXT, own_context_length
-from edgelora.compiler.export import export_artifact
-from edgelora.compiler.exporter import find_exporter
 from edgelora.errors import ConfigError
-from edgelora.targets import MATMUL_INTEGER, TARGETS, find_target
-from edgelora.training.choose_grid import grid_maker, is_grid_file, uses_calibration
-from edgelora.training.merge_kl import read_kl_prompts
-from edgelora.training.open_base import open_base
-from edgelora.training.reference import answer_float, make_reference
+from edgelora.torch_model.choose_grid import grid_maker, is_grid_file, uses_calibration
+from edgelora.torch_model.merge_kl import read_kl_prompts
+from edgelora.torch_model.open_base import open_base
+from edgelora.torch_model.reference import answer_float, make_reference
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 
 

@@ -14,8 +14,8 @@ import typer
 from tqdm import tqdm
 
 from edgelora.errors import ConfigError
-from edgelora.grid import QUANT_LABELS
-from edgelora.training.choose_grid import GridChoice, is_grid_file
+from edgelora.grid.make import QUANT_LABELS
+from edgelora.torch_model.choose_grid import GridChoice, is_grid_file
 
 Quant = Annotated[
     str | None,

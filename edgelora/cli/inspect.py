@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from edgelora.adapter.page import headline, layer_rows
 from edgelora.adapter.receipt import Receipt, read_receipt
-from edgelora.adapter.receipt_page import headline, layer_rows
 from edgelora.cli.merge_lines import describe_merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError

@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from edgelora.compiler.merge_auto import AutoMerge
-from edgelora.compiler.merge_policy import Limits
+from edgelora.artifact.merge_auto import AutoMerge
+from edgelora.artifact.merge_policy import Limits
 from edgelora.errors import ConfigError
-from edgelora.training.merge_kl import open_merge_kl, read_kl_prompts
-from edgelora.types import Checkpoint
+from edgelora.torch_model.merge_kl import open_merge_kl, read_kl_prompts
+from edgelora.values import Checkpoint
 
 MERGE_POLICIES = ("all", "auto")
 

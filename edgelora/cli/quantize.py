@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgelora.adapter.changing import check_outside
-from edgelora.budget import BitPlan
+from edgelora.artifact.changing import check_outside
 from edgelora.cli.grid_options import (
     BlockSize,
     BudgetBits,
@@ -28,10 +27,11 @@ from edgelora.cli.grid_options import (
 )
 from edgelora.cli.output import Json, emit, size
 from edgelora.errors import ConfigError
-from edgelora.grid import Grid, parse_quant
-from edgelora.grid_file import check_is_grid, write_grid
-from edgelora.training.choose_grid import ChosenGrid, check_choice, choose_grid, is_grid_file
-from edgelora.training.open_base import open_base
+from edgelora.grid.bits import BitPlan
+from edgelora.grid.file import check_is_grid, write_grid
+from edgelora.grid.make import Grid, parse_quant
+from edgelora.torch_model.choose_grid import ChosenGrid, check_choice, choose_grid, is_grid_file
+from edgelora.torch_model.open_base import open_base
 from edgelora_runtime.files import check_writable
 
 

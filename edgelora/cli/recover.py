@@ -55,8 +55,8 @@ from edgelora.cli.training_options import (
     payload,
     residual_bar,
 )
-from edgelora.training.choose_grid import calibrated_on, grid_maker
-from edgelora.training.open_base import open_base
+from edgelora.torch_model.choose_grid import calibrated_on, grid_maker
+from edgelora.torch_model.open_base import open_base
 from edgelora.training.options import TrainOptions
 from edgelora.training.recover import TEXT_SUFFIX, recover_adapter
 from edgelora.training.run import RunPlan

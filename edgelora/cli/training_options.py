@@ -15,7 +15,7 @@ import typer
 from tqdm import tqdm
 
 from edgelora.cli.output import finite
-from edgelora.data import Problem
+from edgelora.data.rows import Problem
 from edgelora.errors import ConfigError
 from edgelora.training.loop import StepReport
 from edgelora.training.options import ALL_LINEAR, AUTO_RANK, INITS

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from edgelora.artifact.verify import Rounding, verify_artifact
 from edgelora.cli.output import Json, emit
-from edgelora.compiler.verify import Rounding, verify_artifact
 
 
 def verify(

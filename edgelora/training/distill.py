@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from edgelora.training.encode import Example
+from edgelora.data.encode import Example
 from edgelora.training.loss import logits_at, pad_examples
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from edgelora.data.encode import Example
 from edgelora.errors import ConfigError
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
-from edgelora.training.encode import Example
 from edgelora.training.lora import adapter_state, restore_adapter, trainable
 from edgelora.training.loss import Loss
 from edgelora.training.options import TrainOptions, learning_rate_at
-from edgelora.training.state import RunState
+from edgelora.training.resume import RunState
 
 _LARGEST_GRADIENT = 1.0  # norm that gradients are clipped to
 _RECENT = 20  # steps that the reported loss is the mean of

@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from edgelora.checkpoint.names import SIBLINGS
 from edgelora.errors import AdapterError, ConfigError
-from edgelora.siblings import SIBLINGS
 from edgelora.training.options import ALL_LINEAR, TrainOptions
 from edgelora_runtime.adapter import Factors
 

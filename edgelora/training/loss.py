@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from edgelora.training.encode import Example
+from edgelora.data.encode import Example
 
 # The loss of a batch: the sum over every learned position, ids[prompt_length:] of each example.
 Loss = Callable[[Sequence[Example]], torch.Tensor]

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgelora.adapter.describe import begin_receipt, complete_receipt
+from edgelora.adapter.measure import begin_receipt, complete_receipt
+from edgelora.adapter.page import write_page
 from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
-from edgelora.adapter.receipt_page import write_page
+from edgelora.checkpoint.tokenizer import open_tokenizer
+from edgelora.data.probes import find_probes
 from edgelora.errors import AdapterError
-from edgelora.grid import Grid
-from edgelora.probes import find_probes
-from edgelora.text import open_tokenizer
-from edgelora.training.model import load_torch
-from edgelora.training.probe_adapter import probe_adapter
-from edgelora.types import Checkpoint
+from edgelora.grid.make import Grid
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.probe import probe_adapter
+from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import read_adapter
 
 

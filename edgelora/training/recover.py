@@ -13,18 +13,18 @@ from typing import Any
 
 import torch
 
-from edgelora.data import read_rows
+from edgelora.data.encode import Encoded, Example, check_ids, encode_rows
+from edgelora.data.rows import read_rows
 from edgelora.errors import ConfigError, DataError
-from edgelora.grid import Grid, MakeGrid
+from edgelora.grid.make import Grid, MakeGrid
+from edgelora.torch_model.build import load_torch
 from edgelora.training.distill import distill_loss
-from edgelora.training.encode import Encoded, Example, check_ids, encode_rows
 from edgelora.training.loop import StepReport
 from edgelora.training.loss import Loss
-from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions
 from edgelora.training.run import Lesson, RunPlan, TrainResult, train_adapter
 from edgelora.training.templated import open_templated
-from edgelora.types import Checkpoint, TrackNames
+from edgelora.values import Checkpoint, TrackNames
 
 TEXT_SUFFIX = ".txt"
 

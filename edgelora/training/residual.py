@@ -13,9 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.checkpoint.names import is_transposed
 from edgelora.errors import ConfigError
-from edgelora.grid import Grid, is_transposed
-from edgelora.types import FloatArray, TrackNames
+from edgelora.grid.make import Grid
+from edgelora.values import FloatArray, TrackNames
 from edgelora_runtime.adapter import Factors
 
 

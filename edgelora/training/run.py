@@ -19,28 +19,28 @@ from typing import Any
 
 import torch
 
-from edgelora.adapter.changing import check_outside
-from edgelora.adapter.describe import begin_receipt
+from edgelora.adapter.measure import begin_receipt
+from edgelora.adapter.page import PAGE_FILE
 from edgelora.adapter.receipt import Receipt
-from edgelora.adapter.receipt_page import PAGE_FILE
-from edgelora.data import Problem, read_rows
+from edgelora.artifact.changing import check_outside
+from edgelora.data.encode import Encoded, Example, encode_rows
+from edgelora.data.rows import Problem, read_rows
 from edgelora.errors import ConfigError
-from edgelora.grid import Grid, MakeGrid
-from edgelora.training.auto_rank import Truncation, rewrite_truncated, truncate_trained
-from edgelora.training.encode import Encoded, Example, encode_rows
+from edgelora.grid.make import Grid, MakeGrid
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.packed import weigh
+from edgelora.torch_model.recompute import recompute_layers
+from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_trained
 from edgelora.training.loop import Schedule, StepReport, fit, last_examples, recent
 from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
-from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions
-from edgelora.training.packed import weigh
-from edgelora.training.recompute import recompute_layers
 from edgelora.training.residual import residual_factors
+from edgelora.training.resume import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_date, load_state, save_state
 from edgelora.training.start import Start, check_shape, check_start, read_start
-from edgelora.training.state import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_date, load_state, save_state
 from edgelora.training.templated import open_templated
-from edgelora.types import Checkpoint, TrackNames
+from edgelora.values import Checkpoint, TrackNames
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve, restore

@@ -5,9 +5,9 @@ Knows nothing about rows; whoever reads them for training opens it here, so that
 
 from __future__ import annotations
 
-from edgelora.text import UNDATED, open_tokenizer
+from edgelora.checkpoint.tokenizer import UNDATED, open_tokenizer
 from edgelora.training.options import TrainOptions
-from edgelora.types import Checkpoint
+from edgelora.values import Checkpoint
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.text import Tokenizer
 

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgelora.compiler.context_length import choose_context_length
+from edgelora.artifact.context_length import choose_context_length
+from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
+from edgelora.checkpoint.names import is_embedding, is_transposed
 from edgelora.errors import ConfigError
-from edgelora.grid import Grid, is_embedding, is_transposed
-from edgelora.targets import MATMUL_INTEGER, MATMUL_NBITS
-from edgelora.types import ExportedModel, FloatArray
+from edgelora.grid.make import Grid
+from edgelora.values import ExportedModel, FloatArray
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.emit import emit
 from edgelora_onnx.frontends.mobius import build_decoder
@@ -46,7 +47,7 @@ WEIGHTS_FILE = "weights.bin"
 
 
 class OnnxExporter:
-    """Implements ``edgelora.compiler.export.Exporter``."""
+    """Implements ``edgelora.artifact.export.Exporter``."""
 
     def export(
         self,

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgelora.adapter.genai import GENAI_CONFIG_FILE
-from edgelora.types import Checkpoint, ExportedModel
+from edgelora.values import Checkpoint, ExportedModel
 from edgelora_onnx.passes.genai_twin import GenaiTwin
 
 GENAI_GRAPH_FILE = "decoder.genai.onnx"

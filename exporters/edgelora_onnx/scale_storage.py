@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgelora.types import FloatArray
+from edgelora.values import FloatArray
 
 _FLOAT16: np.dtype[Any] = np.dtype(np.float16)
 

@@ -10,14 +10,14 @@ import peft
 import pytest
 import torch
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.cli import main
-from edgelora.data import read_rows
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.text import open_tokenizer
-from edgelora.training.encode import encode_rows
+from edgelora.data.encode import encode_rows
+from edgelora.data.rows import read_rows
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
 from edgelora.training.loss import completion_loss
-from edgelora.training.model import load_torch
 from tests import tiny
 
 ARMS = ["base-float", "base-grid", "float", "float-merged", "float-factored", "grid", "grid-gptq"]
@@ -174,7 +174,7 @@ def test_a_second_run_trains_and_scores_nothing(inputs, report, capsys, monkeypa
         raise AssertionError("called again")
 
     for what in ("adapters.train_adapter", "artifacts.export_artifact", "grids.write_grid"):
-        monkeypatch.setattr(f"edgelora.comparison.{what}", refuse)
+        monkeypatch.setattr(f"edgelora.compare.{what}", refuse)
     before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
     first = json.loads((report / "report.json").read_text())
     assert main([*command(inputs, report), "--json"]) == 0

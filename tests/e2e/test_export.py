@@ -11,14 +11,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgelora.adapter.store import add_adapter
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.export import export_artifact
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.store import add_adapter
+from edgelora.artifact.targets import find_target
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import AdapterError, ArtifactError, ConfigError
-from edgelora.grid import Grid, parse_quant, plan_grid
-from edgelora.quantize import unpack_codes
-from edgelora.targets import find_target
-from edgelora.types import Checkpoint, ExportedModel
+from edgelora.grid.blocks import unpack_codes
+from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.values import Checkpoint, ExportedModel
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime import load
 from edgelora_runtime.manifest import check_files, read_manifest

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from edgelora.checkpoint import FolderCheckpoint, open_checkpoint
+from edgelora.artifact.context_length import DEFAULT_CONTEXT, choose_context_length
+from edgelora.checkpoint.folder import FolderCheckpoint, open_checkpoint
 from edgelora.cli import main
-from edgelora.compiler.context_length import DEFAULT_CONTEXT, choose_context_length
 from edgelora_runtime import InputError, load
 from tests.tiny import write_adapter, write_checkpoint
 
@@ -153,7 +153,9 @@ def test_a_missing_model_ends_in_one_line(tmp_path: Path, capsys: pytest.Capture
 def test_what_onnxruntime_does_not_run_is_refused_and_leaves_nothing(
     base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgelora.config_limits._check_head", lambda config, head_dim: [])  # as a size nobody knew of
+    monkeypatch.setattr(
+        "edgelora.checkpoint.config_limits._check_head", lambda config, head_dim: []
+    )  # as a size nobody knew of
     odd = write_checkpoint(tmp_path / "odd")
     config = json.loads((odd / "config.json").read_text()) | {"head_dim": 24}
     LlamaForCausalLM(LlamaConfig(**config)).save_pretrained(odd)

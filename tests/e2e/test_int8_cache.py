@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgelora.artifact.kv_cache_steps import cache_scales
 from edgelora.cli import main
-from edgelora.compiler.cache_scales import cache_scales
 from edgelora_runtime import ArtifactError, Model, load
 from edgelora_runtime.manifest import read_manifest
 from tests.tiny import write_adapter, write_checkpoint

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from edgelora.adapter.receipt import read_receipt
-from edgelora.checkpoint import open_checkpoint
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.training.options import TrainOptions
 from edgelora.training.run import RunPlan, train_adapter
 from edgelora_runtime.safetensors import read_safetensors

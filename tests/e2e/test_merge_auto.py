@@ -11,15 +11,15 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from edgelora.adapter.receipt import Receipt, write_receipt
-from edgelora.checkpoint import open_checkpoint
+from edgelora.artifact.merge import MergedCheckpoint, read_factors
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
-from edgelora.compiler.merge import MergedCheckpoint, read_factors
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.grid_file import write_grid
-from edgelora.quantize import dequantize, quantize
-from edgelora.training.merge_kl import MergeKl, read_kl_prompts
-from edgelora.training.model import load_torch
-from edgelora.types import QuantSpec
+from edgelora.grid.blocks import dequantize, quantize
+from edgelora.grid.file import write_grid
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.merge_kl import MergeKl, read_kl_prompts
+from edgelora.values import QuantSpec
 from edgelora_runtime import load
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import read_manifest

@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 import pytest
 
-from edgelora.adapter.store import add_adapter
-from edgelora.checkpoint import open_checkpoint
+from edgelora.artifact.store import add_adapter
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
 from edgelora.errors import AdapterError
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.training.measure_receipt import make_receipt
 from edgelora_runtime import load
 from edgelora_runtime.manifest import read_manifest

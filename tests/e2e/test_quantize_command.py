@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
-from edgelora.grid_file import read_grid
-from edgelora.training.choose_grid import GridChoice, grid_maker, read_sequences
-from edgelora.training.sensitivity import open_sensitivity
+from edgelora.grid.file import read_grid
+from edgelora.torch_model.choose_grid import GridChoice, grid_maker, read_sequences
+from edgelora.torch_model.sensitivity import open_sensitivity
 from tests.tiny import write_adapter, write_checkpoint
 
 MIXED = ("--quant", "int2", "--budget-bits", "3.2")

@@ -9,12 +9,12 @@ import torch
 from tokenizers import Tokenizer
 
 from edgelora.adapter.receipt import read_receipt
-from edgelora.adapter.store import add_adapter
-from edgelora.checkpoint import open_checkpoint
+from edgelora.artifact.store import add_adapter
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.training.model import load_torch
-from edgelora.training.state import CHECKPOINT_FOLDER
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
+from edgelora.training.resume import CHECKPOINT_FOLDER
 from edgelora_runtime.adapter import read_adapter
 from tests import tiny
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
+from edgelora.torch_model.choose_grid import read_sequences
 from edgelora.training import run
-from edgelora.training.choose_grid import read_sequences
-from edgelora.training.state import save_state
+from edgelora.training.resume import save_state
 from tests.conformance_models import TEMPLATE, write_checkpoint
 
 QWEN3 = TEMPLATE.replace(

@@ -18,11 +18,11 @@ import torch
 import transformers
 
 from edgelora.adapter.receipt import read_receipt
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
-from edgelora.training.choose_grid import GridChoice, choose_grid
-from edgelora.training.model import load_torch
-from edgelora.training.state import CHECKPOINT_FOLDER
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.choose_grid import GridChoice, choose_grid
+from edgelora.training.resume import CHECKPOINT_FOLDER
 from edgelora_runtime.files import reserve
 
 ROOT = Path(__file__).parents[2]

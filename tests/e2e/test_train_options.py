@@ -12,10 +12,10 @@ import transformers
 import edgelora_runtime
 from edgelora.adapter.receipt import read_receipt
 from edgelora.adapter.truncate import truncate, write_adapter
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.training.model import load_torch
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.packing import pack_adapter

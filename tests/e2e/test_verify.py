@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
+from edgelora.artifact.rounding import Figures, Spread, Tally
+from edgelora.artifact.verify import Rounding, check_rounding
 from edgelora.cli import main
-from edgelora.compiler.rounding import Figures, Spread, Tally
-from edgelora.compiler.verify import Rounding, check_rounding
 from edgelora_runtime.manifest import file_info
 from tests.tiny import write_adapter, write_checkpoint
 

@@ -16,13 +16,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_with_library
 
 from edgelora.adapter.receipt import read_receipt as read_whole_receipt
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.cli.run import read_jobs
-from edgelora.data import read_rows
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.grid_file import read_grid, write_grid
-from edgelora.text import open_tokenizer
-from edgelora.types import Checkpoint
+from edgelora.data.rows import read_rows
+from edgelora.grid.file import read_grid, write_grid
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import fit_adapter, read_adapter
 from edgelora_runtime.adapter_config import parse_config
 from edgelora_runtime.errors import ArtifactError

@@ -7,8 +7,8 @@ import onnxruntime as ort
 import pytest
 
 from edgelora.adapter.genai import write_genai_adapter
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.types import ExportedModel
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.values import ExportedModel
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime.adapter import Factors
 from tests.parity.architectures import checkpoint_of, random_model

@@ -7,8 +7,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from edgelora.grid import Grid, GridSpec, parse_quant, plan_grid
-from edgelora.types import QuantSpec
+from edgelora.grid.make import Grid, GridSpec, parse_quant, plan_grid
+from edgelora.values import QuantSpec
 from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN, WeightSource
 from edgelora_onnx.emit import emit
 from edgelora_onnx.passes.lower_linears import LowerLinears

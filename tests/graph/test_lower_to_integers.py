@@ -8,9 +8,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from edgelora.grid import Grid, GridSpec, parse_quant, plan_grid
-from edgelora.rows import round_rows, row_values
-from edgelora.types import QuantSpec
+from edgelora.grid.make import Grid, GridSpec, parse_quant, plan_grid
+from edgelora.grid.row_codes import round_rows, row_values
+from edgelora.values import QuantSpec
 from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN, WeightSource
 from edgelora_onnx.emit import emit
 from edgelora_onnx.passes.lower_linears import LowerLinears

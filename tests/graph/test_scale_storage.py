@@ -11,9 +11,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelora.grid import Grid, GridSpec, plan_grid
-from edgelora.quantize import quantize
-from edgelora.types import FloatArray, QuantizedMatrix, QuantSpec
+from edgelora.grid.blocks import quantize
+from edgelora.grid.make import Grid, GridSpec, plan_grid
+from edgelora.values import FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN, WeightSource
 from edgelora_onnx.emit import emit
 from edgelora_onnx.passes.lower_linears import LowerLinears

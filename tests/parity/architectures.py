@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers as tf
 
-from edgelora.types import FloatArray, QuantizedMatrix
+from edgelora.values import FloatArray, QuantizedMatrix
 
 # 96 is no perfect square (gemma scales by its root), 6 heads share 2 key/value heads, the fourth layer is the one that
 # smollm3 leaves without rotary embeddings, and windows of 8 tokens are shorter than the prompts.
@@ -60,7 +60,7 @@ MODELS: Mapping[str, Callable[[], Any]] = {
 
 @dataclass(frozen=True)
 class TorchCheckpoint:
-    """A transformers model in memory, read as ``edgelora.types.Checkpoint``."""
+    """A transformers model in memory, read as ``edgelora.values.Checkpoint``."""
 
     name: str
     config: Mapping[str, Any]

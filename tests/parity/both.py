@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from transformers import DynamicCache
 
-from edgelora.grid import is_transposed
-from edgelora.types import ExportedModel, FloatArray
+from edgelora.checkpoint.names import is_transposed
+from edgelora.values import ExportedModel, FloatArray
 from tests.parity.architectures import load_values
 from tests.parity.decoder import Decoder, no_adapter, random_adapter
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from edgelora.types import ExportedModel
+from edgelora.values import ExportedModel
 
 
 class Decoder:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgelora.checkpoint import open_checkpoint
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.types import Checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.values import Checkpoint
 from edgelora_onnx import OnnxExporter
 from tests.parity.architectures import DIMS
 from tests.parity.decoder import Decoder, no_adapter

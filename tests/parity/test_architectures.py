@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelora.config import ARCHITECTURES
+from edgelora.checkpoint.config import ARCHITECTURES
 from edgelora.errors import CheckpointError
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_onnx import OnnxExporter
 from tests.parity.architectures import MODELS, TorchCheckpoint, checkpoint_of, random_model
 from tests.parity.both import answer_both

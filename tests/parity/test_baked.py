@@ -9,8 +9,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from edgelora.errors import AdapterError, ConfigError
-from edgelora.grid import Grid, parse_quant, plan_grid
-from edgelora.training.model import load_torch
+from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime.adapter import Factors, read_adapter
 from tests.parity.architectures import checkpoint_of, random_model

@@ -18,10 +18,10 @@ import torch
 import transformers as tf
 from safetensors.torch import save_file
 
-from edgelora.checkpoint import open_checkpoint
-from edgelora.compiler.export import export_artifact
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.targets import find_target
+from edgelora.artifact.export import export_artifact
+from edgelora.artifact.targets import find_target
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime import load
 from tests.parity.architectures import DIMS, MODELS, random_model, random_values

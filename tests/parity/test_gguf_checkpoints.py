@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import CheckpointError
-from edgelora.training.open_base import open_base
+from edgelora.torch_model.open_base import open_base
 from tests.parity.folders import check_logits
 from tests.unit.gguf_files import FAMILIES, tiny_model, write_gguf
 

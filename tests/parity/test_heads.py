@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgelora.checkpoint import open_checkpoint
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_onnx import OnnxExporter
 from tests.parity.architectures import MODELS, random_model
 from tests.parity.both import answer_both

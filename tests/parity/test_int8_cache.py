@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.types import FloatArray
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.values import FloatArray
 from edgelora_onnx import OnnxExporter
 from tests.parity.architectures import MODELS, checkpoint_of, random_model
 from tests.parity.both import answer_both

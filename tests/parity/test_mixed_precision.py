@@ -9,9 +9,10 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from edgelora.grid import Grid, is_transposed, parse_quant, plan_grid
-from edgelora.training.model import load_torch
-from edgelora.types import Checkpoint, QuantSpec
+from edgelora.checkpoint.names import is_transposed
+from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
+from edgelora.values import Checkpoint, QuantSpec
 from edgelora_onnx import OnnxExporter
 from tests.parity.architectures import checkpoint_of, load_values, random_model
 from tests.parity.decoder import Decoder, no_adapter, random_adapter

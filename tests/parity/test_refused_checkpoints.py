@@ -13,10 +13,10 @@ import torch
 import transformers as tf
 from safetensors.torch import save_file
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import CheckpointError, ConfigError
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.training.open_base import open_base
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.open_base import open_base
 from edgelora_onnx import OnnxExporter
 from tests.parity.architectures import DIMS, MODELS, random_model
 from tests.parity.folders import changed, write

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelora.grid import Grid, is_transposed, parse_quant, plan_grid
-from edgelora.rows import round_rows, row_values
-from edgelora.targets import MATMUL_INTEGER, find_target
-from edgelora.types import FloatArray
+from edgelora.artifact.targets import MATMUL_INTEGER, find_target
+from edgelora.checkpoint.names import is_transposed
+from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.grid.row_codes import round_rows, row_values
+from edgelora.values import FloatArray
 from edgelora_onnx import OnnxExporter
 from tests.parity.architectures import MODELS, checkpoint_of, random_model
 from tests.parity.both import answer_both

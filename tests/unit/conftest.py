@@ -29,7 +29,7 @@ def shared_artifact(
     tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, tiny_adapters: dict[str, Path]
 ) -> Path:
     """An int4 artifact with the adapters "usual" and "one"; only for tests that do not write into it."""
-    from edgelora.adapter.store import add_adapter
+    from edgelora.artifact.store import add_adapter
 
     out = tmp_path_factory.mktemp("artifact") / "tiny"
     write_artifact(tiny_checkpoint, out)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from edgelora.adapter.changing import LOCK_FILE, MARK_FILE, changing, check_outside, check_replaceable
-from edgelora.adapter.store import add_adapter, remove_adapter
+from edgelora.artifact.changing import LOCK_FILE, MARK_FILE, changing, check_outside, check_replaceable
+from edgelora.artifact.store import add_adapter, remove_adapter
 from edgelora.errors import AdapterError, ArtifactError, ConfigError, EdgeLoraError
 from edgelora_runtime import load
 from edgelora_runtime.files import temporary_folder
@@ -91,7 +91,7 @@ def test_a_source_that_changes_meanwhile_is_refused(
         shutil.copyfile(other / "adapter_model.safetensors", folder / "adapter_model.safetensors")
         copyfileobj(source, copy)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("edgelora.adapter.store.shutil.copyfileobj", change_first)
+    monkeypatch.setattr("edgelora.artifact.store.shutil.copyfileobj", change_first)
     before = state(artifact)
     with pytest.raises(AdapterError, match=r"adapter_model\.safetensors was changed while it was being added"):
         add_adapter(artifact, "new", folder)
@@ -221,7 +221,7 @@ def test_an_artifact_is_changed_through_a_link_to_it(artifact: Path, tiny_adapte
 def other_command(artifact: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that is changing the artifact until its standard input ends."""
     program = (
-        "import sys; from pathlib import Path; from edgelora.adapter.changing import changing\n"
+        "import sys; from pathlib import Path; from edgelora.artifact.changing import changing\n"
         "with changing(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(artifact)]
@@ -271,7 +271,7 @@ def test_commands_at_the_same_time_all_come_through(artifact: Path, tmp_path: Pa
     """Eight processes add and remove; at the end every file is listed, and is as it is listed."""
     folder = write_adapter(tmp_path / "a", rank=1)
     program = (
-        "import sys; from pathlib import Path; from edgelora.adapter.store import add_adapter, remove_adapter\n"
+        "import sys; from pathlib import Path; from edgelora.artifact.store import add_adapter, remove_adapter\n"
         "artifact, folder, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]\n"
         "for turn in range(5):\n"
         "  add_adapter(artifact, name, folder)\n"

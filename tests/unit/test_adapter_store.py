@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgelora.adapter.receipt import Receipt, write_receipt
-from edgelora.adapter.store import add_adapter, remove_adapter, split_assignment
+from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.errors import AdapterError, ArtifactError, EdgeLoraError
 from edgelora_runtime import load
 from edgelora_runtime.manifest import check_files, read_manifest

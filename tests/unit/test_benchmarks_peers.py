@@ -18,9 +18,9 @@ from benchmarks.peers.report import write_report
 from benchmarks.peers.rounds import Plan, measure, rotate
 from benchmarks.peers.turns import Opening, Subject, answer, prompt
 from benchmarks.peers.worker import Worker, cpu_seconds_of
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
-from edgelora.types import TokenizerFiles
+from edgelora.values import TokenizerFiles
 
 TINY = Shape("tiny", "qwen2", 64, 64, 2, 4, 2, 96, 1e4, 1e-6)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from edgelora.budget import Budget, group_tensors, plan_bits
-from edgelora.calibration import Calibration
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.types import FloatArray, QuantSpec
+from edgelora.grid.bits import Budget, group_tensors, plan_bits
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.grid.moments import Calibration
+from edgelora.values import FloatArray, QuantSpec
 from tests.parity.architectures import TorchCheckpoint
 
 HIDDEN, WIDE = 64, 96

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from edgelora.checkpoint.names import is_layer_linear, is_transposed
 from edgelora.errors import DataError
-from edgelora.grid import is_layer_linear, is_transposed, parse_quant, plan_grid
-from edgelora.training.calibrate import calibrate, weigh_inputs
-from edgelora.training.model import load_torch
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.moments import calibrate, weigh_inputs
 from tests.parity.architectures import TorchCheckpoint, checkpoint_of, random_model
 
 SEQUENCES = [[1, 5, 9, 2], [7, 7, 3], [4]]

@@ -49,7 +49,7 @@ def allocator() -> RuntimeError:
         (AssertionError(), 70, ["AssertionError: no more is known"]),
         (ValueError("a\nb" * 900), 70, ["ValueError: a (", "run it again as `edgelora --traceback ...`"]),
         (RecursionError("too deep"), 70, ["RecursionError"]),
-        (ImportError("cannot import name 'x'", name="edgelora.grid"), 70, ["ImportError"]),
+        (ImportError("cannot import name 'x'", name="edgelora.grid.make"), 70, ["ImportError"]),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, ["pip install 'edgelora[train]'"]),
         (MemoryError(), 2, ["not enough memory; close other programs", "--low-memory"]),
         (np.exceptions.AxisError("odd"), 70, ["AxisError"]),

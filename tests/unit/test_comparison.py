@@ -10,16 +10,16 @@ import json
 import pytest
 
 from edgelora.adapter.receipt import Receipt
-from edgelora.comparison.adapters import Lines, differences
-from edgelora.comparison.arms import FLOAT, GRID, Settings, list_arms
-from edgelora.comparison.plot import draw, spread_labels
-from edgelora.comparison.report import command_line
-from edgelora.comparison.score import Score
-from edgelora.comparison.storage import read_json, read_result, write_result
-from edgelora.comparison.summary import over, summarize
+from edgelora.compare.adapters import Lines, differences
+from edgelora.compare.arms import FLOAT, GRID, Settings, list_arms
+from edgelora.compare.plot import draw, spread_labels
+from edgelora.compare.report import command_line
+from edgelora.compare.score import Score
+from edgelora.compare.storage import read_json, read_result, write_result
+from edgelora.compare.summary import over, summarize
 from edgelora.errors import ConfigError, DataError
-from edgelora.evaluate import task_metric
-from edgelora.grid import Grid, parse_quant
+from edgelora.evaluation.score import task_metric
+from edgelora.grid.make import Grid, parse_quant
 from edgelora.training.options import TrainOptions
 
 OPTIONS = TrainOptions(rank=8, max_steps=120, batch_size=4, learning_rate=2e-3, max_length=192)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgelora.data import Row, read_rows
+from edgelora.data.rows import Row, read_rows
 from edgelora.errors import DataError
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.data.encode import Example
 from edgelora.errors import ConfigError, DataError
 from edgelora.training.distill import distill_loss, divergence
-from edgelora.training.encode import Example
 from edgelora.training.lora import attach_lora, trainable
 from edgelora.training.options import TrainOptions
 from edgelora.training.recover import cut_windows, read_texts

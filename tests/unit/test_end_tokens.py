@@ -11,12 +11,12 @@ import pytest
 from gguf_files import tiny_model, write_gguf
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.tokenizer import vocabulary_size
+from edgelora.data.probes import probe_prompts
 from edgelora.errors import CheckpointError
-from edgelora.probes import probe_prompts
-from edgelora.text import vocabulary_size
-from edgelora.training.model import load_torch
-from edgelora.types import Checkpoint
+from edgelora.torch_model.build import load_torch
+from edgelora.values import Checkpoint
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

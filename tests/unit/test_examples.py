@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgelora.data import read_rows
+from edgelora.data.rows import read_rows
 from examples.download import DatasetError, read_member, write_rows
 from examples.labelled_xml import merge_fields, split_rows
 from examples.prepare_addresses import INSTRUCTION, parse_addresses

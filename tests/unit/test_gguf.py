@@ -12,12 +12,12 @@ import torch
 from gguf_files import FAMILIES, tensors_of, tiny_model, write_gguf
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from edgelora.checkpoint import open_checkpoint
-from edgelora.config import read_config
+from edgelora.checkpoint.config import read_config
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.gguf.reader import _Reader
 from edgelora.errors import CheckpointError
-from edgelora.gguf import _Reader
-from edgelora.grid import parse_quant, plan_grid
-from edgelora.quantize import dequantize
+from edgelora.grid.blocks import dequantize
+from edgelora.grid.make import parse_quant, plan_grid
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)

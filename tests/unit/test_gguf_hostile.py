@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import CheckpointError
 
 
@@ -82,9 +82,9 @@ def test_no_header_takes_memory(tmp_path: Path) -> None:
         (tmp_path / f"{number}.gguf").write_bytes(content)
     code = (
         "import resource, sys, pathlib\n"
-        "from edgelora.checkpoint import open_checkpoint\n"
+        "from edgelora.checkpoint.folder import open_checkpoint\n"
         "from edgelora.errors import CheckpointError\n"
-        "import edgelora.gguf\n"
+        "import edgelora.checkpoint.gguf.reader\n"
         "limit = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + (1 << 30)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"

@@ -14,10 +14,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers.convert_slow_tokenizer import generate_merges
 from varied_text import varied_strings
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.gguf.config import Metadata
+from edgelora.checkpoint.gguf.tokenizer import build_tokenizer
 from edgelora.errors import CheckpointError
-from edgelora.gguf_config import Metadata
-from edgelora.gguf_tokenizer import build_tokenizer
 
 _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _LLAMA3_SPLIT = (

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gguf_files import tiny_model, write_gguf
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import CheckpointError
 
 

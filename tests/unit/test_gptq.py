@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from edgelora import gptq
-from edgelora.calibration import Calibration
+from edgelora.checkpoint.names import is_layer_linear
 from edgelora.errors import ConfigError
-from edgelora.gptq import output_error, quantize_gptq
-from edgelora.grid import is_layer_linear, parse_quant, plan_grid
-from edgelora.quantize import dequantize, quantize
-from edgelora.training.calibrate import calibrate
-from edgelora.training.model import load_torch
-from edgelora.types import FloatArray, QuantSpec
+from edgelora.grid import gptq
+from edgelora.grid.blocks import dequantize, quantize
+from edgelora.grid.gptq import output_error, quantize_gptq
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.grid.moments import Calibration
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.moments import calibrate
+from edgelora.values import FloatArray, QuantSpec
 from edgelora_onnx import OnnxExporter
 from tests.parity.architectures import TorchCheckpoint, checkpoint_of, random_model
 from tests.parity.decoder import Decoder, no_adapter

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgelora.errors import ConfigError
-from edgelora.grid import GridSpec, parse_quant, plan_grid
-from edgelora.types import QuantSpec
+from edgelora.grid.make import GridSpec, parse_quant, plan_grid
+from edgelora.values import QuantSpec
 from tests.parity.architectures import TorchCheckpoint
 
 

@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from edgelora.errors import ArtifactError, ConfigError
-from edgelora.grid import Grid, GridSpec, parse_quant, plan_grid
-from edgelora.grid_file import check_is_grid, read_grid, write_grid
-from edgelora.types import QuantSpec
+from edgelora.grid.file import check_is_grid, read_grid, write_grid
+from edgelora.grid.make import Grid, GridSpec, parse_quant, plan_grid
+from edgelora.values import QuantSpec
 from tests.parity.architectures import TorchCheckpoint
 
 Q, DOWN, FUSED = (

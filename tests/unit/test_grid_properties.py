@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgelora.grid import QUANT_LABELS, QUANT_METHODS, parse_quant
-from edgelora.quantize import (
+from edgelora.grid.blocks import (
     dequantize,
     nearest_bfloat16,
     pack_codes,
@@ -22,8 +21,9 @@ from edgelora.quantize import (
     take_rows,
     unpack_codes,
 )
+from edgelora.grid.make import QUANT_LABELS, QUANT_METHODS, parse_quant
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
-from edgelora.types import FloatArray, QuantizedMatrix, QuantSpec
+from edgelora.values import FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.adapter import parse_spec
 
 BITS = st.sampled_from([2, 4, 8])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from edgelora.adapter.survival import Survival
-from edgelora.compiler.merge_policy import (
+from edgelora.artifact.merge_policy import (
     FACTORED,
     Choices,
     Limits,

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from edgelora.metrics import accuracy, exact_match, field_f1, is_json, json_valid, macro_f1
+from edgelora.evaluation.metrics import accuracy, exact_match, field_f1, is_json, json_valid, macro_f1
 
 
 def test_exact_match_ignores_space_around_but_not_inside() -> None:

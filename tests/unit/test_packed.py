@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from edgelora.quantize import dequantize, quantize
-from edgelora.training.packed import PackedConv1D, PackedLinear, PackedMatrix, pack_module, weigh
-from edgelora.types import QuantizedMatrix, QuantSpec
+from edgelora.grid.blocks import dequantize, quantize
+from edgelora.torch_model.packed import PackedConv1D, PackedLinear, PackedMatrix, pack_module, weigh
+from edgelora.values import QuantizedMatrix, QuantSpec
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgelora.errors import ConfigError
-from edgelora.quantize import (
+from edgelora.grid.blocks import (
     dequantize,
     full_range,
     nearest_bfloat16,
@@ -21,7 +21,7 @@ from edgelora.quantize import (
     to_bfloat16,
     unpack_codes,
 )
-from edgelora.types import QuantizedMatrix, QuantSpec
+from edgelora.values import QuantizedMatrix, QuantSpec
 
 SPECS = [
     QuantSpec(bits, block_size, symmetric)

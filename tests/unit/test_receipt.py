@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from edgelora.adapter.describe import count_modules, energy_curve, match_tensors
+from edgelora.adapter.measure import count_modules, energy_curve, match_tensors
+from edgelora.adapter.page import page_lines
 from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
-from edgelora.adapter.receipt_page import page_lines
 from edgelora.adapter.spectrum import find_spectrum
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
 from edgelora.errors import AdapterError
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
 from edgelora.training.measure_receipt import make_receipt
-from edgelora.training.model import load_torch
 from edgelora_runtime.adapter import Adapter, Factors, fit_adapter, read_adapter
 from edgelora_runtime.manifest import file_info, read_manifest
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors

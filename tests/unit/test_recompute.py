@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from edgelora.training.encode import Example
+from edgelora.data.encode import Example
+from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.lora import attach_lora, trainable
 from edgelora.training.loss import completion_loss
 from edgelora.training.options import TrainOptions
-from edgelora.training.recompute import recompute_layers
 from tests.parity.architectures import MODELS, random_model
 
 CPU = torch.device("cpu")

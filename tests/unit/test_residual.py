@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
-from edgelora.grid import parse_quant, plan_grid
+from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.training.residual import best_factors, residual_factors
 from tests import tiny
 

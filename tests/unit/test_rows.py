@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edgelora.quantize import dequantize, quantize
-from edgelora.rows import ROW_ZERO, round_rows, row_values
-from edgelora.types import QuantSpec
+from edgelora.grid.blocks import dequantize, quantize
+from edgelora.grid.row_codes import ROW_ZERO, round_rows, row_values
+from edgelora.values import QuantSpec
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

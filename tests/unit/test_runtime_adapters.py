@@ -231,7 +231,7 @@ def test_a_closed_model_says_so() -> None:
 
 def replace_on_disk(artifact: Path, name: str, by: Path) -> None:
     """As ``adapter remove`` and ``adapter add`` do it."""
-    from edgelora.adapter.store import add_adapter, remove_adapter
+    from edgelora.artifact.store import add_adapter, remove_adapter
 
     remove_adapter(artifact, name)
     add_adapter(artifact, name, by)

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from edgelora_runtime import ArtifactError, InputError, Model, cache, load
+from edgelora_runtime import ArtifactError, InputError, Model, graph_cache, load
 
 PROMPT = [5, 9, 2, 7, 11, 3]
 
@@ -88,7 +88,7 @@ def test_an_entry_that_cannot_be_loaded_is_made_anew(shared_artifact: Path, tmp_
     entry = only_entry(tmp_path)
     (entry / "graph.onnx").write_bytes(b"no graph")
     index = json.loads((entry / "cache.json").read_text())
-    info = cache.file_info(entry / "graph.onnx")
+    info = graph_cache.file_info(entry / "graph.onnx")
     index["files"]["graph.onnx"] = {"bytes": info.bytes, "sha256": info.sha256}
     (entry / "cache.json").write_text(json.dumps(index))
     np.testing.assert_array_equal(answers(load(shared_artifact, threads=1, cache=tmp_path)), expected)
@@ -105,7 +105,7 @@ def test_another_onnxruntime_or_processor_replaces_the_entry_and_nothing_else(
     load(shared_artifact, threads=1, cache=tmp_path)
     before = {path.name for path in tmp_path.iterdir()}
     monkeypatch.setattr(ort, "__version__", "99") if what == "__version__" else monkeypatch.setattr(
-        cache, "_processor", lambda: ["another"]
+        graph_cache, "_processor", lambda: ["another"]
     )
     load(shared_artifact, threads=1, cache=tmp_path)
     after = {path.name for path in tmp_path.iterdir()}
@@ -121,7 +121,7 @@ def test_an_artifact_that_was_exported_anew_under_its_old_name_replaces_its_entr
     manifest = json.loads((artifact / "manifest.json").read_text())
     graph = artifact / manifest["graph"]["file"]
     graph.write_bytes(graph.read_bytes() + b"\x32\x01x")  # protobuf: another doc_string
-    info = cache.file_info(graph)
+    info = graph_cache.file_info(graph)
     manifest["files"][graph.name] = {"bytes": info.bytes, "sha256": info.sha256}
     (artifact / "manifest.json").write_text(json.dumps(manifest))
     load(artifact, threads=1, cache=tmp_path / "c")
@@ -135,7 +135,7 @@ def test_a_cache_that_cannot_be_finished_leaves_nothing_and_costs_nothing_else(
         raise OSError("No space left on device")
 
     expected = answers(load(shared_artifact, threads=1))
-    monkeypatch.setattr(cache, "file_info", fail)
+    monkeypatch.setattr(graph_cache, "file_info", fail)
     np.testing.assert_array_equal(answers(load(shared_artifact, threads=1, cache=tmp_path / "c")), expected)
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["adapters"], "which needed no graph"
     assert "No space left" in caplog.text
@@ -148,7 +148,7 @@ def test_unusable_folders_and_graphs_are_reported(artifact: Path, tmp_path: Path
     manifest = json.loads((artifact / "manifest.json").read_text())
     graph = artifact / manifest["graph"]["file"]
     graph.write_bytes(b"no graph")
-    info = cache.file_info(graph)
+    info = graph_cache.file_info(graph)
     manifest["files"][graph.name] = {"bytes": info.bytes, "sha256": info.sha256}
     (artifact / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match="cannot be loaded"):

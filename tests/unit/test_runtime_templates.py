@@ -10,9 +10,9 @@ import jinja2
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.errors import CheckpointError
-from edgelora.text import open_tokenizer
 from edgelora_runtime import ArtifactError, EdgeLoraError, InputError
 from edgelora_runtime.chat_template import LONGEST_TEXT, ChatTemplate
 from edgelora_runtime.text import Tokenizer

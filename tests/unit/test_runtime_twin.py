@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgelora.compiler.verify import verify_artifact
+from edgelora.artifact.verify import verify_artifact
 from edgelora_runtime import Model, load
 from edgelora_runtime.manifest import MANIFEST_FILE, file_info, read_manifest
 from tests.unit.test_runtime_model import ARTIFACT, LONG

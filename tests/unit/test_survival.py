@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edgelora.adapter.survival import Survival, measure_survival, summarize
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import AdapterError
-from edgelora.grid import Grid, parse_quant, plan_grid
-from edgelora.quantize import dequantize, quantize, unpack_codes
-from edgelora.types import QuantSpec
+from edgelora.grid.blocks import dequantize, quantize, unpack_codes
+from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.values import QuantSpec
 from edgelora_runtime.adapter import Factors, read_adapter
 from tests.tiny import write_adapter
 

@@ -12,11 +12,11 @@ import pytest
 from gguf_files import tiny_model, write_gguf
 from safetensors.numpy import load_file, save_file
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import CheckpointError
-from edgelora.grid import Grid, parse_quant, plan_grid
-from edgelora.training.model import load_torch
-from edgelora.types import Checkpoint
+from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
+from edgelora.values import Checkpoint
 
 EMBEDDINGS = {"qwen2": "model.embed_tokens.weight", "gpt2": "transformer.wte.weight"}
 

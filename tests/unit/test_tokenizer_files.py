@@ -14,10 +14,10 @@ from gguf_files import tiny_model
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from varied_text import varied_strings
 
-from edgelora.checkpoint import open_checkpoint
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.errors import CheckpointError
-from edgelora.text import open_tokenizer
-from edgelora.types import Checkpoint
+from edgelora.values import Checkpoint
 
 ROWS = 600  # of the embedding; every tokenizer here is smaller
 PLAIN = {"tokenizer_class": "PreTrainedTokenizerFast"}

@@ -6,9 +6,9 @@ import pytest
 import tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from edgelora.data import Problem, Row, Rows, read_rows
+from edgelora.data.encode import encode_row, encode_rows
+from edgelora.data.rows import Problem, Row, Rows, read_rows
 from edgelora.errors import CheckpointError, DataError
-from edgelora.training.encode import encode_row, encode_rows
 from edgelora_runtime.text import Tokenizer
 
 PAD, EOS, START, END = 0, 1, 2, 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgelora.training.encode import Example
+from edgelora.data.encode import Example
 from edgelora.training.lora import attach_lora, trainable
 from edgelora.training.loss import common_prefix, completion_loss
 from edgelora.training.options import TrainOptions

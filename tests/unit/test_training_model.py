@@ -9,13 +9,13 @@ import torch
 import transformers
 
 from edgelora.errors import CheckpointError, ConfigError
-from edgelora.grid import Grid, parse_quant, plan_grid
+from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.packed import weigh
+from edgelora.torch_model.reference import make_reference
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps
 from edgelora.training.lora import adapter_state, attach_lora, choose_targets, layer_linears, trainable
-from edgelora.training.model import load_torch
 from edgelora.training.options import TrainOptions, learning_rate_at
-from edgelora.training.packed import weigh
-from edgelora.training.reference import make_reference
 from tests.parity.architectures import MODELS, VOCAB_SIZE, checkpoint_of, random_model
 
 IDS = torch.tensor([[5, 9, 300, 41, 7, 7, 120, 499, 3, 18, 77]])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edgelora.checkpoint import open_checkpoint
-from edgelora.text import open_tokenizer
-from edgelora.varied_text import calibration_ids, measured_ids
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.checkpoint.tokenizer import open_tokenizer
+from edgelora.data.varied_text import calibration_ids, measured_ids
 from edgelora_runtime.text import Tokenizer
 from tests.tiny import write_checkpoint
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from benchmarks.peers.turns import Opening, serve
-from edgelora.measure import open_session
+from edgelora.evaluation.timing import open_session
+from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.manifest import Manifest
-from edgelora_runtime.packed_cache import PackedCache, name_artifact
+from edgelora_runtime.packed_adapters import PackedCache, name_artifact
 from edgelora_runtime.session import BoundAdapter, Session
-from edgelora_runtime.swap import AdapterSet
 
 _SWITCHES = 50
 _FIRST_BINDS = 10

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgelora.config import read_config
+from edgelora.checkpoint.config import read_config
+from edgelora.checkpoint.names import is_transposed
 from edgelora.errors import CheckpointError
-from edgelora.grid import is_transposed
-from edgelora.types import Checkpoint
+from edgelora.values import Checkpoint
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.frontends.rope import add_rotary_tables, rotary_frequencies
 from edgelora_onnx.initializers import add_constant, remove_unused_initializers, shape_of

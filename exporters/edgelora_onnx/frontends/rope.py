@@ -19,8 +19,8 @@ from edgelora_onnx.node_builder import NodeBuilder
 def rotary_frequencies(config: Any, local: bool) -> tuple[npt.NDArray[np.float32], float]:
     """Radians per position (rotary_dim / 2,) of a transformers config, and the factor of their cosines and sines.
 
-    ``local`` asks for those of gemma3's short-range layers. The scalings that ``edgelora.config`` lets through
-    do not depend on a prompt's length.
+    ``local`` asks for those of gemma3's short-range layers. The scalings that ``edgelora.checkpoint.config`` lets
+    through do not depend on a prompt's length.
     """
     import torch
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgelora.rows import ROW_ZERO
-from edgelora.targets import MATMUL_INTEGER, MATMUL_NBITS
+from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
+from edgelora.grid.row_codes import ROW_ZERO
 from edgelora_onnx.initializers import add_constant
 
 _CACHE_ATTRIBUTES = ("k_quant_type", "v_quant_type", "kv_cache_bit_width")

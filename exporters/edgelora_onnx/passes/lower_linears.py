@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgelora.grid import Grid, is_embedding, is_transposed
-from edgelora.quantize import stack_rows, take_rows
-from edgelora.types import QuantizedMatrix, QuantSpec
+from edgelora.checkpoint.names import is_embedding, is_transposed
+from edgelora.grid.blocks import stack_rows, take_rows
+from edgelora.grid.make import Grid
+from edgelora.values import QuantizedMatrix, QuantSpec
 from edgelora_onnx.decoder_graph import LINEAR, WeightSource
 from edgelora_onnx.initializers import add_payload, remove_unused_initializers
 from edgelora_onnx.lowering import name_of, replace_node, rows_key

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgelora.grid import Grid, is_embedding
-from edgelora.quantize import stack_rows, take_rows
-from edgelora.rows import ROW_ZERO, RowMatrix, round_rows
-from edgelora.targets import MATMUL_INTEGER
+from edgelora.artifact.targets import MATMUL_INTEGER
+from edgelora.checkpoint.names import is_embedding
+from edgelora.grid.blocks import stack_rows, take_rows
+from edgelora.grid.make import Grid
+from edgelora.grid.row_codes import ROW_ZERO, RowMatrix, round_rows
 from edgelora_onnx.decoder_graph import LINEAR, WeightSource
 from edgelora_onnx.initializers import add_constant, add_payload, remove_unused_initializers
 from edgelora_onnx.lowering import name_of, replace_node, rows_key

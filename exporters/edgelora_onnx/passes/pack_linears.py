@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgelora.siblings import SIBLINGS
+from edgelora.checkpoint.names import SIBLINGS
 from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN
 from edgelora_onnx.initializers import add_constant, shape_of
 from edgelora_onnx.passes.unpack_linears import MayPack, weight_names

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgelora.types import FloatArray
+from edgelora.values import FloatArray
 from edgelora_onnx.initializers import add_constant
 
 _K_SCALE, _V_SCALE = 12, 13  # inputs of GroupQueryAttention

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from edgelora_runtime import cache
+from edgelora_runtime import graph_cache
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.parse_json import join_some, one_line, show
 
@@ -75,7 +75,7 @@ class Graph:
         threads: int | None,
         inputs: Mapping[str, ValueType],
         outputs: Mapping[str, ValueType],
-        entry: cache.CacheEntry | None = None,
+        entry: graph_cache.CacheEntry | None = None,
     ) -> None:
         """``outputs`` may leave some out; raises ArtifactError for a graph that cannot be loaded or has others."""
         make_options = functools.partial(_options, default_threads() if threads is None else threads)
@@ -85,7 +85,7 @@ class Graph:
                     str(path), make_options(), providers=["CPUExecutionProvider"], enable_fallback=0
                 )
             else:
-                self._session = cache.open_cached(entry, path, make_options, _LOAD_ERRORS)
+                self._session = graph_cache.open_cached(entry, path, make_options, _LOAD_ERRORS)
         except _LOAD_ERRORS as error:
             raise ArtifactError(
                 f"{path} cannot be loaded ({one_line(error, named=False)}); export the artifact again"

@@ -16,18 +16,18 @@ from typing import Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
-from edgelora_runtime.cache import find_entry
+from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import FinishReason, score_choices
+from edgelora_runtime.graph_cache import find_entry
 from edgelora_runtime.manifest import Manifest, check_files, read_manifest
 from edgelora_runtime.messages import Messages, Tools
-from edgelora_runtime.packed_cache import PackedCache, name_artifact
+from edgelora_runtime.packed_adapters import PackedCache, name_artifact
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.request import Request, TextOptions, make_request
 from edgelora_runtime.sampling import SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
 from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
-from edgelora_runtime.swap import AdapterSet
 from edgelora_runtime.text import Tokenizer, read_tokenizer
 from edgelora_runtime.token_model import TokenModel
 

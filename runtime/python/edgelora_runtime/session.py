@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from edgelora_runtime.cache import CacheEntry
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.graph import Graph, ValueType, value_over
+from edgelora_runtime.graph_cache import CacheEntry
 from edgelora_runtime.groups import split_rows
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.prefix import CacheArray, Prefix, shared_length

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora_runtime.adapter import parse_spec
+from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.callers import Callers
 from edgelora_runtime.errors import AdapterError, InputError
 from edgelora_runtime.generate import Decoding, logits_at, score_tokens
@@ -24,7 +25,6 @@ from edgelora_runtime.probe import ProbeResult, check_adapter
 from edgelora_runtime.request import IdOptions, Request, check_ids, make_request
 from edgelora_runtime.sampling import Sampler, SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
-from edgelora_runtime.swap import AdapterSet
 
 
 class TokenModel:

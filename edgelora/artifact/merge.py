@@ -1,0 +1,110 @@
+"""Adds an adapter into the weights of a base: W + scaling * B @ A, before anything is quantized.
+
+Knows nothing about graphs; the result is a checkpoint like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgelora.adapter.receipt import read_receipt
+from edgelora.checkpoint.derived import DerivedCheckpoint
+from edgelora.checkpoint.finite import check_finite
+from edgelora.checkpoint.names import is_transposed
+from edgelora.errors import AdapterError
+from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
+from edgelora_runtime.adapter import Factors, read_adapter
+
+
+@dataclass(frozen=True)
+class MergedCheckpoint(DerivedCheckpoint):
+    """A base with an adapter added; tensors that the adapter does not touch keep even their packed codes."""
+
+    factors: Mapping[str, Factors]  # tensor name -> what is added to it
+    trained_on: Grid | None  # the grid whose values the adapter has learned to correct; None for the float weights
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes of the base, and what was merged."""
+        count = len(self.factors)
+        return (*self.base.notes, f"an adapter was merged into {count} tensors") if count else self.base.notes
+
+    def read(self, name: str) -> FloatArray:
+        """The base's tensor, with its delta where the adapter has one."""
+        weight = self.base.read(name) if self.trained_on is None else self.trained_on.value(name)
+        if name not in self.factors:
+            return weight
+        factors = self.factors[name]
+        delta = np.float32(factors.scaling) * (factors.b @ factors.a)  # (out_features, in_features)
+        merged: FloatArray = weight + (delta.T if is_transposed(name) else delta)
+        return check_finite(merged, name, f"{self.name} with the adapter merged")
+
+    def packed(self, name: str) -> QuantizedMatrix | None:
+        """None for a merged tensor: its values left the grid. Any other keeps the codes it has, to the bit."""
+        if name in self.factors:
+            return None
+        snapped = None if self.trained_on is None else self.trained_on.matrices.get(name)
+        return snapped if snapped is not None else self.base.packed(name)
+
+
+def merge_adapter(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> MergedCheckpoint:
+    """Merge the PEFT folder into ``checkpoint``; raises AdapterError listing every module that does not fit.
+
+    An adapter that was trained on a grid is added to the values of that grid, the ones it has learned to correct.
+    ``own`` is the grid that this export makes of the base; mostly the adapter was trained on that.
+    """
+    factors = read_factors(checkpoint, folder)
+    return MergedCheckpoint(checkpoint, factors, _trained_on(checkpoint, folder, own))
+
+
+def read_factors(checkpoint: Checkpoint, folder: Path) -> Mapping[str, Factors]:
+    """Tensor name -> the factors of a PEFT folder that change it; raises AdapterError for what does not fit."""
+    adapter = read_adapter(folder)
+    names = set(checkpoint.names())
+    wrong: list[str] = []
+    factors: dict[str, Factors] = {}
+    for module, item in adapter.factors.items():
+        name = f"{module}.weight"
+        if name not in names:
+            wrong.append(f"{module}: the base has no such module")
+            continue
+        shape = checkpoint.shape(name)[::-1] if is_transposed(name) else checkpoint.shape(name)
+        if (item.b.shape[0], item.a.shape[1]) != shape:
+            wrong.append(f"{module}: B A is {(item.b.shape[0], item.a.shape[1])}, the base {shape}")
+        elif item.scaling != 0 and item.a.any() and item.b.any():
+            factors[name] = item
+    if wrong:
+        raise AdapterError(f"{folder} does not fit {checkpoint.name}: " + "; ".join(wrong))
+    if not factors:
+        raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
+    return factors
+
+
+def _trained_on(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Grid | None:
+    receipt = read_receipt(folder)
+    if receipt is None or receipt.quantization is None:
+        return None
+    if own is not None and own.fingerprint == receipt.grid:
+        return own
+    quantization = receipt.quantization
+    method = quantization.get("method", "rtn")  # receipts of version 1 name bits, block_size and symmetric alone
+    if method != "rtn":
+        raise AdapterError(
+            f"{folder} was trained on a {method} grid, which its receipt alone cannot make again; export with the "
+            "grid it was trained on"
+        )
+    plan = parse_quant(f"int{quantization['bits']}", quantization["block_size"], quantization["symmetric"])
+    overrides = {name: QuantSpec(**own) for name, own in quantization.get("overrides", {}).items()}
+    grid = plan_grid(checkpoint, dataclasses.replace(plan, overrides=overrides))
+    if grid.fingerprint != receipt.grid:
+        raise AdapterError(
+            f"{folder} was trained on grid {str(receipt.grid)[:12]} of {receipt.name}, but {checkpoint.name} gives "
+            f"{grid.fingerprint[:12]} with the same settings; merge it into the base it was trained on"
+        )
+    return grid

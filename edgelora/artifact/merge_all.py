@@ -1,0 +1,78 @@
+"""Merging a whole adapter, and the figures that tell whether anything is left of it once the sum is rounded.
+
+Knows nothing about graphs; which layers are worth merging is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelora.adapter.receipt import read_receipt
+from edgelora.adapter.survival import Survival, measure_survival, summarize
+from edgelora.artifact.merge import MergedCheckpoint, merge_adapter
+from edgelora.artifact.merge_policy import refuse_lossy
+from edgelora.grid.make import CALIBRATED, Grid, GridSpec, MakeGrid, plan_grid
+from edgelora.values import Checkpoint, QuantSpec
+from edgelora_runtime.adapter import Factors
+
+SAMPLED_ROWS = 256  # of each module; rows are rounded on their own
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What is exported: the values, the factors beside them, and what the manifest says of both."""
+
+    grid: Grid
+    baked: Mapping[str, Factors] | None = None  # module name -> factors that stay factored, always on
+    record: Mapping[str, Any] | None = None  # the manifest's ``merged``
+
+
+def merge_all(checkpoint: Checkpoint, folder: Path, make_grid: MakeGrid, accept_lossy: bool) -> Assembled:
+    """Merge every module; raises AdapterError when rounding would lose the adapter, unless that is accepted."""
+    receipt = read_receipt(folder)
+    if receipt is None or receipt.quantization is None:
+        merged = merge_adapter(checkpoint, folder, None)
+        grid = make_grid(merged)
+    else:
+        own = make_grid(checkpoint)
+        merged = merge_adapter(checkpoint, folder, own)
+        # What made the base's grid may need the base itself (a calibration, for one); its specs need nothing.
+        grid = plan_grid(merged, plan_to_round(own.plan))
+    survival = _survival(merged, grid)
+    if survival is not None and not accept_lossy:
+        refuse_lossy(survival, str(folder))
+    record: dict[str, Any] = {"adapter": folder.name, "policy": "all"}
+    return Assembled(grid, record=record | ({} if survival is None else {"survival": describe_survival(survival)}))
+
+
+def plan_to_round(plan: GridSpec) -> GridSpec:
+    """The plan for weights that have moved: a calibrated method has seen other ones, so each is rounded alone."""
+    return dataclasses.replace(plan, method="rtn") if plan.method in CALIBRATED else plan
+
+
+def describe_survival(survival: Survival) -> Mapping[str, float]:
+    """The figures of a merge for the manifest."""
+    return {
+        "correlation": round(survival.correlation, 4),
+        "codes_changed": round(survival.codes_changed, 5),
+        "step_to_delta": round(survival.step_to_delta, 3),
+    }
+
+
+def _survival(merged: MergedCheckpoint, grid: Grid) -> Survival | None:
+    """Over all merged modules that are rounded, None where none is (floats keep a merge whole)."""
+    by_spec: dict[QuantSpec, dict[str, Factors]] = {}
+    for name, item in merged.factors.items():
+        if name in grid.specs:
+            by_spec.setdefault(grid.specs[name], {})[name.removesuffix(".weight")] = item
+    start = merged.trained_on or dataclasses.replace(grid, checkpoint=merged.base)
+    found: dict[str, Survival] = {}
+    for spec, factors in by_spec.items():
+        found |= measure_survival(
+            start, factors, spec=spec, from_float=merged.trained_on is None, max_rows=SAMPLED_ROWS
+        )
+    return summarize(found) if found else None

@@ -1,0 +1,105 @@
+"""Puts what belongs to an artifact beside its graph and writes the manifest last.
+
+Knows nothing about how the graph came to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelora.grid.make import Grid
+from edgelora.values import ExportedModel, Reference, TokenizerFiles
+from edgelora_runtime.manifest import (
+    MANIFEST_FILE,
+    BaseInfo,
+    GraphInfo,
+    Manifest,
+    ModelInfo,
+    TokenizerInfo,
+    file_info,
+    parse_manifest,
+)
+from edgelora_runtime.names import has_control
+from edgelora_runtime.safetensors import write_safetensors
+
+TOKENIZER_FILE = "tokenizer.json"
+TEMPLATE_FILE = "chat_template.jinja"
+REFERENCE_FILE = "reference.safetensors"
+
+
+def package(
+    folder: Path,
+    exported: ExportedModel,
+    *,
+    grid: Grid,
+    target: str,
+    quantization: Mapping[str, Any],
+    merged: Mapping[str, Any] | None,
+    reference: Reference | None,
+    template_variables: Mapping[str, Any],
+) -> Manifest:
+    """Complete the artifact in ``folder``, which holds the exported graph and weights, and return its manifest."""
+    checkpoint = grid.checkpoint
+    tokenizer = (
+        None if checkpoint.tokenizer is None else _write_tokenizer(folder, checkpoint.tokenizer, template_variables)
+    )
+    if reference is not None:
+        _write_reference(folder / REFERENCE_FILE, reference)
+    manifest = Manifest(
+        producer=f"edgelora {version('edgelora')}",
+        target=target,
+        model=ModelInfo(
+            name="".join("_" if has_control(character) else character for character in checkpoint.name),
+            architecture=str(checkpoint.config["model_type"]),
+            vocab_size=exported.vocab_size,
+            num_layers=exported.num_layers,
+            num_kv_heads=exported.num_kv_heads,
+            head_dim=exported.head_dim,
+            context_length=exported.context_length,
+            eos_token_ids=checkpoint.eos_token_ids,
+        ),
+        graph=GraphInfo(exported.graph_file, exported.weights_file, exported.twin_file, exported.kv_cache),
+        base=BaseInfo(grid.base_fingerprint, grid.fingerprint),
+        slots=exported.slots,
+        adapters=(),
+        files={path.name: file_info(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE},
+        tokenizer=tokenizer,
+        reference=None if reference is None else REFERENCE_FILE,
+        quantization=quantization,
+        merged=merged,
+        report={**exported.report, "notes": list(checkpoint.notes)},
+    )
+    text = manifest.to_json()
+    parse_manifest(text, f"the manifest of {checkpoint.name}")  # what is written can be read, or is not written
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+    return manifest
+
+
+def _write_tokenizer(folder: Path, files: TokenizerFiles, variables: Mapping[str, Any]) -> TokenizerInfo:
+    (folder / TOKENIZER_FILE).write_text(files.tokenizer_json, encoding="utf-8")
+    if files.chat_template is not None:
+        (folder / TEMPLATE_FILE).write_text(files.chat_template, encoding="utf-8")
+    return TokenizerInfo(
+        file=TOKENIZER_FILE,
+        chat_template=None if files.chat_template is None else TEMPLATE_FILE,
+        bos_token=files.bos_token,
+        eos_token=files.eos_token,
+        pad_token=files.pad_token,
+        unk_token=files.unk_token,
+        template_variables=dict(variables),
+    )
+
+
+def _write_reference(path: Path, reference: Reference) -> None:
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
+    answers = zip(reference.prompts, reference.last_logits, reference.greedy, strict=True)
+    for index, (prompt, logits, greedy) in enumerate(answers):
+        tensors[f"prompt.{index}.input_ids"] = np.array(prompt, np.int64)
+        tensors[f"prompt.{index}.logits"] = logits  # (vocab_size,)
+        tensors[f"prompt.{index}.greedy"] = np.array(greedy, np.int64)
+    write_safetensors(path, tensors)

@@ -1,0 +1,152 @@
+"""Adapters coming into and out of a finished artifact, all or nothing.
+
+Knows nothing about the graph and never touches it: only ``adapters/`` and the manifest change.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
+from edgelora.artifact.changing import FOLDER, MARK_FILE, changing
+from edgelora.errors import AdapterError
+from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name
+from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.files import is_temporary, naming, put_folder, temporary_folder, write_atomically
+from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, FileInfo, Manifest, file_info, read_manifest
+from edgelora_runtime.model import load
+from edgelora_runtime.open_adapter import open_adapter
+from edgelora_runtime.packing import pack_adapter
+from edgelora_runtime.receipt import RECEIPT_FILE, read_receipt
+
+_COPIED = (WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE)
+_KEPT = {*_COPIED, GENAI_ADAPTER_FILE, MARK_FILE}  # all that the folder of an adapter may hold
+
+
+def split_assignment(text: str) -> tuple[str, Path]:
+    """``NAME=FOLDER`` taken apart; raises AdapterError for any other form or a name that cannot be used."""
+    name, separator, folder = text.partition("=")
+    if not separator or not name or not folder:
+        raise AdapterError(f"found {text!r}, expected NAME=ADAPTER_DIR")
+    check_name(name)
+    return name, Path(folder)
+
+
+def check_adapter(folder: Path, manifest: Manifest) -> Adapter:
+    """Read an adapter and hold it to an artifact; raises one AdapterError with everything that does not fit."""
+    return open_adapter(folder, manifest, str(folder))
+
+
+def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True) -> AdapterInfo:
+    """Copy a PEFT folder into an artifact; raises AdapterError when it does not fit, OSError when writing fails.
+
+    ``probe`` replays a probe of its receipt on the artifact first. Whatever fails, the artifact stays as it was.
+    """
+    check_name(name)
+    with changing(artifact) as place:
+        manifest = read_manifest(place)
+        if any(name == known.name for known in manifest.adapters):
+            raise AdapterError(f"{artifact} already has an adapter {name!r}; remove it first or choose another name")
+        target = place / FOLDER / name
+        if target.is_symlink() or target.exists():
+            raise AdapterError(
+                f"{artifact / FOLDER / name} is in the way: it is not listed in {MANIFEST_FILE}, so somebody put it "
+                "there; move it out of the artifact, or choose another name"
+            )
+        files = {file: file_info(folder / file) for file in _COPIED if (folder / file).is_file()}
+        adapter = check_adapter(folder, manifest)
+        info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank)
+        with naming(artifact / FOLDER / name):
+            target.parent.mkdir(exist_ok=True)
+            with temporary_folder(target.parent) as fresh:
+                _copy(folder, fresh, files)
+                if probe:
+                    _replay(place, name, fresh)
+                if GENAI_CONFIG_FILE in manifest.files:
+                    write_genai_adapter(fresh / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
+                    files[GENAI_ADAPTER_FILE] = file_info(fresh / GENAI_ADAPTER_FILE)
+                (fresh / MARK_FILE).touch()
+                put_folder(fresh, target)
+        data = _read(place)
+        data["adapters"] = [*data["adapters"], {"name": name, "path": info.path, "rank": info.rank}]
+        data["files"] |= {
+            f"{info.path}/{file}": {"bytes": found.bytes, "sha256": found.sha256} for file, found in files.items()
+        }
+        _write(place, data)  # the moment from which it is there
+    return info
+
+
+def remove_adapter(artifact: Path, name: str) -> AdapterInfo:
+    """Take an adapter out of an artifact; raises AdapterError for an unknown name.
+
+    What is deleted is ``adapters/NAME`` alone, never anything that a manifest or a link names, and nothing at all where
+    somebody has put a file of his own there.
+    """
+    with changing(artifact) as place:
+        manifest = read_manifest(place)
+        found = next((known for known in manifest.adapters if known.name == name), None)
+        if found is None:
+            known = ", ".join(item.name for item in manifest.adapters) or "none"
+            raise AdapterError(f"{artifact} has no adapter {name!r}; it has: {known}")
+        check_name(name)
+        path, target = f"{FOLDER}/{name}", place / FOLDER / name
+        if found.path != path:
+            raise AdapterError(f"{artifact}: adapter {name!r} lies at {found.path!r}, expected {path}; export it again")
+        _check_folder(artifact / FOLDER / name, manifest)
+        if target.exists():
+            with naming(artifact / FOLDER / name):
+                (target / MARK_FILE).touch()
+        data = _read(place)
+        data["adapters"] = [item for item in data["adapters"] if item["name"] != name]
+        data["files"] = {file: info for file, info in data["files"].items() if not file.startswith(f"{path}/")}
+        _write(place, data)  # the moment from which it is gone; leaving the block deletes what is marked and not listed
+    return found
+
+
+def _check_folder(folder: Path, manifest: Manifest) -> None:
+    """Raise AdapterError unless ``folder`` can be deleted, or is not there."""
+    advice = "move it away and remove the adapter then"
+    if folder.is_symlink():
+        raise AdapterError(f"{folder} is a link, and nothing is deleted through a link; {advice}")
+    if folder.exists() and not folder.is_dir():
+        raise AdapterError(f"{folder} is a file, expected the folder of an adapter; {advice}")
+    listed = {Path(file).name for file in manifest.files if Path(file).parent == Path(FOLDER, folder.name)}
+    held = sorted(item.name for item in folder.iterdir()) if folder.exists() else []
+    foreign = [
+        name for name in held if not is_temporary(name) and (name not in _KEPT | listed or (folder / name).is_dir())
+    ]
+    if foreign:
+        raise AdapterError(f"{folder} holds what is not of the adapter ({', '.join(foreign[:3])}); {advice}")
+
+
+def _replay(artifact: Path, name: str, target: Path) -> None:
+    """Replay a probe on the graph that the adapter goes into; without probes there is nothing to load."""
+    receipt = read_receipt(target)
+    if receipt is not None and receipt.get("probes"):
+        model = load(artifact)
+        model.load_adapter(name, target)
+        model.probe(name)
+
+
+def _copy(folder: Path, fresh: Path, files: Mapping[str, FileInfo]) -> None:
+    """Copy the files of a PEFT folder that an artifact keeps; raises AdapterError when they are no longer ``files``."""
+    for name, info in files.items():
+        with (folder / name).open("rb") as source, (fresh / name).open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+        if file_info(fresh / name) != info:
+            raise AdapterError(f"{folder / name} was changed while it was being added; try again when it is finished")
+
+
+def _read(artifact: Path) -> dict[str, Any]:
+    """The manifest as plain JSON, so that fields of a later version survive the rewriting."""
+    data: dict[str, Any] = json.loads((artifact / MANIFEST_FILE).read_text(encoding="utf-8"))
+    return data
+
+
+def _write(artifact: Path, data: Mapping[str, Any]) -> None:
+    text = json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    write_atomically(artifact / MANIFEST_FILE, text)

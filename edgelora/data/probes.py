@@ -1,0 +1,50 @@
+"""The prompts on which answers are compared: an artifact with PyTorch, an adapter with its receipt.
+
+Knows nothing about either side of a comparison. The texts are fixed and general, so no private row travels with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelora.checkpoint.tokenizer import open_tokenizer, vocabulary_size
+from edgelora.values import Checkpoint
+
+_TEXTS = ("Name three colours of the rainbow.", "Zürich, 12. März 2026 — 東京: 3 × 7 =")
+
+
+@dataclass(frozen=True)
+class ProbePrompt:
+    """Token ids, and the text that they came from; None for pseudo-random ids."""
+
+    input_ids: tuple[int, ...]
+    text: str | None = None
+
+
+def probe_prompts(checkpoint: Checkpoint) -> tuple[tuple[int, ...], ...]:
+    """The token ids of ``find_probes``."""
+    return tuple(probe.input_ids for probe in find_probes(checkpoint))
+
+
+def find_probes(checkpoint: Checkpoint) -> tuple[ProbePrompt, ...]:
+    """Two prompts through the chat template and one of fixed pseudo-random token ids."""
+    vocab_size = vocabulary_size(checkpoint)
+    random = tuple(int(token) for token in np.random.default_rng(7).integers(0, vocab_size, 24))
+    if checkpoint.tokenizer is None:
+        return (ProbePrompt(random), ProbePrompt(random[:5]))
+    tokenizer = open_tokenizer(checkpoint)
+    encoded = [
+        tokenizer.encode_chat([{"role": "user", "content": text}])
+        if tokenizer.chat_template
+        else tokenizer.encode(text)
+        for text in _TEXTS
+    ]
+
+    def can_be_fed(ids: Sequence[int]) -> bool:
+        return bool(ids) and max(ids) < vocab_size
+
+    texts = [ProbePrompt(tuple(ids), text) for ids, text in zip(encoded, _TEXTS, strict=True) if can_be_fed(ids)]
+    return (*texts, ProbePrompt(random))

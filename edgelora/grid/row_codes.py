@@ -1,0 +1,93 @@
+"""The values of a grid rounded to 8 bits with one step for each whole row, as integer kernels without blocks multiply.
+
+Knows nothing about graphs. The grid stays what it is: this is the arithmetic of a device, as rounded activations are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgelora.checkpoint.names import is_transposed
+from edgelora.grid.blocks import dequantize
+from edgelora.grid.make import Grid, GridSpec
+from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, TokenizerFiles
+
+ROW_ZERO = 128  # the code of zero; codes reach from 1 to 255
+_LARGEST_CODE = 127
+
+
+@dataclass(frozen=True)
+class RowMatrix:
+    """``weight = (code - 128) * step`` of its row."""
+
+    codes: ByteArray  # (out_features, in_features)
+    steps: FloatArray  # (out_features,)
+
+
+def round_rows(matrix: QuantizedMatrix) -> RowMatrix:
+    """The nearest codes; the entry of largest magnitude of a row is exact."""
+    weight = dequantize(matrix)  # (out_features, in_features)
+    steps = np.abs(weight).max(axis=1) / np.float32(_LARGEST_CODE)
+    steps[steps == 0] = 1  # a row of zeros has no step; any other than zero will do
+    weight /= steps[:, None]
+    np.rint(weight, out=weight)
+    weight += ROW_ZERO
+    return RowMatrix(weight.astype(np.uint8), steps)
+
+
+def as_rows(grid: Grid) -> Grid:
+    """The grid that integer kernels without blocks really multiply with: floats of ``round_rows`` in place of codes."""
+    return dataclasses.replace(grid, checkpoint=_RowValues(grid), plan=GridSpec("rows", None), matrices={})
+
+
+def row_values(rows: RowMatrix) -> FloatArray:
+    """What the device multiplies with: (out_features, in_features)."""
+    values: FloatArray = (rows.codes.astype(np.float32) - ROW_ZERO) * rows.steps[:, None]
+    return values
+
+
+@dataclass(frozen=True)
+class _RowValues:
+    """The checkpoint of a grid, each tensor that has codes rounded to rows once more."""
+
+    grid: Grid
+
+    @property
+    def name(self) -> str:
+        return self.grid.checkpoint.name
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.grid.checkpoint.config
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        return self.grid.checkpoint.eos_token_ids
+
+    @property
+    def tokenizer(self) -> TokenizerFiles | None:
+        return self.grid.checkpoint.tokenizer
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.grid.checkpoint.notes
+
+    def names(self) -> tuple[str, ...]:
+        return self.grid.checkpoint.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.grid.checkpoint.shape(name)
+
+    def read(self, name: str) -> FloatArray:
+        if name not in self.grid.matrices:
+            return self.grid.value(name)
+        values = row_values(round_rows(self.grid.matrix(name)))
+        return np.ascontiguousarray(values.T) if is_transposed(name) else values
+
+    def packed(self, name: str) -> QuantizedMatrix | None:
+        return None

@@ -1,0 +1,48 @@
+"""The model of a grid with an adapter in its weights, in float: what a graph with the factors beside it computes.
+
+Knows nothing about PEFT, prompts or graphs; nothing is rounded here, so the result is the adapter at its best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgelora.checkpoint.names import is_transposed
+from edgelora.errors import AdapterError
+from edgelora.grid.make import Grid
+from edgelora.torch_model.build import load_torch
+from edgelora.values import FloatArray
+from edgelora_runtime.adapter import Factors
+
+
+def load_adapted(grid: Grid, factors: Mapping[str, Factors]) -> Any:
+    """``load_torch`` with each module's delta added to its weight; ``factors`` are keyed by module name.
+
+    Raises AdapterError for a module that the model does not have.
+    """
+    model = load_torch(grid.checkpoint, grid)
+    for module, item in factors.items():
+        name = f"{module}.weight"
+        set_weight(model, name, adapted_value(grid, name, item))
+    return model
+
+
+def adapted_value(grid: Grid, name: str, item: Factors) -> FloatArray:
+    """A tensor's shipped values and the delta of its module, in the orientation of the Hugging Face state dict."""
+    delta = np.float32(item.scaling) * (item.b @ item.a)  # (out_features, in_features)
+    value: FloatArray = grid.value(name) + (delta.T if is_transposed(name) else delta)
+    return value
+
+
+def set_weight(model: Any, name: str, value: FloatArray) -> None:
+    """Write one tensor of the checkpoint into the model; some checkpoints leave the decoder's prefix out."""
+    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
+    weight = parameters.get(name, parameters.get(f"{model.base_model_prefix}.{name}"))
+    if weight is None:
+        raise AdapterError(f"the model has no tensor {name}; use an adapter trained for this base")
+    with torch.no_grad():
+        weight.copy_(torch.from_numpy(np.ascontiguousarray(value)))

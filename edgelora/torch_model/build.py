@@ -1,0 +1,150 @@
+"""Builds the transformers model of a checkpoint with exactly the values of a grid in it.
+
+Knows nothing about adapters or training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.integrations.accelerate import init_empty_weights
+from transformers.modeling_utils import no_init_weights
+from transformers.pytorch_utils import Conv1D
+
+from edgelora.checkpoint.config import read_config
+from edgelora.checkpoint.names import is_transposed
+from edgelora.errors import CheckpointError, ConfigError
+from edgelora.grid.make import Grid
+from edgelora.torch_model.packed import PackedMatrix, can_pack, pack_module
+from edgelora.values import Checkpoint
+from edgelora_runtime.parse_json import join_some
+
+# Buffers that old checkpoints store and transformers computes: causal masks of gpt2, rotary frequencies.
+_COMPUTED = re.compile(r"(\.attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
+
+
+def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = False) -> Any:
+    """The model in float32 and eval mode; its tensors are ``grid.value(name)``, or the checkpoint's own without a grid.
+
+    With ``low_memory`` weights that have codes stay packed, and the float model never exists as a whole.
+
+    Raises CheckpointError naming every missing, unexpected or misshapen tensor, and ConfigError where ``low_memory`` is
+    asked for a grid that has no codes.
+    """
+    if low_memory and (grid is None or not grid.matrices):
+        raise ConfigError("--low-memory keeps the base as packed codes, but nothing is quantized; give --quant int4")
+    model = _build(checkpoint, empty=low_memory)
+    wanted = _wanted(model)
+    sources = tensor_sources(checkpoint, model)
+    _check_fit(checkpoint, sources, wanted)
+    if low_memory and grid is not None:
+        _fill_empty(model, wanted, sources, grid)
+        return model
+    with torch.no_grad():
+        for name, source in sources.items():
+            if name in wanted:
+                value = checkpoint.read(source) if grid is None else grid.value(source)
+                wanted[name].copy_(torch.from_numpy(value))
+    return model
+
+
+def check_tensors(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError naming every missing, unexpected or misshapen tensor; no weight is read or made."""
+    model = _build(checkpoint, empty=True)
+    _check_fit(checkpoint, tensor_sources(checkpoint, model), _wanted(model))
+
+
+def tensor_sources(checkpoint: Checkpoint, model: Any) -> dict[str, str]:
+    """Name of each tensor in ``model`` -> its name in ``checkpoint``; unexpected ones keep their name."""
+    return _match(checkpoint, set(_wanted(model)), set(model.state_dict()), model.base_model_prefix)
+
+
+def _wanted(model: Any) -> dict[str, torch.Tensor]:
+    wanted: dict[str, torch.Tensor] = dict(model.named_parameters())  # a tied head is the same tensor, named once
+    saved = model.state_dict()
+    wanted.update({name: buffer for name, buffer in model.named_buffers() if name in saved})
+    return wanted
+
+
+def _fill_empty(model: Any, wanted: Mapping[str, torch.Tensor], sources: Mapping[str, str], grid: Grid) -> None:
+    """Give a model without weights its codes, and floats where there are none; no matrix with codes is made float."""
+    users: dict[int, list[tuple[torch.nn.Module, str]]] = {}  # an empty parameter -> who holds it: a tied one has two
+    for module in model.modules():
+        for key, parameter in module._parameters.items():
+            users.setdefault(id(parameter), []).append((module, key))
+    for name, source in sources.items():
+        holders = users.get(id(wanted[name]), [])
+        if holders and source in grid.matrices and all(_fits(module, source) for module, _ in holders):
+            codes = PackedMatrix(grid.matrix(source))
+            for module, _ in holders:
+                pack_module(module, codes)
+            continue
+        value = torch.from_numpy(grid.value(source)).clone()  # some checkpoints hand out their own memory
+        if not holders:  # a buffer, which is never empty
+            wanted[name].copy_(value)
+        filled = torch.nn.Parameter(value)
+        for module, key in holders:
+            module._parameters[key] = filled
+
+
+def _fits(module: torch.nn.Module, source: str) -> bool:
+    """Whether the codes' rows are the module's outputs."""
+    return can_pack(module) and isinstance(module, Conv1D) == is_transposed(source)
+
+
+def _build(checkpoint: Checkpoint, empty: bool) -> Any:
+    """The model with weights yet to be filled in, without any memory where ``empty``; its buffers are computed."""
+    config = read_config(checkpoint)
+    # sdpa leaves softcapping and gpt2's own scales out without a word; the plain implementation has them.
+    softcapped = getattr(config, "attn_logit_softcapping", None) is not None
+    scaled = getattr(config, "scale_attn_by_inverse_layer_idx", False) or not getattr(
+        config, "scale_attn_weights", True
+    )
+    options = {"attn_implementation": "eager"} if softcapped or scaled else {}
+    try:
+        with no_init_weights(), init_empty_weights() if empty else contextlib.nullcontext():
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **options)
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"transformers cannot build {checkpoint.name} (model_type {config.model_type!r}): {reason}"
+        ) from error
+    model.tie_weights()
+    return model.eval()
+
+
+def _match(checkpoint: Checkpoint, wanted: set[str], saved: set[str], prefix: str) -> dict[str, str]:
+    """Name in the model -> name in the checkpoint; some checkpoints leave the prefix of the decoder out."""
+    matched: dict[str, str] = {}
+    for name in checkpoint.names():
+        if _COMPUTED.search(name) and name not in wanted:
+            continue
+        prefixed = f"{prefix}.{name}"
+        if name not in saved and prefixed in saved:
+            matched[prefixed] = name
+        else:
+            matched[name] = name
+    # A tied head may be stored as well; the embedding is what both use.
+    return {name: source for name, source in matched.items() if name in wanted or name not in saved}
+
+
+def _check_fit(checkpoint: Checkpoint, sources: dict[str, str], wanted: dict[str, torch.Tensor]) -> None:
+    if wrong := _differences(checkpoint, sources, wanted):
+        raise CheckpointError(
+            f"{checkpoint.name} does not fit its config ({checkpoint.config.get('model_type')}): {join_some(wrong)}"
+        )
+
+
+def _differences(checkpoint: Checkpoint, sources: dict[str, str], wanted: dict[str, torch.Tensor]) -> list[str]:
+    wrong = [f"{name} is missing" for name in sorted(set(wanted) - set(sources))]
+    for name, source in sources.items():
+        if name not in wanted:
+            wrong.append(f"{source} is unexpected")
+        elif tuple(wanted[name].shape) != checkpoint.shape(source):
+            wrong.append(f"{source} has shape {checkpoint.shape(source)}, expected {tuple(wanted[name].shape)}")
+    return wrong

@@ -1,0 +1,219 @@
+"""From a ``--quant`` choice to a grid: a label or a grid file, a method, a budget, and the text that calibrates them.
+
+Knows nothing about the command line; which options exclude each other is its matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelora.checkpoint.names import is_vocabulary
+from edgelora.checkpoint.tokenizer import open_tokenizer
+from edgelora.data.encode import encode_rows
+from edgelora.data.rows import Rows, read_rows
+from edgelora.data.varied_text import calibration_ids
+from edgelora.errors import ArtifactError, ConfigError
+from edgelora.grid.bits import BitPlan, Budget, MeasureChange, plan_bits
+from edgelora.grid.file import read_grid
+from edgelora.grid.make import (
+    CALIBRATED,
+    EMBEDDING_BITS,
+    QUANT_LABELS,
+    Grid,
+    GridSpec,
+    MakeGrid,
+    choose_spec,
+    parse_quant,
+    plan_grid,
+)
+from edgelora.grid.moments import Calibration
+from edgelora.values import Checkpoint, TrackNames
+
+GRID_SUFFIX = ".safetensors"
+_SEQUENCES = 128
+_MAX_TOKENS = 2048  # longer rows are left out
+
+
+@dataclass(frozen=True)
+class GridChoice:
+    """What a user asked for; two commands with equal choices get equal grids."""
+
+    quant: str  # one of QUANT_LABELS, or the path of a grid file, which then decides all the rest
+    block_size: int = 32
+    symmetric: bool | None = None  # None: int8 symmetric, int4 and int2 not
+    method: str | None = None  # None: ranges for int4, rtn for the others and under a budget
+    budget_mb: float | None = None
+    calibration: Path | None = None  # data rows, as for training
+    budget_bits: float | None = None
+    embedding_bits: int | None = None  # of the embedding and the head; None: 8 with int4, else as the label says
+
+    @property
+    def budget(self) -> Budget | None:
+        """The limit for mixed precision; raises ConfigError when there are two."""
+        if self.budget_mb is None and self.budget_bits is None:
+            return None
+        return Budget(self.budget_mb, self.budget_bits)
+
+
+def settle(choice: GridChoice) -> GridChoice:
+    """``choice`` with all that was left open filled in; what every command does, so that their grids are the same.
+
+    int4 takes what loses least of a base at next to the bytes of the plain grid (docs/quantization.md). Under a budget
+    every linear starts from the plain one, which the budget then widens.
+    """
+    is_best = choice.quant == "int4" and choice.budget_mb is None and choice.budget_bits is None
+    return dataclasses.replace(
+        choice,
+        symmetric=False if is_best and choice.symmetric is None else choice.symmetric,
+        method=choice.method or ("ranges" if is_best else "rtn"),
+        embedding_bits=8 if is_best and choice.embedding_bits is None else choice.embedding_bits,
+    )
+
+
+@dataclass(frozen=True)
+class ChosenGrid:
+    """A grid, and how the budget was spent where there was one."""
+
+    grid: Grid
+    bits: BitPlan | None
+
+
+def is_grid_file(quant: str) -> bool:
+    """True for a ``--quant`` value that names a file rather than one of QUANT_LABELS."""
+    return quant not in QUANT_LABELS and (quant.endswith(GRID_SUFFIX) or Path(quant).is_file())
+
+
+def uses_calibration(choice: GridChoice) -> bool:
+    """True where data rows would change the grid; ranges are weighed on built-in text alone, the same for everyone."""
+    return not is_grid_file(choice.quant) and (choice.method == "gptq" or choice.budget is not None)
+
+
+def calibrated_on(choice: GridChoice, data: Path) -> GridChoice:
+    """``choice`` with ``data`` to spend its budget by, where it names none.
+
+    gptq stays on built-in text then, as in an export: what trains must meet the grid that ships.
+    """
+    if choice.calibration is not None or choice.budget is None or is_grid_file(choice.quant):
+        return choice
+    return dataclasses.replace(choice, calibration=data)
+
+
+def grid_maker(choice: GridChoice, track: TrackNames = iter) -> MakeGrid:
+    """What makes the grid of ``choice`` for any checkpoint, a merged one included.
+
+    Raises at once what can be told without a checkpoint: ConfigError when the choice contradicts itself, DataError
+    when ``calibration`` is missing or has no usable row, ArtifactError when the grid file is missing.
+    """
+    check_choice(choice)
+
+    def make_grid(checkpoint: Checkpoint) -> Grid:
+        return choose_grid(checkpoint, choice, track).grid
+
+    return make_grid
+
+
+def choose_grid(checkpoint: Checkpoint, choice: GridChoice, track: TrackNames = iter) -> ChosenGrid:
+    """Read or make the grid; raises what ``check_choice`` does, and ConfigError for a budget that cannot be met."""
+    check_choice(choice)
+    choice = settle(choice)
+    if is_grid_file(choice.quant):
+        return ChosenGrid(read_grid(Path(choice.quant), checkpoint, track), None)
+    plan, budget = _widen_vocabulary(checkpoint, _parse(choice), choice.embedding_bits), choice.budget
+    data, calibration = choice.calibration, None
+    if plan.spec is not None and plan.method in CALIBRATED:
+        calibration = _calibrate(checkpoint, plan.method, data, track)
+    if budget is None:
+        return ChosenGrid(plan_grid(checkpoint, plan, track, calibration), None)
+    change = None if data is None else measure_on(checkpoint, data)
+    bits = plan_bits(checkpoint, plan, budget, choice.symmetric, calibration, change, track)
+    return ChosenGrid(plan_grid(checkpoint, bits.plan, track, calibration), bits)
+
+
+def check_choice(choice: GridChoice) -> None:
+    """Raise what is wrong with a choice whatever the checkpoint; cheap enough to come before any work."""
+    if is_grid_file(choice.quant):
+        if not Path(choice.quant).is_file():
+            raise ArtifactError(f"{choice.quant} is not a file; expected a grid file, as `edgelora quantize` writes")
+        return
+    choice = settle(choice)
+    plan, budget = _parse(choice), choice.budget
+    if plan.spec is None and budget is not None:
+        raise ConfigError(f"{budget.option} chooses bits, but --quant {plan.label} keeps floats; give --quant int2")
+    if choice.embedding_bits is not None and (plan.spec is None or choice.embedding_bits not in EMBEDDING_BITS):
+        raise ConfigError(
+            f"--embedding-bits is {choice.embedding_bits} with --quant {plan.label}; give "
+            f"{' or '.join(map(str, EMBEDDING_BITS))}, and a --quant with integers"
+        )
+    if choice.embedding_bits is not None and choice.budget_mb is not None:
+        raise ConfigError("--budget-mb decides the bits of the embedding too; leave --embedding-bits out")
+    if choice.calibration is not None:
+        if plan.spec is None or not uses_calibration(choice):
+            raise ConfigError(
+                "--calibration changes nothing here; it serves --quant-method gptq, --budget-mb and --budget-bits"
+            )
+        read_rows(choice.calibration)
+
+
+def read_sequences(checkpoint: Checkpoint, data: Path) -> Sequence[Sequence[int]]:
+    """Token ids of up to 128 rows of ``data``, spread evenly over the file.
+
+    Rows are rendered as training renders them, prompt and completion together, with the chat template where there is
+    one, so that equal data gives equal grids whatever else a command was told. Raises DataError without usable rows.
+    """
+    found = read_rows(data)
+    count = min(_SEQUENCES, len(found.rows))
+    rows = tuple(found.rows[index * len(found.rows) // count] for index in range(count))
+    encoded = encode_rows(
+        Rows(rows, ()), open_tokenizer(checkpoint), checkpoint.eos_token_ids, _MAX_TOKENS, raw=False, where=str(data)
+    )
+    return [example.ids for example in encoded.examples]
+
+
+def calibrate_on(checkpoint: Checkpoint, data: Path, track: TrackNames = iter) -> Calibration:
+    """Second moments of the linears' inputs on the sequences of ``data``, for gptq."""
+    from edgelora.torch_model.moments import calibrate  # torch, which a grid without calibration never waits for
+
+    return calibrate(checkpoint, read_sequences(checkpoint, data), track)
+
+
+def _calibrate(checkpoint: Checkpoint, method: str, data: Path | None, track: TrackNames) -> Calibration:
+    """What ``method`` reads: of ``data`` where it is given, else of the built-in text."""
+    from edgelora.torch_model.moments import calibrate, weigh_inputs
+
+    if data is not None:
+        return calibrate_on(checkpoint, data, track)
+    tokenizer = None if checkpoint.tokenizer is None else open_tokenizer(checkpoint)
+    config = checkpoint.config
+    length = int(config.get("max_position_embeddings") or config.get("n_positions") or _MAX_TOKENS)
+    is_gptq = method == "gptq"
+    ids = calibration_ids(tokenizer, int(config["vocab_size"]), length, short=not is_gptq)
+    return (calibrate if is_gptq else weigh_inputs)(checkpoint, ids, track)
+
+
+def measure_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:
+    """What rounding does to the float model's answers on the sequences of ``data``, for a budget."""
+    from edgelora.torch_model.sensitivity import open_sensitivity  # torch again
+
+    return open_sensitivity(checkpoint, read_sequences(checkpoint, data))
+
+
+def _parse(choice: GridChoice) -> GridSpec:
+    return parse_quant(choice.quant, choice.block_size, choice.symmetric, choice.method or "rtn")
+
+
+def _widen_vocabulary(checkpoint: Checkpoint, plan: GridSpec, bits: int | None) -> GridSpec:
+    """``plan`` with so many bits for the embedding and a head of its own, where they are rounded at all."""
+    if bits is None or plan.spec is None:
+        return plan
+    specs = {
+        name: choose_spec(name, checkpoint.shape(name), plan) for name in checkpoint.names() if is_vocabulary(name)
+    }
+    wide = {
+        name: dataclasses.replace(spec, bits=bits, symmetric=spec.symmetric or bits > spec.bits)
+        for name, spec in specs.items()
+        if spec is not None
+    }
+    return dataclasses.replace(plan, overrides={**plan.overrides, **wide})

@@ -1,0 +1,179 @@
+"""Adapters by name and SPEC, packed once and kept ready to be bound, as many as a budget has room for.
+
+Knows nothing about tokens or text; ``open_adapter.py`` reads, ``packing.py`` packs, ``session.py`` binds.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelora_runtime.adapter import Spec, check_name, parse_spec
+from edgelora_runtime.errors import AdapterError
+from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.open_adapter import open_adapter
+from edgelora_runtime.packed_adapters import PackedCache
+from edgelora_runtime.packing import Packed, blend_packed, pack_adapter, stack_packed
+from edgelora_runtime.session import BoundAdapter, Session
+
+_MAX_MIXED = 16  # blends and row stacks kept ready; of single adapters the budget alone says how many
+
+
+@dataclass(frozen=True)
+class _Source:
+    folder: Path
+    is_trusted: bool  # whatever its receipt says
+
+
+class AdapterSet:
+    """Every adapter that SPECs can name. Equal SPECs give the identical object as long as it is kept.
+
+    What is dropped or loaded anew comes back as another object, so that nothing that was computed with the old one,
+    and is known by it, is ever taken for the new one's. ``most_bytes`` bounds what is kept; what the last call asked
+    for stays in any case.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        session: Session,
+        cache: PackedCache | None = None,
+        most_bytes: int | None = None,
+    ) -> None:
+        self._manifest = manifest
+        self._slots = manifest.slots
+        self._session = session
+        self._cache = cache
+        self._most_bytes = most_bytes
+        self._sources = {item.name: _Source(folder / item.path, False) for item in manifest.adapters}
+        self._none = session.prepare(blend_packed([], self._slots))
+        self._single: OrderedDict[str, tuple[Packed, BoundAdapter]] = OrderedDict()  # least recently used first
+        self._mixed: OrderedDict[tuple[Spec, ...], BoundAdapter] = OrderedDict()  # likewise
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Known names, those of the artifact first."""
+        return tuple(self._sources)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of all slot inputs that are kept ready."""
+        return sum(item.n_bytes for item in (*(bound for _, bound in self._single.values()), *self._mixed.values()))
+
+    def folder(self, name: str) -> Path:
+        """Where a known name was read from."""
+        return self._sources[name].folder
+
+    def load(self, name: str, folder: Path, trust: bool = False) -> None:
+        """Read, check and pack a PEFT folder, or map what was kept of it; ``name`` means it from now on."""
+        check_name(name)
+        source = _Source(folder, trust)
+        packed = self._read(name, source)
+        self._forget(name)
+        self._sources = {**self._sources, name: source}  # a new one: another thread may be looking at the old
+        self._add(name, packed)
+        self._drop_beyond_budget(self._single[name][1])
+
+    def unload(self, name: str) -> None:
+        """Forget a name and what was made of it; raises AdapterError for an unknown one."""
+        check_name(name)
+        self.parse(name)
+        self._sources = {known: source for known, source in self._sources.items() if known != name}
+        self._forget(name)
+
+    def clear(self) -> None:
+        """Let go of everything that is kept ready."""
+        self._single.clear()
+        self._mixed.clear()
+
+    def holds(self, adapter: BoundAdapter) -> bool:
+        """Whether ``adapter`` is kept ready."""
+        kept = (self._none, *(bound for _, bound in self._single.values()), *self._mixed.values())
+        return any(item is adapter for item in kept)
+
+    def find(self, text: str) -> BoundAdapter:
+        """The adapter of one SPEC; raises AdapterError for a malformed SPEC or an unknown name."""
+        return self._bound(self.parse(text))
+
+    def find_rows(self, texts: Sequence[str]) -> BoundAdapter:
+        """One SPEC for each row of a batch; a shared one stays a single adapter."""
+        specs = tuple(self.parse(text) for text in texts)
+        if len(set(specs)) == 1:
+            return self._bound(specs[0])
+        return self._keep(specs, lambda: stack_packed([self._blend(spec) for spec in specs], self._slots))
+
+    def parse(self, text: str) -> Spec:
+        """The SPEC taken apart, every name known."""
+        spec, sources = parse_spec(text), self._sources
+        unknown = sorted({name for name, _ in spec} - sources.keys())
+        if unknown:
+            known = ", ".join(sources) or "no adapters"
+            close = difflib.get_close_matches(unknown[0], sources, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise AdapterError(f"unknown adapter {', '.join(map(repr, unknown))}; this model has: {known}{hint}")
+        return spec
+
+    def _bound(self, spec: Spec) -> BoundAdapter:
+        if not spec:
+            return self._none
+        if len(spec) == 1 and spec[0][1] == 1.0:
+            self._pack(spec[0][0])
+            found = self._single[spec[0][0]][1]
+            self._drop_beyond_budget(found)
+            return found
+        return self._keep((spec,), lambda: self._blend(spec))
+
+    def _keep(self, key: tuple[Spec, ...], build: Callable[[], Packed]) -> BoundAdapter:
+        found = self._mixed.get(key)
+        if found is None:
+            found = self._mixed[key] = self._session.prepare(build())
+            if len(self._mixed) > _MAX_MIXED:
+                self._mixed.popitem(last=False)
+        self._mixed.move_to_end(key)
+        self._drop_beyond_budget(found)
+        return found
+
+    def _blend(self, spec: Spec) -> Packed:
+        return blend_packed([(self._pack(name), weight) for name, weight in spec], self._slots)
+
+    def _pack(self, name: str) -> Packed:
+        if name not in self._single:
+            self._add(name, self._read(name, self._sources[name]))
+        self._single.move_to_end(name)
+        return self._single[name][0]
+
+    def _add(self, name: str, packed: Packed) -> None:
+        self._single[name] = packed, self._session.prepare(packed)  # over the same memory
+
+    def _forget(self, name: str) -> None:
+        self._single.pop(name, None)
+        stale = [key for key in self._mixed if any(part == name for spec in key for part, _ in spec)]
+        for key in stale:
+            del self._mixed[key]
+
+    def _drop_beyond_budget(self, needed: BoundAdapter) -> None:
+        """Let go of what was not used for longest, mixtures first: they are made of what is there."""
+        if self._most_bytes is None:
+            return
+        for key in [key for key, item in self._mixed.items() if item is not needed]:
+            if self.n_bytes > self._most_bytes:
+                del self._mixed[key]
+        for name in [name for name, (_, item) in self._single.items() if item is not needed]:
+            if self.n_bytes > self._most_bytes:
+                del self._single[name]
+
+    def _read(self, name: str, source: _Source) -> Packed:
+        """Checked and packed, or as it was kept when it passed the same check."""
+        path = None if self._cache is None else self._cache.find(source.folder, source.is_trusted)
+        packed = None if self._cache is None or path is None else self._cache.read(path)
+        if packed is None:
+            where = f"adapter {name!r} ({source.folder})"
+            adapter = open_adapter(source.folder, self._manifest, where, trust=source.is_trusted)
+            packed = pack_adapter(adapter, self._slots)
+            if self._cache is not None and path is not None:
+                self._cache.write(path, packed)
+        return packed

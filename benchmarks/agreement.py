@@ -24,7 +24,7 @@ from edgelora.torch_model.build import load_torch
 from edgelora_runtime import load
 
 TOKENS, CHUNK = 2000, 250  # tokens of one chunk see each other
-TEXTS = ("LICENSE", "docs/artifact.md", "docs/pipeline.md")
+TEXTS = ("LICENSE", "docs/format.md", "docs/pipeline.md")
 NEAR_TIE = 1e-4  # of the largest logit: float32 itself does not settle which of two such tokens wins
 
 

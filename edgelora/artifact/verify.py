@@ -119,7 +119,7 @@ def rounds(manifest: Manifest) -> bool:
 
 
 def read_answers(path: Path, manifest: Manifest) -> tuple[Answer, ...]:
-    """The stored reference; raises ArtifactError when it is not what ``docs/artifact.md`` says."""
+    """The stored reference; raises ArtifactError when it is not what ``docs/format.md`` says."""
     if manifest.reference is None:
         return ()
     tensors = read_safetensors(path / manifest.reference)

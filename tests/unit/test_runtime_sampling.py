@@ -1,4 +1,4 @@
-"""Sampling against a slow and literal reading of docs/artifact.md; knows nothing about sessions."""
+"""Sampling against a slow and literal reading of docs/format.md; knows nothing about sessions."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-/** Sampling is what docs/artifact.md says, also where the quick way through it ends. */
+/** Sampling is what docs/format.md says, also where the quick way through it ends. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

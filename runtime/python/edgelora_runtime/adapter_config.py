@@ -84,7 +84,7 @@ def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
 def check_target_pattern(targets: str) -> None:
     """Raise AdapterError for ``target_modules`` that no runtime could match with names of modules."""
     if why := _pattern_problem(targets):
-        raise AdapterError(f"target_modules: {why}; expected a pattern as docs/artifact.md describes them, or names")
+        raise AdapterError(f"target_modules: {why}; expected a pattern as docs/format.md describes them, or names")
 
 
 def _check(config: Any, where: str) -> LoraConfig:

@@ -1,4 +1,4 @@
-"""The index of an artifact: read, check, write. ``docs/artifact.md`` is the format in words.
+"""The index of an artifact: read, check, write. ``docs/format.md`` is the format in words.
 
 Knows nothing about graphs or weights; the compiler writes through the same classes that every runtime reads.
 """

@@ -1,4 +1,4 @@
-"""Factors as slot inputs: packed, blended, stacked; ``docs/artifact.md`` ("Slots") is the definition.
+"""Factors as slot inputs: packed, blended, stacked; ``docs/format.md`` ("Slots") is the definition.
 
 Knows nothing about files or sessions: numpy arrays alone.
 """

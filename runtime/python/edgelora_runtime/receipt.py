@@ -1,6 +1,6 @@
 """Read the receipt of an adapter folder and hold it to the artifact and to the factors beside it.
 
-Knows nothing about sessions; ``docs/artifact.md`` ("Receipt") is the definition, ``probe.py`` replays its probes.
+Knows nothing about sessions; ``docs/format.md`` ("Receipt") is the definition, ``probe.py`` replays its probes.
 """
 
 from __future__ import annotations

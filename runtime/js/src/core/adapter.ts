@@ -1,7 +1,7 @@
 /**
  * Read PEFT LoRA folders and hold them to the slots of an artifact.
  *
- * Knows nothing about sessions, tokens or how slot inputs are laid out; `docs/artifact.md` ("Slots") is the definition.
+ * Knows nothing about sessions, tokens or how slot inputs are laid out; `docs/format.md` ("Slots") is the definition.
  */
 
 import { CONFIG_FILE, isTarget, type LoraConfig, parseConfig, rankOf, scalingOf } from "./adapter-config.js";

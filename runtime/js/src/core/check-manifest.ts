@@ -1,7 +1,7 @@
 /**
  * What a manifest must hold to beyond the types of its fields: ranges, hashes, safe names, slots without gaps.
  *
- * Knows nothing about JSON or files; `docs/artifact.md` ("What a reader refuses") lists the same rules in words.
+ * Knows nothing about JSON or files; `docs/format.md` ("What a reader refuses") lists the same rules in words.
  */
 
 import { show } from "./json.js";

@@ -1,5 +1,5 @@
 /**
- * What a receipt must hold to, field by field; `docs/artifact.md` ("Receipt") says what the fields mean.
+ * What a receipt must hold to, field by field; `docs/format.md` ("Receipt") says what the fields mean.
  *
  * Knows nothing about artifacts or factors. What is missing or null is unknown, and nothing is wrong with that.
  */

@@ -1,7 +1,7 @@
 /**
  * Parse JSON that somebody else wrote: every reader of a file comes through here.
  *
- * Knows nothing about what the JSON means; `docs/artifact.md` ("What a reader refuses") says what is refused and why.
+ * Knows nothing about what the JSON means; `docs/format.md` ("What a reader refuses") says what is refused and why.
  */
 
 import { isControl } from "./names.js";

@@ -1,5 +1,5 @@
 /**
- * The index of an artifact: read and check. `docs/artifact.md` is the format in words.
+ * The index of an artifact: read and check. `docs/format.md` is the format in words.
  *
  * Knows nothing about graphs or weights.
  */

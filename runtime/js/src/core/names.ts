@@ -1,7 +1,7 @@
 /**
  * Names in a manifest that become paths, hashes or words of a SPEC, and what makes one unsafe.
  *
- * Knows nothing about which names a manifest has; `docs/artifact.md` ("What a reader refuses") is the rule in words.
+ * Knows nothing about which names a manifest has; `docs/format.md` ("What a reader refuses") is the rule in words.
  */
 
 /** What every template gets, beside which variables are set. */

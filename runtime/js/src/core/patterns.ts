@@ -2,7 +2,7 @@
  * PEFT's patterns for module names, in the part of regular expressions that means the same everywhere.
  *
  * Knows nothing about adapters. `RegExp` and Python's `re` disagree about the rest, and both can take years for a bad
- * pattern; here a pattern is parsed into the few nodes that `docs/artifact.md` ("Patterns") names, and the ends that it
+ * pattern; here a pattern is parsed into the few nodes that `docs/format.md` ("Patterns") names, and the ends that it
  * can reach are followed all at once.
  */
 

@@ -1,7 +1,7 @@
 /**
  * Read the receipt of an adapter folder and hold it to the artifact and to the factors beside it.
  *
- * Knows nothing about sessions; `docs/artifact.md` ("Receipt") is the definition, `probe.ts` replays its probes.
+ * Knows nothing about sessions; `docs/format.md` ("Receipt") is the definition, `probe.ts` replays its probes.
  */
 
 import { WEIGHTS_FILE } from "./adapter.js";

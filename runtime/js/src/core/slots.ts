@@ -1,7 +1,7 @@
 /**
  * Pack the factors of adapters into slot matrices, blend them, and lay them out as the inputs of the graph.
  *
- * Knows nothing about files, tensors or sessions: numbers in, numbers out. `docs/artifact.md` ("Slots") defines it.
+ * Knows nothing about files, tensors or sessions: numbers in, numbers out. `docs/format.md` ("Slots") defines it.
  * Every array has an ArrayBuffer of its own: onnxruntime-react-native reads a view from the start of its buffer.
  */
 

@@ -96,6 +96,25 @@ def test_every_module_says_what_it_is_and_what_it_does_not_know(path: Path) -> N
     assert len(re.findall(r"[.;:](?:\s|$)", docstring)) >= 2, docstring
 
 
+def test_prose_is_wrapped_at_100_columns() -> None:
+    """Tables, code blocks and the addresses of links take the room that they need."""
+    pages = [
+        path
+        for name, path in zip(names(FILES), FILES, strict=True)
+        if path.suffix == ".md" and re.match(r"[A-Z]+\.md|docs/|runtime/|examples/", name) and name != "CHANGELOG.md"
+    ]
+    assert len(pages) > 10
+    found = []
+    for name, path in zip(names(pages), pages, strict=True):
+        code = False
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if line.lstrip().startswith("```"):
+                code = not code
+            elif not code and not line.startswith("|") and len(re.sub(r"\]\([^)]*\)", "]", line)) > 100:
+                found.append(f"{name}:{number}")
+    assert found == []
+
+
 def test_no_relative_imports_and_no_bare_except() -> None:
     found = []
     for name, path in zip(names(SOURCES), SOURCES, strict=True):

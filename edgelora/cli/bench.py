@@ -16,6 +16,7 @@ import typer
 from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit, table
+from edgelora.cli.thread_options import Threads
 from edgelora.evaluation.timing import PROMPT_TOKENS, Spread, bind, measure, open_session, rounds_with_warm_up
 from edgelora_runtime import load
 from edgelora_runtime.graph import default_threads
@@ -26,7 +27,7 @@ def bench(
     adapter: Annotated[
         list[str] | None, typer.Option(metavar="SPEC", help="Measure this beside none; may be repeated. Default: all.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads for one matrix product.")] = None,
+    threads: Threads = None,
     twin: Annotated[
         bool, typer.Option("--twin", help="Keep the graph without slots in memory too: none then costs nothing.")
     ] = False,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from edgelora.artifact.exporter import find_exporter
 from edgelora.cli.grid_options import BlockSize, Symmetric, grid_bar
 from edgelora.cli.output import Json, emit, note, table
+from edgelora.cli.thread_options import Threads
 from edgelora.cli.training_options import BatchSize, Epochs, LearningRate, MaxSteps, Model, advance, open_bar
 from edgelora.compare.arms import Settings
 from edgelora.compare.report import METRIC_NAMES, PLOT_FILE
@@ -96,7 +97,7 @@ def compare(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Answer the first N rows; the loss is still that of all.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads for one matrix product of an artifact.")] = None,
+    threads: Threads = None,
     decode: Annotated[bool, typer.Option("--decode/--no-decode", help="Measure the time of a token.")] = True,
     json: Json = False,
 ) -> None:

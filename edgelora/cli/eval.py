@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit, finite, note
 from edgelora.cli.template_options import Day, TemplateVar, read_variables
+from edgelora.cli.thread_options import Threads
 from edgelora.data.rows import name_problems, read_rows
 from edgelora.errors import InputError
 from edgelora.evaluation.score import (
@@ -45,7 +46,7 @@ def evaluate(
     ] = None,
     template_var: TemplateVar = None,
     date: Day = None,
-    threads: Annotated[int | None, typer.Option(help="Threads for one matrix product; all cores if left out.")] = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Score answers and loss on a data file."""

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit
 from edgelora.cli.template_options import Day, TemplateVar, read_variables
+from edgelora.cli.thread_options import Threads
 from edgelora.errors import DataError, InputError
 from edgelora_runtime import Generation, Model, load
 from edgelora_runtime.messages import check_tools
@@ -68,7 +69,7 @@ def run(
     ] = False,
     template_var: TemplateVar = None,
     date: Day = None,
-    threads: Annotated[int | None, typer.Option(help="Threads for one matrix product; all cores if left out.")] = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Generate text; the answer is streamed to standard output."""

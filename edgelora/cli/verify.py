@@ -13,11 +13,12 @@ import typer
 
 from edgelora.artifact.verify import Rounding, verify_artifact
 from edgelora.cli.output import Json, emit
+from edgelora.cli.thread_options import Threads
 
 
 def verify(
     artifact: Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)],
-    threads: Annotated[int | None, typer.Option(help="Threads for one matrix product; all cores if left out.")] = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Check hashes, the graph against PyTorch's answers in exact arithmetic, and that adapters act and leave no trace.

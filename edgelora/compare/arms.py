@@ -53,7 +53,7 @@ class Settings:
     grid_files: tuple[tuple[str, Path], ...] = ()  # names and files of grids that `edgelora quantize` wrote, likewise
     starts: tuple[tuple[str, Path], ...] = ()  # names of grid files, and the adapter that all of theirs start from
     limit: int | None = None  # rows that are answered; the loss is that of all
-    threads: int | None = None  # for one matrix product of onnxruntime; None is all cores
+    threads: int | None = None  # for one matrix product of onnxruntime; None is the runtime's default
     decode: bool = True
 
     def __post_init__(self) -> None:

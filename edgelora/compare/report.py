@@ -22,6 +22,7 @@ from edgelora.compare.summary import ArmSummary, Over, Summary
 from edgelora.compare.timing import ROUNDS, STEPS
 from edgelora.evaluation.timing import PROMPT_TOKENS
 from edgelora.grid.make import Grid
+from edgelora_runtime.graph import DEFAULT_THREADS
 
 FORMAT_VERSION = 1
 PLOT_FILE = "quality_over_size.png"
@@ -111,7 +112,7 @@ def to_markdown(settings: Settings, output: Path, grids: Mapping[str, Grid], fou
     )
     if settings.decode:
         count = settings.threads
-        threads = "all cores" if count is None else f"{count} {'thread' if count == 1 else 'threads'}"
+        threads = DEFAULT_THREADS if count is None else f"{count} {'thread' if count == 1 else 'threads'}"
         made += (
             f" Decode is the median time of one token after {PROMPT_TOKENS}, at the accuracy level that ships "
             f"({TARGET.accuracy_level}), on {threads}, all arms in turns in one process, with the adapters of seed "

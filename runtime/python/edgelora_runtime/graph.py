@@ -21,7 +21,8 @@ from edgelora_runtime import graph_cache
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.parse_json import join_some, one_line, show
 
-_MAX_DEFAULT_THREADS = 4
+MAX_DEFAULT_THREADS = 4
+DEFAULT_THREADS = f"the physical cores, at most {MAX_DEFAULT_THREADS}"  # as help texts and reports say it
 _LOAD_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -149,7 +150,7 @@ def value_over(array: npt.NDArray[np.generic]) -> ort.OrtValue:
 
 def default_threads() -> int:
     """Physical cores that this process may use, at most four: more only add waiting on small models."""
-    return max(1, min(_physical_cores(), _MAX_DEFAULT_THREADS))
+    return max(1, min(_physical_cores(), MAX_DEFAULT_THREADS))
 
 
 def _physical_cores() -> int:

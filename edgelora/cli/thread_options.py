@@ -1,0 +1,17 @@
+"""The option of how many threads a loaded artifact computes with.
+
+Knows nothing about processors; every command that loads an artifact has it, and the runtime says what the default is.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgelora_runtime.graph import DEFAULT_THREADS
+
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help=f"Threads for one matrix product.  [default: {DEFAULT_THREADS}]", show_default=False),
+]

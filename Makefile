@@ -2,7 +2,7 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz check format web bench bench-peers bench-web browser clean distclean
+.PHONY: help install demo test fuzz check format web docs bench bench-peers bench-web browser clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -58,6 +58,17 @@ web: $(JS) $(PAGE) $(ARTIFACT)/manifest.json ## serve the page with SmolLM2 and 
 
 build/demo/page/manifest.json: | $(STAMP)
 	$(BIN)/python -m examples.page
+
+SITE := build/docs
+docs: $(SITE)/venv/installed ## build the documentation site into build/docs/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	@echo $(SITE)/site/index.html
+
+$(SITE)/venv/installed: docs/site/requirements.txt
+	@test -n "$(PYTHON)" || { echo "EdgeLoRA needs Python 3.11 or newer with venv; none found on PATH. Try: make PYTHON=/path/to/python"; exit 2; }
+	test -x $(SITE)/venv/bin/python || $(PYTHON) -m venv $(SITE)/venv
+	$(SITE)/venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input --no-deps --requirement docs/site/requirements.txt
+	@touch $@
 
 bench: $(STAMP) ## measure decode, prefill, swap, load, memory, export; writes benchmarks/results
 	$(BIN)/python -m benchmarks

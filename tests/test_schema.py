@@ -29,7 +29,7 @@ from edgelora_runtime.manifest import (
 )
 
 ROOT = Path(__file__).parent.parent
-SCHEMA = json.loads((ROOT / "runtime/schema/manifest.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "runtime/python/edgelora_runtime/manifest.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 FULL = Manifest(

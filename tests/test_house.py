@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,13 +140,21 @@ def test_importing_stays_light(package: str) -> None:
 
 
 def test_a_bare_install_needs_numpy_and_onnxruntime_alone() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert sorted(re.split(r"[<>=~! ]", need)[0] for need in project["dependencies"]) == ["numpy", "onnxruntime"]
-    text = project["optional-dependencies"]["text"]
-    assert sorted(re.split(r"[<>=~! ]", need)[0] for need in text) == ["jinja2", "tokenizers"]
+    runtime, whole = project("runtime/python"), project(".")
+    assert asked(runtime["dependencies"]) == {"numpy", "onnxruntime"}
+    assert asked(runtime["optional-dependencies"]["text"]) == {"jinja2", "tokenizers"}
+    assert asked(whole["dependencies"]) == {"edgelora-runtime"}
+    assert asked(whole["optional-dependencies"]["cli"]).isdisjoint({"torch", "transformers", "safetensors", "gguf"})
 
 
-def test_constraints_pin_what_pyproject_asks_for() -> None:
+def test_what_is_released_together_has_one_version_and_one_license() -> None:
+    package = json.loads((ROOT / "runtime/js/package.json").read_text(encoding="utf-8"))
+    assert {package["version"], project("runtime/python")["version"]} == {project(".")["version"]}
+    text = (ROOT / "LICENSE").read_bytes()
+    assert [(ROOT / place / "LICENSE").read_bytes() == text for place in ("runtime/python", "runtime/js")] == [True] * 2
+
+
+def test_constraints_pin_what_is_asked_for() -> None:
     lines = [
         line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] not in "#"
     ]
@@ -153,15 +162,19 @@ def test_constraints_pin_what_pyproject_asks_for() -> None:
         "name==version, without local versions"
     )
     pinned = {line.split("==")[0] for line in lines}
-    parsed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    project = parsed["project"]
-    asked = [
-        *project["dependencies"],
-        *parsed["build-system"]["requires"],
-        *(need for needs in project["optional-dependencies"].values() for need in needs),
-    ]
-    wanted = {re.split(r"[\[<>=~! ]", need)[0] for need in asked} - {"edgelora"}
-    assert wanted <= pinned
+    wanted = {"hatchling"}
+    for found in (project("."), project("runtime/python")):
+        wanted |= asked(found["dependencies"]).union(*map(asked, found["optional-dependencies"].values()))
+    assert wanted - {"edgelora", "edgelora-runtime"} <= pinned
+
+
+def project(folder: str) -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return found
+
+
+def asked(needs: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=~!; ]", need)[0] for need in needs}
 
 
 def test_the_readme_names_commands_that_exist() -> None:

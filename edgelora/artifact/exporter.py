@@ -57,6 +57,6 @@ def find_exporter(name: str = "onnx") -> Exporter:
     """The exporter that registered under ``name`` in the entry points ``edgelora.exporters``."""
     found = entry_points(group="edgelora.exporters", name=name)
     if not found:
-        raise ConfigError(f"no exporter {name!r} is installed; run `pip install 'edgelora[train]'`")
+        raise ConfigError(f"no exporter {name!r} is installed; run `pip install edgelora`, which brings one for onnx")
     exporter: Exporter = next(iter(found)).load()()
     return exporter

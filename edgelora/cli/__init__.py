@@ -13,13 +13,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, TextIO
 
 try:
     import typer
 except ImportError:
-    print("edgelora: the commands need more than the runtime; run `pip install 'edgelora[train]'`", file=sys.stderr)
+    print("edgelora: the commands need more than the runtime; run `pip install 'edgelora[cli]'`", file=sys.stderr)
     sys.exit(2)
 
 from edgelora.cli.failures import BAD_INPUT, INTERRUPTED, describe_failure, one_line
@@ -40,6 +41,14 @@ COMMANDS = {
     "bench": ("bench", "Measure decode, prefill, adapter switch, load and memory."),
     "inspect": ("inspect", "Describe an artifact or an adapter folder."),
 }
+_EXTRAS = {
+    "train": "train",
+    "recover": "train",
+    "compare": "train",
+    "quantize": "compile",
+    "export": "compile",
+}  # else cli
+_COMPLETION = "_EDGELORA_COMPLETE"  # set where a shell asks what may come next
 _TRACEBACK, _TRACEBACK_VARIABLE = "--traceback", "EDGELORA_TRACEBACK"
 
 
@@ -48,7 +57,6 @@ def build_app(wanted: str | None) -> typer.Typer:
     app = typer.Typer(
         name="edgelora",
         help="Compile fine-tuned small models with swappable LoRA adapters for phones, browsers and boards.",
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -74,7 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     shows_traceback = _take_traceback(given)
-    wanted = next((word for word in given if not word.startswith("-")), None)
+    words = given
+    if _COMPLETION in os.environ:  # by the scripts of typer: bash calls the line one thing, all others another
+        words = (os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]
+    wanted = next((word for word in words if not word.startswith("-")), None)
     _open_streams()
     try:
         code = build_app(wanted)(given, prog_name="edgelora", standalone_mode=False)
@@ -90,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if shows_traceback and not isinstance(error, EdgeLoraError):
             traceback.print_exception(error)
-        code, line = describe_failure(error)
+        code, line = describe_failure(error, _EXTRAS.get(wanted or "", "cli"))
         return _fail(line, code)
     if code == INTERRUPTED:
         return _fail("interrupted", INTERRUPTED)
@@ -143,7 +154,16 @@ def _listed() -> None:
     """Stand in for a command in the help."""
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"edgelora {version('edgelora')}")
+        raise typer.Exit
+
+
 def _global_options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
     traceback: Annotated[  # main has taken it out; here it is for the help
         bool,
         typer.Option(

@@ -22,7 +22,6 @@ from edgelora.artifact.store import add_adapter, remove_adapter, split_assignmen
 from edgelora.checkpoint.names import is_vocabulary
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
-from edgelora.torch_model.open_base import open_base
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import replace_folder
@@ -131,7 +130,9 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Measure an adapter on its base and write receipt.json and receipt.md, for one that was trained elsewhere too."""
-    from edgelora.training.measure_receipt import make_receipt  # torch, which no other subcommand waits for
+    # torch and safetensors, which no other subcommand asks for
+    from edgelora.torch_model.open_base import open_base
+    from edgelora.training.measure_receipt import make_receipt
 
     check_outside(adapter)
     if (adapter / PAGE_FILE).exists() and not (adapter / RECEIPT_FILE).exists():

@@ -6,7 +6,6 @@ Knows nothing about how time is taken.
 from __future__ import annotations
 
 import dataclasses
-import resource
 import sys
 import time
 from pathlib import Path
@@ -76,6 +75,12 @@ def peak_rss_bytes() -> int:
     for line in lines:
         if line.startswith("VmHWM:"):  # ru_maxrss also counts what the parent held when it started this process
             return 1024 * int(line.split()[1])
+    if sys.platform == "win32":  # not run by the tests, which have no Windows
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # which Windows lacks
+
     # macOS counts bytes, others kB.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

@@ -18,7 +18,7 @@ BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 70, 130  # 70 is EX_SOFTWARE of sysexits.
 LONGEST_LINE = 499  # characters, so that it is read
 
 _PACKAGES = {"edgelora", "edgelora_onnx", "edgelora_runtime"}
-_INSTALL = "install what this command needs with `pip install 'edgelora[train]'`"
+_OF_CLI = {"typer", "tqdm", "filelock", "onnx", "onnx_ir", "tokenizers", "jinja2", "psutil"}
 _ADVICE: Mapping[int, str] = {
     errno.ENOSPC: "free some space and run it again",
     errno.EDQUOT: "free some space and run it again",
@@ -40,8 +40,11 @@ _NO_MEMORY = re.compile(
 )
 
 
-def describe_failure(error: BaseException) -> tuple[int, str]:
-    """Exit code and line; the line says what was found and what to do, whoever raised the error."""
+def describe_failure(error: BaseException, extra: str) -> tuple[int, str]:
+    """Exit code and line; the line says what was found and what to do, whoever raised the error.
+
+    ``extra`` is the one of pyproject.toml that the command needs.
+    """
     if isinstance(error, EdgeLoraError):
         return BAD_INPUT, str(error)
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
@@ -55,8 +58,10 @@ def describe_failure(error: BaseException) -> tuple[int, str]:
         is_the_systems = error.errno is not None and error.strerror == os.strerror(error.errno)  # ours have advice
         advice = _ADVICE.get(error.errno or 0) if is_the_systems else None
         return BAD_INPUT, f"{where}{error.strerror or error}" + (f"; {advice}" if advice else "")
-    if isinstance(error, ImportError) and (error.name or "").split(".")[0] not in _PACKAGES:
-        return BAD_INPUT, f"{error}; {_INSTALL}"
+    missing = (error.name or "").split(".")[0] if isinstance(error, ImportError) else None
+    if missing is not None and missing not in _PACKAGES:
+        needed = "compile" if extra == "cli" and missing not in _OF_CLI else extra  # as adapter receipt does
+        return BAD_INPUT, f"{error}; install what this command needs with `pip install 'edgelora[{needed}]'`"
     return OUR_FAULT, (
         f"a fault of edgelora itself, not of what it was given: {type(error).__name__}: {_first_line(error)} "
         f"({_place(error)}); run it again as `edgelora --traceback ...` and report what it prints"

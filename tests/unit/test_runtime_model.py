@@ -42,7 +42,7 @@ def test_importing_and_answering_needs_no_heavy_package() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[] [")
-    assert "pip install 'edgelora[text]'" in done.stdout
+    assert "pip install 'edgelora-runtime[text]'" in done.stdout
 
 
 def test_switching_adapters_leaks_nothing_of_the_old_cache(model: Model) -> None:

@@ -351,7 +351,7 @@ def _sync_tree(folder: Path) -> None:
         for name in names:
             path = Path(place, name)
             if path.is_file() and not path.is_symlink():
-                with path.open("rb") as stream:
+                with path.open("rb" if fcntl else "r+b") as stream:  # Windows syncs no file that is open for reading
                     _sync(stream.fileno())
         _sync_folder(Path(place))
 

@@ -109,7 +109,7 @@ class Model(TokenModel):
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """None when the artifact has none. Raises InputError when the packages of ``edgelora[text]`` are missing."""
+        """None when the artifact has none. Raises InputError when the packages of the extra ``text`` are missing."""
         with self._reading:
             return self._tokenizer
 

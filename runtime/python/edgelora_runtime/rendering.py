@@ -18,7 +18,7 @@ from edgelora_runtime.parse_json import show
 if TYPE_CHECKING:
     from edgelora_runtime.chat_template import ChatTemplate
 
-ADVICE = "run: pip install 'edgelora[text]'"
+ADVICE = "run: pip install 'edgelora-runtime[text]'"
 
 _NEEDLE = "edgelora needle"  # whatever finds its way through a template did not get lost in it
 _PARTS = ("'type'", '"type"')  # how a list of parts looks when a template that wants text prints it

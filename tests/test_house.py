@@ -192,6 +192,21 @@ def test_the_readme_names_commands_that_exist() -> None:
     assert words <= listed
 
 
+def test_the_pipeline_page_is_the_folders_in_the_order_of_their_imports() -> None:
+    page = (ROOT / "docs/pipeline.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_/]+)` \|[^|]*\|([^|]*)\|", page, re.MULTILINE)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract.get("exhaustive"))
+    stages = [name for name in layers if (ROOT / "edgelora" / name).is_dir()]
+    assert [folder.removeprefix("edgelora/") for folder, _ in rows if folder.startswith("edgelora/")] == stages
+    named = [f"{folder}/{name}" for folder, cell in rows for name in re.findall(r"`([\w/*.]+\.(?:py|ts))`", cell)]
+    named += re.findall(r"`((?:edgelora|exporters|runtime)/[\w/]+\.py)`", page)
+    assert len(named) > 80
+    assert [name for name in named if not any(ROOT.glob(name))] == []
+
+
 def test_the_readme_names_targets_and_files_that_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

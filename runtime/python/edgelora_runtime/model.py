@@ -25,7 +25,6 @@ from edgelora_runtime.messages import Messages, Tools
 from edgelora_runtime.packed_adapters import PackedCache, name_artifact
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.request import Request, TextOptions, make_request
-from edgelora_runtime.sampling import SamplingOptions
 from edgelora_runtime.session import BoundAdapter, Session
 from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
 from edgelora_runtime.text import Tokenizer, read_tokenizer
@@ -159,19 +158,8 @@ class Model(TokenModel):
         *,
         adapter: str | list[str] | None = None,
         raw: bool = False,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-        lookup: bool = False,
-        stop: str | Sequence[str] = (),
-        choices: Sequence[str] | None = None,
-        template: Mapping[str, Any] | None = None,
-        date: str | datetime.date | None = None,
         stream: bool = False,
+        **options: Unpack[TextOptions],
     ) -> Generation | list[Generation] | Iterator[str]:
         """Answer a prompt, or each of a list. ``raw`` leaves out the chat template; ``adapter`` may be one per prompt.
 
@@ -180,15 +168,14 @@ class Model(TokenModel):
         artifact; ``date`` (YYYY-MM-DD) is the day that a template with a date writes, today where it is left out.
         ``lookup`` guesses ahead from what was said before, for one prompt: quicker where the answer repeats it.
         """
-        sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        request = make_request(sampling, max_new_tokens, stop, choices, lookup)
+        request = make_request(**options)
         texts = prompt if isinstance(prompt, list) else [prompt]
         for text in texts:
             if not isinstance(text, str):
                 raise InputError(f"prompt is {type(text).__name__}, expected text; use chat() for messages")
-        if raw and (template is not None or date is not None):
+        if raw and (request.template is not None or request.date is not None):
             raise InputError("template and date are for the chat template, which raw leaves out; leave one out")
-        tokenizer = self._text() if raw else self._templated(template, date)
+        tokenizer = self._text() if raw else self._templated(request.template, request.date)
         encoded = [
             self._encode_raw(tokenizer, text) if raw else self._encode_chat(tokenizer, _ask(text), None)
             for text in texts
@@ -222,29 +209,16 @@ class Model(TokenModel):
         *,
         tools: Tools | None = None,
         adapter: str | None = None,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-        lookup: bool = False,
-        stop: str | Sequence[str] = (),
-        choices: Sequence[str] | None = None,
-        template: Mapping[str, Any] | None = None,
-        date: str | datetime.date | None = None,
         stream: bool = False,
+        **options: Unpack[TextOptions],
     ) -> Generation | list[Generation] | Iterator[str]:
         """Answer a conversation of ``{"role", "content"}`` messages; the options are those of ``generate``.
 
         ``tools`` are JSON schemas of functions, for templates that know them; content may be a list of text parts.
         """
-        sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        request = make_request(sampling, max_new_tokens, stop, choices, lookup)
-        return self._answer(
-            [self._encode_chat(self._templated(template, date), messages, tools)], False, adapter, request, stream
-        )
+        request = make_request(**options)
+        tokenizer = self._templated(request.template, request.date)
+        return self._answer([self._encode_chat(tokenizer, messages, tools)], False, adapter, request, stream)
 
     def keep_prefix(
         self, prompt: str | Messages | Sequence[int], path: str | Path | None = None, *, adapter: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -17,16 +17,21 @@ from edgelora_runtime.manifest import ModelInfo
 from edgelora_runtime.sampling import SamplingOptions
 
 
-class IdOptions(TypedDict, total=False):
-    """Keyword arguments of ``Model.generate_ids`` beside the adapter."""
+class Sampling(TypedDict, total=False):
+    """The fields of ``SamplingOptions``, which holds their defaults, as keyword arguments."""
 
-    max_new_tokens: int
     temperature: float
     top_k: int
     top_p: float
     min_p: float
     repetition_penalty: float
     seed: int | None
+
+
+class IdOptions(Sampling, total=False):
+    """Keyword arguments of ``Model.generate_ids`` beside the adapter."""
+
+    max_new_tokens: int
     lookup: bool
 
 
@@ -48,16 +53,33 @@ class Request:
     stops: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
     lookup: bool = False
+    template: Mapping[str, Any] | None = None
+    date: str | datetime.date | None = None
+
+
+def check_names(options: Mapping[str, Any], kind: type) -> None:
+    """Raise TypeError for names that are none of ``kind``'s, as Python does where a signature spells them out."""
+    known = kind.__annotations__
+    if unknown := sorted(set(options) - set(known)):
+        raise TypeError(f"unexpected options {', '.join(unknown)}; known are {', '.join(known)}")
 
 
 def make_request(
-    sampling: SamplingOptions,
-    max_new_tokens: int,
+    *,
+    max_new_tokens: int = 128,
     stop: str | Sequence[str] = (),
     choices: Sequence[str] | None = None,
     lookup: bool = False,
+    template: Mapping[str, Any] | None = None,
+    date: str | datetime.date | None = None,
+    **sampling: Unpack[Sampling],
 ) -> Request:
-    """Check what ``SamplingOptions`` did not; raises one InputError with everything that is wrong."""
+    """The options of a call, checked; here and in ``SamplingOptions`` are their defaults.
+
+    Raises an InputError that names what is wrong.
+    """
+    check_names(sampling, Sampling)
+    chosen = SamplingOptions(**sampling)
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     wrong = []
     if not isinstance(max_new_tokens, (int, np.integer)) or isinstance(max_new_tokens, bool) or max_new_tokens < 1:
@@ -75,7 +97,9 @@ def make_request(
         wrong.append(f"lookup is {lookup!r}, expected True or False")
     if wrong:
         raise InputError("; ".join(wrong))
-    return Request(sampling, int(max_new_tokens), stops, None if choices is None else tuple(choices), lookup)
+    return Request(
+        chosen, int(max_new_tokens), stops, None if choices is None else tuple(choices), lookup, template, date
+    )
 
 
 def check_ids(ids: Sequence[int], info: ModelInfo) -> list[int]:

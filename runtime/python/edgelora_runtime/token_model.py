@@ -22,8 +22,8 @@ from edgelora_runtime.lookup import LookupDecoding
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.prefix import read_prefix, write_prefix
 from edgelora_runtime.probe import ProbeResult, check_adapter
-from edgelora_runtime.request import IdOptions, Request, check_ids, make_request
-from edgelora_runtime.sampling import Sampler, SamplingOptions
+from edgelora_runtime.request import IdOptions, Request, check_ids, check_names, make_request
+from edgelora_runtime.sampling import Sampler
 from edgelora_runtime.session import BoundAdapter, Session
 
 
@@ -109,18 +109,11 @@ class TokenModel:
         ids: list[int] | list[list[int]],
         *,
         adapter: str | list[str] | None = None,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-        lookup: bool = False,
+        **options: Unpack[IdOptions],
     ) -> list[int] | list[list[int]]:
         """Continue token ids, or each list of a batch; what comes back leaves out the end token."""
-        sampling = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        request = make_request(sampling, max_new_tokens, lookup=lookup)
+        check_names(options, IdOptions)
+        request = make_request(**options)
         is_batch = bool(ids) and all(isinstance(row, (list, tuple)) for row in ids)
         rows: Any = ids if is_batch else [ids]
         answers: list[list[int]] = [[] for _ in rows]

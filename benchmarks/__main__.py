@@ -28,8 +28,8 @@ from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
+from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
-from edgelora.artifact.targets import find_target
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
 from edgelora.evaluation.timing import Timings, bind, measure, open_session, rounds_with_warm_up
@@ -124,10 +124,9 @@ def write_plain(model: str, out: Path) -> None:
     export_artifact(
         open_checkpoint(model),
         out,
+        ExportOptions(slots=()),
         exporter=find_exporter(),
         make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-        target=find_target("cpu"),
-        slots=(),
     )
 
 

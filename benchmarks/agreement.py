@@ -17,7 +17,7 @@ import torch
 from benchmarks.smollm2 import find_smollm2
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
-from edgelora.artifact.targets import find_target
+from edgelora.artifact.options import ExportOptions
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.torch_model.build import load_torch
@@ -41,10 +41,9 @@ def main() -> None:
             export_artifact(
                 checkpoint,
                 Path(folder) / str(level),
+                ExportOptions(accuracy_level=level),
                 exporter=find_exporter(),
                 make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-                target=find_target("cpu"),
-                accuracy_level=level,
             )
             runtimes[level] = load(Path(folder) / str(level))
         tokenizer = runtimes[0].tokenizer

@@ -22,7 +22,7 @@ from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
-from edgelora.artifact.targets import find_target
+from edgelora.artifact.options import ExportOptions
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.evaluation.timing import spread
 from edgelora.grid.make import parse_quant, plan_grid
@@ -52,11 +52,9 @@ def main() -> None:
         export_artifact(
             checkpoint,
             WORK / kind,
+            ExportOptions(kv_cache=kind, overwrite=(WORK / kind).exists()),
             exporter=find_exporter(),
             make_grid=lambda found: plan_grid(found, parse_quant("int4")),
-            target=find_target("cpu"),
-            kv_cache=kind,
-            overwrite=(WORK / kind).exists(),
         )
     models = {kind: load(WORK / kind, threads=options.threads) for kind in KINDS}
     result = {

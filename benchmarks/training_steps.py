@@ -25,7 +25,7 @@ from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.lora import attach_lora, trainable
 from edgelora.training.loss import completion_loss
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 
 PLAIN, DEFAULT, PACKED, LOW_MEMORY = "plain", "default", "packed", "low-memory"
 STEPS, ROWS = 3, 4
@@ -36,7 +36,7 @@ def main() -> None:
     """Print losses, weights and seconds; the peak memory is what the process took, which its parent sees."""
     mode, name, data = sys.argv[1:]
     checkpoint = open_checkpoint(name)
-    options = TrainOptions(batch_size=ROWS)
+    options = Recipe(batch_size=ROWS)
     encoded = encode_rows(
         read_rows(Path(data)),
         open_tokenizer(checkpoint),

@@ -10,42 +10,51 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgelora.artifact.export import export_artifact
-    from edgelora.artifact.store import add_adapter, remove_adapter
-    from edgelora.artifact.targets import find_target
-    from edgelora.artifact.verify import VerifyReport, verify_artifact
-    from edgelora.checkpoint.folder import open_checkpoint
+    from edgelora.api import ExportResult, QuantizeResult, add_adapter, export, quantize, recover, train, verify
+    from edgelora.artifact.options import ExportOptions
+    from edgelora.artifact.store import remove_adapter
+    from edgelora.artifact.verify import VerifyReport
     from edgelora.errors import EdgeLoraError
-    from edgelora.grid.make import parse_quant, plan_grid
+    from edgelora.torch_model.choose_grid import GridChoice
+    from edgelora.training.options import RecoverOptions, TrainOptions
+    from edgelora.training.run import TrainResult
 
 __all__ = [
     "EdgeLoraError",
+    "ExportOptions",
+    "ExportResult",
+    "GridChoice",
+    "QuantizeResult",
+    "RecoverOptions",
+    "TrainOptions",
+    "TrainResult",
     "VerifyReport",
     "add_adapter",
-    "export_artifact",
-    "find_target",
-    "open_checkpoint",
-    "parse_quant",
-    "plan_grid",
+    "export",
+    "quantize",
+    "recover",
     "remove_adapter",
-    "verify_artifact",
+    "train",
+    "verify",
 ]
 
 _HOME = {
     "EdgeLoraError": "edgelora.errors",
+    "ExportOptions": "edgelora.artifact.options",
+    "GridChoice": "edgelora.torch_model.choose_grid",
+    "RecoverOptions": "edgelora.training.options",
+    "TrainOptions": "edgelora.training.options",
+    "TrainResult": "edgelora.training.run",
     "VerifyReport": "edgelora.artifact.verify",
-    "add_adapter": "edgelora.artifact.store",
-    "export_artifact": "edgelora.artifact.export",
-    "find_target": "edgelora.artifact.targets",
-    "open_checkpoint": "edgelora.checkpoint.folder",
-    "parse_quant": "edgelora.grid.make",
-    "plan_grid": "edgelora.grid.make",
     "remove_adapter": "edgelora.artifact.store",
-    "verify_artifact": "edgelora.artifact.verify",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'edgelora' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(_HOME.get(name, "edgelora.api")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -19,8 +19,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from edgelora.artifact.export import export_artifact
+from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
-from edgelora.artifact.targets import find_target
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.grid.row_codes import round_rows, row_values
@@ -177,12 +177,14 @@ def write_artifact(name: str, work: Path, out: Path) -> Path:
     export_artifact(
         open_checkpoint(str(checkpoint)),
         out / name,
+        ExportOptions(
+            target="web-wasm" if name == _WEB else "cpu",
+            # Float activations, or those of 16 bits: the same answer on every machine within rounding.
+            accuracy_level=4 if name == _WEB else 0,
+            kv_cache=INT8_CACHE if name == _CACHE else FLOAT_CACHE,
+        ),
         exporter=OnnxExporter(),
         make_grid=functools.partial(plan_grid, plan=parse_quant(QUANTS[name])),
-        target=find_target("web-wasm" if name == _WEB else "cpu"),
-        # Float activations, or those of 16 bits: the same answer on every machine within rounding.
-        accuracy_level=4 if name == _WEB else 0,
-        kv_cache=INT8_CACHE if name == _CACHE else FLOAT_CACHE,
     )
     for adapter, folder in write_adapters(checkpoint, work / name / "adapters").items():
         add_adapter(out / name, adapter, folder)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from edgelora.artifact.export import export_artifact
-from edgelora.artifact.targets import find_target
+from edgelora.artifact.options import ExportOptions
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.torch_model.reference import make_reference
@@ -105,11 +105,8 @@ def write_artifact(
     return export_artifact(
         open_checkpoint(str(checkpoint)),
         out,
+        ExportOptions(accuracy_level=level, merge=merge),
         exporter=OnnxExporter(),
         make_grid=functools.partial(plan_grid, plan=parse_quant(quant)),
-        target=find_target("cpu"),
-        accuracy_level=level,
-        slots=None if merge is None else (),
-        merge=merge,
         reference=make_reference if reference else None,
     )

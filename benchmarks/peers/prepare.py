@@ -23,8 +23,8 @@ from benchmarks.peers.models import RANDOM_SHAPES, write_checkpoint_folder, writ
 from benchmarks.smollm2 import find_smollm2
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
+from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
-from edgelora.artifact.targets import find_target
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
 from edgelora.grid.make import parse_quant, plan_grid
@@ -113,10 +113,9 @@ def _export(prepared: Prepared) -> Cost:
     export_artifact(
         open_checkpoint(prepared.source),
         prepared.plain,
+        ExportOptions(slots=()),
         exporter=find_exporter(),
         make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-        target=find_target("cpu"),
-        slots=(),
     )
     return cost
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,9 +21,10 @@ from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.kv_cache_steps import cache_scales
 from edgelora.artifact.merge_all import Assembled, merge_all
 from edgelora.artifact.merge_auto import AutoMerge, merge_auto
+from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.package import package
 from edgelora.artifact.store import add_adapter
-from edgelora.artifact.targets import MATMUL_INTEGER, Target
+from edgelora.artifact.targets import MATMUL_INTEGER
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.probes import probe_prompts
 from edgelora.data.varied_text import measured_ids
@@ -33,7 +34,7 @@ from edgelora.grid.row_codes import as_rows
 from edgelora.values import Checkpoint, HalfArray, Reference
 from edgelora_runtime.adapter import Factors, read_adapter
 from edgelora_runtime.files import replace_folder, reserve, restore
-from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE, MANIFEST_FILE, Manifest, read_manifest
+from edgelora_runtime.manifest import INT8_CACHE, MANIFEST_FILE, Manifest, read_manifest
 
 
 class MakeReference(Protocol):
@@ -57,52 +58,32 @@ class AnswerFloat(Protocol):
 def export_artifact(
     checkpoint: Checkpoint,
     out: Path,
+    options: ExportOptions,
     *,
     exporter: Exporter,
     make_grid: MakeGrid,
-    target: Target,
-    accuracy_level: int | None = None,
-    slots: Collection[str] | None = None,
-    merge: Path | None = None,
-    accept_lossy_merge: bool = False,
     auto: AutoMerge | None = None,
-    adapters: Mapping[str, Path] | None = None,
     reference: MakeReference | None = None,
     answer_float: AnswerFloat | None = None,
-    genai: bool = False,
-    context_length: int | None = None,
-    kv_cache: str = FLOAT_CACHE,
     cache_prompts: Sequence[Sequence[int]] = (),
     budget_mb: float | None = None,
-    template_variables: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
 ) -> Manifest:
     """Write the artifact ``out``; it appears whole or not at all.
 
     ``reference`` answers the probe prompts on the grid (PyTorch does); without it ``verify`` cannot compare.
     ``answer_float`` lets the manifest say what rounding costs (``quantization.rounding``), unless nothing is rounded or
-    ``auto`` measures by itself.
-    ``slots`` are the last parts of the names of modules that adapters may plug into: None for every linear of the
-    layers, empty for none.
-    ``merge`` puts an adapter into the weights: all of it, refused when rounding would lose it unless
-    ``accept_lossy_merge``, or layer by layer as ``auto`` measures. A merged artifact has no slots.
-    ``context_length`` is the most tokens that the artifact remembers, by default what ``choose_context_length`` says.
-    ``kv_cache`` int8 keeps keys and values in 8 bits, on steps measured on ``cache_prompts`` and the probe prompts,
-    with and without ``adapters``.
+    ``auto`` measures by itself. ``auto`` is how layers are chosen that are merged; without it all of them are.
+    An int8 KV cache has steps that are measured on ``cache_prompts`` and the probe prompts, with and without adapters.
     ``budget_mb`` is what the file of weights may take; ``make_grid`` has planned for it, and here it is measured.
-    ``template_variables`` are what the chat template gets on the device unless a call says otherwise.
     What was written is loaded and asked for one token before it gets its name.
     Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit,
     ArtifactError when the artifact does not answer.
     """
-    if kv_cache == INT8_CACHE and (genai or not target.has_int8_cache):
-        place = "onnxruntime-genai's files" if genai else f"the target {target.name}"
-        raise ConfigError(f"{place} cannot keep the KV cache in 8 bits; leave out --kv-cache int8")
-    _check_output(out, overwrite)
-    for folder in (adapters or {}).values():
+    target, merge, level = options.profile, options.merge, options.level
+    _check_output(out, options.overwrite)
+    for folder in options.adapters.values():
         read_adapter(folder)  # an unreadable one is told before minutes of work, not after
-    level = target.accuracy_level if accuracy_level is None else accuracy_level
-    context = choose_context_length(checkpoint, context_length)
+    context = choose_context_length(checkpoint, options.context_length)
     prompts = tuple(prompt[: context // 2] for prompt in probe_prompts(checkpoint))
 
     def compile_into(folder: Path, assembled: Assembled, answers: Reference | None = None) -> None:
@@ -110,12 +91,12 @@ def export_artifact(
             assembled.grid,
             folder,
             level,
-            slots=slots if merge is None else (),
+            slots=options.slots if merge is None else (),
             baked=assembled.baked,
             linear_op=target.linear_op,
             context_length=context,
         )
-        if genai:
+        if options.genai:
             exporter.add_genai(folder, exported, assembled.grid)
         complete = functools.partial(
             package,
@@ -125,19 +106,19 @@ def export_artifact(
             quantization=_describe(assembled.grid, level),
             merged=assembled.record,
             reference=answers,
-            template_variables=template_variables or {},
+            template_variables=options.template_variables or {},
         )
         complete(exported)  # first with a float cache: what is measured is an artifact as a device would run it
-        if kv_cache == INT8_CACHE:
-            scales = cache_scales(folder, (*prompts, *cache_prompts), adapters or {})
+        if options.kv_cache == INT8_CACHE:
+            scales = cache_scales(folder, (*prompts, *cache_prompts), options.adapters)
             complete(exporter.quantize_cache(folder, exported, scales))
 
     # The folder is made first: a place that cannot be written is told before minutes of work, not after.
-    with reserve(out), replace_folder(out, _replacing if overwrite else None) as fresh:
+    with reserve(out), replace_folder(out, _replacing if options.overwrite else None) as fresh:
         if merge is None:
             assembled = Assembled(make_grid(checkpoint))
         elif auto is None:
-            assembled = merge_all(checkpoint, merge, make_grid, accept_lossy_merge)
+            assembled = merge_all(checkpoint, merge, make_grid, options.accept_lossy_merge)
         else:
             assembled = merge_auto(checkpoint, merge, make_grid, auto, compile_into)
         rounds_rows = target.linear_op == MATMUL_INTEGER and level != 0
@@ -150,7 +131,7 @@ def export_artifact(
             _check_budget(read_manifest(fresh), budget_mb)
         if taught:
             _record_cost(fresh, exporter, rows, taught)
-        for name, folder in (adapters or {}).items():
+        for name, folder in options.adapters.items():
             add_adapter(fresh, name, folder)
         return read_manifest(fresh)
 

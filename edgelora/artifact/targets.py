@@ -18,7 +18,6 @@ class Target:
     """A device profile."""
 
     name: str
-    quant: str  # the --quant that suits it
     accuracy_level: int  # 4 multiplies rounded activations (8 bits, or 16 with MATMUL_INTEGER), 0 keeps float32
     linear_op: str  # the fastest operator with quantized weights there
     has_int8_cache: bool  # whether attention there can keep keys and values in 8 bits (slower in wasm, but smaller)
@@ -28,13 +27,12 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
-        Target("cpu", "int4", 4, MATMUL_NBITS, True, "desktop or server CPU, native onnxruntime"),
-        Target("mobile", "int4", 4, MATMUL_NBITS, True, "Android and iOS, native onnxruntime"),
-        Target("embedded", "int4", 4, MATMUL_NBITS, True, "aarch64 and x86 boards, native onnxruntime"),
-        Target("web-webgpu", "int4", 4, MATMUL_NBITS, False, "browser with WebGPU"),
+        Target("cpu", 4, MATMUL_NBITS, True, "desktop or server CPU, native onnxruntime"),
+        Target("mobile", 4, MATMUL_NBITS, True, "Android and iOS, native onnxruntime"),
+        Target("embedded", 4, MATMUL_NBITS, True, "aarch64 and x86 boards, native onnxruntime"),
+        Target("web-webgpu", 4, MATMUL_NBITS, False, "browser with WebGPU"),
         Target(
             "web-wasm",
-            "int4",
             4,
             MATMUL_INTEGER,
             True,

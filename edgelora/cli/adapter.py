@@ -158,10 +158,10 @@ def _choice_of(folder: Path, known: Mapping[str, Any]) -> GridChoice:
 
 
 def _grid_maker(folder: Path, quant: str | None, block_size: int, symmetric: bool | None) -> Callable[..., Any]:
-    from edgelora.cli.grid_options import grid_bar
-    from edgelora.torch_model.choose_grid import GridChoice, grid_maker
+    from edgelora.cli.bars import grid_bar
+    from edgelora.torch_model.choose_grid import GridChoice, grid_maker, is_grid_file
 
-    choice = GridChoice(quant or "none", block_size, symmetric)
+    choice = GridChoice(quant or "none", None if quant and is_grid_file(quant) else block_size, symmetric)
     if quant is None:
         receipt = read_receipt(folder)
         known = (receipt.quantization or {}) if receipt else {}

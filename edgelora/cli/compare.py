@@ -15,19 +15,22 @@ import typer
 from tqdm import tqdm
 
 from edgelora.artifact.exporter import find_exporter
-from edgelora.cli.grid_options import BlockSize, Symmetric, grid_bar
+from edgelora.cli.bars import advance, grid_bar, step_bar
+from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit, note, table
 from edgelora.cli.thread_options import Threads
-from edgelora.cli.training_options import BatchSize, Epochs, LearningRate, MaxSteps, Model, advance, open_bar
+from edgelora.cli.training_lines import Model
 from edgelora.compare.arms import Settings
 from edgelora.compare.report import METRIC_NAMES, PLOT_FILE
 from edgelora.compare.run import JSON_FILE, MARKDOWN_FILE, Compared
 from edgelora.compare.run import compare as run_comparison
 from edgelora.errors import ConfigError
 from edgelora.evaluation.score import Step
+from edgelora.torch_model.choose_grid import BlockSize, Symmetric
 from edgelora.torch_model.open_base import open_base
 from edgelora.training.loop import StepReport
-from edgelora.training.options import TrainOptions
+from edgelora.training.options import BatchSize, Epochs, LearningRate, MaxSteps
+from edgelora.training.recipe import Recipe
 from edgelora.values import TrackNames
 
 _NO_METHOD = "none"
@@ -44,7 +47,7 @@ class Bars:
     @contextlib.contextmanager
     def training(self, name: str) -> Iterator[Callable[[StepReport], None]]:
         """A bar over steps."""
-        with open_bar() as bar:
+        with step_bar() as bar:
             bar.set_description(name)
             yield lambda report: advance(bar, report)
 
@@ -60,6 +63,7 @@ class Bars:
         note(text)
 
 
+@spread
 def compare(
     model: Model,
     data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="Rows to learn from, as for `edgelora train`.")],
@@ -113,7 +117,7 @@ def compare(
         model=model,
         data=data,
         eval_data=eval_data,
-        options=TrainOptions(
+        options=Recipe(
             rank=rank,
             alpha=2.0 * max(rank, 1),
             epochs=epochs,

@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit, finite, note
-from edgelora.cli.template_options import Day, TemplateVar, read_variables
 from edgelora.cli.thread_options import Threads
 from edgelora.data.rows import name_problems, read_rows
+from edgelora.data.template_options import Day, TemplateVariables
 from edgelora.errors import InputError
 from edgelora.evaluation.score import (
     Rendering,
@@ -28,6 +29,7 @@ from edgelora.evaluation.score import (
 from edgelora_runtime import load
 
 
+@spread
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)],
     data: Annotated[Path, typer.Argument(help="JSONL as for training.", show_default=False)],
@@ -44,7 +46,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    template_var: TemplateVar = None,
+    template_variables: TemplateVariables = None,
     date: Day = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -53,7 +55,7 @@ def evaluate(
     rows = read_rows(data)
     model = load(artifact, threads=threads)
     model.set_adapter(adapter)
-    variables = read_variables(template_var)
+    variables = template_variables
     if raw and (variables is not None or date is not None):
         raise InputError("--template-var and --date are for the chat template, which --raw leaves out; leave one out")
     # What is given wins; adapters that disagree need only be asked where something is not.

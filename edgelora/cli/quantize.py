@@ -5,47 +5,27 @@ Knows nothing about how codes are chosen.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgelora.artifact.changing import check_outside
-from edgelora.cli.grid_options import (
-    BlockSize,
-    BudgetBits,
-    BudgetMb,
-    Calibration,
-    EmbeddingBits,
-    Quant,
-    QuantMethod,
-    Symmetric,
-    grid_bar,
-    grid_choice,
-)
+from edgelora.api import QuantizeResult
+from edgelora.api import quantize as write_quantized
+from edgelora.cli.bars import grid_bar
+from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit, size
-from edgelora.errors import ConfigError
 from edgelora.grid.bits import BitPlan
-from edgelora.grid.file import check_is_grid, write_grid
-from edgelora.grid.make import Grid, parse_quant
-from edgelora.torch_model.choose_grid import ChosenGrid, check_choice, choose_grid, is_grid_file
-from edgelora.torch_model.open_base import open_base
-from edgelora_runtime.files import check_writable
+from edgelora.grid.make import Grid
+from edgelora.torch_model.choose_grid import GridChoice
 
 
+@spread
 def quantize(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a hub id, or a GGUF file.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="GRID", help="The grid file to write.")],
-    quant: Quant = "int4",
-    block_size: BlockSize = None,
-    symmetric: Symmetric = None,
-    quant_method: QuantMethod = None,
-    calibration: Calibration = None,
-    budget_mb: BudgetMb = None,
-    budget_bits: BudgetBits = None,
-    embedding_bits: EmbeddingBits = None,
+    grid: GridChoice = GridChoice("int4"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the grid file at GRID.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -56,43 +36,18 @@ def quantize(
 
     Example: edgelora quantize SmolLM2.gguf -o smol.safetensors --quant int2 --budget-bits 3 --calibration rows.jsonl
     """
-    choice = grid_choice(
-        quant or "int4", block_size, symmetric, quant_method, calibration, budget_mb, budget_bits, embedding_bits
-    )
-    check_output(output, overwrite)
-    if is_grid_file(choice.quant):
-        raise ConfigError(f"{choice.quant} is a grid file already; give --quant int8, int4 or int2")
-    check_choice(choice)
-    if parse_quant(choice.quant).spec is None:
-        raise ConfigError(f"--quant {choice.quant} keeps floats and has no codes to write; give int8, int4 or int2")
-    started = time.perf_counter()
-    chosen = choose_grid(open_base(model), choice, grid_bar)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_grid(output, chosen.grid)
-    seconds = round(time.perf_counter() - started, 1)
-    payload = describe(output, chosen, seconds)
-    emit(as_json, payload, _lines(payload))
+    found = describe(write_quantized(model, output, grid, overwrite=overwrite, track=grid_bar))
+    emit(as_json, found, _lines(found))
 
 
-def check_output(output: Path, overwrite: bool) -> None:
-    """Raise ConfigError when ``output`` holds anything but a grid file that may be replaced."""
-    if output.is_dir():
-        raise ConfigError(f"{output} is a folder; choose a file name, such as {output.name}.safetensors")
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output} exists; choose another name, or replace it with --overwrite")
-    if output.exists():
-        check_is_grid(output)
-    check_outside(output)
-    check_writable(output)
-
-
-def describe(output: Path, chosen: ChosenGrid, seconds: float) -> dict[str, Any]:
+def describe(result: QuantizeResult) -> dict[str, Any]:
     """What the command reports, as JSON."""
+    chosen = result.chosen
     grid = chosen.grid
     worst = max(grid.errors, key=lambda name: grid.errors[name], default=None)
     return {
-        "grid": str(output),
-        "bytes": output.stat().st_size,
+        "grid": str(result.path),
+        "bytes": result.path.stat().st_size,
         "label": grid.plan.label,
         "method": grid.plan.method,
         "bits_per_weight": dict(grid.bits_by_kind()),
@@ -105,7 +60,7 @@ def describe(output: Path, chosen: ChosenGrid, seconds: float) -> dict[str, Any]
         "calibration": grid.calibration,
         "base": grid.base_fingerprint,
         "fingerprint": grid.fingerprint,
-        "seconds": seconds,
+        "seconds": result.seconds,
     }
 
 

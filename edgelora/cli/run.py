@@ -6,7 +6,7 @@ Knows nothing about sampling or chat templates; both are the runtime's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +14,15 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
+from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit
-from edgelora.cli.template_options import Day, TemplateVar, read_variables
+from edgelora.cli.sampling_options import SamplingFlags
 from edgelora.cli.thread_options import Threads
 from edgelora.errors import DataError, InputError
 from edgelora_runtime import Generation, Model, load
 from edgelora_runtime.messages import check_tools
 from edgelora_runtime.parse_json import JsonError, read_value, show
+from edgelora_runtime.request import TextOptions
 
 _SHAPES = '{"prompt": TEXT} or {"messages": [...]}, with "tools", and "adapter": SPEC where it differs'
 _SHOWN = 3  # problems named in a one-line error
@@ -35,70 +37,45 @@ class Job:
     tools: tuple[Mapping[str, Any], ...] | None = None
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen; the runtime checks the ranges."""
-
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    seed: int | None
-    stop: tuple[str, ...]
-    lookup: bool
-    template: Mapping[str, Any] | None
-    date: str | None
-
-
+@spread
 def run(
     artifact: Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)],
     adapter: Annotated[str, typer.Option(metavar="SPEC", help="none, NAME, NAME:0.5 or A:0.7+B:0.3.")] = "none",
     prompt: Annotated[str | None, typer.Option(help="What to ask; standard input where it is left out.")] = None,
     file: Annotated[Path | None, typer.Option(help=f"JSONL, one {_SHAPES} a line.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the text as it is, without the chat template.")] = False,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
-    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Sample from the smallest set of this probability.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Sample from this many tokens; 0 means all.")] = 0,
-    min_p: Annotated[float, typer.Option(help="Leave out tokens below this share of the likeliest.")] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
-    lookup: Annotated[
-        bool, typer.Option("--lookup", help="Guess ahead from the text so far: quicker where the answer repeats it.")
-    ] = False,
-    template_var: TemplateVar = None,
-    date: Day = None,
+    choices: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="Answer with the likeliest of these; given once for each. --json adds scores."
+        ),
+    ] = None,
+    sampling: SamplingFlags = SamplingFlags(),
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Generate text; the answer is streamed to standard output."""
+    """Generate text; the answer is streamed to standard output.
+
+    Example: edgelora run smol --adapter support --prompt "My order is late"
+    Example: edgelora run smol --prompt "Is this spam? ..." --choices yes --choices no
+    """
     if prompt is not None and file is not None:
         raise InputError("--prompt and --file exclude each other; give one of them")
     jobs = read_jobs(file, adapter, raw) if file else (Job(_given(prompt), adapter),)
-    sampling = Sampling(
-        max_new_tokens,
-        temperature,
-        top_p,
-        top_k,
-        min_p,
-        seed,
-        tuple(stop or ()),
-        lookup,
-        read_variables(template_var),
-        date,
-    )
+    options = sampling.options()
+    if choices:
+        options["choices"] = choices
     model = load(artifact, threads=threads)
     if not as_json:
         for job in jobs:
-            for piece in _stream(model, job, raw, sampling):
+            for piece in [_answer(model, job, raw, options).text] if choices else _stream(model, job, raw, options):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             sys.stdout.write("\n")
         return
     results = []
     for job in tqdm(jobs, desc="run", file=sys.stderr, disable=len(jobs) == 1):
-        done = _answer(model, job, raw, sampling)
+        done = _answer(model, job, raw, options)
         results.append(
             {
                 "prompt": job.prompt if isinstance(job.prompt, str) else [dict(message) for message in job.prompt],
@@ -106,6 +83,11 @@ def run(
                 "text": done.text,
                 "token_ids": [int(token) for token in done.token_ids],
                 "finish_reason": done.finish_reason,
+                **(
+                    {"choice_scores": dict(zip(choices, map(float, done.choice_scores), strict=True))}
+                    if choices and done.choice_scores
+                    else {}
+                ),
             }
         )
     emit(as_json, {"results": results}, ())
@@ -173,18 +155,17 @@ def _given(prompt: str | None) -> str:
     return text.removesuffix("\n")
 
 
-def _stream(model: Model, job: Job, raw: bool, sampling: Sampling) -> Sequence[str]:
-    pieces: Sequence[str] = _call(model, job, raw, sampling, stream=True)
-    return pieces
-
-
-def _answer(model: Model, job: Job, raw: bool, sampling: Sampling) -> Generation:
-    done: Generation = _call(model, job, raw, sampling, stream=False)
-    return done
-
-
-def _call(model: Model, job: Job, raw: bool, sampling: Sampling, stream: bool) -> Any:
-    options = {**vars(sampling), "adapter": job.adapter, "stream": stream}
+def _stream(model: Model, job: Job, raw: bool, options: TextOptions) -> Iterator[str]:
     if isinstance(job.prompt, str):
-        return model.generate(job.prompt, raw=raw, **options)
-    return model.chat([dict(message) for message in job.prompt], tools=job.tools, **options)
+        return model.generate(job.prompt, raw=raw, adapter=job.adapter, stream=True, **options)
+    return model.chat(_messages(job), tools=job.tools, adapter=job.adapter, stream=True, **options)
+
+
+def _answer(model: Model, job: Job, raw: bool, options: TextOptions) -> Generation:
+    if isinstance(job.prompt, str):
+        return model.generate(job.prompt, raw=raw, adapter=job.adapter, **options)
+    return model.chat(_messages(job), tools=job.tools, adapter=job.adapter, **options)
+
+
+def _messages(job: Job) -> list[dict[str, Any]]:
+    return [dict(message) for message in job.prompt if not isinstance(message, str)]

@@ -18,7 +18,7 @@ from edgelora.compare.arms import Settings, Watch, adapter_name
 from edgelora.compare.grids import hash_file
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora.training.run import COMPLETIONS, RunPlan, hash_examples, train_adapter
 from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.values import Checkpoint
@@ -83,9 +83,7 @@ def obtain_adapters(
     return trained
 
 
-def differences(
-    receipt: Receipt, grid: Grid, options: TrainOptions, lines: Lines, start: Start | None = None
-) -> list[str]:
+def differences(receipt: Receipt, grid: Grid, options: Recipe, lines: Lines, start: Start | None = None) -> list[str]:
     """Why a receipt is not that of this training, in words; fields that it does not have say nothing."""
     wrong = []
     if receipt.fingerprint != grid.base_fingerprint:

@@ -17,7 +17,7 @@ from edgelora.errors import ConfigError
 from edgelora.evaluation.score import Step
 from edgelora.grid.make import QUANT_METHODS, GridSpec, parse_quant
 from edgelora.training.loop import StepReport
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora.training.start import Start
 from edgelora.values import TrackNames
 
@@ -44,7 +44,7 @@ class Settings:
     model: str
     data: Path
     eval_data: Path
-    options: TrainOptions  # its seed is replaced by each of ``seeds``
+    options: Recipe  # its seed is replaced by each of ``seeds``
     seeds: tuple[int, ...]
     quant: str = "int4"
     block_size: int = 32
@@ -89,7 +89,7 @@ class Settings:
         """The grid of the arms that are quantized, by one method."""
         return parse_quant(self.quant, self.block_size, self.symmetric, method)
 
-    def options_of(self, seed: int, start: Start | None = None) -> TrainOptions:
+    def options_of(self, seed: int, start: Start | None = None) -> Recipe:
         """The training of one seed; an adapter to start from brings its own modules."""
         modules = self.options.target_modules if start is None else start.target_modules
         return dataclasses.replace(self.options, seed=seed, target_modules=modules)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import Exporter
+from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
 from edgelora.artifact.targets import find_target
 from edgelora.compare.adapters import Trained
@@ -46,10 +47,9 @@ class Workshop:
             export_artifact(
                 self.checkpoint,
                 out,
+                ExportOptions(TARGET.name, level),
                 exporter=self.exporter,
                 make_grid=lambda _: self.grids[values],
-                target=TARGET,
-                accuracy_level=level,
             )
         known = {info.name for info in read_manifest(out).adapters}
         for name in names:
@@ -66,13 +66,9 @@ class Workshop:
             export_artifact(
                 self.checkpoint,
                 out,
+                ExportOptions(TARGET.name, level, merge=self.adapters[name].folder, accept_lossy_merge=True),
                 exporter=self.exporter,
                 make_grid=functools.partial(plan_grid, plan=self.settings.plan(), track=self.watch.names),
-                target=TARGET,
-                accuracy_level=level,
-                slots=(),
-                merge=self.adapters[name].folder,
-                accept_lossy_merge=True,
             )
         return out
 

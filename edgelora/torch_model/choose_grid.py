@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from edgelora.checkpoint.names import is_vocabulary
 from edgelora.checkpoint.tokenizer import open_tokenizer
@@ -30,6 +31,7 @@ from edgelora.grid.make import (
     plan_grid,
 )
 from edgelora.grid.moments import Calibration
+from edgelora.option import Option, record_options
 from edgelora.values import Checkpoint, TrackNames
 
 GRID_SUFFIX = ".safetensors"
@@ -37,18 +39,56 @@ _SEQUENCES = 128
 _MAX_TOKENS = 2048  # longer rows are left out
 
 
+BlockSize = Annotated[int | None, Option("Weights that share one scale: 16, 32, 64, 128 or 256.  [default: 32]")]
+Symmetric = Annotated[
+    bool | None, Option("Default: int8 symmetric, int4 and int2 not.", names=("--symmetric/--asymmetric",))
+]
+
+
 @dataclass(frozen=True)
 class GridChoice:
-    """What a user asked for; two commands with equal choices get equal grids."""
+    """What a user asked for; two commands with equal choices get equal grids.
 
-    quant: str  # one of QUANT_LABELS, or the path of a grid file, which then decides all the rest
-    block_size: int = 32
-    symmetric: bool | None = None  # None: int8 symmetric, int4 and int2 not
-    method: str | None = None  # None: ranges for int4, rtn for the others and under a budget
-    budget_mb: float | None = None
-    calibration: Path | None = None  # data rows, as for training
-    budget_bits: float | None = None
-    embedding_bits: int | None = None  # of the embedding and the head; None: 8 with int4, else as the label says
+    A grid file as ``quant`` decides all the rest, which is None then.
+    """
+
+    quant: Annotated[
+        str,
+        Option(
+            f"{', '.join(QUANT_LABELS)}, or a grid file of `edgelora quantize`, which decides all that follows.",
+            metavar="LABEL|GRID",
+        ),
+    ] = "int4"
+    block_size: BlockSize = None
+    symmetric: Symmetric = None
+    method: Annotated[
+        str | None,
+        Option(
+            "How codes are chosen. rtn: nearest on a range that holds every weight. ranges: nearest on the range of "
+            "least error, weighed by how large each input is on built-in text. gptq: columns make up for each other's "
+            "errors; loses least, takes minutes.  [default: ranges for int4, else rtn]",
+            names=("--quant-method",),
+            metavar="METHOD",
+        ),
+    ] = None
+    calibration: Annotated[
+        Path | None,
+        Option(
+            "Rows that tell gptq and the budgets which weights matter most; built-in text serves gptq without them.",
+            metavar="DATA.jsonl",
+        ),
+    ] = None
+    budget_mb: Annotated[
+        float | None,
+        Option("Mixed precision: widen the most sensitive linears above --quant up to so many MB of weights."),
+    ] = None
+    budget_bits: Annotated[
+        float | None, Option("The same, up to so many bits for a weight of the decoder's linears, scales counted.")
+    ] = None
+    embedding_bits: Annotated[
+        int | None,
+        Option("4 or 8 bits for the embedding and the head.  [default: 8 with int4, else as --quant says, at least 4]"),
+    ] = None
 
     @property
     def budget(self) -> Budget | None:
@@ -67,6 +107,7 @@ def settle(choice: GridChoice) -> GridChoice:
     is_best = choice.quant == "int4" and choice.budget_mb is None and choice.budget_bits is None
     return dataclasses.replace(
         choice,
+        block_size=32 if choice.block_size is None else choice.block_size,
         symmetric=False if is_best and choice.symmetric is None else choice.symmetric,
         method=choice.method or ("ranges" if is_best else "rtn"),
         embedding_bits=8 if is_best and choice.embedding_bits is None else choice.embedding_bits,
@@ -135,6 +176,9 @@ def choose_grid(checkpoint: Checkpoint, choice: GridChoice, track: TrackNames = 
 def check_choice(choice: GridChoice) -> None:
     """Raise what is wrong with a choice whatever the checkpoint; cheap enough to come before any work."""
     if is_grid_file(choice.quant):
+        given = {name: value for name, value in record_options(choice).items() if name != "quant"}
+        if extra := [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]:
+            raise ConfigError(f"--quant {choice.quant} is a grid file and decides {', '.join(extra)}; leave that out")
         if not Path(choice.quant).is_file():
             raise ArtifactError(f"{choice.quant} is not a file; expected a grid file, as `edgelora quantize` writes")
         return
@@ -201,6 +245,7 @@ def measure_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:
 
 
 def _parse(choice: GridChoice) -> GridSpec:
+    assert choice.block_size is not None  # settled
     return parse_quant(choice.quant, choice.block_size, choice.symmetric, choice.method or "rtn")
 
 

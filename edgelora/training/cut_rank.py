@@ -18,7 +18,7 @@ from edgelora.data.encode import Example
 from edgelora.training.loop import mean_loss
 from edgelora.training.lora import current_factors, restore_adapter, set_factors
 from edgelora.training.loss import Loss
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora_runtime.adapter import Adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 
@@ -60,7 +60,7 @@ class Truncation:
 
 
 def truncate_trained(
-    wrapped: Any, state: Mapping[str, torch.Tensor], loss: Loss, judged: Sequence[Example], options: TrainOptions
+    wrapped: Any, state: Mapping[str, torch.Tensor], loss: Loss, judged: Sequence[Example], options: Recipe
 ) -> Truncation:
     """Cut the factors of ``state`` at ``options.rank_auto_energy``; ``wrapped`` is left with the truncated ones.
 

@@ -18,7 +18,7 @@ from edgelora.errors import ConfigError
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
 from edgelora.training.lora import adapter_state, restore_adapter, trainable
 from edgelora.training.loss import Loss
-from edgelora.training.options import TrainOptions, learning_rate_at
+from edgelora.training.recipe import Recipe, learning_rate_at
 from edgelora.training.resume import RunState
 
 _LARGEST_GRADIENT = 1.0  # norm that gradients are clipped to
@@ -50,7 +50,7 @@ def fit(
     loss: Loss,
     examples: Sequence[Example],
     held_out: Sequence[Example],
-    options: TrainOptions,
+    options: Recipe,
     schedule: Schedule,
     start: RunState | None,
     save: Callable[[RunState], None],
@@ -105,7 +105,7 @@ def _take_step(
     batches: Sequence[Sequence[Example]],
     parameters: Sequence[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    options: TrainOptions,
+    options: Recipe,
     device: torch.device,
 ) -> float:
     """One optimizer step over all batches; returns the mean loss per learned position."""
@@ -122,13 +122,13 @@ def _take_step(
     return total
 
 
-def last_examples(examples: Sequence[Example], options: TrainOptions) -> list[Example]:
+def last_examples(examples: Sequence[Example], options: Recipe) -> list[Example]:
     """What the last batch of a run with these options holds."""
     plan, total, last_batch = _plan_batches(examples, options)
     return [examples[index] for index in batches_of_step(plan, total - 1, options.accumulate, last_batch)[-1]]
 
 
-def _plan_batches(examples: Sequence[Example], options: TrainOptions) -> tuple[BatchPlan, int, int]:
+def _plan_batches(examples: Sequence[Example], options: Recipe) -> tuple[BatchPlan, int, int]:
     """The batches of a run, its number of steps, and the batch that it ends before."""
     plan = BatchPlan(tuple(len(example.ids) for example in examples), options.batch_size, options.seed)
     total = count_steps(plan, options.epochs, options.accumulate, options.max_steps)

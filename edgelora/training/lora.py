@@ -19,13 +19,13 @@ from transformers.pytorch_utils import Conv1D
 
 from edgelora.checkpoint.names import SIBLINGS
 from edgelora.errors import AdapterError, ConfigError
-from edgelora.training.options import ALL_LINEAR, TrainOptions
+from edgelora.training.recipe import ALL_LINEAR, Recipe
 from edgelora_runtime.adapter import Factors
 
 _LAYER_LINEAR = re.compile(r"(^|\.)(layers|h)\.\d+\.(?P<inside>.+)$")
 
 
-def attach_lora(model: Any, options: TrainOptions, base_name: str, start: Mapping[str, Factors] | None = None) -> Any:
+def attach_lora(model: Any, options: Recipe, base_name: str, start: Mapping[str, Factors] | None = None) -> Any:
     """Freeze the model and give it LoRA factors; returns the PEFT model around it.
 
     They are fresh ones drawn from the seed, or those of ``start`` (module name -> factors), in which each module may

@@ -1,106 +1,181 @@
-"""The choices of one training run, checked before anything heavy starts.
+"""What a training run is asked for: one list of options for the commands, Python and files of options.
 
-Knows nothing about torch, files or the command line.
+TrainOptions -> Recipe, with what was left open filled in
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
 
+from edgelora.data.template_options import Day, TemplateVariables
 from edgelora.errors import ConfigError
-from edgelora_runtime.errors import InputError
-from edgelora_runtime.rendering import parse_date
+from edgelora.option import Option, split_names
+from edgelora.training.recipe import ALL_LINEAR, AUTO_RANK, INITS, Recipe
+from edgelora.training.start import Start, read_start
 
-ALL_LINEAR = "all-linear"
-SCHEDULES = ("cosine", "linear", "constant")
-PRECISIONS = ("float32", "bfloat16")
-INITS = ("zero", "residual")
-AUTO_RANK = 32  # what `--rank auto` trains with before it truncates
+AUTO = "auto"
+_DEFAULT_RANK = 8
+_DEFAULT_ENERGY = 0.99
+
+
+def read_rank(text: str) -> int | str:
+    """A width, or ``auto``; raises ConfigError for anything else."""
+    try:
+        return text if text == AUTO else int(text)
+    except ValueError as error:
+        raise ConfigError(f"--rank is {text!r}, expected a whole number from 1, or {AUTO}") from error
+
+
+MaxSteps = Annotated[int | None, Option("Stop after so many steps; wins over --epochs.")]
+Epochs = Annotated[int, Option("Times that every row is seen.")]
+BatchSize = Annotated[int, Option("Rows that run at once.")]
+LearningRate = Annotated[float, Option("At its highest, after the warmup.")]
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What decides the final adapter, together with the base and the rows; raises ConfigError listing what is wrong."""
+    """How ``train`` learns; whatever is None follows from the rest, or from the adapter of ``start_from``."""
 
-    rank: int = 8
-    alpha: float = 16.0
-    target_modules: tuple[str, ...] = (ALL_LINEAR,)  # names of linears in the decoder layers
-    epochs: int = 1
-    max_steps: int | None = None  # wins over epochs
-    batch_size: int = 8
-    accumulate: int = 1  # batches summed into one step
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    warmup: int = 5  # steps
-    max_length: int = 512  # tokens; longer rows are left out
-    seed: int = 0
-    precision: str = "float32"
-    raw: bool = False  # prompts without the chat template
-    init: str = "zero"  # B starts at zero, or A and B at what rounding took away
-    share_a: bool = False  # linears that read the same input have one A
-    template_variables: Mapping[str, Any] = field(default_factory=dict)  # for the chat template
-    date: str | None = None  # YYYY-MM-DD that the chat template writes; None is the day on which the run began
-    rank_auto_energy: float | None = None  # share of the squared singular values that truncation keeps at the end
+    rank: Annotated[
+        int | str | None,
+        Option(
+            "Width of the adapter; its size and its cost on the device grow with it. "
+            f"auto trains {AUTO_RANK} wide and keeps what counts.  [default: {_DEFAULT_RANK}]",
+            metavar="N|auto",
+            kind=str | None,
+            parse=read_rank,
+        ),
+    ] = None
+    rank_energy: Annotated[
+        float | None,
+        Option(f"Share of the squared singular values that --rank auto keeps.  [default: {_DEFAULT_ENERGY}]"),
+    ] = None
+    alpha: Annotated[float | None, Option("Strength: scaling is alpha / rank.  [default: 2 * rank]")] = None
+    target_modules: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            f"{ALL_LINEAR}, or names with commas between, as q_proj,v_proj.  [default: {ALL_LINEAR}]",
+            kind=str | None,
+            parse=split_names,
+        ),
+    ] = None
+    init: Annotated[
+        str | None,
+        Option(
+            "zero: the first answers are the base's; residual: the factors start at what rounding took away, "
+            "which suits coarse grids.  [default: zero]"
+        ),
+    ] = None
+    share_a: Annotated[
+        bool,
+        Option(
+            "One A for q, k and v and one for gate and up: nearly half the cost on the device, a little less fit.",
+            names=("--share-a",),
+        ),
+    ] = False
+    start_from: Annotated[
+        Path | None,
+        Option(
+            "Start from an adapter of the same base and grid; rank, alpha and modules are its own.",
+            names=("--from",),
+            metavar="ADAPTER_DIR",
+        ),
+    ] = None
+    max_steps: MaxSteps = None
+    epochs: Epochs = 1
+    batch_size: BatchSize = 8
+    accumulate: Annotated[int, Option("Batches summed into one step; saves memory, not time.")] = 1
+    learning_rate: LearningRate = 1e-3
+    schedule: Annotated[str, Option("cosine, linear or constant, after the warmup.")] = "cosine"
+    warmup: Annotated[int, Option("Steps over which the learning rate rises.")] = 5
+    max_length: Annotated[int, Option("Tokens; longer rows are left out and counted.")] = 512
+    precision: Annotated[
+        str, Option("float32 is exact; bfloat16 is faster where the processor multiplies it natively.")
+    ] = "float32"
+    raw: Annotated[bool, Option("Leave the chat template out; run the adapter with --raw too.", names=("--raw",))] = (
+        False
+    )
+    template_variables: TemplateVariables = None
+    date: Day = None
+    seed: Annotated[int, Option("The same seed gives the same adapter.")] = 0
+    eval_every: Annotated[
+        int | None, Option("Steps between evaluations; 0 is the end alone.  [default: 4 in a run]")
+    ] = None
+    save_every: Annotated[int, Option("Steps between checkpoints in ADAPTER_DIR/.checkpoint; 0 is never.")] = 50
+    resume: Annotated[
+        bool, Option("Go on from the checkpoint of a run that was stopped, if there is one.", names=("--resume",))
+    ] = False
+    overwrite: Annotated[bool, Option("Replace the adapter that ADAPTER_DIR holds.", names=("--overwrite",))] = False
+    low_memory: Annotated[
+        bool,
+        Option("Keep the base packed and compute layers twice: slower, the same adapter.", names=("--low-memory",)),
+    ] = False
 
-    def __post_init__(self) -> None:
-        wrong = [
-            f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least {least}"
-            for name, least in _LEAST.items()
-            if getattr(self, name) is not None and getattr(self, name) < least
-        ]
-        wrong += [
-            f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
-            for name in ("alpha", "learning_rate")
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name)))
-        ]
-        wrong += [
-            f"--{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
-            for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("init", INITS))
-            if getattr(self, name) not in known
-        ]
-        if self.rank_auto_energy is not None and not 0 < self.rank_auto_energy <= 1:
-            wrong.append(f"--rank-energy is {self.rank_auto_energy}, expected a share above 0 and at most 1")
-        if self.share_a and (self.init == "residual" or self.rank_auto_energy is not None):
-            other = "--rank auto" if self.init == "zero" else "--init residual"
-            wrong.append(
-                f"--share-a and {other} exclude each other, since that gives each linear its own A; leave one out"
-            )
-        if self.raw and (self.template_variables or self.date is not None):
-            wrong.append("--template-var and --date are for the chat template, which --raw leaves out; leave one out")
-        try:
-            parse_date(self.date)
-        except InputError as error:
-            wrong.append(f"--{error}")
-        if not self.target_modules:
-            wrong.append(f"--target-modules is empty, expected {ALL_LINEAR} or names such as q_proj")
-        if wrong:
-            raise ConfigError("; ".join(wrong))
+    default_init: ClassVar[str] = INITS[0]
 
-    def record(self) -> Mapping[str, Any]:
-        """The options as plain JSON values, for the receipt and for comparing a run with its checkpoint."""
-        return {
-            **dataclasses.asdict(self),
-            "target_modules": list(self.target_modules),
-            "template_variables": dict(self.template_variables),
-        }
+    def recipe(self) -> Recipe:
+        """What decides the adapter; what was not asked for is filled in, from ``start_from`` where that is given.
+
+        Raises ConfigError for options that exclude each other and AdapterError when that adapter cannot be read.
+        """
+        source = self._read_source()
+        rank = self.rank if self.rank is not None else _DEFAULT_RANK if source is None else source.rank
+        width = AUTO_RANK if isinstance(rank, str) else rank
+        alpha = 2.0 * width if source is None else source.alpha
+        targets = (ALL_LINEAR,) if source is None else source.target_modules
+        init = self.default_init if source is None else INITS[0]
+        return Recipe(
+            rank=width,
+            alpha=alpha if self.alpha is None else self.alpha,
+            target_modules=targets if self.target_modules is None else self.target_modules,
+            epochs=self.epochs,
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            max_length=self.max_length,
+            seed=self.seed,
+            precision=self.precision,
+            raw=self.raw,
+            template_variables=self.template_variables or {},
+            date=self.date,
+            init=init if self.init is None else self.init,
+            share_a=self.share_a,
+            rank_auto_energy=self._energy(),
+        )
+
+    def _read_source(self) -> Start | None:
+        if self.start_from is None:
+            return None
+        if self.init is not None or self.rank == AUTO:
+            other = "--rank auto" if self.init is None else "--init"
+            raise ConfigError(f"--from and {other} exclude each other: the adapter brings its factors and ranks along")
+        return read_start(self.start_from)
+
+    def _energy(self) -> float | None:
+        if self.rank == AUTO:
+            return _DEFAULT_ENERGY if self.rank_energy is None else self.rank_energy
+        if self.rank_energy is not None:
+            raise ConfigError("--rank-energy says what --rank auto keeps; give --rank auto as well")
+        return None
 
 
-_LEAST = {
-    "rank": 1, "epochs": 1, "max_steps": 1, "batch_size": 1, "accumulate": 1, "warmup": 0, "max_length": 2, "seed": 0,
-}  # fmt: skip
+@dataclass(frozen=True)
+class RecoverOptions(TrainOptions):
+    """How ``recover`` learns: the same options, where other values serve."""
 
+    init: Annotated[
+        str | None,
+        Option(
+            "residual: the factors start at what rounding took away; zero: the first answers are those of the "
+            "rounded base.  [default: residual]"
+        ),
+    ] = None
+    batch_size: BatchSize = 4
+    max_length: Annotated[int, Option("Tokens of a window of text; longer rows are left out and counted.")] = 256
 
-def learning_rate_at(options: TrainOptions, step: int, total: int) -> float:
-    """Learning rate of ``step`` (from 0) out of ``total``: a linear warmup, then the schedule down towards 0."""
-    if step < options.warmup:
-        return options.learning_rate * (step + 1) / (options.warmup + 1)
-    done = (step - options.warmup) / max(1, total - options.warmup)
-    if options.schedule == "cosine":
-        return options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-    if options.schedule == "linear":
-        return options.learning_rate * (1 - done)
-    return options.learning_rate
+    default_init: ClassVar[str] = INITS[1]

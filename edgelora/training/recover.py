@@ -21,7 +21,7 @@ from edgelora.torch_model.build import load_torch
 from edgelora.training.distill import distill_loss
 from edgelora.training.loop import StepReport
 from edgelora.training.loss import Loss
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora.training.run import Lesson, RunPlan, TrainResult, train_adapter
 from edgelora.training.templated import open_templated
 from edgelora.values import Checkpoint, TrackNames
@@ -33,7 +33,7 @@ def recover_adapter(
     checkpoint: Checkpoint,
     make_grid: MakeGrid,
     plan: RunPlan,
-    options: TrainOptions,
+    options: Recipe,
     report: Callable[[StepReport], None],
     track: TrackNames = iter,
 ) -> TrainResult:
@@ -52,7 +52,7 @@ def recover_adapter(
     return train_adapter(checkpoint, make_checked, plan, options, report, RECOVERY, track)
 
 
-def read_texts(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Encoded:
+def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
     """The examples of a file, in which every token but the first counts.
 
     A ``.txt`` file is one long text, cut into windows of ``options.max_length`` tokens; anything else holds the rows

@@ -36,6 +36,7 @@ from edgelora.training.lora import adapted_layers, attach_lora, set_factors, tra
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
 from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora.training.residual import residual_factors
 from edgelora.training.resume import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_date, load_state, save_state
 from edgelora.training.start import Start, check_shape, check_start, read_start
@@ -64,13 +65,33 @@ class RunPlan:
     low_memory: bool = False  # the base stays packed and layers are computed again in the backward pass
     start_from: Path | None = None  # an adapter whose factors are the first ones
 
+    def __post_init__(self) -> None:
+        for name, value in (("--save-every", self.save_every), ("--eval-every", self.eval_every or 0)):
+            if value < 0:
+                raise ConfigError(f"{name} is {value}, expected 0 or more")
+
+    @classmethod
+    def of(cls, options: TrainOptions, data: Path, out: Path, eval_data: Path | None) -> RunPlan:
+        """What ``options`` say beside the recipe."""
+        return cls(
+            data=data,
+            out=out,
+            eval_data=eval_data,
+            eval_every=options.eval_every,
+            save_every=options.save_every,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            low_memory=options.low_memory,
+            start_from=options.start_from,
+        )
+
 
 @dataclass(frozen=True)
 class Lesson:
     """What a run learns from: how a file becomes examples, and which loss a batch of them has."""
 
     name: str  # as the receipt calls it
-    read: Callable[[Checkpoint, Path, TrainOptions], Encoded]
+    read: Callable[[Checkpoint, Path, Recipe], Encoded]
     make_loss: Callable[[Checkpoint, Any, torch.device], Loss]  # of the model with its factors
 
 
@@ -99,7 +120,7 @@ def train_adapter(
     checkpoint: Checkpoint,
     make_grid: MakeGrid,
     plan: RunPlan,
-    options: TrainOptions,
+    options: Recipe,
     report: Callable[[StepReport], None],
     lesson: Lesson | None = None,
     track: TrackNames = iter,
@@ -119,7 +140,7 @@ def _train(
     checkpoint: Checkpoint,
     make_grid: MakeGrid,
     plan: RunPlan,
-    options: TrainOptions,
+    options: Recipe,
     report: Callable[[StepReport], None],
     lesson: Lesson,
     track: TrackNames,
@@ -222,7 +243,7 @@ def _list_files(out: Path) -> Iterator[str]:
             yield entry.name if entry.is_file() else f"{entry.name}/"
 
 
-def _read_source(plan: RunPlan, options: TrainOptions) -> Start | None:
+def _read_source(plan: RunPlan, options: Recipe) -> Start | None:
     """The adapter to start from, held to the options; None where the run starts from its own factors."""
     if plan.start_from is None:
         return None
@@ -233,7 +254,7 @@ def _read_source(plan: RunPlan, options: TrainOptions) -> Start | None:
     return source
 
 
-def _settle_date(options: TrainOptions, unfinished: Path | None) -> TrainOptions:
+def _settle_date(options: Recipe, unfinished: Path | None) -> Recipe:
     """Options with the day of the run: given, that of the run that goes on, or today."""
     if options.raw or options.date is not None:
         return options
@@ -241,7 +262,7 @@ def _settle_date(options: TrainOptions, unfinished: Path | None) -> TrainOptions
     return dataclasses.replace(options, date=kept or datetime.date.today().isoformat())
 
 
-def _start_at_residual(grid: Grid, model: Any, wrapped: Any, options: TrainOptions, track: TrackNames) -> None:
+def _start_at_residual(grid: Grid, model: Any, wrapped: Any, options: Recipe, track: TrackNames) -> None:
     """Replace the fresh factors by those that mend the rounding best."""
     known = set(grid.checkpoint.names())
     modules = {}  # name in the checkpoint -> in the model; some checkpoints leave the prefix of the decoder out
@@ -256,7 +277,7 @@ def _completion_loss(_checkpoint: Checkpoint, model: Any, device: torch.device) 
     return functools.partial(completion_loss, model, device=device)
 
 
-def _read_examples(checkpoint: Checkpoint, path: Path, options: TrainOptions) -> Encoded:
+def _read_examples(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
     return encode_rows(
         read_rows(path),
         open_templated(checkpoint, options),
@@ -272,7 +293,7 @@ COMPLETIONS = Lesson("completions", _read_examples, _completion_loss)
 
 def _identity(
     receipt: Receipt,
-    options: TrainOptions,
+    options: Recipe,
     origin: Mapping[str, Any],
     examples: Sequence[Example],
     held_out: Sequence[Example],

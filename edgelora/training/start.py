@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgelora.adapter.receipt import Receipt, read_receipt
 from edgelora.errors import AdapterError, ConfigError
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora_runtime.adapter import WEIGHTS_FILE, Factors, read_adapter
 
 
@@ -67,7 +67,7 @@ def check_start(start: Start, ours: Receipt) -> None:
         )
 
 
-def check_shape(start: Start, options: TrainOptions) -> None:
+def check_shape(start: Start, options: Recipe) -> None:
     """Raise ConfigError unless the options ask for what the adapter is; target modules by their last parts."""
     modules = sorted({name.rsplit(".", 1)[-1] for name in options.target_modules})
     wrong = [

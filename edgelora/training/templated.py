@@ -6,12 +6,12 @@ Knows nothing about rows; whoever reads them for training opens it here, so that
 from __future__ import annotations
 
 from edgelora.checkpoint.tokenizer import UNDATED, open_tokenizer
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora.values import Checkpoint
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.text import Tokenizer
 
 
-def open_templated(checkpoint: Checkpoint, options: TrainOptions) -> Tokenizer:
+def open_templated(checkpoint: Checkpoint, options: Recipe) -> Tokenizer:
     """The checkpoint's tokenizer as this run renders with it; raises CheckpointError when it has none."""
     return open_tokenizer(checkpoint, options.template_variables, parse_date(options.date) or UNDATED)

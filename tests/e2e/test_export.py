@@ -12,8 +12,8 @@ import onnx_ir as ir
 import pytest
 
 from edgelora.artifact.export import export_artifact
+from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
-from edgelora.artifact.targets import find_target
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import AdapterError, ArtifactError, ConfigError
 from edgelora.grid.blocks import unpack_codes
@@ -56,13 +56,15 @@ def test_exporting_twice_gives_the_same_weights_and_grid(base: Path, tmp_path: P
 
 
 def _export(base: Path, out: Path, **options: Any) -> None:
-    arguments: dict[str, Any] = {
-        "exporter": OnnxExporter(),
-        "make_grid": functools.partial(plan_grid, plan=parse_quant("int4")),
-        "target": find_target("cpu"),
-        **options,
-    }
-    export_artifact(open_checkpoint(str(base)), out, **arguments)
+    budget_mb = options.pop("budget_mb", None)
+    export_artifact(
+        open_checkpoint(str(base)),
+        out,
+        ExportOptions(**options),
+        exporter=OnnxExporter(),
+        make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
+        budget_mb=budget_mb,
+    )
 
 
 def test_weights_beyond_their_budget_are_not_put_in_place(base: Path, tmp_path: Path) -> None:
@@ -238,10 +240,9 @@ def test_merging_refuses_what_does_not_fit_or_changes_nothing(base: Path, tmp_pa
         export_artifact(
             shallow,
             tmp_path / "a",
+            ExportOptions(merge=write_adapter(tmp_path / "adapter")),
             exporter=OnnxExporter(),
             make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-            target=find_target("cpu"),
-            merge=write_adapter(tmp_path / "adapter"),
         )
     assert not (tmp_path / "a").exists()
 
@@ -263,9 +264,9 @@ def test_codes_of_a_gguf_reach_the_artifact_untouched(kind: str, quant: str, bit
     manifest = export_artifact(
         open_checkpoint(str(path)),
         tmp_path / "a",
+        ExportOptions(),
         exporter=OnnxExporter(),
         make_grid=functools.partial(plan_grid, plan=parse_quant(quant)),
-        target=find_target("cpu"),
     )
     assert manifest.quantization["tensors_with_kept_codes"] > 0
     tensor = next(item for item in gguf.GGUFReader(path).tensors if item.name == "blk.0.ffn_down.weight")

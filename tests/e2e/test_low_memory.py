@@ -10,12 +10,12 @@ import torch
 from edgelora.adapter.receipt import read_receipt
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora.training.run import RunPlan, train_adapter
 from edgelora_runtime.safetensors import read_safetensors
 from tests.tiny import write_checkpoint
 
-OPTIONS = TrainOptions(rank=4, batch_size=4, max_steps=10, warmup=2, learning_rate=0.02)
+OPTIONS = Recipe(rank=4, batch_size=4, max_steps=10, warmup=2, learning_rate=0.02)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -19,7 +19,7 @@ import transformers as tf
 from safetensors.torch import save_file
 
 from edgelora.artifact.export import export_artifact
-from edgelora.artifact.targets import find_target
+from edgelora.artifact.options import ExportOptions
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_onnx import OnnxExporter
@@ -186,10 +186,9 @@ def test_a_batch_of_ragged_rows_answers_as_pytorch_does_each_row(name: str, tmp_
     export_artifact(
         write(tmp_path / "model", model),
         tmp_path / "artifact",
+        ExportOptions(accuracy_level=0),
         exporter=OnnxExporter(),
         make_grid=lambda found: plan_grid(found, parse_quant("none")),
-        target=find_target("cpu"),
-        accuracy_level=0,
     )
     if name == "gemma2":
         model.set_attn_implementation("eager")

@@ -20,9 +20,9 @@ from edgelora.compare.summary import over, summarize
 from edgelora.errors import ConfigError, DataError
 from edgelora.evaluation.score import task_metric
 from edgelora.grid.make import Grid, parse_quant
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 
-OPTIONS = TrainOptions(rank=8, max_steps=120, batch_size=4, learning_rate=2e-3, max_length=192)
+OPTIONS = Recipe(rank=8, max_steps=120, batch_size=4, learning_rate=2e-3, max_length=192)
 LINES = Lines(1226, "d" * 64)
 
 

@@ -11,7 +11,7 @@ from edgelora.data.encode import Example
 from edgelora.errors import ConfigError, DataError
 from edgelora.training.distill import distill_loss, divergence
 from edgelora.training.lora import attach_lora, trainable
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from edgelora.training.recover import cut_windows, read_texts
 from tests import tiny
 from tests.parity.architectures import random_model
@@ -43,7 +43,7 @@ def test_value_and_gradient_are_those_of_plain_ops():
 def test_the_loss_covers_what_is_learned_and_never_the_padding(name):
     teacher = random_model(name)
     student = random_model(name)
-    attach_lora(student, TrainOptions(rank=3), name)
+    attach_lora(student, Recipe(rank=3), name)
     for parameter in trainable(student):
         torch.nn.init.normal_(parameter, 0.0, 0.1)
     draw = np.random.default_rng(0)
@@ -78,13 +78,13 @@ def test_windows_hold_every_token_once_and_open_like_any_text():
 def test_text_is_cut_and_rows_count_from_their_first_token(checkpoint, tmp_path):
     text = tmp_path / "corpus.txt"
     text.write_text("\ufeff" + "Zürich, 8001\n" * 10, encoding="utf-8")
-    found = read_texts(checkpoint, text, TrainOptions(max_length=50))
+    found = read_texts(checkpoint, text, Recipe(max_length=50))
     assert sum(len(example.ids) for example in found.examples) == len("Zürich, 8001\n".encode() * 10)
     assert {len(example.ids) for example in found.examples[:-1]} == {50}
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text("\n".join(json.dumps(row) for row in ({"prompt": "hi", "completion": "ho"}, {"text": "ab"}, 3)))
-    found = read_texts(checkpoint, rows, TrainOptions(max_length=99))
+    found = read_texts(checkpoint, rows, Recipe(max_length=99))
     assert [example.prompt_length for example in found.examples] == [1, 1]
     assert len(found.examples[0].ids) > len("hiho") + 10  # rendered with the chat template
     assert [problem.line for problem in found.problems] == [3]
@@ -100,4 +100,4 @@ def test_text_that_cannot_be_used_is_refused(checkpoint, tmp_path):
         ("none.jsonl", "is not a file"),
     ):
         with pytest.raises(DataError, match=reason):
-            read_texts(checkpoint, tmp_path / name, TrainOptions())
+            read_texts(checkpoint, tmp_path / name, Recipe())

@@ -7,7 +7,7 @@ from edgelora.data.encode import Example
 from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.lora import attach_lora, trainable
 from edgelora.training.loss import completion_loss
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from tests.parity.architectures import MODELS, random_model
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def batch_of(shared: int) -> list[Example]:
 @pytest.mark.parametrize(("name", "shared"), [*((name, 13) for name in MODELS), ("llama", 0), ("gpt2", 0)])
 def test_loss_and_gradient_are_the_same_and_less_is_kept(name, shared):
     model = random_model(name)
-    attach_lora(model, TrainOptions(rank=3), name)
+    attach_lora(model, Recipe(rank=3), name)
     parameters = trainable(model)
     torch.manual_seed(1)
     for parameter in parameters:

@@ -7,7 +7,7 @@ import torch
 from edgelora.data.encode import Example
 from edgelora.training.lora import attach_lora, trainable
 from edgelora.training.loss import common_prefix, completion_loss
-from edgelora.training.options import TrainOptions
+from edgelora.training.recipe import Recipe
 from tests.parity.architectures import MODELS, random_model
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def plain_loss(model, batch):
 @pytest.mark.parametrize("shared", [0, 13])
 def test_loss_and_gradient_equal_transformers(name, shared):
     model = random_model(name)
-    attach_lora(model, TrainOptions(rank=3), name)
+    attach_lora(model, Recipe(rank=3), name)
     parameters = trainable(model)
     for parameter in parameters:
         torch.nn.init.normal_(parameter, 0.0, 0.1)

@@ -15,7 +15,7 @@ from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.reference import make_reference
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps
 from edgelora.training.lora import adapter_state, attach_lora, choose_targets, layer_linears, trainable
-from edgelora.training.options import TrainOptions, learning_rate_at
+from edgelora.training.recipe import Recipe, learning_rate_at
 from tests.parity.architectures import MODELS, VOCAB_SIZE, checkpoint_of, random_model
 
 IDS = torch.tensor([[5, 9, 300, 41, 7, 7, 120, 499, 3, 18, 77]])
@@ -71,7 +71,7 @@ def watched(checkpoint, plan):
 
 def adapted(model, name):
     """The model's logits and LoRA gradients with the same random adapter on it."""
-    attach_lora(model, TrainOptions(rank=3), name)
+    attach_lora(model, Recipe(rank=3), name)
     torch.manual_seed(1)
     for parameter in trainable(model):
         torch.nn.init.normal_(parameter, 0.0, 0.1)
@@ -148,10 +148,10 @@ def test_lora_wraps_every_linear_of_the_layers_and_starts_at_the_base(name):
     linears = layer_linears(model)
     with torch.inference_mode():
         before = model(IDS).logits
-        state = adapter_state(attach_lora(model, TrainOptions(rank=2), name))
+        state = adapter_state(attach_lora(model, Recipe(rank=2), name))
         assert torch.equal(model(IDS).logits, before)
     assert len(state) == 2 * len(linears)
-    again = adapter_state(attach_lora(random_model(name), TrainOptions(rank=2), name))
+    again = adapter_state(attach_lora(random_model(name), Recipe(rank=2), name))
     assert all(torch.equal(state[key], again[key]) for key in state)
 
 
@@ -215,7 +215,7 @@ def test_steps_cover_the_epochs_and_no_more():
 
 
 def test_learning_rate_rises_then_falls():
-    options = TrainOptions(warmup=4, learning_rate=1.0)
+    options = Recipe(warmup=4, learning_rate=1.0)
     rates = [learning_rate_at(options, step, 24) for step in range(24)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[4:] == sorted(rates[4:], reverse=True)
@@ -226,6 +226,6 @@ def test_learning_rate_rises_then_falls():
 
 def test_bad_options_are_named_together():
     with pytest.raises(ConfigError) as raised:
-        TrainOptions(rank=0, learning_rate=float("nan"), schedule="step", max_steps=0, target_modules=())
+        Recipe(rank=0, learning_rate=float("nan"), schedule="step", max_steps=0, target_modules=())
     for part in ("--rank is 0", "--learning-rate is nan", "--schedule is 'step'", "--max-steps is 0", "all-linear"):
         assert part in str(raised.value)

@@ -5,33 +5,14 @@ Knows nothing about templates; ``train``, ``recover``, ``export``, ``run`` and `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-import typer
-
 from edgelora.errors import ConfigError
+from edgelora.option import Option
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.parse_json import JsonError, read_value
 from edgelora_runtime.rendering import check_variables
-
-TemplateVar = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--template-var",
-        metavar="KEY=VALUE",
-        help="A variable of the chat template, as enable_thinking=false: a JSON value, or text; may be repeated.",
-    ),
-]
-Day = Annotated[
-    str | None,
-    typer.Option(
-        "--date",
-        metavar="YYYY-MM-DD",
-        help="The day that a chat template with a date writes.  [default: today]",
-        show_default=False,
-    ),
-]
 
 
 def read_variables(given: Sequence[str] | None) -> dict[str, Any] | None:
@@ -54,3 +35,24 @@ def read_variables(given: Sequence[str] | None) -> dict[str, Any] | None:
         return check_variables(found)
     except InputError as error:
         raise ConfigError(str(error)) from error
+
+
+TemplateVariables = Annotated[
+    Mapping[str, Any] | None,
+    Option(
+        "A variable of the chat template, as enable_thinking=false: a JSON value, or text; may be repeated.",
+        names=("--template-var",),
+        metavar="KEY=VALUE",
+        kind=list[str] | None,
+        parse=read_variables,
+    ),
+]
+Day = Annotated[
+    str | None,
+    Option(
+        "The day that a chat template with a date writes.  [default: today]",
+        names=("--date",),
+        metavar="YYYY-MM-DD",
+        is_default_shown=False,
+    ),
+]

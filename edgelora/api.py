@@ -1,0 +1,237 @@
+"""The whole way in Python: train, recover, quantize, export, add an adapter, verify; the commands call the same.
+
+Takes paths and options -> frozen results; raises EdgeLoraError for whatever a caller can put right
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgelora.artifact.changing import check_outside
+from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.targets import MATMUL_INTEGER
+from edgelora.errors import ConfigError
+from edgelora.grid.file import check_is_grid, write_grid
+from edgelora.grid.make import parse_quant
+from edgelora.torch_model.choose_grid import (
+    ChosenGrid,
+    GridChoice,
+    calibrated_on,
+    check_choice,
+    choose_grid,
+    grid_maker,
+    is_grid_file,
+    uses_calibration,
+)
+from edgelora.torch_model.open_base import open_base
+from edgelora.training.options import RecoverOptions, TrainOptions
+from edgelora.values import TrackNames
+from edgelora_runtime.files import check_writable
+from edgelora_runtime.manifest import INT8_CACHE, Manifest
+
+if TYPE_CHECKING:  # torch, which nobody waits for who only imports
+    from edgelora.artifact.verify import VerifyReport
+    from edgelora.training.loop import StepReport
+    from edgelora.training.run import TrainResult
+    from edgelora_runtime.manifest import AdapterInfo
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizeResult:
+    """A grid file, what is in it, and how the budget was spent where there was one."""
+
+    path: Path
+    chosen: ChosenGrid
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """An artifact and its manifest."""
+
+    artifact: Path
+    manifest: Manifest
+    model_context: int  # tokens that the model itself knows, where the artifact may be asked for fewer
+    seconds: float
+
+
+def _unheard(_: StepReport) -> None:
+    """Report to nobody."""
+
+
+def train(
+    model: StrPath,
+    data: StrPath,
+    out: StrPath,
+    options: TrainOptions = TrainOptions(),
+    *,
+    grid: GridChoice = GridChoice("int4"),
+    eval_data: StrPath | None = None,
+    report: Callable[[StepReport], None] = _unheard,
+    track: TrackNames = iter,
+) -> TrainResult:
+    """Train a LoRA adapter on the values that an export with the same ``grid`` will ship.
+
+    ``model`` is a Hugging Face folder, a hub id or a GGUF file, ``data`` a file of rows, ``out`` the PEFT folder to
+    write. With ``eval_data`` the adapter with the lowest loss on those rows is kept. ``report`` hears of every step.
+    """
+    from edgelora.training.run import RunPlan, train_adapter
+
+    recipe, rows = options.recipe(), Path(data)
+    plan = RunPlan.of(options, rows, Path(out), None if eval_data is None else Path(eval_data))
+    make_grid = grid_maker(calibrated_on(grid, rows))
+    return train_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, report, track=track)
+
+
+def recover(
+    model: StrPath,
+    data: StrPath,
+    out: StrPath,
+    options: RecoverOptions = RecoverOptions(),
+    *,
+    grid: GridChoice = GridChoice("int2"),
+    eval_data: StrPath | None = None,
+    report: Callable[[StepReport], None] = _unheard,
+    track: TrackNames = iter,
+) -> TrainResult:
+    """Train an adapter that gives back what a coarse ``grid`` took from the base; losses are KL in nats per token.
+
+    ``data`` is plain text (.txt) or rows; the rest is as for ``train``.
+    """
+    from edgelora.training.recover import TEXT_SUFFIX, recover_adapter
+    from edgelora.training.run import RunPlan
+
+    recipe, rows = options.recipe(), Path(data)
+    plan = RunPlan.of(options, rows, Path(out), None if eval_data is None else Path(eval_data))
+    # Plain text has no rows to calibrate on.
+    make_grid = grid_maker(grid if rows.suffix.lower() == TEXT_SUFFIX else calibrated_on(grid, rows))
+    return recover_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, report, track)
+
+
+def quantize(
+    model: StrPath,
+    out: StrPath,
+    grid: GridChoice = GridChoice("int4"),
+    *,
+    overwrite: bool = False,
+    track: TrackNames = iter,
+) -> QuantizeResult:
+    """Write the grid of a base as one file, for ``GridChoice(quant=FILE)`` in ``train`` and ``export``."""
+    path = Path(out)
+    _check_grid_file(path, overwrite)
+    if is_grid_file(grid.quant):
+        raise ConfigError(f"{grid.quant} is a grid file already; give --quant int8, int4 or int2")
+    check_choice(grid)
+    if parse_quant(grid.quant).spec is None:
+        raise ConfigError(f"--quant {grid.quant} keeps floats and has no codes to write; give int8, int4 or int2")
+    started = time.perf_counter()
+    chosen = choose_grid(open_base(os.fspath(model)), grid, track)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_grid(path, chosen.grid)
+    return QuantizeResult(path, chosen, round(time.perf_counter() - started, 1))
+
+
+def export(
+    model: StrPath,
+    out: StrPath,
+    options: ExportOptions = ExportOptions(),
+    *,
+    grid: GridChoice = GridChoice("int4"),
+    track: TrackNames = iter,
+    track_layers: TrackNames = iter,
+) -> ExportResult:
+    """Compile a base and its adapters into an artifact: a quantized graph with slots, weights, tokenizer, adapters.
+
+    With ``merge_policy`` auto the budget of ``grid`` is that of the artifact, and its ``calibration`` is what the KL of
+    a merge is measured on; an int8 KV cache is measured on these rows too. ``track_layers`` follows the layers then.
+    """
+    from edgelora.artifact.context_length import own_context_length
+    from edgelora.artifact.export import export_artifact
+    from edgelora.artifact.exporter import find_exporter
+    from edgelora.artifact.merge_auto import AutoMerge
+    from edgelora.artifact.merge_policy import Limits
+    from edgelora.torch_model.merge_kl import open_merge_kl, read_kl_prompts
+    from edgelora.torch_model.reference import answer_float, make_reference
+
+    choice = _grid_of(grid, options)
+    make_grid = grid_maker(choice, track)
+    max_bytes = None if grid.budget_mb is None else int(1e6 * grid.budget_mb)
+    limits = Limits(0.05 if options.max_kl is None else options.max_kl, max_bytes, options.budget_ms)
+    started = time.perf_counter()
+    checkpoint = open_base(os.fspath(model))
+    prompts: Sequence[Sequence[int]] | None = None
+    auto, int8 = options.merge_policy == "auto", options.kv_cache == INT8_CACHE
+    if grid.calibration is not None and (auto or int8):
+        prompts = read_kl_prompts(checkpoint, grid.calibration)
+    manifest = export_artifact(
+        checkpoint,
+        Path(out),
+        options,
+        exporter=find_exporter(),
+        make_grid=make_grid,
+        auto=AutoMerge(open_merge_kl, limits, prompts, track_layers) if auto else None,
+        reference=make_reference,
+        answer_float=answer_float,
+        budget_mb=choice.budget_mb,
+        cache_prompts=(prompts or ()) if int8 else (),
+    )
+    seconds = round(time.perf_counter() - started, 1)
+    return ExportResult(Path(out), manifest, own_context_length(checkpoint), seconds)
+
+
+def add_adapter(artifact: StrPath, name: str, folder: StrPath, *, probe: bool = True) -> AdapterInfo:
+    """Copy a PEFT folder into an artifact under ``name``; what does not fit is refused and changes nothing.
+
+    ``probe`` replays a probe of its receipt on the artifact first.
+    """
+    from edgelora.artifact import store
+
+    return store.add_adapter(Path(artifact), name, Path(folder), probe)
+
+
+def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:
+    """Check an artifact: hashes, the graph against PyTorch's answers, and that adapters act and leave no trace."""
+    from edgelora.artifact.verify import verify_artifact
+
+    return verify_artifact(Path(artifact), threads=threads)
+
+
+def _grid_of(grid: GridChoice, options: ExportOptions) -> GridChoice:
+    """The grid of an export, without what belongs to the merge or the cache; raises ConfigError for what cannot be."""
+    auto = options.merge_policy == "auto"
+    grid_mb = None if auto else grid.budget_mb
+    if options.profile.linear_op == MATMUL_INTEGER and (grid_mb is not None or grid.budget_bits is not None):
+        raise ConfigError(
+            f"--target {options.target} stores every linear in 8 bits (or floats) whatever bits its grid has, so no "
+            "budget of the grid can be kept; leave out --budget-mb and --budget-bits, or choose another target"
+        )
+    if options.merge is not None and not auto and is_grid_file(grid.quant):
+        raise ConfigError(
+            f"--quant {grid.quant} holds the codes of the base, which --merge changes; give the label that the "
+            "merged weights are rounded with, such as int4"
+        )
+    choice = dataclasses.replace(grid, budget_mb=grid_mb)
+    reads_rows = auto or options.kv_cache == INT8_CACHE  # whatever the grid does with them
+    if reads_rows and not uses_calibration(choice):
+        choice = dataclasses.replace(choice, calibration=None)
+    return choice
+
+
+def _check_grid_file(path: Path, overwrite: bool) -> None:
+    """Raise ConfigError when ``path`` holds anything but a grid file that may be replaced."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; choose a file name, such as {path.name}.safetensors")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} exists; choose another name, or replace it with --overwrite")
+    if path.exists():
+        check_is_grid(path)
+    check_outside(path)
+    check_writable(path)

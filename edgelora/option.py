@@ -1,0 +1,54 @@
+"""What a field of an options dataclass says of itself: one list that the commands, Python and ``--config`` all read.
+
+Takes dataclasses whose fields are ``Annotated[type, Option(...)]`` -> Mapping[str, Option]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field is written on the command line; what is left out follows from the field itself."""
+
+    help: str
+    names: tuple[str, ...] = ()  # --field-name without any
+    metavar: str | None = None
+    kind: Any = None  # the type there, where it is another than the field's
+    parse: Callable[[Any], Any] | None = None  # from a value of ``kind`` to one of the field
+    is_default_shown: bool = True
+
+    def key(self, field: str) -> str:
+        """The name in a file of options: that of the command line with ``_`` for ``-``."""
+        long = next((name for name in self.names if name.startswith("--")), field)
+        return long.split("/", 1)[0].removeprefix("--").replace("-", "_")
+
+
+def option_of(annotation: Any) -> Option | None:
+    """The option that an annotation carries."""
+    return next((item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, Option)), None)
+
+
+def hints_of(kind: Any) -> Mapping[str, Any]:
+    """The annotations of the fields of a dataclass that are options; the others are for Python alone."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if option_of(hints[field.name])}
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Names with commas between, blanks around them taken off."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def record_options(options: Any) -> dict[str, Any]:
+    """What an options dataclass holds, by the names of the command line, as a file of options has it."""
+    found = {}
+    for name, hint in hints_of(type(options)).items():
+        option = option_of(hint)
+        assert option is not None
+        found[option.key(name)] = getattr(options, name)
+    return found

@@ -56,15 +56,13 @@ def test_exporting_twice_gives_the_same_weights_and_grid(base: Path, tmp_path: P
 
 
 def _export(base: Path, out: Path, **options: Any) -> None:
-    budget_mb = options.pop("budget_mb", None)
-    export_artifact(
-        open_checkpoint(str(base)),
-        out,
-        ExportOptions(**options),
-        exporter=OnnxExporter(),
-        make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-        budget_mb=budget_mb,
-    )
+    stages: dict[str, Any] = {
+        "exporter": OnnxExporter(),
+        "make_grid": functools.partial(plan_grid, plan=parse_quant("int4")),
+        "budget_mb": None,
+    }
+    given = {name: options.pop(name, stage) for name, stage in stages.items()}
+    export_artifact(open_checkpoint(str(base)), out, ExportOptions(**options), **given)
 
 
 def test_weights_beyond_their_budget_are_not_put_in_place(base: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,15 @@ def record_options(options: Any) -> dict[str, Any]:
         assert option is not None
         found[option.key(name)] = getattr(options, name)
     return found
+
+
+def read_paths(options: Any) -> None:
+    """Let paths of a frozen options dataclass be given as text; its ``__post_init__`` calls this."""
+    for name, hint in hints_of(type(options)).items():
+        kinds, value = get_args(get_args(hint)[0]), getattr(options, name)
+        if Path not in kinds:
+            continue
+        if isinstance(value, str):
+            object.__setattr__(options, name, Path(value))
+        elif isinstance(value, Mapping):
+            object.__setattr__(options, name, {key: Path(path) for key, path in value.items()})

@@ -31,7 +31,7 @@ from edgelora.grid.make import (
     plan_grid,
 )
 from edgelora.grid.moments import Calibration
-from edgelora.option import Option, record_options
+from edgelora.option import Option, read_paths, record_options
 from edgelora.values import Checkpoint, TrackNames
 
 GRID_SUFFIX = ".safetensors"
@@ -89,6 +89,9 @@ class GridChoice:
         int | None,
         Option("4 or 8 bits for the embedding and the head.  [default: 8 with int4, else as --quant says, at least 4]"),
     ] = None
+
+    def __post_init__(self) -> None:
+        read_paths(self)
 
     @property
     def budget(self) -> Budget | None:

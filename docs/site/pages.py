@@ -3,6 +3,7 @@
 Knows nothing about what the pages say.
 """
 
+import logging
 import re
 import subprocess
 from pathlib import Path
@@ -10,9 +11,11 @@ from posixpath import dirname, join, normpath
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent.parent
+LOG = logging.getLogger("mkdocs.hooks.pages")  # below mkdocs, which counts warnings
 SHOWN = ("*.md", "*.png")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 
@@ -26,6 +29,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     names = sorted({name for name in listed.stdout.splitlines() if (ROOT / name).is_file()})
     theme = [file for file in files if file.src_dir != config.docs_dir]
     return Files([*theme, *(File(name, str(ROOT), config.site_dir, config.use_directory_urls) for name in names)])
+
+
+def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> None:
+    """Warn, which ends a strict build, of pages in docs/ that no menu leads to."""
+    for file in files.documentation_pages():
+        if file.src_uri.startswith("docs/") and file.page not in nav.pages:
+            LOG.warning("%s stands in no menu; add it to nav in docs/site/mkdocs.yml", file.src_uri)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

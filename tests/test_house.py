@@ -202,7 +202,7 @@ def test_the_pipeline_page_is_the_folders_in_the_order_of_their_imports() -> Non
     stages = [name for name in layers if (ROOT / "edgelora" / name).is_dir()]
     assert [folder.removeprefix("edgelora/") for folder, _ in rows if folder.startswith("edgelora/")] == stages
     named = [f"{folder}/{name}" for folder, cell in rows for name in re.findall(r"`([\w/*.]+\.(?:py|ts))`", cell)]
-    named += re.findall(r"`((?:edgelora|exporters|runtime)/[\w/]+\.py)`", page)
+    named += re.findall(r"`((?:edgelora|exporters|runtime)/[\w/-]+\.(?:py|ts))`", page)
     assert len(named) > 80
     assert [name for name in named if not any(ROOT.glob(name))] == []
 

@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent.parent
 LOG = logging.getLogger("mkdocs.hooks.pages")  # below mkdocs, which counts warnings
-SHOWN = ("*.md", "*.png")
+SHOWN = ("*.md", "*.png", "docs/site/*.css")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 
 

@@ -126,7 +126,7 @@ async function ask(text: string): Promise<void> {
     const { text: answer, tokens, firstTokenMs, tokensPerSecond } = await running.write(messages, maxNewTokens);
     const speed = tokensPerSecond === null ? "" : `, ${tokensPerSecond.toFixed(1)} tokens/s`;
     conversation.keep(answer);
-    shown.end(`${tokens} tokens${speed}`);
+    shown.end(`${tokens} token${tokens === 1 ? "" : "s"}${speed}`);
     showFigure("firstToken", `${Math.round(firstTokenMs)} ms`);
     if (tokensPerSecond !== null) showFigure("speed", `${tokensPerSecond.toFixed(1)} tokens/s`);
   } catch (error) {

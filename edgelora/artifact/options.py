@@ -15,7 +15,7 @@ from edgelora.artifact.store import split_assignment
 from edgelora.artifact.targets import TARGETS, Target, find_target
 from edgelora.data.template_options import TemplateVariables
 from edgelora.errors import ConfigError
-from edgelora.option import Option, read_paths, split_names
+from edgelora.option import Option, join_names, read_paths, split_names
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 
 MERGE_POLICIES = ("all", "auto")
@@ -30,6 +30,11 @@ def split_adapters(given: Sequence[str]) -> Mapping[str, Path]:
     if twice:
         raise ConfigError(f"--adapter names {', '.join(twice)} more than once; give each adapter a name of its own")
     return dict(pairs)
+
+
+def join_adapters(adapters: Mapping[str, str | Path]) -> list[str]:
+    """The way back."""
+    return [f"{name}={folder}" for name, folder in adapters.items()]
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class ExportOptions:
             metavar="NAME=ADAPTER_DIR",
             kind=list[str] | None,
             parse=split_adapters,
+            write=join_adapters,
         ),
     ] = field(default_factory=dict)
     slots: Annotated[
@@ -65,6 +71,7 @@ class ExportOptions:
             metavar="MODULES",
             kind=str | None,
             parse=split_names,
+            write=join_names,
         ),
     ] = None
     merge: Annotated[Path | None, Option("Merge this adapter into the weights; the artifact then has no slots.")] = None

@@ -14,6 +14,7 @@ import typer
 from edgelora.api import export as export_artifact
 from edgelora.artifact.options import ExportOptions
 from edgelora.cli.bars import grid_bar, merge_bar
+from edgelora.cli.config import ConfigFile
 from edgelora.cli.flags import spread
 from edgelora.cli.merge_lines import describe_merge
 from edgelora.cli.output import Json, emit
@@ -26,6 +27,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The artifact folder to write; it must not exist.")],
     grid: GridChoice = GridChoice("int4"),
     options: ExportOptions = ExportOptions(),
+    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Compile MODEL into an artifact: a quantized graph with slots, one weight file, tokenizer, adapters.

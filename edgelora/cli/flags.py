@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from edgelora.cli.config import ConfigFile, config_option
 from edgelora.option import hints_of, option_of
 
 
@@ -22,24 +23,30 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
     The defaults are those of the parameter's own default, so that two commands may share a group and differ in them.
     """
-    groups: dict[str, tuple[Any, Mapping[str, Any]]] = {}
+    hints = get_type_hints(command, include_extras=True)
+    given_as = inspect.signature(command).parameters
+    groups = {name: hints_of(hint) for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    single = {name: hints[name] for name in given_as if name not in groups}
+    fields = {**single, **{field: hint for group in groups.values() for field, hint in group.items()}}
+    options = {field: option for field, hint in fields.items() if (option := option_of(hint))}
     parameters: list[Parameter] = []
-    single: dict[str, Any] = {}
-    for name, parameter in inspect.signature(command).parameters.items():
-        annotation = get_type_hints(command, include_extras=True)[name]
-        if not dataclasses.is_dataclass(annotation):
-            single[name] = annotation
-            parameters.append(_parameter(name, annotation, parameter.default))
-            continue
-        fields = hints_of(annotation)
-        groups[name] = (parameter.default, fields)
-        parameters += [_parameter(field, hint, getattr(parameter.default, field)) for field, hint in fields.items()]
+    for name, parameter in given_as.items():
+        if name in groups:
+            parameters += [
+                _parameter(field, groups[name][field], getattr(parameter.default, field)) for field in groups[name]
+            ]
+        elif hints[name] == ConfigFile:
+            parameters.append(_parameter(name, config_option(options), None))
+        else:
+            parameters.append(_parameter(name, hints[name], parameter.default))
 
     @functools.wraps(command)
     def call(**given: Any) -> None:
         made = {
-            name: dataclasses.replace(default, **_parsed(fields, {field: given.pop(field) for field in fields}))
-            for name, (default, fields) in groups.items()
+            name: dataclasses.replace(
+                given_as[name].default, **_parsed(group, {field: given.pop(field) for field in group})
+            )
+            for name, group in groups.items()
         }
         command(**{**given, **_parsed(single, given)}, **made)
 

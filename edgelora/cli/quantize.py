@@ -14,6 +14,7 @@ import typer
 from edgelora.api import QuantizeResult
 from edgelora.api import quantize as write_quantized
 from edgelora.cli.bars import grid_bar
+from edgelora.cli.config import ConfigFile
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit, size
 from edgelora.grid.bits import BitPlan
@@ -27,6 +28,7 @@ def quantize(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="GRID", help="The grid file to write.")],
     grid: GridChoice = GridChoice("int4"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the grid file at GRID.")] = False,
+    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Write the grid of MODEL as one file, for `train --quant GRID` and `export --quant GRID`.

@@ -12,6 +12,7 @@ import typer
 
 from edgelora.api import recover as recover_adapter
 from edgelora.cli.bars import advance, residual_bar, step_bar
+from edgelora.cli.config import ConfigFile
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit
 from edgelora.cli.training_lines import Model, Out, lines, payload
@@ -27,12 +28,9 @@ def recover(
         typer.Argument(metavar="DATA", help="Plain text (.txt), or the rows that `edgelora train` reads."),
     ],
     out: Out,
-    eval_data: Annotated[
-        Path | None,
-        typer.Option(help="Text or rows held out; the adapter that is nearest to the float model on them is kept."),
-    ] = None,
     grid: GridChoice = GridChoice("int2"),
     options: RecoverOptions = RecoverOptions(),
+    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Train an adapter that gives back what a coarse grid took from the base.
@@ -51,7 +49,6 @@ def recover(
             out,
             options,
             grid=grid,
-            eval_data=eval_data,
             report=lambda step: advance(bar, step),
             track=residual_bar,
         )

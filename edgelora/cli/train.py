@@ -12,6 +12,7 @@ import typer
 
 from edgelora.api import train as train_adapter
 from edgelora.cli.bars import advance, residual_bar, step_bar
+from edgelora.cli.config import ConfigFile
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit
 from edgelora.cli.training_lines import Model, Out, lines, payload
@@ -30,12 +31,9 @@ def train(
         ),
     ],
     out: Out,
-    eval_data: Annotated[
-        Path | None,
-        typer.Option(help="Rows held out; the adapter with the lowest loss on them is the one that is kept."),
-    ] = None,
     grid: GridChoice = GridChoice("int4"),
     options: TrainOptions = TrainOptions(),
+    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Train a LoRA adapter on the values that an export will ship.
@@ -56,7 +54,6 @@ def train(
             out,
             options,
             grid=grid,
-            eval_data=eval_data,
             report=lambda step: advance(bar, step),
             track=residual_bar,
         )

@@ -16,7 +16,13 @@ from edgelora_runtime.messages import as_text, check_messages, check_tools
 from edgelora_runtime.parse_json import JsonError, read_value, show
 
 SHAPES = '{"messages"}, {"prompt", "completion"}, {"text"} or {"text", "label"}'
+TEXT_SUFFIX = ".txt"
 _SHOWN = 3  # problems named in a one-line error
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file holds plain text, by its name; anything else holds rows."""
+    return path.suffix.lower() == TEXT_SUFFIX
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Knows nothing about templates; ``train``, ``recover``, ``export``, ``run`` and `
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -37,6 +38,11 @@ def read_variables(given: Sequence[str] | None) -> dict[str, Any] | None:
         raise ConfigError(str(error)) from error
 
 
+def write_variables(variables: Mapping[str, Any]) -> list[str]:
+    """The way back."""
+    return [f"{name}={json.dumps(value)}" for name, value in variables.items()]
+
+
 TemplateVariables = Annotated[
     Mapping[str, Any] | None,
     Option(
@@ -45,6 +51,7 @@ TemplateVariables = Annotated[
         metavar="KEY=VALUE",
         kind=list[str] | None,
         parse=read_variables,
+        write=write_variables,
     ),
 ]
 Day = Annotated[

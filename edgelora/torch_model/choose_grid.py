@@ -179,8 +179,7 @@ def choose_grid(checkpoint: Checkpoint, choice: GridChoice, track: TrackNames = 
 def check_choice(choice: GridChoice) -> None:
     """Raise what is wrong with a choice whatever the checkpoint; cheap enough to come before any work."""
     if is_grid_file(choice.quant):
-        given = {name: value for name, value in record_options(choice).items() if name != "quant"}
-        if extra := [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]:
+        if extra := [f"--{name.replace('_', '-')}" for name in record_options(choice) if name != "quant"]:
             raise ConfigError(f"--quant {choice.quant} is a grid file and decides {', '.join(extra)}; leave that out")
         if not Path(choice.quant).is_file():
             raise ArtifactError(f"{choice.quant} is not a file; expected a grid file, as `edgelora quantize` writes")

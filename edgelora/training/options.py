@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 from edgelora.data.template_options import Day, TemplateVariables
 from edgelora.errors import ConfigError
-from edgelora.option import Option, read_paths, split_names
+from edgelora.option import Option, join_names, read_paths, split_names
 from edgelora.training.recipe import ALL_LINEAR, AUTO_RANK, INITS, Recipe
 from edgelora.training.start import Start, read_start
 
@@ -38,6 +38,10 @@ LearningRate = Annotated[float, Option("At its highest, after the warmup.")]
 class TrainOptions:
     """How ``train`` learns; whatever is None follows from the rest, or from the adapter of ``start_from``."""
 
+    eval_data: Annotated[
+        Path | None,
+        Option("Rows held out; the adapter with the lowest loss on them is the one that is kept."),
+    ] = None
     rank: Annotated[
         int | str | None,
         Option(
@@ -46,6 +50,7 @@ class TrainOptions:
             metavar="N|auto",
             kind=str | None,
             parse=read_rank,
+            write=str,
         ),
     ] = None
     rank_energy: Annotated[
@@ -59,6 +64,7 @@ class TrainOptions:
             f"{ALL_LINEAR}, or names with commas between, as q_proj,v_proj.  [default: {ALL_LINEAR}]",
             kind=str | None,
             parse=split_names,
+            write=join_names,
         ),
     ] = None
     init: Annotated[
@@ -173,6 +179,10 @@ class TrainOptions:
 class RecoverOptions(TrainOptions):
     """How ``recover`` learns: the same options, where other values serve."""
 
+    eval_data: Annotated[
+        Path | None,
+        Option("Text or rows held out; the adapter that is nearest to the float model on them is kept."),
+    ] = None
     init: Annotated[
         str | None,
         Option(

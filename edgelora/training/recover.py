@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from edgelora.data.encode import Encoded, Example, check_ids, encode_rows
-from edgelora.data.rows import read_rows
+from edgelora.data.rows import TEXT_SUFFIX, is_text, read_rows
 from edgelora.errors import ConfigError, DataError
 from edgelora.grid.make import Grid, MakeGrid
 from edgelora.torch_model.build import load_torch
@@ -25,8 +25,6 @@ from edgelora.training.recipe import Recipe
 from edgelora.training.run import Lesson, RunPlan, TrainResult, train_adapter
 from edgelora.training.templated import open_templated
 from edgelora.values import Checkpoint, TrackNames
-
-TEXT_SUFFIX = ".txt"
 
 
 def recover_adapter(
@@ -59,7 +57,7 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
     that training reads, rendered in the same way. Raises DataError when there is nothing to learn from.
     """
     tokenizer = open_templated(checkpoint, options)
-    if path.suffix.lower() != TEXT_SUFFIX:
+    if not is_text(path):
         found = encode_rows(
             read_rows(path), tokenizer, checkpoint.eos_token_ids, options.max_length, options.raw, where=str(path)
         )

@@ -35,7 +35,6 @@ from edgelora.training.loop import Schedule, StepReport, fit, last_examples, rec
 from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
-from edgelora.training.options import TrainOptions
 from edgelora.training.recipe import Recipe
 from edgelora.training.residual import residual_factors
 from edgelora.training.resume import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_date, load_state, save_state
@@ -44,10 +43,11 @@ from edgelora.training.templated import open_templated
 from edgelora.values import Checkpoint, TrackNames
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
-from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve, restore
+from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve, restore, write_atomically
 from edgelora_runtime.receipt import RECEIPT_FILE
 
-_WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, f"{CHECKPOINT_FOLDER}/{STATE_FILE}"}
+OPTIONS_FILE = "options.json"
+_WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, OPTIONS_FILE, f"{CHECKPOINT_FOLDER}/{STATE_FILE}"}
 _RECORDED_PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy")
 
 
@@ -64,26 +64,12 @@ class RunPlan:
     overwrite: bool = False
     low_memory: bool = False  # the base stays packed and layers are computed again in the backward pass
     start_from: Path | None = None  # an adapter whose factors are the first ones
+    config: Mapping[str, Any] | None = None  # what ``--config`` reads to repeat the run; written beside the adapter
 
     def __post_init__(self) -> None:
         for name, value in (("--save-every", self.save_every), ("--eval-every", self.eval_every or 0)):
             if value < 0:
                 raise ConfigError(f"{name} is {value}, expected 0 or more")
-
-    @classmethod
-    def of(cls, options: TrainOptions, data: Path, out: Path, eval_data: Path | None) -> RunPlan:
-        """What ``options`` say beside the recipe."""
-        return cls(
-            data=data,
-            out=out,
-            eval_data=eval_data,
-            eval_every=options.eval_every,
-            save_every=options.save_every,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            low_memory=options.low_memory,
-            start_from=options.start_from,
-        )
 
 
 @dataclass(frozen=True)
@@ -148,6 +134,8 @@ def _train(
     out = follow(plan.out)
     source = _read_source(plan, options)
     options = _settle_date(options, out if plan.resume else None)
+    if plan.config is not None and options.date is not None:
+        plan = dataclasses.replace(plan, config={**plan.config, "date": options.date})
     data = lesson.read(checkpoint, plan.data, options)
     held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
     grid = make_grid(checkpoint)
@@ -328,3 +316,5 @@ def _publish(
         if truncation is not None:
             rewrite_truncated(fresh, truncation.adapter)
         add_receipt(fresh)
+        if plan.config is not None:
+            write_atomically(fresh / OPTIONS_FILE, json.dumps(plan.config, indent=1, ensure_ascii=False) + "\n")

@@ -101,7 +101,7 @@ def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path,
     assert "not JSON" in result["rows"]["skipped"][0]["reason"]
     assert "--max-length 64" in result["rows"]["skipped"][1]["reason"]
     assert sorted(item.name for item in out.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "receipt.json", "receipt.md",
+        "adapter_config.json", "adapter_model.safetensors", "options.json", "receipt.json", "receipt.md",
     ]  # fmt: skip
     assert [item.name for item in out.parent.iterdir()] == ["adapter"]
 

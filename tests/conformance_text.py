@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from edgelora_runtime.errors import InputError
+from edgelora_runtime.errors import EdgeLoraError, InputError
 from edgelora_runtime.rendering import Renderer, parse_date
+from tests.conformance_templates import TEMPLATES
 
 _USER = {"role": "user", "content": " Où est 東京? "}
 _SYSTEM = {"role": "system", "content": "Be brief."}
@@ -107,6 +108,14 @@ def render_cases() -> Iterator[dict[str, Any]]:
         except InputError as error:
             assert _WORDS[name] in str(error), (name, error)
             yield {**case, "message_has": _WORDS[name]}
+    for name, template in TEMPLATES.items():
+        case = {"kind": "render", "name": f"language: {name}", "template": template, "messages": [_SYSTEM, _USER]}
+        case["date"] = "2026-02-01"
+        case["may_refuse"] = True
+        try:
+            yield {**case, "expected_text": render(case)}
+        except EdgeLoraError:
+            yield {**case, "message_has": "the chat template"}
 
 
 def render(case: dict[str, Any]) -> str:

@@ -1,11 +1,12 @@
-/** Template variables, tools, dates and stop strings reach the prompt, in every way of asking. */
+/** Templates are refused or bounded; variables, tools, dates and stop strings reach the prompt in every way of asking. */
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, type TestContext, test } from "node:test";
-import { InputError } from "../src/core/errors.js";
+import { ChatTemplate } from "../src/core/chat-template.js";
+import { ArtifactError, InputError } from "../src/core/errors.js";
 import { load, type Model, type Tokenizer } from "../src/node.js";
 import { copyArtifact } from "./folders.js";
 import { CONFORMANCE } from "./places.js";
@@ -14,14 +15,14 @@ const TEMPLATE =
   "{{ strftime_now('%Y-%m-%d') if dated else '' }}{% if tools %}{{ tools | length }}{% endif %}" +
   "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if thinking %}think{% endif %}";
 
-async function withTemplate(context: TestContext, variables: object = {}): Promise<Model> {
+async function withTemplate(context: TestContext, variables: object, template = TEMPLATE): Promise<Model> {
   const folder = await copyArtifact(context);
-  await writeFile(join(folder, "chat_template.jinja"), TEMPLATE);
+  await writeFile(join(folder, "chat_template.jinja"), template);
   const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
   manifest.tokenizer.template_variables = variables;
   manifest.files["chat_template.jinja"] = {
-    bytes: TEMPLATE.length,
-    sha256: createHash("sha256").update(TEMPLATE).digest("hex"),
+    bytes: template.length,
+    sha256: createHash("sha256").update(template).digest("hex"),
   };
   await writeFile(join(folder, "manifest.json"), JSON.stringify(manifest));
   const model = await load(folder, { threads: 1 });
@@ -53,6 +54,47 @@ test("variables of a call go before those of the artifact", async (context) => {
   await refused(model.generate("x", { date: "tomorrow" }), /^date is "tomorrow", expected a day as YYYY-MM-DD$/);
   await refused(model.generate("x", { template: [] as never }), /^template is \[\], expected an object of variables/);
 });
+
+test("an artifact whose template is not known to give the text of Python is refused when it is loaded", async (context) => {
+  const refused = (template: string, words: string) =>
+    assert.rejects(
+      withTemplate(context, {}, template),
+      new ArtifactError(`the chat template cannot be used (${words}); export the artifact with another one`),
+    );
+  await refused("{{ messages[0].content.zfill(9) }}", 'the method "zfill" is not read here');
+  await refused("{% if true %}", "it ends inside of a tag or of what a tag opens");
+  await refused("{{ 1 < 2 < 3 }}", "a chain of comparisons is not read here");
+});
+
+const ENDLESS: Readonly<Record<string, readonly [template: string, message: RegExp]>> = {
+  "turns of loops": [
+    "{% for i in range(99999) %}{% for j in range(99999) %}{{ j }}{% endfor %}{% endfor %}",
+    /more steps/,
+  ],
+  "texts that double": [
+    "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    /grows beyond 4194304 characters/,
+  ],
+  "lists that hold themselves twice": [
+    "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+    /grows beyond 4194304 characters/,
+  ],
+  "long texts again and again": [
+    "{% set ns = namespace(x='x') %}{% for i in range(22) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}" +
+      "{% for i in range(9999) %}{% if ns.x.strip() %}{% endif %}{% endfor %}",
+    /more text than any chat needs/,
+  ],
+  "a macro that calls itself": ["{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", /calls itself without end/],
+};
+for (const [what, [template, message]] of Object.entries(ENDLESS)) {
+  test(`a template cannot keep a page busy with ${what}`, async () => {
+    const compiled = await ChatTemplate.compile(template);
+    assert.throws(
+      () => compiled.render({ messages: [] }, new Date()),
+      (error) => error instanceof InputError && message.test(error.message),
+    );
+  });
+}
 
 const model = await load(join(CONFORMANCE, "tiny-float"), { threads: 1 });
 after(() => model.dispose());

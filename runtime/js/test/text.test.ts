@@ -91,7 +91,7 @@ test("templates see messages, special tokens and the generation prompt", async (
     { role: "user", content: " ü " },
     { role: "assistant", content: "b" },
   ]);
-  assert.equal(rendered, "<|begin|>ü|b|>true");
+  assert.equal(rendered, "<|begin|>ü|b|>True");
 });
 
 test("what is no tokenizer or template is refused", async () => {
@@ -113,5 +113,9 @@ test("what is no tokenizer or template is refused", async () => {
     { ...files, [info.file]: '{"model":{"vocab":{}}}' },
     /^here\/tokenizer\.json cannot be used \(.+\); export/,
   );
-  await refused(await filesWith("{% for x %}"), /^the chat template is malformed \(.+\); export the artifact again$/);
+  await refused(
+    await filesWith("{% for x %}"),
+    /^the chat template cannot be used \(.+\); export the artifact with another one$/,
+  );
+  await refused(await filesWith("{{ a | center(9) }}"), /cannot be used \(the filter "center" is not read here\);/);
 });

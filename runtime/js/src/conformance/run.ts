@@ -96,6 +96,7 @@ interface AnyCase {
   readonly expected_reason: string;
   readonly expected_prompt_tokens: number;
   readonly message_has?: string;
+  readonly may_refuse?: boolean;
 }
 
 type Check = (item: AnyCase, load: () => Promise<Model>) => Promise<string | null>;
@@ -126,8 +127,8 @@ const CHECKS: Readonly<Record<string, Check>> = {
       const text = renderer.render(item.messages, isPrompt, tools);
       return item.message_has === undefined ? differ(text, item.expected_text) : `was not refused: ${text}`;
     } catch (error) {
-      if (item.message_has === undefined) throw error;
-      return refusal(error, item.message_has);
+      if (item.message_has === undefined && item.may_refuse !== true) throw error;
+      return refusal(error, item.message_has ?? "the chat template");
     }
   },
 

@@ -16,7 +16,7 @@ import { largestIndex } from "./sampling.js";
 import { Session } from "./session.js";
 import type { ArtifactSource } from "./source.js";
 import { StopFilter, StreamDecoder, textPieces } from "./stream.js";
-import { readTokenizer, type Tokenizer } from "./text.js";
+import { checkTemplate, readTokenizer, type Tokenizer } from "./text.js";
 import { TokenModel } from "./token-model.js";
 
 /** One answer. `tokenIds` leaves out the end token; `choiceScores` are in the order of the choices given. */
@@ -69,6 +69,7 @@ export async function loadModel(source: ArtifactSource, backend: Backend, option
   }
   const manifest = await readManifest(source);
   await source.prepare(manifest.files, hashes);
+  if (manifest.tokenizer !== null) await checkTemplate(source, manifest.tokenizer);
   const session = await Session.open(source, manifest, backend, twin);
   const model = new Model(source, manifest, backend, session, adapterBytes);
   try {

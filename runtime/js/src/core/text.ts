@@ -154,8 +154,8 @@ export class Tokenizer {
 /** The tokenizer of an artifact. */
 export async function readTokenizer(source: FolderSource, info: TokenizerInfo): Promise<Tokenizer> {
   const { codec, added } = await readCodec(source, info.file);
-  const content = info.chatTemplate === null ? null : await readText(source, info.chatTemplate);
-  if (content === null) return new Tokenizer(codec, added, null, null);
+  if (info.chatTemplate === null) return new Tokenizer(codec, added, null, null);
+  const { content, template } = await readTemplate(source, info.chatTemplate);
   const special = {
     bos_token: info.bosToken,
     eos_token: info.eosToken,
@@ -163,8 +163,21 @@ export async function readTokenizer(source: FolderSource, info: TokenizerInfo): 
     unk_token: info.unkToken,
   };
   const given = Object.entries(special).filter(([, token]) => token !== null);
-  const renderer = new Renderer(await ChatTemplate.compile(content), Object.fromEntries(given));
+  const renderer = new Renderer(template, Object.fromEntries(given));
   return new Tokenizer(codec, added, renderer, content).withTemplate(info.templateVariables);
+}
+
+/** Throw ArtifactError for a chat template that cannot be rendered as transformers does. */
+export async function checkTemplate(source: FolderSource, info: TokenizerInfo): Promise<void> {
+  if (info.chatTemplate !== null) await readTemplate(source, info.chatTemplate);
+}
+
+async function readTemplate(
+  source: FolderSource,
+  file: string,
+): Promise<{ readonly content: string; readonly template: ChatTemplate }> {
+  const content = await readText(source, file);
+  return { content, template: await ChatTemplate.compile(content) };
 }
 
 async function readCodec(

@@ -9,12 +9,12 @@ import { createReadStream, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import type { Backend, Capabilities, Ort } from "./core/backend.js";
 import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
-import { damaged, type FileInfo, findDifference } from "./core/manifest.js";
+import { damaged, type FolderSource, findDifference } from "./core/files.js";
+import type { FileInfo } from "./core/format.js";
 import { type LoadOptions, loadModel, type Model } from "./core/model.js";
-import type { ArtifactSource, FolderSource, GraphSource } from "./core/source.js";
+import type { ArtifactSource, Backend, Capabilities, GraphSource, Ort } from "./core/ports.js";
 
 export * from "./core/index.js";
 

@@ -6,8 +6,8 @@ import { test } from "node:test";
 import * as native from "onnxruntime-node";
 import type * as reactNative from "onnxruntime-react-native";
 import type * as web from "onnxruntime-web";
-import type { Backend, Capabilities, Feeds, Fetches, Ort, Tensor } from "../src/core/backend.js";
 import { inPlaceCache, returnedCache } from "../src/core/cache.js";
+import type { Backend, Capabilities, Feeds, Fetches, Ort, Tensor } from "../src/core/ports.js";
 import {
   AdapterError,
   ArtifactError,

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { ArtifactError } from "../src/core/errors.js";
-import type { FolderSource } from "../src/core/source.js";
+import type { FolderSource } from "../src/core/files.js";
 import { CONFORMANCE } from "./places.js";
 
 /** A folder whose files are in memory. */

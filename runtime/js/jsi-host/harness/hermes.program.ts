@@ -16,9 +16,9 @@ import fourWeights from "../../../conformance/tiny-int4/adapters/four/adapter_mo
 import manifestFile from "../../../conformance/tiny-int4/manifest.json" with { type: "json" };
 import { type Case, runConformance } from "../../src/conformance/run.js";
 import { readAdapter } from "../../src/core/adapter.js";
+import type { FolderSource } from "../../src/core/files.js";
 import { parseManifest } from "../../src/core/manifest.js";
 import { blendPacked, packAdapter, slotInputs } from "../../src/core/slots.js";
-import type { FolderSource } from "../../src/core/source.js";
 
 declare const print: (text: string) => void;
 

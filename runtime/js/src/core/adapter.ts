@@ -6,10 +6,10 @@
 
 import { CONFIG_FILE, isTarget, type LoraConfig, parseConfig, rankOf, scalingOf } from "./adapter-config.js";
 import { AdapterError, ArtifactError } from "./errors.js";
+import type { FolderSource } from "./files.js";
+import type { Slot } from "./format.js";
 import { joinSome, show } from "./json.js";
-import type { Slot } from "./manifest.js";
 import { isFloat, readSafetensors, type StoredTensor, toFloat32 } from "./safetensors.js";
-import type { FolderSource } from "./source.js";
 
 export const WEIGHTS_FILE = "adapter_model.safetensors";
 

@@ -4,8 +4,8 @@
  * Knows nothing about tokens or adapters: names, rows and how many positions are in use.
  */
 
-import type { Backend, Feeds, Fetches, Tensor } from "./backend.js";
-import type { CacheType, Manifest, ModelInfo } from "./manifest.js";
+import type { CacheType, Manifest, ModelInfo } from "./format.js";
+import type { Backend, Feeds, Fetches, KvCache, MakeCache, Tensor } from "./ports.js";
 
 const FIRST_CAPACITY = 256; // positions; doubled whenever more are needed
 const SMALL_STEP = 64; // positions, where what is not used costs time in every step
@@ -15,22 +15,6 @@ export interface CacheName {
   readonly past: string;
   readonly present: string;
 }
-
-/** One cache for all layers. What lies beyond the positions in use is overwritten and means nothing. */
-export interface KvCache {
-  /** Begin `rows` empty rows. */
-  start(rows: number): void;
-  /** Make room for `total` positions, keeping the first `used`. */
-  reserve(total: number, used: number): void;
-  /** Put the past among the inputs, and among the outputs where the present has a place already. */
-  feed(feeds: Feeds, fetches: Fetches): void;
-  /** Take the present from what a run gave, as the past of the next. */
-  take(results: Readonly<Record<string, Tensor>>): void;
-  dispose(): void;
-}
-
-/** What an entry file gives its backend, so that an app carries the kind that it uses alone. */
-export type MakeCache = (backend: Backend, manifest: Manifest) => KvCache;
 
 /** Names in the order of the layers, key before value. */
 export function cacheNames(model: ModelInfo): CacheName[] {

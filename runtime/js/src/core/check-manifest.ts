@@ -4,8 +4,8 @@
  * Knows nothing about JSON or files; `docs/format.md` ("What a reader refuses") lists the same rules in words.
  */
 
+import type { Manifest, Slot } from "./format.js";
 import { show } from "./json.js";
-import type { Manifest, Slot } from "./manifest.js";
 import { findUnsafe, hasControl, isHash, isVariable } from "./names.js";
 import { isAdapterName } from "./spec.js";
 

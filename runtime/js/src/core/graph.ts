@@ -4,12 +4,11 @@
  * Knows nothing about tokens, adapters' values or how long anything is.
  */
 
-import type { Backend, Feeds, Fetches, InferenceSession, Tensor } from "./backend.js";
 import { cacheNames } from "./cache.js";
 import { ArtifactError, EdgeLoraError } from "./errors.js";
-import type { Manifest } from "./manifest.js";
+import type { Manifest } from "./format.js";
+import type { ArtifactSource, Backend, Feeds, Fetches, GraphSource, InferenceSession, Tensor } from "./ports.js";
 import { slotInputNames } from "./slots.js";
-import type { ArtifactSource, GraphSource } from "./source.js";
 
 const COUNTERS = ["input_ids", "seqlens_k", "total_sequence_length", "logits_positions"];
 

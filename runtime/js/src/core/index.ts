@@ -4,19 +4,28 @@
  * Imports no onnxruntime.
  */
 
-export type { Backend, Capabilities, Location, Ort, SessionOptions, Tensor } from "./backend.js";
-export { inPlaceCache, type MakeCache, returnedCache } from "./cache.js";
+export { inPlaceCache, returnedCache } from "./cache.js";
 export { AdapterError, ArtifactError, BackendError, EdgeLoraError, InputError } from "./errors.js";
+export type { FolderSource, FoundFile } from "./files.js";
+export { damaged, findDifference, readText, within } from "./files.js";
+export type { FileInfo, Manifest } from "./format.js";
 export type { FinishReason } from "./generate.js";
-export type { FileInfo, FoundFile, Manifest } from "./manifest.js";
-export { damaged, findDifference } from "./manifest.js";
 export type { Message, Tools } from "./messages.js";
 export type { ChatOptions, GenerateOptions, Generation, LoadOptions, Model } from "./model.js";
 export { loadModel } from "./model.js";
+export type {
+  ArtifactSource,
+  Backend,
+  Capabilities,
+  GraphSource,
+  Location,
+  MakeCache,
+  Ort,
+  SessionOptions,
+  Tensor,
+} from "./ports.js";
 export type { ProbeResult } from "./probe.js";
 export type { Variables } from "./rendering.js";
 export type { IdOptions, TextOptions, WithAdapter, WithAdapters } from "./request.js";
 export type { SamplingOptions } from "./sampling.js";
-export type { ArtifactSource, FolderSource, GraphSource } from "./source.js";
-export { readText, within } from "./source.js";
 export type { Tokenizer } from "./text.js";

@@ -6,107 +6,23 @@
 
 import { findWrong } from "./check-manifest.js";
 import { ArtifactError } from "./errors.js";
+import type { FolderSource } from "./files.js";
+import {
+  type AdapterInfo,
+  type BaseInfo,
+  type FileInfo,
+  FORMAT,
+  FORMAT_VERSION,
+  type GraphInfo,
+  MANIFEST_FILE,
+  type Manifest,
+  type ModelInfo,
+  type Slot,
+  type TokenizerInfo,
+} from "./format.js";
 import { joinSome, parseJson, show } from "./json.js";
-import type { FolderSource } from "./source.js";
-
-export { show } from "./json.js";
-
-export const FORMAT = "edgelora";
-export const FORMAT_VERSION = 1;
-export const MANIFEST_FILE = "manifest.json";
 
 const LONGEST = 32 * 1024 * 1024; // bytes; an artifact of a hundred layers and a hundred adapters has one
-
-/** The output columns of a slot that one module of the checkpoint owns: `offset` to `offset + outFeatures`. */
-export interface SlotPart {
-  readonly module: string;
-  readonly offset: number;
-  readonly outFeatures: number;
-}
-
-/** A place in the graph where an adapter plugs in; `a` and `b` name its graph inputs. */
-export interface Slot {
-  readonly name: string;
-  /** Input (n, in_features, rank). */
-  readonly a: string;
-  /** Input (n, rank, out_features). */
-  readonly b: string;
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-  readonly parts: readonly SlotPart[];
-}
-
-/** What a runtime must know of the decoder to drive it. */
-export interface ModelInfo {
-  readonly name: string;
-  readonly architecture: string;
-  readonly vocabSize: number;
-  readonly numLayers: number;
-  readonly numKvHeads: number;
-  readonly headDim: number;
-  readonly contextLength: number;
-  readonly eosTokenIds: readonly number[];
-}
-
-/** The graph file, the one file its initializers live in, and the graph's twin without slots over the same file. */
-export interface GraphInfo {
-  readonly file: string;
-  readonly weights: string;
-  readonly withoutSlots: string | null;
-  readonly kvCache: CacheType;
-}
-
-/** The type of the numbers that a graph keeps in the KV cache; int8 has its steps in the graph. */
-export type CacheType = "float32" | "int8";
-
-/** Tokenizer file, chat template file and the special tokens that templates ask for. */
-export interface TokenizerInfo {
-  readonly file: string;
-  readonly chatTemplate: string | null;
-  readonly bosToken: string | null;
-  readonly eosToken: string | null;
-  readonly padToken: string | null;
-  readonly unkToken: string | null;
-  /** What the template gets beside messages and tools, unless a call says otherwise. */
-  readonly templateVariables: Readonly<Record<string, unknown>>;
-}
-
-/** Identity of the base: `fingerprint` of its float32 weights, `grid` of the values that were shipped. */
-export interface BaseInfo {
-  readonly fingerprint: string;
-  readonly grid: string;
-}
-
-/** One adapter of the artifact: a PEFT folder at `path`. */
-export interface AdapterInfo {
-  readonly name: string;
-  readonly path: string;
-  readonly rank: number;
-}
-
-/** Size and SHA-256 (hex) of one file. */
-export interface FileInfo {
-  readonly bytes: number;
-  readonly sha256: string;
-}
-
-/** What a runtime acts on; the records for people stay in `record`, as the file has them. */
-export interface Manifest {
-  readonly producer: string;
-  readonly target: string;
-  readonly model: ModelInfo;
-  readonly graph: GraphInfo;
-  readonly base: BaseInfo;
-  readonly slots: readonly Slot[];
-  readonly adapters: readonly AdapterInfo[];
-  readonly files: ReadonlyMap<string, FileInfo>;
-  readonly tokenizer: TokenizerInfo | null;
-  /** A safetensors file of what PyTorch answered; runtimes do not read it. */
-  readonly reference: string | null;
-  readonly formatVersion: number;
-  /** The whole file as JSON: `quantization`, `report`, `merged` and what else it says. */
-  readonly record: Readonly<Record<string, unknown>>;
-}
 
 /** Parse and check `manifest.json`; throws ArtifactError naming the field that is wrong. */
 export function parseManifest(content: Uint8Array | string, where: string = MANIFEST_FILE): Manifest {
@@ -161,27 +77,6 @@ export async function readManifest(source: FolderSource): Promise<Manifest> {
     );
   }
   return parseManifest(await source.bytes(MANIFEST_FILE), where);
-}
-
-/** What a source found of a file; `sha256` is null where it was not computed, and then not compared. */
-export interface FoundFile {
-  readonly bytes: number;
-  readonly sha256: string | null;
-}
-
-/** How a file differs from the manifest, null where it does not; `found` is null where there is no file. */
-export function findDifference(name: string, found: FoundFile | null, expected: FileInfo): string | null {
-  if (found === null) return `${name}: missing`;
-  if (found.bytes !== expected.bytes) return `${name}: ${found.bytes} bytes, expected ${expected.bytes}`;
-  if (found.sha256 !== null && found.sha256 !== expected.sha256) {
-    return `${name}: sha256 ${found.sha256.slice(0, 12)}…, expected ${expected.sha256.slice(0, 12)}…`;
-  }
-  return null;
-}
-
-/** The error for an artifact whose files are not those of its manifest. */
-export function damaged(where: string, differences: readonly string[]): ArtifactError {
-  return new ArtifactError(`${where} is damaged: ${joinSome(differences)}; copy or export it again`);
 }
 
 /** One JSON object whose fields are read by name and type; every complaint names the field. */

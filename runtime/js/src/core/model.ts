@@ -5,16 +5,15 @@
  */
 
 import { throwIfAborted } from "./abort.js";
-import type { Backend } from "./backend.js";
 import { InputError } from "./errors.js";
 import { type FinishReason, scoreChoices } from "./generate.js";
 import { show } from "./json.js";
 import { readManifest } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
+import type { ArtifactSource, Backend } from "./ports.js";
 import { makeRequest, type Request, type TextOptions, type WithAdapter, type WithAdapters } from "./request.js";
 import { largestIndex } from "./sampling.js";
 import { Session } from "./session.js";
-import type { ArtifactSource } from "./source.js";
 import { StopFilter, StreamDecoder, textPieces } from "./stream.js";
 import { checkTemplate, readTokenizer, type Tokenizer } from "./text.js";
 import { TokenModel } from "./token-model.js";

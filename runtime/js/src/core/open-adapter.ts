@@ -6,9 +6,9 @@
 
 import { type Adapter, fitAdapter, readAdapter } from "./adapter.js";
 import { AdapterError } from "./errors.js";
-import type { Manifest } from "./manifest.js";
+import type { FolderSource } from "./files.js";
+import type { Manifest } from "./format.js";
 import { findMismatch, findOtherFactors, readReceipt } from "./receipt.js";
-import type { FolderSource } from "./source.js";
 
 /**
  * The adapter in `folder`; throws one AdapterError, which calls it `where`, with everything that does not fit. `trust`

@@ -5,10 +5,10 @@
  */
 
 import { AdapterError } from "./errors.js";
-import type { Manifest } from "./manifest.js";
+import type { FolderSource } from "./files.js";
+import type { Manifest } from "./format.js";
 import { findMismatch, findOtherFactors, type Receipt, readReceipt } from "./receipt.js";
 import { logSoftmax } from "./sampling.js";
-import type { FolderSource } from "./source.js";
 
 const NO_EFFECT = 1e-9; // nats; equal graphs give equal numbers, so anything real lies above
 const LEAST_SHARE = 0.1; // of the receipt's KL between base and adapted

@@ -7,9 +7,9 @@
 import { WEIGHTS_FILE } from "./adapter.js";
 import { findWrong } from "./check-receipt.js";
 import { AdapterError, ArtifactError } from "./errors.js";
+import type { FolderSource } from "./files.js";
+import type { Manifest } from "./format.js";
 import { joinSome, parseJson, show } from "./json.js";
-import type { Manifest } from "./manifest.js";
-import type { FolderSource } from "./source.js";
 
 const RECEIPT_FILE = "receipt.json";
 const RECEIPT_VERSION = 1;

@@ -5,8 +5,8 @@
  */
 
 import { InputError } from "./errors.js";
+import type { ModelInfo } from "./format.js";
 import { show } from "./json.js";
-import type { ModelInfo } from "./manifest.js";
 import type { Variables } from "./rendering.js";
 import { checkSampling, type Sampling, type SamplingOptions } from "./sampling.js";
 

@@ -5,13 +5,12 @@
  */
 
 import { throwIfAborted } from "./abort.js";
-import type { Backend, Feeds, Fetches, Tensor } from "./backend.js";
-import { cacheNames, type KvCache } from "./cache.js";
+import { cacheNames } from "./cache.js";
 import { ArtifactError, InputError } from "./errors.js";
+import type { Manifest } from "./format.js";
 import { Graph } from "./graph.js";
-import type { Manifest } from "./manifest.js";
+import type { ArtifactSource, Backend, Feeds, Fetches, KvCache, Tensor } from "./ports.js";
 import { isNothing, type Packed, slotInputs } from "./slots.js";
-import type { ArtifactSource } from "./source.js";
 
 const LONGEST_CALL = 384; // tokens of one row per call; attention memory grows with the square of a call's length
 

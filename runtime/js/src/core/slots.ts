@@ -6,7 +6,7 @@
  */
 
 import type { Adapter, Factors, Matrix } from "./adapter.js";
-import type { Slot, SlotPart } from "./manifest.js";
+import type { Slot, SlotPart } from "./format.js";
 
 /** What one slot multiplies with: `x @ a @ b`. */
 export interface SlotMatrices {

@@ -5,12 +5,12 @@
  */
 
 import { AdapterError } from "./errors.js";
+import { type FolderSource, within } from "./files.js";
+import type { Manifest } from "./format.js";
 import { show } from "./json.js";
-import type { Manifest } from "./manifest.js";
 import { openAdapter } from "./open-adapter.js";
 import type { BoundAdapter, Session } from "./session.js";
 import { blendPacked, type Packed, packAdapter } from "./slots.js";
-import { type FolderSource, within } from "./source.js";
 import { checkName, closestName, parseSpec, type SpecTerm } from "./spec.js";
 
 const MAX_MIXED = 16; // blends and row stacks kept ready; of single adapters the budget alone says how many

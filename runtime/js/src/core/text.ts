@@ -7,11 +7,11 @@
 import { correctBytes } from "./byte-fallback.js";
 import { ChatTemplate } from "./chat-template.js";
 import { ArtifactError, InputError } from "./errors.js";
+import { type FolderSource, readText } from "./files.js";
+import type { TokenizerInfo } from "./format.js";
 import { oneLine, parseJson, show } from "./json.js";
-import type { TokenizerInfo } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
 import { Renderer, type Variables } from "./rendering.js";
-import { type FolderSource, readText } from "./source.js";
 
 /** What is used of a tokenizer of `@huggingface/tokenizers`, whose own types do not resolve under "nodenext". */
 interface Codec {

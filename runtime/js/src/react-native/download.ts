@@ -7,7 +7,8 @@
 
 import { throwIfAborted } from "../core/abort.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
-import { type FileInfo, MANIFEST_FILE, parseManifest } from "../core/manifest.js";
+import { type FileInfo, MANIFEST_FILE } from "../core/format.js";
+import { parseManifest } from "../core/manifest.js";
 import { inAddress } from "../core/names.js";
 import { inFolder, nativePath, type WritableFileSystem } from "./files.js";
 import { hashFile } from "./storage.js";

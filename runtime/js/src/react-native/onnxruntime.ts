@@ -6,9 +6,9 @@
  */
 
 import type * as reactNative from "onnxruntime-react-native";
-import type { Backend, Capabilities, InferenceSession, Ort, SessionOptions, Tensor } from "../core/backend.js";
 import { inPlaceCache } from "../core/cache.js";
 import { ArtifactError } from "../core/errors.js";
+import type { Backend, Capabilities, InferenceSession, Ort, SessionOptions, Tensor } from "../core/ports.js";
 
 const CAPABILITIES: Capabilities = Object.freeze({
   name: "onnxruntime-react-native, CPU",

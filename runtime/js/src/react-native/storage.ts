@@ -7,8 +7,9 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { ArtifactError } from "../core/errors.js";
-import { damaged, type FileInfo, findDifference } from "../core/manifest.js";
-import type { ArtifactSource, FolderSource } from "../core/source.js";
+import { damaged, type FolderSource, findDifference } from "../core/files.js";
+import type { FileInfo } from "../core/format.js";
+import type { ArtifactSource } from "../core/ports.js";
 import { type FileSystem, inFolder, nativePath } from "./files.js";
 
 const PIECE_BYTES = 1 << 20; // read at once, so that a file never lies in JavaScript's memory as a whole

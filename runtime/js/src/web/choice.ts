@@ -5,7 +5,7 @@
  */
 
 import { InputError } from "../core/errors.js";
-import type { Manifest } from "../core/manifest.js";
+import type { Manifest } from "../core/format.js";
 import { BackendError } from "./errors.js";
 
 const MAX_DEFAULT_THREADS = 4; // more only add waiting on small models

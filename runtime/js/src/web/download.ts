@@ -5,7 +5,7 @@
  */
 
 import { ArtifactError } from "../core/errors.js";
-import type { FileInfo } from "../core/manifest.js";
+import type { FileInfo } from "../core/format.js";
 import { ConnectionError } from "./errors.js";
 import { bytesToHex, sha256 } from "./hash.js";
 import { PIECE_BYTES, pieceBytes, pieceCount, type Store } from "./store.js";

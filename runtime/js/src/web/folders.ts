@@ -5,8 +5,8 @@
  */
 
 import { ArtifactError } from "../core/errors.js";
+import type { FolderSource } from "../core/files.js";
 import { inAddress } from "../core/names.js";
-import type { FolderSource } from "../core/source.js";
 import { ConnectionError } from "./errors.js";
 import { digest } from "./hash.js";
 

@@ -5,9 +5,9 @@
  * many threads there are.
  */
 
-import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort, Tensor } from "../core/backend.js";
 import { returnedCache } from "../core/cache.js";
 import { InputError } from "../core/errors.js";
+import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort, Tensor } from "../core/ports.js";
 import {
   type BackendChoice,
   type BrowserFacts,

@@ -5,7 +5,7 @@
  */
 
 import { AdapterError, ArtifactError, EdgeLoraError, InputError } from "../core/errors.js";
-import type { Manifest } from "../core/manifest.js";
+import type { Manifest } from "../core/format.js";
 import type { Message } from "../core/messages.js";
 import type { ChatOptions, GenerateOptions, Model } from "../core/model.js";
 import type { TextOptions, WithAdapters } from "../core/request.js";

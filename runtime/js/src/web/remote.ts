@@ -5,10 +5,10 @@
  */
 
 import { InputError } from "../core/errors.js";
-import type { Manifest } from "../core/manifest.js";
+import type { FolderSource } from "../core/files.js";
+import type { Manifest } from "../core/format.js";
 import type { Generation, Model } from "../core/model.js";
 import type { ProbeResult } from "../core/probe.js";
-import type { FolderSource } from "../core/source.js";
 import { readTokenizer, type Tokenizer } from "../core/text.js";
 import type { LoadAdapterOptions } from "../core/token-model.js";
 import type { BackendChoice } from "./choice.js";

@@ -5,9 +5,11 @@
  */
 
 import { ArtifactError } from "../core/errors.js";
-import { type FileInfo, MANIFEST_FILE, type Manifest, parseManifest } from "../core/manifest.js";
+import type { FolderSource } from "../core/files.js";
+import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
+import { parseManifest } from "../core/manifest.js";
 import { inAddress } from "../core/names.js";
-import type { ArtifactSource, FolderSource, GraphSource } from "../core/source.js";
+import type { ArtifactSource, GraphSource } from "../core/ports.js";
 import { download } from "./download.js";
 import { ConnectionError, explainMemory } from "./errors.js";
 import { ADAPTER_FILES, FetchedFolder } from "./folders.js";

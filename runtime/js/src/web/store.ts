@@ -7,7 +7,7 @@
  * workers, locks it against other tabs, and leaves it to us to tell half a file from a whole one.
  */
 
-import type { FileInfo } from "../core/manifest.js";
+import type { FileInfo } from "../core/format.js";
 
 /** What a reload in the middle of a download loses at most. */
 export const PIECE_BYTES = 4 << 20;

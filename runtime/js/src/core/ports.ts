@@ -1,10 +1,11 @@
 /**
- * What the core needs of an onnxruntime package, and what the entry file knows about it.
+ * What the core needs of the place that it runs in: an onnxruntime package, what it can do there, and an artifact's files.
  *
  * Imports no onnxruntime: `onnxruntime-node`, `onnxruntime-web` and `onnxruntime-react-native` all fit `Ort` as they are.
  */
 
-import type { MakeCache } from "./cache.js";
+import type { FolderSource } from "./files.js";
+import type { FileInfo, Manifest } from "./format.js";
 
 /** Where the memory of a tensor lies, in onnxruntime's words. */
 export type Location = "cpu" | "cpu-pinned" | "gpu-buffer";
@@ -80,6 +81,22 @@ export interface Capabilities {
   readonly longestCall?: number;
 }
 
+/** One cache for all layers. What lies beyond the positions in use is overwritten and means nothing. */
+export interface KvCache {
+  /** Begin `rows` empty rows. */
+  start(rows: number): void;
+  /** Make room for `total` positions, keeping the first `used`. */
+  reserve(total: number, used: number): void;
+  /** Put the past among the inputs, and among the outputs where the present has a place already. */
+  feed(feeds: Feeds, fetches: Fetches): void;
+  /** Take the present from what a run gave, as the past of the next. */
+  take(results: Readonly<Record<string, Tensor>>): void;
+  dispose(): void;
+}
+
+/** What an entry file gives its backend, so that an app carries the kind that it uses alone. */
+export type MakeCache = (backend: Backend, manifest: Manifest) => KvCache;
+
 /**
  * One place to run in: a package, what it can do, and how sessions are made there. Entry files build it.
  *
@@ -98,4 +115,25 @@ export interface Backend {
    * JavaScript memory. `dims` hold no 0 where `allowsRankZero` is false.
    */
   readonly place?: (data: Float32Array, dims: readonly number[]) => Tensor;
+}
+
+/** How graph and weights reach `InferenceSession.create`. */
+export interface GraphSource {
+  readonly model: string | Uint8Array;
+  /** Left out where `model` is a path beside which onnxruntime finds the weights itself. */
+  readonly externalData?: readonly ExternalData[];
+}
+
+/** An artifact. */
+export interface ArtifactSource extends FolderSource {
+  /**
+   * Called once, after the manifest was read and before anything else is: makes sure that `files` are there and are
+   * those of the manifest (downloads them first where they are far away), comparing sizes, and hashes where `hashes`.
+   * Throws one ArtifactError that lists every difference; `checkFiles` does it for sources that can look.
+   */
+  prepare(files: ReadonlyMap<string, FileInfo>, hashes: boolean): Promise<void>;
+  /** `graph` and `weights` are file names of the manifest. Asked for when a session is made, and not kept. */
+  graph(graph: string, weights: string): Promise<GraphSource>;
+  /** Another folder, as one writes it in this place: a path, an address. */
+  folder(location: string): FolderSource;
 }

@@ -1,0 +1,57 @@
+/**
+ * Folders to read from, on a disk, at an address, in app storage, and how their files differ from those of a manifest.
+ *
+ * Knows nothing about what is in the files. Paths are those of the manifest, with "/" and relative to the folder.
+ */
+
+import { ArtifactError } from "./errors.js";
+import type { FileInfo } from "./format.js";
+import { joinSome } from "./json.js";
+
+/** A folder to read from: an artifact, or a PEFT folder that a user brings. */
+export interface FolderSource {
+  /** What messages call it: the path, the address, "dropped files". */
+  readonly where: string;
+  has(path: string): Promise<boolean>;
+  /** The whole file, in memory of its own or as a view. Throws ArtifactError when it is missing or cannot be read. */
+  bytes(path: string): Promise<Uint8Array>;
+  /** SHA-256 of the file, hex. */
+  sha256(path: string): Promise<string>;
+}
+
+/** A folder inside another one. */
+export function within(source: FolderSource, path: string): FolderSource {
+  const inside = (name: string) => `${path}/${name}`;
+  return {
+    where: `${source.where}/${path}`,
+    has: (name) => source.has(inside(name)),
+    bytes: (name) => source.bytes(inside(name)),
+    sha256: (name) => source.sha256(inside(name)),
+  };
+}
+
+/** A file as UTF-8 text. */
+export async function readText(source: FolderSource, path: string): Promise<string> {
+  return new TextDecoder("utf-8", { fatal: true }).decode(await source.bytes(path));
+}
+
+/** What a source found of a file; `sha256` is null where it was not computed, and then not compared. */
+export interface FoundFile {
+  readonly bytes: number;
+  readonly sha256: string | null;
+}
+
+/** How a file differs from the manifest, null where it does not; `found` is null where there is no file. */
+export function findDifference(name: string, found: FoundFile | null, expected: FileInfo): string | null {
+  if (found === null) return `${name}: missing`;
+  if (found.bytes !== expected.bytes) return `${name}: ${found.bytes} bytes, expected ${expected.bytes}`;
+  if (found.sha256 !== null && found.sha256 !== expected.sha256) {
+    return `${name}: sha256 ${found.sha256.slice(0, 12)}…, expected ${expected.sha256.slice(0, 12)}…`;
+  }
+  return null;
+}
+
+/** The error for an artifact whose files are not those of its manifest. */
+export function damaged(where: string, differences: readonly string[]): ArtifactError {
+  return new ArtifactError(`${where} is damaged: ${joinSome(differences)}; copy or export it again`);
+}

@@ -11,8 +11,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
-import { damaged, type FolderSource, findDifference } from "./core/files.js";
-import type { FileInfo } from "./core/format.js";
+import { checkFiles, type FolderSource } from "./core/files.js";
 import { type LoadOptions, loadModel, type Model } from "./core/model.js";
 import type { ArtifactSource, Backend, Capabilities, GraphSource, Ort } from "./core/ports.js";
 
@@ -93,33 +92,19 @@ function artifactIn(path: string, byPath: boolean): ArtifactSource {
   return {
     ...source,
     folder,
-    prepare: async (files, hashes) => {
-      const differences: string[] = [];
-      for (const [name, expected] of files) {
-        const difference = await compare(source, join(path, name), name, expected, hashes);
-        if (difference !== null) differences.push(difference);
-      }
-      if (differences.length > 0) throw damaged(path, differences);
-    },
+    prepare: (files, hashes) =>
+      checkFiles(path, files, async (name, expected) => {
+        const found = await stat(join(path, name)).catch(() => null);
+        if (!found?.isFile()) return null;
+        const isHashed = found.size === expected.bytes && (hashes || found.size <= ALWAYS_HASHED_BYTES);
+        return { bytes: found.size, sha256: isHashed ? await source.sha256(name) : null };
+      }),
     graph: async (graph, weights): Promise<GraphSource> => {
       if (byPath) return { model: join(path, graph) };
       const data = await source.bytes(weights);
       return { model: await source.bytes(graph), externalData: [{ path: weights, data }] };
     },
   };
-}
-
-async function compare(
-  source: FolderSource,
-  path: string,
-  name: string,
-  expected: FileInfo,
-  hashes: boolean,
-): Promise<string | null> {
-  const found = await stat(path).catch(() => null);
-  if (!found?.isFile()) return findDifference(name, null, expected);
-  const isHashed = found.size === expected.bytes && (hashes || found.size <= ALWAYS_HASHED_BYTES);
-  return findDifference(name, { bytes: found.size, sha256: isHashed ? await source.sha256(name) : null }, expected);
 }
 
 async function nativeBackend(threads: number): Promise<Backend> {

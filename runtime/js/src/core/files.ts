@@ -55,3 +55,20 @@ export function findDifference(name: string, found: FoundFile | null, expected: 
 export function damaged(where: string, differences: readonly string[]): ArtifactError {
   return new ArtifactError(`${where} is damaged: ${joinSome(differences)}; copy or export it again`);
 }
+
+/**
+ * Throws one ArtifactError that lists every file that is not as `files` say. `find` gives what there is, null where
+ * there is nothing.
+ */
+export async function checkFiles(
+  where: string,
+  files: ReadonlyMap<string, FileInfo>,
+  find: (name: string, expected: FileInfo) => Promise<FoundFile | null>,
+): Promise<void> {
+  const differences: string[] = [];
+  for (const [name, expected] of files) {
+    const difference = findDifference(name, await find(name, expected), expected);
+    if (difference !== null) differences.push(difference);
+  }
+  if (differences.length > 0) throw damaged(where, differences);
+}

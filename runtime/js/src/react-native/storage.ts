@@ -7,8 +7,7 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { ArtifactError } from "../core/errors.js";
-import { damaged, type FolderSource, findDifference } from "../core/files.js";
-import type { FileInfo } from "../core/format.js";
+import { checkFiles, type FolderSource } from "../core/files.js";
 import type { ArtifactSource } from "../core/ports.js";
 import { type FileSystem, inFolder, nativePath } from "./files.js";
 
@@ -37,23 +36,15 @@ export function storedFolder(files: FileSystem, folder: string): FolderSource {
 export function storedArtifact(files: FileSystem, folder: string): ArtifactSource {
   const source = storedFolder(files, folder);
   nativePath(folder); // refuses other kinds of addresses before anything is read
-  const difference = async (name: string, expected: FileInfo, hashes: boolean): Promise<string | null> => {
-    const path = inFolder(folder, name);
-    if (!(await files.exists(path))) return findDifference(name, null, expected);
-    const bytes = await files.size(path);
-    const isHashed = hashes && bytes === expected.bytes;
-    return findDifference(name, { bytes, sha256: isHashed ? await source.sha256(name) : null }, expected);
-  };
   return {
     ...source,
-    prepare: async (expected, hashes) => {
-      const differences: string[] = [];
-      for (const [name, info] of expected) {
-        const found = await difference(name, info, hashes);
-        if (found !== null) differences.push(found);
-      }
-      if (differences.length > 0) throw damaged(folder, differences);
-    },
+    prepare: (expected, hashes) =>
+      checkFiles(folder, expected, async (name, info) => {
+        const path = inFolder(folder, name);
+        if (!(await files.exists(path))) return null;
+        const bytes = await files.size(path);
+        return { bytes, sha256: hashes && bytes === info.bytes ? await source.sha256(name) : null };
+      }),
     // onnxruntime finds the weights beside the graph.
     graph: async (graph) => ({ model: nativePath(inFolder(folder, graph)) }),
     folder: (location) => storedFolder(files, location),

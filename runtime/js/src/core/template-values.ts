@@ -168,11 +168,11 @@ function quote(value: string): string {
 }
 
 function escapeUnprintable(character: string): string {
-  // Made here: engines that do not know \p refuse a file that has such an expression in it
-  if (/\p{Cn}/u.test(character)) {
+  const isAmong = (kinds: string) => new RegExp(`[${kinds}]`, "u").test(character); // some engines know no \p
+  if (isAmong("\\p{Cn}")) {
     throw new TemplateError("it prints a list or dict with a character that not every version of Unicode has");
   }
-  if (!/[\p{C}\p{Z}]/u.test(character)) return character;
+  if (!isAmong("\\p{C}\\p{Z}")) return character;
   const hex = (character.codePointAt(0) as number).toString(16);
   if (hex.length <= 2) return `\\x${hex.padStart(2, "0")}`;
   return hex.length <= 4 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;

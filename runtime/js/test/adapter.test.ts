@@ -8,7 +8,7 @@ import { type Adapter, fitAdapter, readAdapter } from "../src/core/adapter.js";
 import { AdapterError } from "../src/core/errors.js";
 import type { Slot } from "../src/core/format.js";
 import { parseManifest } from "../src/core/manifest.js";
-import { blendPacked, packAdapter, type SlotMatrices, slotInputs } from "../src/core/slots.js";
+import { blendPacked, packAdapter, type SlotMatrices, slotInputs } from "../src/core/packing.js";
 import { folder } from "../src/node.js";
 import { float32, memoryFolder, type TensorToWrite, writeSafetensors } from "./folders.js";
 import { CONFORMANCE } from "./places.js";

@@ -6,7 +6,7 @@
  */
 
 import { AdapterError } from "./errors.js";
-import { joinSome, parseJson, show } from "./json.js";
+import { joinSome, parseJson, show } from "./parse-json.js";
 import { matchesEnding, matchesWhole, PatternError, parsePattern } from "./patterns.js";
 
 export const CONFIG_FILE = "adapter_config.json";

@@ -8,7 +8,7 @@ import { CONFIG_FILE, isTarget, type LoraConfig, parseConfig, rankOf, scalingOf 
 import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Slot } from "./format.js";
-import { joinSome, show } from "./json.js";
+import { joinSome, show } from "./parse-json.js";
 import { isFloat, readSafetensors, type StoredTensor, toFloat32 } from "./safetensors.js";
 
 export const WEIGHTS_FILE = "adapter_model.safetensors";

@@ -5,7 +5,7 @@
  */
 
 import { ArtifactError, InputError } from "./errors.js";
-import { oneLine } from "./json.js";
+import { oneLine } from "./parse-json.js";
 import type { Template } from "./template-machine.js";
 
 /** A compiled template. */

@@ -5,8 +5,8 @@
  */
 
 import type { Manifest, Slot } from "./format.js";
-import { show } from "./json.js";
 import { findUnsafe, hasControl, isHash, isVariable } from "./names.js";
+import { show } from "./parse-json.js";
 import { isAdapterName } from "./spec.js";
 
 const DRIVEN = ["input_ids", "seqlens_k", "total_sequence_length", "logits_positions"]; // inputs of every graph

@@ -4,8 +4,8 @@
  * Knows nothing about artifacts or factors. What is missing or null is unknown, and nothing is wrong with that.
  */
 
-import { show } from "./json.js";
 import { hasControl, isHash } from "./names.js";
+import { show } from "./parse-json.js";
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -6,7 +6,7 @@
 
 import { ArtifactError } from "./errors.js";
 import type { FileInfo } from "./format.js";
-import { joinSome } from "./json.js";
+import { joinSome } from "./parse-json.js";
 
 /** A folder to read from: an artifact, or a PEFT folder that a user brings. */
 export interface FolderSource {

@@ -7,8 +7,8 @@
 import { cacheNames } from "./cache.js";
 import { ArtifactError, EdgeLoraError } from "./errors.js";
 import type { Manifest } from "./format.js";
+import { slotInputNames } from "./packing.js";
 import type { ArtifactSource, Backend, Feeds, Fetches, GraphSource, InferenceSession, Tensor } from "./ports.js";
-import { slotInputNames } from "./slots.js";
 
 const COUNTERS = ["input_ids", "seqlens_k", "total_sequence_length", "logits_positions"];
 

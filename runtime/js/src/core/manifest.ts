@@ -20,7 +20,7 @@ import {
   type Slot,
   type TokenizerInfo,
 } from "./format.js";
-import { joinSome, parseJson, show } from "./json.js";
+import { joinSome, parseJson, show } from "./parse-json.js";
 
 const LONGEST = 32 * 1024 * 1024; // bytes; an artifact of a hundred layers and a hundred adapters has one
 

@@ -5,7 +5,7 @@
  */
 
 import { InputError } from "./errors.js";
-import { show } from "./json.js";
+import { show } from "./parse-json.js";
 
 /** One message of a conversation; templates may use more fields than these. */
 export interface Message {

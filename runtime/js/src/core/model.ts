@@ -7,9 +7,9 @@
 import { throwIfAborted } from "./abort.js";
 import { InputError } from "./errors.js";
 import { type FinishReason, scoreChoices } from "./generate.js";
-import { show } from "./json.js";
 import { readManifest } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
+import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import { makeRequest, type Request, type TextOptions, type WithAdapter, type WithAdapters } from "./request.js";
 import { largestIndex } from "./sampling.js";

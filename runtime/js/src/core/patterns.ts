@@ -6,7 +6,7 @@
  * can reach are followed all at once.
  */
 
-import { show } from "./json.js";
+import { show } from "./parse-json.js";
 
 const LONGEST = 8192; // characters of a pattern
 const DEAREST = 4000; // steps for each place of a name, a repetition counted as 32 of its body

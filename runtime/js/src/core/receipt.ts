@@ -9,7 +9,7 @@ import { findWrong } from "./check-receipt.js";
 import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Manifest } from "./format.js";
-import { joinSome, parseJson, show } from "./json.js";
+import { joinSome, parseJson, show } from "./parse-json.js";
 
 const RECEIPT_FILE = "receipt.json";
 const RECEIPT_VERSION = 1;

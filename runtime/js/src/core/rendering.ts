@@ -6,9 +6,9 @@
 
 import type { ChatTemplate } from "./chat-template.js";
 import { InputError } from "./errors.js";
-import { show } from "./json.js";
 import { asParts, asText, checkMessages, checkTools, type Message, type Tools } from "./messages.js";
 import { GIVEN_VARIABLES, isVariable } from "./names.js";
+import { show } from "./parse-json.js";
 
 /** What a template gets beside messages and tools, by name. */
 export type Variables = Readonly<Record<string, unknown>>;

@@ -6,7 +6,7 @@
 
 import { InputError } from "./errors.js";
 import type { ModelInfo } from "./format.js";
-import { show } from "./json.js";
+import { show } from "./parse-json.js";
 import type { Variables } from "./rendering.js";
 import { checkSampling, type Sampling, type SamplingOptions } from "./sampling.js";
 

@@ -5,8 +5,8 @@
  */
 
 import { ArtifactError } from "./errors.js";
-import { parseJson, show } from "./json.js";
 import { hasControl } from "./names.js";
+import { parseJson, show } from "./parse-json.js";
 
 const SIZES: Readonly<Record<string, number>> = {
   F64: 8,

@@ -4,7 +4,7 @@
  * Knows nothing about sessions, caches or text: numbers in, one token id out. `docs/format.md` is the definition.
  */
 
-import { show } from "./json.js";
+import { show } from "./parse-json.js";
 
 const MASK64 = (1n << 64n) - 1n;
 const MULTIPLIER = 6364136223846793005n;

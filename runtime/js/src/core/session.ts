@@ -9,8 +9,8 @@ import { cacheNames } from "./cache.js";
 import { ArtifactError, InputError } from "./errors.js";
 import type { Manifest } from "./format.js";
 import { Graph } from "./graph.js";
+import { isNothing, type Packed, slotInputs } from "./packing.js";
 import type { ArtifactSource, Backend, Feeds, Fetches, KvCache, Tensor } from "./ports.js";
-import { isNothing, type Packed, slotInputs } from "./slots.js";
 
 const LONGEST_CALL = 384; // tokens of one row per call; attention memory grows with the square of a call's length
 

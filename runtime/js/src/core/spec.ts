@@ -5,7 +5,7 @@
  */
 
 import { AdapterError } from "./errors.js";
-import { show } from "./json.js";
+import { show } from "./parse-json.js";
 
 export const NO_ADAPTER = "none";
 

@@ -9,8 +9,8 @@ import { ChatTemplate } from "./chat-template.js";
 import { ArtifactError, InputError } from "./errors.js";
 import { type FolderSource, readText } from "./files.js";
 import type { TokenizerInfo } from "./format.js";
-import { oneLine, parseJson, show } from "./json.js";
 import type { Message, Tools } from "./messages.js";
+import { oneLine, parseJson, show } from "./parse-json.js";
 import { Renderer, type Variables } from "./rendering.js";
 
 /** What is used of a tokenizer of `@huggingface/tokenizers`, whose own types do not resolve under "nodenext". */

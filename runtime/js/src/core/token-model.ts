@@ -4,19 +4,19 @@
  * Knows nothing about text, buffers or kernels; it joins adapters, sampling and session.
  */
 
+import { AdapterSet } from "./adapter-set.js";
 import { AdapterError, InputError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Manifest } from "./format.js";
 import { Decoding, logitsAt, scoreTokens } from "./generate.js";
 import { groupRows } from "./groups.js";
-import { show } from "./json.js";
+import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import { checkAdapter, type ProbeResult } from "./probe.js";
 import { checkIds, type IdOptions, makeRequest, type Request, type WithAdapter, type WithAdapters } from "./request.js";
 import { Sampler } from "./sampling.js";
 import type { BoundAdapter, Session } from "./session.js";
 import { parseSpec } from "./spec.js";
-import { AdapterSet } from "./swap.js";
 
 /** A row's token ids with its index in the list that was given, by which its sampler draws. */
 type NumberedRow = readonly [number, readonly number[]];

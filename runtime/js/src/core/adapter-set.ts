@@ -1,16 +1,16 @@
 /**
  * Adapters by name and SPEC, packed once and kept ready to be fed, as many as a budget has room for.
  *
- * Knows nothing about tokens or text; `open-adapter.ts` reads, `slots.ts` packs, `session.ts` feeds.
+ * Knows nothing about tokens or text; `open-adapter.ts` reads, `packing.ts` packs, `session.ts` feeds.
  */
 
 import { AdapterError } from "./errors.js";
 import { type FolderSource, within } from "./files.js";
 import type { Manifest } from "./format.js";
-import { show } from "./json.js";
 import { openAdapter } from "./open-adapter.js";
+import { blendPacked, type Packed, packAdapter } from "./packing.js";
+import { show } from "./parse-json.js";
 import type { BoundAdapter, Session } from "./session.js";
-import { blendPacked, type Packed, packAdapter } from "./slots.js";
 import { checkName, closestName, parseSpec, type SpecTerm } from "./spec.js";
 
 const MAX_MIXED = 16; // blends and row stacks kept ready; of single adapters the budget alone says how many

@@ -12,7 +12,6 @@ import type { FileSystem } from "./react-native/files.js";
 import { reactNativeBackend } from "./react-native/onnxruntime.js";
 import { storedArtifact } from "./react-native/storage.js";
 
-export { ConnectionError } from "./core/errors.js";
 export * from "./core/index.js";
 export { type DownloadOptions, type DownloadProgress, downloadArtifact } from "./react-native/download.js";
 export { type ExpoCrypto, type ExpoFileSystem, expoFiles } from "./react-native/expo.js";

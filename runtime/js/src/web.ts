@@ -9,7 +9,6 @@ import { openRemote, type RemoteModel } from "./web/remote.js";
 
 export * from "./core/index.js";
 export type { BackendChoice } from "./web/choice.js";
-export { BackendError, ConnectionError } from "./web/errors.js";
 export { filesFolder } from "./web/folders.js";
 export { load, type WebModel, type WebOptions } from "./web/load.js";
 export type { RemoteModel } from "./web/remote.js";

@@ -5,7 +5,7 @@
  */
 
 export { inPlaceCache, returnedCache } from "./cache.js";
-export { AdapterError, ArtifactError, BackendError, EdgeLoraError, InputError } from "./errors.js";
+export { AdapterError, ArtifactError, BackendError, ConnectionError, EdgeLoraError, InputError } from "./errors.js";
 export type { FolderSource, FoundFile } from "./files.js";
 export { damaged, findDifference, readText, within } from "./files.js";
 export type { FileInfo, Manifest } from "./format.js";

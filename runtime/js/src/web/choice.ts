@@ -4,9 +4,8 @@
  * Knows nothing about onnxruntime: facts of the browser and of the manifest go in, a choice and warnings come out.
  */
 
-import { InputError } from "../core/errors.js";
+import { BackendError, InputError } from "../core/errors.js";
 import type { Manifest } from "../core/format.js";
-import { BackendError } from "./errors.js";
 
 const MAX_DEFAULT_THREADS = 4; // more only add waiting on small models
 

@@ -4,9 +4,8 @@
  * Knows nothing about artifacts: a name for messages, an address, a size and a hash.
  */
 
-import { ArtifactError } from "../core/errors.js";
+import { ArtifactError, ConnectionError } from "../core/errors.js";
 import type { FileInfo } from "../core/format.js";
-import { ConnectionError } from "./errors.js";
 import { bytesToHex, sha256 } from "./hash.js";
 import { PIECE_BYTES, pieceBytes, pieceCount, type Store } from "./store.js";
 

@@ -4,10 +4,9 @@
  * Knows nothing about what is in the files.
  */
 
-import { ArtifactError } from "../core/errors.js";
+import { ArtifactError, ConnectionError } from "../core/errors.js";
 import type { FolderSource } from "../core/files.js";
 import { inAddress } from "../core/names.js";
-import { ConnectionError } from "./errors.js";
 import { digest } from "./hash.js";
 
 /** What a runtime reads of an adapter; the last one may be missing. */

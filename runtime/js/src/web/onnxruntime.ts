@@ -6,7 +6,7 @@
  */
 
 import { returnedCache } from "../core/cache.js";
-import { InputError } from "../core/errors.js";
+import { BackendError, InputError } from "../core/errors.js";
 import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort, Tensor } from "../core/ports.js";
 import {
   type BackendChoice,
@@ -15,7 +15,7 @@ import {
   hasNarrowSubgroups,
   LONGEST_NARROW_CALL,
 } from "./choice.js";
-import { BackendError, explainMemory } from "./errors.js";
+import { explainMemory } from "./memory.js";
 
 const LONGEST_TURN_MS = 8; // without letting the page or worker handle events
 

@@ -4,14 +4,20 @@
  * Knows nothing about who sends: messages, and errors in a form that can be sent.
  */
 
-import { AdapterError, ArtifactError, EdgeLoraError, InputError } from "../core/errors.js";
+import {
+  AdapterError,
+  ArtifactError,
+  BackendError,
+  ConnectionError,
+  EdgeLoraError,
+  InputError,
+} from "../core/errors.js";
 import type { Manifest } from "../core/format.js";
 import type { Message } from "../core/messages.js";
 import type { ChatOptions, GenerateOptions, Model } from "../core/model.js";
 import type { TextOptions, WithAdapters } from "../core/request.js";
 import type { LoadAdapterOptions } from "../core/token-model.js";
 import type { BackendChoice } from "./choice.js";
-import { BackendError, ConnectionError } from "./errors.js";
 import type { FolderCopy } from "./folders.js";
 import type { WebOptions } from "./load.js";
 import type { Progress } from "./source.js";

@@ -4,7 +4,7 @@
  * Knows nothing about onnxruntime or downloads.
  */
 
-import { InputError } from "../core/errors.js";
+import { BackendError, InputError } from "../core/errors.js";
 import type { FolderSource } from "../core/files.js";
 import type { Manifest } from "../core/format.js";
 import type { Generation, Model } from "../core/model.js";
@@ -12,7 +12,6 @@ import type { ProbeResult } from "../core/probe.js";
 import { readTokenizer, type Tokenizer } from "../core/text.js";
 import type { LoadAdapterOptions } from "../core/token-model.js";
 import type { BackendChoice } from "./choice.js";
-import { BackendError } from "./errors.js";
 import { copyAdapter } from "./folders.js";
 import { absolute, type WebOptions } from "./load.js";
 import {

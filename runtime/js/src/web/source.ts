@@ -4,16 +4,16 @@
  * Knows nothing about sessions: it makes sure that files are there and gives their bytes.
  */
 
-import { ArtifactError } from "../core/errors.js";
+import { ArtifactError, ConnectionError } from "../core/errors.js";
 import type { FolderSource } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
 import { parseManifest } from "../core/manifest.js";
 import { inAddress } from "../core/names.js";
 import type { ArtifactSource, GraphSource } from "../core/ports.js";
 import { download } from "./download.js";
-import { ConnectionError, explainMemory } from "./errors.js";
 import { ADAPTER_FILES, FetchedFolder } from "./folders.js";
 import { digest } from "./hash.js";
+import { explainMemory } from "./memory.js";
 import { MemoryStore, PIECE_BYTES, pieceBytes, pieceCount, type Store } from "./store.js";
 
 const PATIENCE_MS = 30_000; // for a manifest

@@ -1,12 +1,10 @@
 /**
- * What can go wrong in a browser: the machine cannot run the model, or the connection was lost.
+ * Memory that runs out in a browser, which shows in many ways.
  *
  * Knows nothing about how a download or a session works.
  */
 
 import { BackendError, EdgeLoraError } from "../core/errors.js";
-
-export { BackendError, ConnectionError } from "../core/errors.js";
 
 const NO_MEMORY = /bad_alloc|out of memory|allocation failed|failed to allocate|could not allocate|enlarge memory/i;
 

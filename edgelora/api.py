@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from edgelora.errors import ConfigError
 from edgelora.grid.file import check_is_grid, write_grid
 from edgelora.grid.make import parse_quant
 from edgelora.option import COMMAND_KEY, record_options
+from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.choose_grid import (
     ChosenGrid,
     GridChoice,
@@ -33,13 +34,11 @@ from edgelora.torch_model.choose_grid import (
 )
 from edgelora.torch_model.open_base import open_base
 from edgelora.training.options import RecoverOptions, TrainOptions
-from edgelora.values import TrackNames
 from edgelora_runtime.files import check_writable
 from edgelora_runtime.manifest import INT8_CACHE, Manifest
 
 if TYPE_CHECKING:  # torch, which nobody waits for who only imports
     from edgelora.artifact.verify import VerifyReport
-    from edgelora.training.loop import StepReport
     from edgelora.training.run import RunPlan, TrainResult
     from edgelora_runtime.manifest import AdapterInfo
 
@@ -66,10 +65,6 @@ class ExportResult:
     seconds: float
 
 
-def _unheard(_: StepReport) -> None:
-    """Report to nobody."""
-
-
 def train(
     model: StrPath,
     data: StrPath,
@@ -77,20 +72,19 @@ def train(
     options: TrainOptions = TrainOptions(),
     *,
     grid: GridChoice = GridChoice("int4"),
-    report: Callable[[StepReport], None] = _unheard,
-    track: TrackNames = iter,
+    progress: Progress = SILENT,
 ) -> TrainResult:
     """Train a LoRA adapter on the values that an export with the same ``grid`` will ship.
 
     ``model`` is a Hugging Face folder, a hub id or a GGUF file, ``data`` a file of rows, ``out`` the PEFT folder to
-    write. ``report`` hears of every step.
+    write.
     """
     recipe, rows = options.recipe(), Path(data)  # options that are refused do not pay for torch
-    make_grid = grid_maker(calibrated_on(grid, rows))
+    make_grid = grid_maker(calibrated_on(grid, rows), progress)
     from edgelora.training.run import train_adapter
 
     plan = _plan(options, rows, Path(out), _config("train", (grid, options), model=model, data=data))
-    return train_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, report, track=track)
+    return train_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, progress=progress)
 
 
 def recover(
@@ -100,8 +94,7 @@ def recover(
     options: RecoverOptions = RecoverOptions(),
     *,
     grid: GridChoice = GridChoice("int2"),
-    report: Callable[[StepReport], None] = _unheard,
-    track: TrackNames = iter,
+    progress: Progress = SILENT,
 ) -> TrainResult:
     """Train an adapter that gives back what a coarse ``grid`` took from the base; losses are KL in nats per token.
 
@@ -109,11 +102,11 @@ def recover(
     """
     recipe, rows = options.recipe(), Path(data)
     # Plain text has no rows to calibrate on.
-    make_grid = grid_maker(grid if is_text(rows) else calibrated_on(grid, rows))
+    make_grid = grid_maker(grid if is_text(rows) else calibrated_on(grid, rows), progress)
     from edgelora.training.recover import recover_adapter
 
     plan = _plan(options, rows, Path(out), _config("recover", (grid, options), model=model, data=data))
-    return recover_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, report, track)
+    return recover_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, progress)
 
 
 def quantize(
@@ -122,7 +115,7 @@ def quantize(
     grid: GridChoice = GridChoice("int4"),
     *,
     overwrite: bool = False,
-    track: TrackNames = iter,
+    progress: Progress = SILENT,
 ) -> QuantizeResult:
     """Write the grid of a base as one file, for ``GridChoice(quant=FILE)`` in ``train`` and ``export``."""
     path = Path(out)
@@ -133,7 +126,7 @@ def quantize(
     if parse_quant(grid.quant).spec is None:
         raise ConfigError(f"--quant {grid.quant} keeps floats and has no codes to write; give int8, int4 or int2")
     started = time.perf_counter()
-    chosen = choose_grid(open_base(os.fspath(model)), grid, track)
+    chosen = choose_grid(open_base(os.fspath(model)), grid, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_grid(path, chosen.grid)
     return QuantizeResult(path, chosen, round(time.perf_counter() - started, 1))
@@ -145,13 +138,12 @@ def export(
     options: ExportOptions = ExportOptions(),
     *,
     grid: GridChoice = GridChoice("int4"),
-    track: TrackNames = iter,
-    track_layers: TrackNames = iter,
+    progress: Progress = SILENT,
 ) -> ExportResult:
     """Compile a base and its adapters into an artifact: a quantized graph with slots, weights, tokenizer, adapters.
 
     With ``merge_policy`` auto the budget of ``grid`` is that of the artifact, and its ``calibration`` is what the KL of
-    a merge is measured on; an int8 KV cache is measured on these rows too. ``track_layers`` follows the layers then.
+    a merge is measured on; an int8 KV cache is measured on these rows too.
     """
     from edgelora.artifact.context_length import own_context_length
     from edgelora.artifact.export import export_artifact
@@ -162,7 +154,7 @@ def export(
     from edgelora.torch_model.reference import answer_float, make_reference
 
     choice = _grid_of(grid, options)
-    make_grid = grid_maker(choice, track)
+    make_grid = grid_maker(choice, progress)
     max_bytes = None if grid.budget_mb is None else int(1e6 * grid.budget_mb)
     limits = Limits(0.05 if options.max_kl is None else options.max_kl, max_bytes, options.budget_ms)
     started = time.perf_counter()
@@ -177,7 +169,7 @@ def export(
         options,
         exporter=find_exporter(),
         make_grid=make_grid,
-        auto=AutoMerge(open_merge_kl, limits, prompts, track_layers) if auto else None,
+        auto=AutoMerge(open_merge_kl, limits, prompts, progress) if auto else None,
         reference=make_reference,
         answer_float=answer_float,
         budget_mb=choice.budget_mb,

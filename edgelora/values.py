@@ -5,7 +5,7 @@ Knows nothing about torch, ONNX or files: frozen data and the checks that keep i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -115,13 +115,6 @@ class Reference:
     prompts: tuple[tuple[int, ...], ...]
     last_logits: tuple[FloatArray, ...]  # each (vocab_size,), after the whole prompt
     greedy: tuple[tuple[int, ...], ...]  # each up to 32 token ids
-
-
-class TrackNames(Protocol):
-    """Wraps a sequence of tensor names for a progress display; the plain ``iter`` is one."""
-
-    def __call__(self, names: Sequence[str], /) -> Iterable[str]:
-        """Yield the names in order."""
 
 
 @dataclass(frozen=True)

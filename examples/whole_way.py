@@ -14,15 +14,15 @@ from examples import prepare_icd
 from examples.demo import link_base
 
 
-def whole_way(model: Path, rows: Path, out: Path, steps: int = 60) -> edgelora_runtime.Model:
+def whole_way(model: Path, rows: Path, out: Path, steps: int = 30) -> edgelora_runtime.Model:
     """Train, recover, quantize, export, add and verify; the commands of the same names do the same."""
     grid = edgelora.GridChoice("int2", embedding_bits=4)
     made = edgelora.quantize(model, out / "grid.safetensors", grid, overwrite=True)
     grid = edgelora.GridChoice(str(made.path))  # read from now on, so that all that follows meets on it
 
-    mends = edgelora.RecoverOptions(max_steps=steps, overwrite=True)
+    mends = edgelora.RecoverOptions(max_steps=steps, max_length=64, overwrite=True)
     recovered = edgelora.recover(model, rows, out / "recovered", mends, grid=grid)
-    learns = edgelora.TrainOptions(max_steps=steps, start_from=recovered.adapter, overwrite=True)
+    learns = edgelora.TrainOptions(max_steps=steps, start_from=recovered.adapter, max_length=64, overwrite=True)
     trained = edgelora.train(model, rows, out / "icd", learns, grid=grid)
     print(
         f"KL to the float base: {recovered.loss:.3f}; loss of the task: {trained.first_loss:.3f} -> {trained.loss:.3f}"

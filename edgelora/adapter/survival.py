@@ -15,7 +15,7 @@ from edgelora.checkpoint.names import is_transposed
 from edgelora.errors import AdapterError
 from edgelora.grid.blocks import dequantize, quantize, unpack_codes
 from edgelora.grid.make import Grid
-from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
+from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.adapter import Factors
 
 Rows = npt.NDArray[np.int64]  # indices of output features
@@ -43,7 +43,6 @@ def measure_survival(
     spec: QuantSpec | None = None,
     from_float: bool = False,
     max_rows: int | None = None,
-    track: TrackNames = iter,
 ) -> dict[str, Survival]:
     """Add each delta to the values of ``grid``, quantize again, and compare; the module names are the keys.
 
@@ -59,8 +58,7 @@ def measure_survival(
             "use an adapter trained for this base"
         )
     return {
-        module: _measure(grid, f"{module}.weight", factors[module], spec, from_float, max_rows)
-        for module in track(list(factors))
+        module: _measure(grid, f"{module}.weight", factors[module], spec, from_float, max_rows) for module in factors
     }
 
 

@@ -24,7 +24,8 @@ from edgelora.data.probes import probe_prompts
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.evaluation.timing import bind, measure, open_session
 from edgelora.grid.make import Grid, MakeGrid, plan_grid
-from edgelora.values import Checkpoint, QuantSpec, TrackNames
+from edgelora.progress import SILENT, Progress
+from edgelora.values import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import Factors
 from edgelora_runtime.files import temporary_folder
 from edgelora_runtime.manifest import read_manifest
@@ -47,7 +48,7 @@ class AutoMerge:
     open_kl: OpenKl
     limits: Limits = field(default_factory=Limits)
     prompts: Sequence[Sequence[int]] | None = None  # token ids; None asks the probe prompts
-    track: TrackNames = iter
+    progress: Progress = SILENT
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def merge_auto(
     candidates = _make_candidates(make_grid(checkpoint), factors, folder)
     by_module = {name.removesuffix(".weight"): item for name, item in factors.items()}
     measure_kl = settings.open_kl(candidates.grid, by_module, settings.prompts or probe_prompts(checkpoint))
-    kl = _measure_layers(candidates, measure_kl, settings.track)
+    kl = _measure_layers(candidates, measure_kl, settings.progress)
     limits = settings.limits
     with temporary_folder(Path(tempfile.gettempdir())) as scratch:
         uniform = _measure_uniform(candidates, limits, export, scratch)
@@ -183,7 +184,7 @@ def _decide(
 
 
 def _measure_layers(
-    candidates: _Candidates, measure_kl: MeasureKl, track: TrackNames
+    candidates: _Candidates, measure_kl: MeasureKl, progress: Progress
 ) -> Mapping[str, Mapping[str, float]]:
     """Layer -> label -> KL with that layer alone merged."""
     return {
@@ -191,7 +192,7 @@ def _measure_layers(
             label: measure_kl(dict.fromkeys(candidates.layers[layer], merged))
             for label, merged in candidates.merged.items()
         }
-        for layer in track(list(candidates.layers))
+        for layer in progress.track(list(candidates.layers), "merge", "layer")
     }
 
 

@@ -158,7 +158,7 @@ def _choice_of(folder: Path, known: Mapping[str, Any]) -> GridChoice:
 
 
 def _grid_maker(folder: Path, quant: str | None, block_size: int, symmetric: bool | None) -> Callable[..., Any]:
-    from edgelora.cli.bars import grid_bar
+    from edgelora.cli.bars import BARS
     from edgelora.torch_model.choose_grid import GridChoice, grid_maker, is_grid_file
 
     choice = GridChoice(quant or "none", None if quant and is_grid_file(quant) else block_size, symmetric)
@@ -167,4 +167,4 @@ def _grid_maker(folder: Path, quant: str | None, block_size: int, symmetric: boo
         known = (receipt.quantization or {}) if receipt else {}
         if "bits" in known:
             choice = _choice_of(folder, known)
-    return grid_maker(choice, grid_bar)
+    return grid_maker(choice, BARS)

@@ -1,50 +1,55 @@
 """Bars on standard error, one for each thing that takes time; none where that is no terminal, or a line now and then.
 
-Knows nothing about what is done meanwhile.
+Takes what ``edgelora.progress.Progress`` hears -> bars
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
-if TYPE_CHECKING:  # torch, which help does not wait for
-    from edgelora.training.loop import StepReport
+from edgelora.cli.output import note
+from edgelora.progress import Count, Item, StepReport
 
 _UNSEEN = 1e9  # seconds
 
 
-def grid_bar(names: Sequence[str]) -> Iterable[str]:
-    """A bar over rows that calibrate and tensors that are rounded."""
-    bar: Iterable[str] = tqdm(names, desc="grid", file=sys.stderr, disable=None)
-    return bar
+class Bars:
+    """Progress as tqdm draws it."""
+
+    def track(self, items: Sequence[Item], what: str, unit: str) -> Iterable[Item]:
+        """A bar over items, in a terminal alone."""
+        bar: Iterable[Item] = tqdm(items, desc=what, unit=unit, file=sys.stderr, disable=None)
+        return bar
+
+    @contextlib.contextmanager
+    def counting(self, what: str, total: int, unit: str) -> Iterator[Count]:
+        """A bar over rows or rounds."""
+        with tqdm(total=total, desc=what, unit=unit, file=sys.stderr, mininterval=_interval()) as bar:
+            yield bar.update
+
+    @contextlib.contextmanager
+    def training(self, name: str) -> Iterator[Callable[[StepReport], None]]:
+        """A bar over steps, shown when it is told how many there are."""
+        with tqdm(desc=name, unit="step", dynamic_ncols=True, mininterval=_interval(), delay=_UNSEEN) as bar:
+            yield lambda report: _advance(bar, report)
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        note(text)
 
 
-def residual_bar(modules: Sequence[str]) -> Iterable[str]:
-    """A bar over the modules whose rounding is taken apart."""
-    bar: Iterable[str] = tqdm(modules, desc="residual", unit="module", file=sys.stderr, disable=None)
-    return bar
+BARS = Bars()
 
 
-def merge_bar(layers: Sequence[str]) -> Iterable[str]:
-    """A bar over the layers for which it is measured whether to merge them."""
-    bar: Iterable[str] = tqdm(layers, desc="merge", unit="layer", file=sys.stderr, disable=None)
-    return bar
+def _interval() -> float:
+    return 0.5 if sys.stderr.isatty() else 15  # seconds; a log file gets a line now and then
 
 
-def step_bar(name: str | None = None) -> tqdm[None]:
-    """The bar of a training; a log file gets a line now and then, a terminal a bar that moves.
-
-    It is not shown before ``advance`` tells how many steps there are.
-    """
-    interval = 0.5 if sys.stderr.isatty() else 15  # seconds
-    return tqdm(desc=name, unit="step", dynamic_ncols=True, mininterval=interval, delay=_UNSEEN)
-
-
-def advance(bar: tqdm[None], report: StepReport) -> None:
+def _advance(bar: tqdm[None], report: StepReport) -> None:
     """Move the bar; time left is what the bar itself works out."""
     if bar.total is None:
         bar.delay = 0

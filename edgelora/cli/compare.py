@@ -5,19 +5,15 @@ Knows nothing about what is compared, or how.
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from edgelora.artifact.exporter import find_exporter
-from edgelora.cli.bars import advance, grid_bar, step_bar
+from edgelora.cli.bars import BARS
 from edgelora.cli.flags import spread
-from edgelora.cli.output import Json, emit, note, table
+from edgelora.cli.output import Json, emit, table
 from edgelora.cli.thread_options import Threads
 from edgelora.cli.training_lines import Model
 from edgelora.compare.arms import Settings
@@ -25,41 +21,12 @@ from edgelora.compare.report import METRIC_NAMES, PLOT_FILE
 from edgelora.compare.run import JSON_FILE, MARKDOWN_FILE, Compared
 from edgelora.compare.run import compare as run_comparison
 from edgelora.errors import ConfigError
-from edgelora.evaluation.score import Step
 from edgelora.torch_model.choose_grid import BlockSize, Symmetric
 from edgelora.torch_model.open_base import open_base
-from edgelora.training.loop import StepReport
 from edgelora.training.options import BatchSize, Epochs, LearningRate, MaxSteps
 from edgelora.training.recipe import Recipe
-from edgelora.values import TrackNames
 
 _NO_METHOD = "none"
-
-
-class Bars:
-    """Bars on standard error; implements ``edgelora.compare.arms.Watch``."""
-
-    @property
-    def names(self) -> TrackNames:
-        """A bar over tensors."""
-        return grid_bar
-
-    @contextlib.contextmanager
-    def training(self, name: str) -> Iterator[Callable[[StepReport], None]]:
-        """A bar over steps."""
-        with step_bar(name) as bar:
-            yield lambda report: advance(bar, report)
-
-    @contextlib.contextmanager
-    def counting(self, name: str, total: int, unit: str) -> Iterator[Step]:
-        """A bar over rows or rounds."""
-        interval = 0.5 if sys.stderr.isatty() else 15  # seconds; a log file gets a line now and then
-        with tqdm(total=total, desc=name, unit=unit, file=sys.stderr, mininterval=interval) as bar:
-            yield bar.update
-
-    def say(self, text: str) -> None:
-        """A line of its own."""
-        note(text)
 
 
 @spread
@@ -136,7 +103,7 @@ def compare(
         threads=threads,
         decode=decode,
     )
-    found = run_comparison(open_base(model), settings, output, find_exporter(), Bars())
+    found = run_comparison(open_base(model), settings, output, find_exporter(), BARS)
     files = {"json": JSON_FILE, "markdown": MARKDOWN_FILE, "plot": PLOT_FILE}
     payload = {
         "report": str(output),

@@ -5,13 +5,12 @@ Knows nothing about how scores are computed.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
+from edgelora.cli.bars import BARS
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit, finite, note
 from edgelora.cli.thread_options import Threads
@@ -72,9 +71,9 @@ def evaluate(
         note(f"{data}: {len(problems)} lines left out: {name_problems(problems)}")
     choices = sorted({row.completion for row in rows.rows if row.label})
     payload: dict[str, object] = {"n": len(cases), "skipped": len(problems), "adapter": adapter}
-    with tqdm(total=len(cases) + count_answers(cases), desc="eval", unit="row", file=sys.stderr) as bar:
-        payload["loss"] = finite(mean_loss(model, cases, adapter, bar.update))
-        payload |= score_answers(model, cases, choices, adapter, max_new_tokens, bar.update, how)
+    with BARS.counting("eval", len(cases) + count_answers(cases), "row") as step:
+        payload["loss"] = finite(mean_loss(model, cases, adapter, step))
+        payload |= score_answers(model, cases, choices, adapter, max_new_tokens, step, how)
     emit(as_json, payload, [f"{key:15} {_show(value)}" for key, value in payload.items()])
 
 

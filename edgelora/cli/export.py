@@ -13,7 +13,7 @@ import typer
 
 from edgelora.api import export as export_artifact
 from edgelora.artifact.options import ExportOptions
-from edgelora.cli.bars import grid_bar, merge_bar
+from edgelora.cli.bars import BARS
 from edgelora.cli.config import ConfigFile
 from edgelora.cli.flags import spread
 from edgelora.cli.merge_lines import describe_merge
@@ -34,7 +34,7 @@ def export(
 
     Example: edgelora export SmolLM2.gguf -o smol --adapter support=adapters/support
     """
-    result = export_artifact(model, output, options, grid=grid, track=grid_bar, track_layers=merge_bar)
+    result = export_artifact(model, output, options, grid=grid, progress=BARS)
     manifest = result.manifest
     size = sum(item.bytes for item in manifest.files.values())
     emit(

@@ -13,7 +13,7 @@ import typer
 
 from edgelora.api import QuantizeResult
 from edgelora.api import quantize as write_quantized
-from edgelora.cli.bars import grid_bar
+from edgelora.cli.bars import BARS
 from edgelora.cli.config import ConfigFile
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit, size
@@ -38,7 +38,7 @@ def quantize(
 
     Example: edgelora quantize SmolLM2.gguf -o smol.safetensors --quant int2 --budget-bits 3 --calibration rows.jsonl
     """
-    found = describe(write_quantized(model, output, grid, overwrite=overwrite, track=grid_bar))
+    found = describe(write_quantized(model, output, grid, overwrite=overwrite, progress=BARS))
     emit(as_json, found, _lines(found))
 
 

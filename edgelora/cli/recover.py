@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from edgelora.api import recover as recover_adapter
-from edgelora.cli.bars import advance, residual_bar, step_bar
+from edgelora.cli.bars import BARS
 from edgelora.cli.config import ConfigFile
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit
@@ -42,14 +42,5 @@ def recover(
 
     Example: edgelora recover SmolLM2-135M.gguf text.txt -o adapters/recovered --quant int2 --max-steps 500
     """
-    with step_bar() as bar:
-        result = recover_adapter(
-            model,
-            data,
-            out,
-            options,
-            grid=grid,
-            report=lambda step: advance(bar, step),
-            track=residual_bar,
-        )
+    result = recover_adapter(model, data, out, options, grid=grid, progress=BARS)
     emit(as_json, payload(result), lines(result, "KL"))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from edgelora.api import train as train_adapter
-from edgelora.cli.bars import advance, residual_bar, step_bar
+from edgelora.cli.bars import BARS
 from edgelora.cli.config import ConfigFile
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit
@@ -47,14 +47,5 @@ def train(
 
     Example: edgelora train SmolLM2-135M.gguf rows.jsonl -o adapters/mine --epochs 2
     """
-    with step_bar() as bar:
-        result = train_adapter(
-            model,
-            data,
-            out,
-            options,
-            grid=grid,
-            report=lambda step: advance(bar, step),
-            track=residual_bar,
-        )
+    result = train_adapter(model, data, out, options, grid=grid, progress=BARS)
     emit(as_json, payload(result), lines(result))

@@ -14,10 +14,11 @@ from typing import Any
 
 from edgelora.adapter.measure import begin_receipt
 from edgelora.adapter.receipt import Receipt, read_receipt
-from edgelora.compare.arms import Settings, Watch, adapter_name
+from edgelora.compare.arms import Settings, adapter_name
 from edgelora.compare.grids import hash_file
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid
+from edgelora.progress import Progress
 from edgelora.training.recipe import Recipe
 from edgelora.training.run import COMPLETIONS, RunPlan, hash_examples, train_adapter
 from edgelora.training.start import Start, check_shape, check_start, read_start
@@ -56,7 +57,7 @@ class Lines:
 
 
 def obtain_adapters(
-    checkpoint: Checkpoint, grids: Mapping[str, Grid], settings: Settings, folder: Path, watch: Watch
+    checkpoint: Checkpoint, grids: Mapping[str, Grid], settings: Settings, folder: Path, progress: Progress
 ) -> Mapping[str, Trained]:
     """Adapter name -> adapter for every kind of values and every seed.
 
@@ -75,11 +76,13 @@ def obtain_adapters(
         if (folder / name / _CONFIG).is_file():
             trained[name] = _reuse(folder / name, grids[values], settings, seed, starts.get(values), lines)
     if trained:
-        watch.say(f"{len(trained)} of {len(wanted)} adapters are there already")
+        progress.say(f"{len(trained)} of {len(wanted)} adapters are there already")
     for values, seed in wanted:
         name = adapter_name(values, seed)
         if name not in trained:
-            trained[name] = _train(checkpoint, grids[values], settings, seed, starts.get(values), folder / name, watch)
+            trained[name] = _train(
+                checkpoint, grids[values], settings, seed, starts.get(values), folder / name, progress
+            )
     return trained
 
 
@@ -123,11 +126,10 @@ def _train(
     seed: int,
     start: Start | None,
     folder: Path,
-    watch: Watch,
+    progress: Progress,
 ) -> Trained:
     # No evaluation data: the rows that judge the adapters must not choose between their steps.
     plan = RunPlan(settings.data, folder, resume=True, start_from=None if start is None else start.folder)
-    with watch.training(folder.name) as report:
-        train_adapter(checkpoint, lambda _: grid, plan, settings.options_of(seed, start), report)
+    train_adapter(checkpoint, lambda _: grid, plan, settings.options_of(seed, start), progress=progress)
     receipt = read_receipt(folder)
     return Trained(folder, False, {} if receipt is None else receipt.training)

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from edgelora.errors import ConfigError
-from edgelora.evaluation.score import Step
 from edgelora.grid.make import QUANT_METHODS, GridSpec, parse_quant
-from edgelora.training.loop import StepReport
 from edgelora.training.recipe import Recipe
 from edgelora.training.start import Start
-from edgelora.values import TrackNames
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 FLOAT, GRID = "float", "grid"  # the values of a base: as they are, or on the plain grid; a method names its own grid
@@ -93,23 +88,6 @@ class Settings:
         """The training of one seed; an adapter to start from brings its own modules."""
         modules = self.options.target_modules if start is None else start.target_modules
         return dataclasses.replace(self.options, seed=seed, target_modules=modules)
-
-
-class Watch(Protocol):
-    """Follows a comparison for whoever waits for it."""
-
-    @property
-    def names(self) -> TrackNames:
-        """Follows the tensors of a grid."""
-
-    def training(self, name: str) -> AbstractContextManager[Callable[[StepReport], None]]:
-        """Follows the steps of one training."""
-
-    def counting(self, name: str, total: int, unit: str) -> AbstractContextManager[Step]:
-        """Follows ``total`` of something."""
-
-    def say(self, text: str) -> None:
-        """Tell what comes next, or what was found."""
 
 
 def list_arms(better: Sequence[str], repaired: Collection[str] = ()) -> tuple[Arm, ...]:

@@ -16,8 +16,9 @@ from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
 from edgelora.artifact.targets import find_target
 from edgelora.compare.adapters import Trained
-from edgelora.compare.arms import FLOAT, Settings, Watch
+from edgelora.compare.arms import FLOAT, Settings
 from edgelora.grid.make import Grid, plan_grid
+from edgelora.progress import Progress
 from edgelora.values import Checkpoint
 from edgelora_runtime.manifest import Manifest, read_manifest
 
@@ -35,7 +36,7 @@ class Workshop:
     exporter: Exporter
     settings: Settings
     folder: Path
-    watch: Watch
+    progress: Progress
 
     def on_values(self, values: str, names: Sequence[str], level: int) -> Path:
         """One grid of the base with the adapters ``names``; what is there already is used again."""
@@ -43,7 +44,7 @@ class Workshop:
             level = EXACT_LEVEL  # floats are multiplied as floats at any level, so one artifact serves both
         out = self.folder / f"{values}-level{level}"
         if not out.exists():
-            self.watch.say(f"exporting {values} values, accuracy level {level}")
+            self.progress.say(f"exporting {values} values, accuracy level {level}")
             export_artifact(
                 self.checkpoint,
                 out,
@@ -62,13 +63,13 @@ class Workshop:
         """The adapter ``name`` merged in float and then quantized on the plain grid, however little is left of it."""
         out = self.folder / f"merged-{name}-level{level}"
         if not out.exists():
-            self.watch.say(f"merging {name}, accuracy level {level}")
+            self.progress.say(f"merging {name}, accuracy level {level}")
             export_artifact(
                 self.checkpoint,
                 out,
                 ExportOptions(TARGET.name, level, merge=self.adapters[name].folder, accept_lossy_merge=True),
                 exporter=self.exporter,
-                make_grid=functools.partial(plan_grid, plan=self.settings.plan(), track=self.watch.names),
+                make_grid=functools.partial(plan_grid, plan=self.settings.plan(), progress=self.progress),
             )
         return out
 

@@ -13,29 +13,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgelora.compare.arms import FLOAT, GRID, Settings, Watch
+from edgelora.compare.arms import FLOAT, GRID, Settings
 from edgelora.compare.storage import read_json, write_file
 from edgelora.errors import ConfigError
 from edgelora.grid.file import read_grid, write_grid
 from edgelora.grid.make import EMBEDDING_BITS, Grid, parse_quant, plan_grid
+from edgelora.progress import Progress
 from edgelora.torch_model.choose_grid import GridChoice, grid_maker
 from edgelora.values import Checkpoint
 
 
-def make_grids(checkpoint: Checkpoint, settings: Settings, folder: Path, watch: Watch) -> Mapping[str, Grid]:
+def make_grids(checkpoint: Checkpoint, settings: Settings, folder: Path, progress: Progress) -> Mapping[str, Grid]:
     """FLOAT, GRID, every method and every grid file -> its grid; methods are read from ``folder`` where they are there.
 
     Raises ConfigError when a file there is another grid, or was calibrated on other rows, ArtifactError for a grid
     file that is damaged or of another base.
     """
     grids = {
-        FLOAT: plan_grid(checkpoint, parse_quant("none"), watch.names),
-        GRID: plan_grid(checkpoint, settings.plan(), watch.names),
+        FLOAT: plan_grid(checkpoint, parse_quant("none"), progress),
+        GRID: plan_grid(checkpoint, settings.plan(), progress),
     }
     for method in settings.methods:
-        grids[method] = _kept_grid(checkpoint, settings, method, folder, watch)
+        grids[method] = _kept_grid(checkpoint, settings, method, folder, progress)
     for name, path in settings.grid_files:
-        grids[name] = read_grid(path, checkpoint, watch.names)
+        grids[name] = read_grid(path, checkpoint, progress)
     return grids
 
 
@@ -45,7 +46,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _kept_grid(checkpoint: Checkpoint, settings: Settings, method: str, folder: Path, watch: Watch) -> Grid:
+def _kept_grid(checkpoint: Checkpoint, settings: Settings, method: str, folder: Path, progress: Progress) -> Grid:
     path, plan = folder / f"{method}.safetensors", settings.plan(method)
     assert plan.spec is not None  # Settings refused anything else
     calibrated = hash_file(settings.data) if method == "gptq" else None
@@ -62,8 +63,8 @@ def _kept_grid(checkpoint: Checkpoint, settings: Settings, method: str, folder: 
                 f"{path} was made with another {wrong[0]} ({found.get(wrong[0])}, now {made[wrong[0]]}); "
                 "choose another report folder, or move the file away together with its adapters"
             )
-        return read_grid(path, checkpoint, watch.names)
-    watch.say(f"making the {method} grid")
+        return read_grid(path, checkpoint, progress)
+    progress.say(f"making the {method} grid")
     assert plan.spec is not None
     choice = GridChoice(
         settings.quant,
@@ -73,7 +74,7 @@ def _kept_grid(checkpoint: Checkpoint, settings: Settings, method: str, folder: 
         calibration=settings.data if calibrated else None,
         embedding_bits=max(plan.spec.bits, min(EMBEDDING_BITS)),
     )
-    grid = grid_maker(choice, watch.names)(checkpoint)
+    grid = grid_maker(choice, progress)(checkpoint)
     write_file(record, json.dumps(made, indent=1) + "\n")  # first: a grid without it could not be told from another
     write_grid(path, grid)
     return grid

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelora.artifact.exporter import Exporter
 from edgelora.compare.adapters import obtain_adapters
-from edgelora.compare.arms import Settings, Watch, list_arms
+from edgelora.compare.arms import Settings, list_arms
 from edgelora.compare.artifacts import Workshop
 from edgelora.compare.grids import make_grids
 from edgelora.compare.plot import draw
@@ -24,6 +24,7 @@ from edgelora.compare.summary import Summary, summarize
 from edgelora.compare.timing import time_arms
 from edgelora.data.rows import read_rows
 from edgelora.errors import ConfigError
+from edgelora.progress import Progress
 from edgelora.values import Checkpoint
 from edgelora_runtime.files import is_temporary, temporary_folder
 
@@ -40,7 +41,9 @@ class Compared:
     trained: tuple[str, ...]  # adapters that were trained now; all others were there
 
 
-def compare(checkpoint: Checkpoint, settings: Settings, output: Path, exporter: Exporter, watch: Watch) -> Compared:
+def compare(
+    checkpoint: Checkpoint, settings: Settings, output: Path, exporter: Exporter, progress: Progress
+) -> Compared:
     """Fill ``output``: adapters, grids and scores that are there are used where they are the right ones.
 
     Raises ConfigError for a folder that holds something else or adapters of other options, DataError for unusable rows.
@@ -48,10 +51,10 @@ def compare(checkpoint: Checkpoint, settings: Settings, output: Path, exporter: 
     _check_output(output)
     read_rows(settings.eval_data)  # before hours of training
     arms = list_arms(settings.better, [name for name, _ in settings.starts])
-    grids = make_grids(checkpoint, settings, output / "grids", watch)
-    adapters = obtain_adapters(checkpoint, grids, settings, output / "adapters", watch)
+    grids = make_grids(checkpoint, settings, output / "grids", progress)
+    adapters = obtain_adapters(checkpoint, grids, settings, output / "adapters", progress)
     with temporary_folder(output) as scratch:
-        workshop = Workshop(checkpoint, grids, adapters, exporter, settings, scratch, watch)
+        workshop = Workshop(checkpoint, grids, adapters, exporter, settings, scratch, progress)
         scores = score_arms(workshop, arms, output / "scores")
         decode_ms = time_arms(workshop, arms, output / "scores" / "decode.json") if settings.decode else {}
     found = summarize(arms, scores, decode_ms)

@@ -84,12 +84,12 @@ class _Judge:
 
     def score(self, arm: Arm, seed: int | None) -> Score:
         """Loss of all rows, figures of those that ``limit`` leaves."""
-        settings, watch = self._workshop.settings, self._workshop.watch
+        settings, progress = self._workshop.settings, self._workshop.progress
         name = None if arm.trained_on is None or seed is None else adapter_name(arm.trained_on, seed)
         model, cases = self._load(self._artifact(arm, name))
         answered = cases[: settings.limit]
         spec = "none" if name is None or arm.merged else name
-        with watch.counting(label(arm, seed), len(cases) + count_answers(answered), "row") as step:
+        with progress.counting(label(arm, seed), len(cases) + count_answers(answered), "row") as step:
             loss = mean_loss(model, cases, spec, step)
             figures = score_answers(model, answered, self._choices, spec, None, step)
         if not math.isfinite(loss):

@@ -55,7 +55,7 @@ def _time(workshop: Workshop, arms: Sequence[Arm]) -> Mapping[str, Spread]:
         spec = "none" if arm.merged else _adapter(workshop, arm) or "none"
         subjects.append(bind(session, manifest, artifact, spec, arm.name))
     vocab_size = next(iter(sessions.values()))[1].model.vocab_size
-    with workshop.watch.counting("decode", rounds_with_warm_up(ROUNDS), "round") as step:
+    with workshop.progress.counting("decode", rounds_with_warm_up(ROUNDS), "round") as step:
 
         def round_done() -> None:
             step(1)

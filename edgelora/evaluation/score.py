@@ -5,7 +5,7 @@ Knows nothing about files, options or the screen; it takes a loaded model and re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,13 @@ from edgelora.data.encode import Example, encode_row
 from edgelora.data.rows import Problem, Row, name_problems
 from edgelora.errors import DataError, EdgeLoraError, InputError
 from edgelora.evaluation.metrics import accuracy, exact_match, field_f1, is_json, json_valid, macro_f1
+from edgelora.progress import Count
 from edgelora_runtime import Model
 from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.messages import as_text
 from edgelora_runtime.receipt import read_receipt
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.text import Tokenizer
-
-Step = Callable[[int], object]  # told how many rows were done
 
 _BATCH = 8  # rows decoded side by side
 _SPARE = 16  # tokens an answer may be longer than the longest expected one
@@ -109,7 +108,7 @@ def trained_rendering(artifact: Path, model: Model, adapter: str) -> Rendering:
     return next(iter(found.values()), Rendering())
 
 
-def mean_loss(model: Model, cases: Sequence[Case], adapter: str, step: Step) -> float:
+def mean_loss(model: Model, cases: Sequence[Case], adapter: str, step: Count) -> float:
     """Mean loss over all answer tokens, in nats."""
     total = tokens = 0.0
     for case in cases:
@@ -131,7 +130,7 @@ def score_answers(
     choices: Sequence[str],
     adapter: str,
     max_new_tokens: int | None,
-    step: Step,
+    step: Count,
     rendering: Rendering = AS_TODAY,
 ) -> dict[str, float | int | None]:
     """Every figure that the rows allow, each a share from 0 to 1; ``choices`` are the labels, whose number is told.

@@ -18,7 +18,8 @@ from edgelora.errors import ConfigError
 from edgelora.grid.blocks import dequantize, quantize
 from edgelora.grid.make import GridSpec, choose_spec
 from edgelora.grid.moments import Calibration
-from edgelora.values import Checkpoint, FloatArray, QuantSpec, TrackNames
+from edgelora.progress import SILENT, Progress
+from edgelora.values import Checkpoint, FloatArray, QuantSpec
 
 # Values for some tensors, as the state dict orients them -> nats that the model's answers then diverge by.
 MeasureChange = Callable[[Mapping[str, FloatArray]], float]
@@ -107,7 +108,7 @@ def plan_bits(
     symmetric: bool | None = None,
     calibration: Calibration | None = None,
     change: MeasureChange | None = None,
-    track: TrackNames = iter,
+    progress: Progress = SILENT,
 ) -> BitPlan:
     """Give each linear 2, 4 or 8 bits, ``plan.spec.bits`` at least, so that ``budget`` holds; deterministic.
 
@@ -127,7 +128,7 @@ def plan_bits(
     """
     if plan.spec is None:
         raise ConfigError(f"{budget.option} chooses bits, but --quant {plan.label} keeps floats; give --quant int2")
-    groups = _measure(checkpoint, plan, budget, symmetric, calibration, change, track)
+    groups = _measure(checkpoint, plan, budget, symmetric, calibration, change, progress)
     fixed, limit = _limit(checkpoint, groups, budget, plan)
     smallest = fixed + sum(group.costs[min(group.costs)] for group in groups)
     if smallest > limit:
@@ -168,7 +169,7 @@ def _measure(
     symmetric: bool | None,
     calibration: Calibration | None,
     change: MeasureChange | None,
-    track: TrackNames,
+    progress: Progress,
 ) -> list[_Group]:
     shapes = {name: checkpoint.shape(name) for name in checkpoint.names()}
     open_ones = [
@@ -183,7 +184,9 @@ def _measure(
     errors: dict[str, Mapping[int, float]] = {}
     scales = dict.fromkeys(groups, 1.0)  # group -> what its errors are multiplied with
     narrow: dict[str, FloatArray] = {}  # the group's tensors at their fewest bits
-    for members, name in zip(_owners(groups), track([name for group in groups for name in group]), strict=True):
+    for members, name in zip(
+        _owners(groups), progress.track([name for group in groups for name in group], "grid", "tensor"), strict=True
+    ):
         errors[name], narrow[name] = _errors(checkpoint, name, specs[members], calibration)
         if name == members[-1]:
             energy = sum(errors[other][min(specs[members])] for other in members)

@@ -22,7 +22,8 @@ from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.checkpoint.names import is_transposed
 from edgelora.errors import ArtifactError, ConfigError
 from edgelora.grid.make import Grid, GridSpec, plan_grid
-from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
+from edgelora.progress import SILENT, Progress
+from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.parse_json import one_line, parse_json
 
@@ -63,7 +64,7 @@ def write_grid(path: Path, grid: Grid) -> None:
     write_atomically(path, save(tensors, header))
 
 
-def read_grid(path: Path, checkpoint: Checkpoint, track: TrackNames = iter) -> Grid:
+def read_grid(path: Path, checkpoint: Checkpoint, progress: Progress = SILENT) -> Grid:
     """The grid of a file, over the base it was made from.
 
     Nothing is quantized; the base and the codes are read once and hashed. Raises ArtifactError when the file cannot be
@@ -78,7 +79,7 @@ def read_grid(path: Path, checkpoint: Checkpoint, track: TrackNames = iter) -> G
         matrices[name] = _matrix(path, name, spec, checkpoint, tensors)
     # Method and calibration chose the codes once; here they are only hashed, as rtn would hash a file's own.
     coded = _CodedCheckpoint(checkpoint, matrices)
-    found = plan_grid(coded, dataclasses.replace(plan, method="rtn"), track)
+    found = plan_grid(coded, dataclasses.replace(plan, method="rtn"), progress)
     if found.base_fingerprint != record["base"]:
         told = f"its weights are {found.base_fingerprint[:12]}, the file was made from {record['base'][:12]}"
         raise ConfigError(_other_base(path, record, checkpoint, told))

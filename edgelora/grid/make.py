@@ -21,7 +21,8 @@ from edgelora.errors import ConfigError
 from edgelora.grid.blocks import dequantize, quantize, quantize_ranges, relative_error
 from edgelora.grid.gptq import quantize_gptq
 from edgelora.grid.moments import Calibration
-from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec, TrackNames
+from edgelora.progress import SILENT, Progress
+from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 
 QUANT_LABELS = ("none", "fp16", "int8", "int4", "int2")
 QUANT_METHODS = ("rtn", "ranges", "gptq")
@@ -128,7 +129,7 @@ def parse_quant(text: str, block_size: int = 32, symmetric: bool | None = None, 
 
 
 def plan_grid(
-    checkpoint: Checkpoint, plan: GridSpec, track: TrackNames = iter, calibration: Calibration | None = None
+    checkpoint: Checkpoint, plan: GridSpec, progress: Progress = SILENT, calibration: Calibration | None = None
 ) -> Grid:
     """Quantize a checkpoint: one pass that reads each tensor once and hashes both what was read and what ships.
 
@@ -141,7 +142,7 @@ def plan_grid(
     base, grid = hashlib.sha256(), hashlib.sha256()
     names = checkpoint.names()
     tensors = _in_order(names, lambda name: _read_and_round(checkpoint, name, plan, calibration))
-    for name, tensor in zip(track(names), tensors, strict=True):
+    for name, tensor in zip(progress.track(names, "grid", "tensor"), tensors, strict=True):
         _add_float(base, name, tensor.weight)
         if tensor.matrix is None:
             _add_float(grid, name, _shipped(tensor.weight, name, plan))

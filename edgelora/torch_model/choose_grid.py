@@ -32,7 +32,8 @@ from edgelora.grid.make import (
 )
 from edgelora.grid.moments import Calibration
 from edgelora.option import Option, read_paths, record_options
-from edgelora.values import Checkpoint, TrackNames
+from edgelora.progress import SILENT, Progress
+from edgelora.values import Checkpoint
 
 GRID_SUFFIX = ".safetensors"
 _SEQUENCES = 128
@@ -145,7 +146,7 @@ def calibrated_on(choice: GridChoice, data: Path) -> GridChoice:
     return dataclasses.replace(choice, calibration=data)
 
 
-def grid_maker(choice: GridChoice, track: TrackNames = iter) -> MakeGrid:
+def grid_maker(choice: GridChoice, progress: Progress = SILENT) -> MakeGrid:
     """What makes the grid of ``choice`` for any checkpoint, a merged one included.
 
     Raises at once what can be told without a checkpoint: ConfigError when the choice contradicts itself, DataError
@@ -154,26 +155,26 @@ def grid_maker(choice: GridChoice, track: TrackNames = iter) -> MakeGrid:
     check_choice(choice)
 
     def make_grid(checkpoint: Checkpoint) -> Grid:
-        return choose_grid(checkpoint, choice, track).grid
+        return choose_grid(checkpoint, choice, progress).grid
 
     return make_grid
 
 
-def choose_grid(checkpoint: Checkpoint, choice: GridChoice, track: TrackNames = iter) -> ChosenGrid:
+def choose_grid(checkpoint: Checkpoint, choice: GridChoice, progress: Progress = SILENT) -> ChosenGrid:
     """Read or make the grid; raises what ``check_choice`` does, and ConfigError for a budget that cannot be met."""
     check_choice(choice)
     choice = settle(choice)
     if is_grid_file(choice.quant):
-        return ChosenGrid(read_grid(Path(choice.quant), checkpoint, track), None)
+        return ChosenGrid(read_grid(Path(choice.quant), checkpoint, progress), None)
     plan, budget = _widen_vocabulary(checkpoint, _parse(choice), choice.embedding_bits), choice.budget
     data, calibration = choice.calibration, None
     if plan.spec is not None and plan.method in CALIBRATED:
-        calibration = _calibrate(checkpoint, plan.method, data, track)
+        calibration = _calibrate(checkpoint, plan.method, data, progress)
     if budget is None:
-        return ChosenGrid(plan_grid(checkpoint, plan, track, calibration), None)
+        return ChosenGrid(plan_grid(checkpoint, plan, progress, calibration), None)
     change = None if data is None else measure_on(checkpoint, data)
-    bits = plan_bits(checkpoint, plan, budget, choice.symmetric, calibration, change, track)
-    return ChosenGrid(plan_grid(checkpoint, bits.plan, track, calibration), bits)
+    bits = plan_bits(checkpoint, plan, budget, choice.symmetric, calibration, change, progress)
+    return ChosenGrid(plan_grid(checkpoint, bits.plan, progress, calibration), bits)
 
 
 def check_choice(choice: GridChoice) -> None:
@@ -218,25 +219,25 @@ def read_sequences(checkpoint: Checkpoint, data: Path) -> Sequence[Sequence[int]
     return [example.ids for example in encoded.examples]
 
 
-def calibrate_on(checkpoint: Checkpoint, data: Path, track: TrackNames = iter) -> Calibration:
+def calibrate_on(checkpoint: Checkpoint, data: Path, progress: Progress = SILENT) -> Calibration:
     """Second moments of the linears' inputs on the sequences of ``data``, for gptq."""
     from edgelora.torch_model.moments import calibrate  # torch, which a grid without calibration never waits for
 
-    return calibrate(checkpoint, read_sequences(checkpoint, data), track)
+    return calibrate(checkpoint, read_sequences(checkpoint, data), progress)
 
 
-def _calibrate(checkpoint: Checkpoint, method: str, data: Path | None, track: TrackNames) -> Calibration:
+def _calibrate(checkpoint: Checkpoint, method: str, data: Path | None, progress: Progress) -> Calibration:
     """What ``method`` reads: of ``data`` where it is given, else of the built-in text."""
     from edgelora.torch_model.moments import calibrate, weigh_inputs
 
     if data is not None:
-        return calibrate_on(checkpoint, data, track)
+        return calibrate_on(checkpoint, data, progress)
     tokenizer = None if checkpoint.tokenizer is None else open_tokenizer(checkpoint)
     config = checkpoint.config
     length = int(config.get("max_position_embeddings") or config.get("n_positions") or _MAX_TOKENS)
     is_gptq = method == "gptq"
     ids = calibration_ids(tokenizer, int(config["vocab_size"]), length, short=not is_gptq)
-    return (calibrate if is_gptq else weigh_inputs)(checkpoint, ids, track)
+    return (calibrate if is_gptq else weigh_inputs)(checkpoint, ids, progress)
 
 
 def measure_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:

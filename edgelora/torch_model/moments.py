@@ -18,23 +18,26 @@ import torch
 from edgelora.checkpoint.names import is_layer_linear
 from edgelora.errors import DataError
 from edgelora.grid.moments import Calibration
+from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.build import load_torch, tensor_sources
-from edgelora.values import Checkpoint, FloatArray, TrackNames
+from edgelora.values import Checkpoint, FloatArray
 
 _LEAST_SHARE = 2.0**-20  # of the mean: an input that is always zero still has a column of weights
 
 
-def calibrate(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]], track: TrackNames = iter) -> Calibration:
+def calibrate(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]], progress: Progress = SILENT) -> Calibration:
     """Mean of x x^T over all tokens of ``sequences``, for the input x of every linear of the decoder layers.
 
     Holds the float model and one (in_features, in_features) float32 matrix for each different input: about 400 MB for
     a model of 135M parameters, 5 GB for one of 1B. Raises DataError without a token, or for an id that the vocabulary
     lacks.
     """
-    return _watch(checkpoint, sequences, track, _second_moments)
+    return _watch(checkpoint, sequences, progress, _second_moments)
 
 
-def weigh_inputs(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]], track: TrackNames = iter) -> Calibration:
+def weigh_inputs(
+    checkpoint: Checkpoint, sequences: Sequence[Sequence[int]], progress: Progress = SILENT
+) -> Calibration:
     """The mean square of each input of those linears, as a whole power of two of their mean: ``importance`` alone.
 
     A power of two stays the same where another processor adds in another order, all but always: of SmolLM2's 149,760
@@ -44,7 +47,7 @@ def weigh_inputs(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]], tra
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = _watch(checkpoint, sequences, track, _squares)
+        found = _watch(checkpoint, sequences, progress, _squares)
     finally:
         torch.set_num_threads(before)
     importance = {name: _powers_of_two(squares) for name, squares in found.hessians.items()}
@@ -70,7 +73,7 @@ def _powers_of_two(squares: FloatArray) -> FloatArray:
 def _watch(
     checkpoint: Checkpoint,
     sequences: Sequence[Sequence[int]],
-    track: TrackNames,
+    progress: Progress,
     moment: Callable[[torch.Tensor], torch.Tensor],
 ) -> Calibration:
     rows = [list(sequence) for sequence in sequences if len(sequence)]
@@ -86,8 +89,8 @@ def _watch(
     model.to(device)
     moments = _Moments(moment)
     with moments.watch(_linears(checkpoint, model)), torch.inference_mode():
-        for number in track([str(index) for index in range(len(rows))]):
-            model.base_model(input_ids=torch.tensor([rows[int(number)]], device=device), use_cache=False)
+        for row in progress.track(rows, "grid", "row"):
+            model.base_model(input_ids=torch.tensor([row], device=device), use_cache=False)
             moments.next_sequence()
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     return Calibration(digest, len(rows), tokens, moments.means(tokens))

@@ -15,6 +15,7 @@ import torch
 
 from edgelora.data.encode import Example
 from edgelora.errors import ConfigError
+from edgelora.progress import StepReport
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
 from edgelora.training.lora import adapter_state, restore_adapter, trainable
 from edgelora.training.loss import Loss
@@ -23,17 +24,6 @@ from edgelora.training.resume import RunState
 
 _LARGEST_GRADIENT = 1.0  # norm that gradients are clipped to
 _RECENT = 20  # steps that the reported loss is the mean of
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What a progress bar shows after each step."""
-
-    step: int  # from 1
-    total: int
-    loss: float  # mean of the recent steps, nats per completion token
-    tokens_per_s: float
-    eval_loss: float | None  # of this step, where it was evaluated
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from edgelora.data.encode import Encoded, Example, check_ids, encode_rows
 from edgelora.data.rows import TEXT_SUFFIX, is_text, read_rows
 from edgelora.errors import ConfigError, DataError
 from edgelora.grid.make import Grid, MakeGrid
+from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.build import load_torch
 from edgelora.training.distill import distill_loss
-from edgelora.training.loop import StepReport
 from edgelora.training.loss import Loss
 from edgelora.training.recipe import Recipe
 from edgelora.training.run import Lesson, RunPlan, TrainResult, train_adapter
 from edgelora.training.templated import open_templated
-from edgelora.values import Checkpoint, TrackNames
+from edgelora.values import Checkpoint
 
 
 def recover_adapter(
@@ -32,8 +32,7 @@ def recover_adapter(
     make_grid: MakeGrid,
     plan: RunPlan,
     options: Recipe,
-    report: Callable[[StepReport], None],
-    track: TrackNames = iter,
+    progress: Progress = SILENT,
 ) -> TrainResult:
     """Train an adapter under which the base on its grid answers like the float base; losses are KL in nats per token.
 
@@ -47,7 +46,7 @@ def recover_adapter(
             raise ConfigError("recover mends a quantized base and this one is not; use --quant int2, int4 or int8")
         return grid
 
-    return train_adapter(checkpoint, make_checked, plan, options, report, RECOVERY, track)
+    return train_adapter(checkpoint, make_checked, plan, options, RECOVERY, progress)
 
 
 def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:

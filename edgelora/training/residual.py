@@ -16,12 +16,13 @@ import numpy.typing as npt
 from edgelora.checkpoint.names import is_transposed
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid
-from edgelora.values import FloatArray, TrackNames
+from edgelora.progress import SILENT, Progress
+from edgelora.values import FloatArray
 from edgelora_runtime.adapter import Factors
 
 
 def residual_factors(
-    grid: Grid, modules: Sequence[str], rank: int, scaling: float, track: TrackNames = iter
+    grid: Grid, modules: Sequence[str], rank: int, scaling: float, progress: Progress = SILENT
 ) -> dict[str, Factors]:
     """For each module the factors whose product is nearest to the float weight minus its value on the grid.
 
@@ -29,7 +30,7 @@ def residual_factors(
     ConfigError when that is so for all of them.
     """
     factors = {}
-    for module in track(modules):
+    for module in progress.track(modules, "residual", "module"):
         name = f"{module}.weight"
         if name not in grid.matrices:
             continue

@@ -27,11 +27,12 @@ from edgelora.data.encode import Encoded, Example, encode_rows
 from edgelora.data.rows import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid, MakeGrid
+from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_trained
-from edgelora.training.loop import Schedule, StepReport, fit, last_examples, recent
+from edgelora.training.loop import Schedule, fit, last_examples, recent
 from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
@@ -40,7 +41,7 @@ from edgelora.training.residual import residual_factors
 from edgelora.training.resume import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_date, load_state, save_state
 from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.training.templated import open_templated
-from edgelora.values import Checkpoint, TrackNames
+from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve, restore, write_atomically
@@ -107,19 +108,18 @@ def train_adapter(
     make_grid: MakeGrid,
     plan: RunPlan,
     options: Recipe,
-    report: Callable[[StepReport], None],
     lesson: Lesson | None = None,
-    track: TrackNames = iter,
+    progress: Progress = SILENT,
 ) -> TrainResult:
     """Train a LoRA adapter on the base's shipped values and write it as a PEFT folder with a receipt.
 
-    Without a ``lesson`` it learns the completions of the rows; ``track`` shows the progress of a residual start.
+    Without a ``lesson`` it learns the completions of the rows.
     Raises DataError for unusable data, ConfigError for options that cannot work or a folder in the way, AdapterError
     for an adapter that cannot be started from, and CheckpointError for a base that cannot be built.
     """
     check_out(follow(plan.out), plan.overwrite)
     with reserve(plan.out):  # told now, a place that cannot be written or is being written costs no training
-        return _train(checkpoint, make_grid, plan, options, report, lesson or COMPLETIONS, track)
+        return _train(checkpoint, make_grid, plan, options, lesson or COMPLETIONS, progress)
 
 
 def _train(
@@ -127,9 +127,8 @@ def _train(
     make_grid: MakeGrid,
     plan: RunPlan,
     options: Recipe,
-    report: Callable[[StepReport], None],
     lesson: Lesson,
-    track: TrackNames,
+    progress: Progress,
 ) -> TrainResult:
     out = follow(plan.out)
     source = _read_source(plan, options)
@@ -152,22 +151,23 @@ def _train(
         recompute_layers(model)
     wrapped = attach_lora(model, options, checkpoint.name, None if source is None else source.factors)
     if options.init == "residual" and start is None:
-        _start_at_residual(grid, model, wrapped, options, track)
+        _start_at_residual(grid, model, wrapped, options, progress)
     count = sum(parameter.numel() for parameter in trainable(model))
     share = count / (count + base_weights)
     loss = lesson.make_loss(checkpoint, model, device)
-    final = fit(
-        model,
-        wrapped,
-        loss,
-        data.examples,
-        held_out.examples,
-        options,
-        Schedule(plan.eval_every, plan.save_every),
-        start,
-        lambda state: save_state(out, state, identity, options.date),
-        report,
-    )
+    with progress.training(plan.out.name) as report:
+        final = fit(
+            model,
+            wrapped,
+            loss,
+            data.examples,
+            held_out.examples,
+            options,
+            Schedule(plan.eval_every, plan.save_every),
+            start,
+            lambda state: save_state(out, state, identity, options.date),
+            report,
+        )
     truncation = None
     if options.rank_auto_energy is not None:
         # What is to be told of the cost is told of the rows that nobody learned from, where there are any.
@@ -250,14 +250,14 @@ def _settle_date(options: Recipe, unfinished: Path | None) -> Recipe:
     return dataclasses.replace(options, date=kept or datetime.date.today().isoformat())
 
 
-def _start_at_residual(grid: Grid, model: Any, wrapped: Any, options: Recipe, track: TrackNames) -> None:
+def _start_at_residual(grid: Grid, model: Any, wrapped: Any, options: Recipe, progress: Progress) -> None:
     """Replace the fresh factors by those that mend the rounding best."""
     known = set(grid.checkpoint.names())
     modules = {}  # name in the checkpoint -> in the model; some checkpoints leave the prefix of the decoder out
     for name in adapted_layers(wrapped):
         bare = name.removeprefix(f"{model.base_model_prefix}.")
         modules[name if f"{name}.weight" in known else bare] = name
-    factors = residual_factors(grid, list(modules), options.rank, options.alpha / options.rank, track)
+    factors = residual_factors(grid, list(modules), options.rank, options.alpha / options.rank, progress)
     set_factors(wrapped, {modules[module]: item for module, item in factors.items()})
 
 

@@ -1,5 +1,6 @@
 """A whole run with packed weights writes the adapter that the run with float weights writes."""
 
+import contextlib
 import functools
 import json
 
@@ -10,6 +11,7 @@ import torch
 from edgelora.adapter.receipt import read_receipt
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.progress import Silent
 from edgelora.training.recipe import Recipe
 from edgelora.training.run import RunPlan, train_adapter
 from edgelora_runtime.safetensors import read_safetensors
@@ -38,6 +40,17 @@ def work(tmp_path_factory):
     return folder
 
 
+class Telling(Silent):
+    """Tells a function of every step."""
+
+    def __init__(self, tell):
+        self._tell = tell
+
+    @contextlib.contextmanager
+    def training(self, name):
+        yield self._tell
+
+
 def train(work, name, low_memory, quant="int4", **plan):
     losses = []
     result = train_adapter(
@@ -45,7 +58,7 @@ def train(work, name, low_memory, quant="int4", **plan):
         functools.partial(plan_grid, plan=parse_quant(quant)),
         RunPlan(work / "rows.jsonl", work / name, low_memory=low_memory, **plan),
         OPTIONS,
-        lambda step: losses.append(step.loss),
+        progress=Telling(lambda step: losses.append(step.loss)),
     )
     return losses, result
 
@@ -83,6 +96,6 @@ def test_a_run_may_go_on_in_the_other_mode(work):
     plan = RunPlan(work / "rows.jsonl", work / "halves", save_every=5)
     make_grid = functools.partial(plan_grid, plan=parse_quant("int4"))
     with pytest.raises(StoppedError):
-        train_adapter(open_checkpoint(str(work / "model")), make_grid, plan, OPTIONS, stop)
+        train_adapter(open_checkpoint(str(work / "model")), make_grid, plan, OPTIONS, progress=Telling(stop))
     rest, _ = train(work, "halves", True, resume=True)
     assert rest == pytest.approx(whole[5:], abs=1e-4)

@@ -1,5 +1,6 @@
 """``edgelora recover`` on a tiny model: a 2-bit base answers like the float one again, by an ordinary adapter."""
 
+import contextlib
 import json
 import random
 
@@ -13,6 +14,7 @@ from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
 from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.progress import Silent
 from edgelora.torch_model.build import load_torch
 from edgelora.training.resume import CHECKPOINT_FOLDER
 from edgelora_runtime.adapter import read_adapter
@@ -114,12 +116,17 @@ def test_a_stopped_recovery_resumes_to_the_same_adapter(base, texts, tmp_path, c
     data, out = texts / "train.txt", tmp_path / "stopped"
     whole = run_json(capsys, "recover", base, data, "-o", tmp_path / "whole", *options)
 
-    def stop_at_seven(_bar, report):
+    def stop_at_seven(report):
         if report.step == 7:
             raise KeyboardInterrupt
 
+    class Stopping(Silent):
+        @contextlib.contextmanager
+        def training(self, name):
+            yield stop_at_seven
+
     with monkeypatch.context() as patch:
-        patch.setattr("edgelora.cli.recover.advance", stop_at_seven)
+        patch.setattr("edgelora.cli.recover.BARS", Stopping())
         assert main(["recover", *map(str, (base, data, "-o", out, *options))]) == 130
     assert [item.name for item in out.iterdir()] == [CHECKPOINT_FOLDER]
     assert torch.load(out / CHECKPOINT_FOLDER / "state.pt", weights_only=True)["step"] == 6

@@ -1,7 +1,7 @@
 import pytest
 
-from edgelora.cli.bars import advance, step_bar
-from edgelora.training.loop import StepReport
+from edgelora.cli.bars import BARS
+from edgelora.progress import StepReport
 
 
 def report(step: int) -> StepReport:
@@ -9,17 +9,17 @@ def report(step: int) -> StepReport:
 
 
 def test_a_bar_of_steps_is_shown_when_it_knows_how_many_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    with step_bar("first") as bar:
+    with BARS.training("first") as tell:
         assert capsys.readouterr().err == ""
-        advance(bar, report(1))
+        tell(report(1))
         assert "first:   0%" in capsys.readouterr().err
-        advance(bar, report(2))
+        tell(report(2))
     shown = capsys.readouterr().err
     assert "first: 100%" in shown
     assert "2/2 [" in shown
 
 
 def test_a_run_that_fails_before_its_first_step_shows_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="no rows"), step_bar():
+    with pytest.raises(ValueError, match="no rows"), BARS.training("first"):
         raise ValueError("no rows")
     assert capsys.readouterr().err == ""

@@ -6,6 +6,7 @@ import pytest
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
 from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.progress import Silent
 from edgelora.training.residual import best_factors, residual_factors
 from tests import tiny
 
@@ -54,11 +55,12 @@ def test_factors_bring_every_module_nearer_to_the_float_weights(checkpoint):
     modules = [f"model.layers.{layer}.self_attn.{kind}_proj" for layer in range(tiny.LAYERS) for kind in "qkvo"]
     seen = []
 
-    def track(names):
-        seen.extend(names)
-        return iter(names)
+    class Watching(Silent):
+        def track(self, items, what, unit):
+            seen.extend(items)
+            return items
 
-    factors = residual_factors(grid, modules, 8, 2.0, track)
+    factors = residual_factors(grid, modules, 8, 2.0, Watching())
     assert seen == modules
     assert sorted(factors) == sorted(modules)
     for module, item in factors.items():

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,26 @@ def test_constraints_pin_what_is_asked_for() -> None:
     for found in (project("."), project("runtime/python")):
         wanted |= asked(found["dependencies"]).union(*map(asked, found["optional-dependencies"].values()))
     assert wanted - {"edgelora", "edgelora-runtime"} <= pinned
+
+
+@pytest.mark.parametrize("place", ["edgelora", "exporters/edgelora_onnx", "runtime/python/edgelora_runtime"])
+def test_what_is_imported_is_asked_for(place: str) -> None:
+    """Each by its name, not through another package that happens to bring it."""
+    wanted: set[str] = set()
+    for found in [project("runtime/python")] + ([] if "runtime" in place else [project(".")]):
+        extras = found["optional-dependencies"]
+        wanted |= asked(found["dependencies"]).union(*(asked(extras[name]) for name in extras if name != "dev"))
+    packages = packages_distributions()
+    missing = []
+    for path in sorted((ROOT / place).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for top in {module.split(".")[0] for module in modules}:
+                brings = {re.sub(r"[-_.]+", "-", name).lower() for name in packages.get(top, [top])}
+                if top not in sys.stdlib_module_names and not top.startswith("edgelora") and not brings & wanted:
+                    missing.append(f"{path.relative_to(ROOT)}: {top}")
+    assert missing == []
 
 
 def project(folder: str) -> dict[str, Any]:

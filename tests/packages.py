@@ -25,7 +25,6 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build" / "packages"
-SOURCES = ("tests/__init__.py", "tests/conformance_check.py", "tests/conformance_text.py", "tests/tiny.py")
 PYTHON = {  # environment -> what is installed there
     "bare": "edgelora-runtime",
     "text": "edgelora-runtime[text]",
@@ -118,9 +117,9 @@ def names_in(wheel: Path) -> list[str]:
 
 def copy_sources(place: Path) -> None:
     """What the trials run, apart from the checkout, so that nothing is imported from there."""
-    for name in SOURCES:
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, place / name)
+    (place / "tests").mkdir(parents=True)
+    for path in (ROOT / "tests").glob("*.py"):
+        shutil.copy(path, place / "tests")
     shutil.copytree(ROOT / "runtime/conformance", place / "runtime/conformance")
 
 

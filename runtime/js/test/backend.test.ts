@@ -60,8 +60,8 @@ async function record(can: Partial<Capabilities>, place?: Backend["place"], wron
           logSeverityLevel: 3,
         });
         return {
-          inputNames: session.inputNames,
-          outputNames: session.outputNames,
+          inputMetadata: session.inputMetadata,
+          outputMetadata: session.outputMetadata,
           release: () => session.release(),
           run: async (feeds: Feeds, fetches?: Fetches) => {
             runs.push({ ...feeds });
@@ -194,8 +194,8 @@ test("a failed load leaves no session behind", async () => {
     made.push(graph as string);
     const session = await native.InferenceSession.create(graph as string, { logSeverityLevel: 3 });
     return {
-      inputNames: session.inputNames,
-      outputNames: session.outputNames,
+      inputMetadata: session.inputMetadata,
+      outputMetadata: session.outputMetadata,
       run: (feeds: Feeds) => session.run(feeds as never) as Promise<Record<string, Tensor>>,
       release: async () => {
         released.push(graph as string);

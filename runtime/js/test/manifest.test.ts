@@ -146,6 +146,31 @@ test("a graph that is none, or has other inputs, is refused", async (context) =>
   );
 });
 
+const CHANGES: Readonly<Record<string, (data: { model: Json; graph: Json; slots: Json[] }) => void>> = {
+  "another vocabulary": ({ model }) => (model.vocab_size = 400),
+  "a smaller vocabulary": ({ model }) => (model.vocab_size = 383),
+  "other heads": ({ model }) => (model.num_kv_heads = 7),
+  "wider heads": ({ model }) => (model.head_dim = 64),
+  "more layers": ({ model }) => (model.num_layers = 3),
+  "fewer layers": ({ model }) => (model.num_layers = 1),
+  "a cache of other numbers": ({ graph }) => (graph.kv_cache = "int8"),
+  "a slot of another width": ({ slots }) => ((slots[0] as Json).in_features = 7),
+  "the graph without slots": ({ graph }) => (graph.file = "decoder.plain.onnx"),
+  "a slot whose inputs change places": ({ slots: [slot] }) => {
+    if (slot !== undefined) [slot.a, slot.b] = [slot.b, slot.a];
+  },
+};
+for (const [what, change] of Object.entries(CHANGES)) {
+  test(`a manifest that tells ${what} is refused with what the graph has`, async (context) => {
+    const folder = await copyArtifact(context);
+    await changeManifest(folder, (data) => change(data as never));
+    await assert.rejects(load(folder, { threads: 1 }), (error: Error) => {
+      assert.match(error.message, /decoder\S*\.onnx and the manifest disagree: inputs .+; export it again$/);
+      return error instanceof ArtifactError && error.message.length < 600;
+    });
+  });
+}
+
 test("options of load are checked", async () => {
   const folder = join(CONFORMANCE, "tiny-float");
   await assert.rejects(load(folder, { threads: 0 }), /^InputError: threads is 0, expected a whole number from 1/);

@@ -79,11 +79,6 @@ export function slotInputs(rows: readonly Packed[], slots: readonly Slot[], allo
   });
 }
 
-/** The names of those inputs. */
-export function slotInputNames(slots: readonly Slot[]): string[] {
-  return slots.flatMap((slot) => [slot.a, slot.b]);
-}
-
 /** Whether an adapter leaves every slot at rank 0. */
 export function isNothing(packed: Packed): boolean {
   return packed.every((part) => part.rank === 0);

@@ -25,10 +25,18 @@ export interface Tensor {
 export type Feeds = Record<string, Tensor>;
 export type Fetches = Record<string, Tensor | null>;
 
+/** What a graph says of an input or output; sizes that it leaves open are names. */
+export interface ValueMetadata {
+  readonly name: string;
+  readonly isTensor: boolean;
+  readonly type?: string;
+  readonly shape?: readonly (number | string)[];
+}
+
 /** A loaded graph. */
 export interface InferenceSession {
-  readonly inputNames: readonly string[];
-  readonly outputNames: readonly string[];
+  readonly inputMetadata: readonly ValueMetadata[];
+  readonly outputMetadata: readonly ValueMetadata[];
   run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>>;
   run(feeds: Feeds, fetches: Fetches): Promise<Readonly<Record<string, Tensor>>>;
   release(): Promise<void>;

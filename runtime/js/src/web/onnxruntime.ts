@@ -158,8 +158,8 @@ function inTurns(ort: Ort, check: () => Promise<void>): Ort {
     since = performance.now();
   };
   const wrap = (session: InferenceSession): InferenceSession => ({
-    inputNames: session.inputNames,
-    outputNames: session.outputNames,
+    inputMetadata: session.inputMetadata,
+    outputMetadata: session.outputMetadata,
     run: async (feeds: Feeds, fetches?: Fetches) => {
       try {
         const results = fetches === undefined ? await session.run(feeds) : await session.run(feeds, fetches);

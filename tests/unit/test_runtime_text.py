@@ -128,5 +128,5 @@ def test_files_that_are_no_tokenizer(content: str) -> None:
 @pytest.mark.parametrize("package", ["tokenizers", "jinja2"])
 def test_missing_packages_are_named_with_the_command(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=rf"{package}.*pip install 'edgelora\[text\]'"):
+    with pytest.raises(InputError, match=rf"{package}.*pip install 'edgelora-runtime\[text\]'"):
         make("x").render([{"role": "user", "content": "x"}])

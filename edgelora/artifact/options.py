@@ -50,7 +50,8 @@ class ExportOptions:
 
     target: Annotated[str, Option(f"Device profile: {', '.join(TARGETS)}.")] = "cpu"
     accuracy_level: Annotated[
-        int | None, Option("4 multiplies rounded activations (fast), 0 keeps float32; default by target.")
+        int | None,
+        Option("4 rounds activations to 8 bits (fast), 0 keeps them float32 (exact).  [default: the target's]"),
     ] = None
     adapters: Annotated[
         Mapping[str, Path],
@@ -88,9 +89,12 @@ class ExportOptions:
         Option("Merge all, even where rounding loses most of what was trained.", names=("--accept-lossy-merge",)),
     ] = False
     max_kl: Annotated[
-        float | None, Option("auto: KL divergence from the factored model, in nats.  [default: 0.05]")
+        float | None,
+        Option("With --merge-policy auto: most KL divergence from the factored model, in nats.  [default: 0.05]"),
     ] = None
-    budget_ms: Annotated[float | None, Option("auto: milliseconds of a decode step, measured on this machine.")] = None
+    budget_ms: Annotated[
+        float | None, Option("With --merge-policy auto: most milliseconds of a decode step, measured on this machine.")
+    ] = None
     context_length: Annotated[
         int | None,
         Option(
@@ -102,13 +106,15 @@ class ExportOptions:
     kv_cache: Annotated[
         str,
         Option(
-            "Keys and values that the model remembers: int8 takes a quarter of the memory of each token, on steps "
+            "How keys and values of past tokens are kept: int8 takes a quarter of the memory, in steps that are "
             "measured on the rows of --calibration, if given, and with every --adapter.",
             metavar="float32|int8",
         ),
     ] = FLOAT_CACHE
     template_variables: TemplateVariables = None
-    genai: Annotated[bool, Option("Add a twin graph and settings for onnxruntime-genai.")] = False
+    genai: Annotated[
+        bool, Option("Add a second graph over the same weights, with the settings of onnxruntime-genai.")
+    ] = False
     overwrite: Annotated[bool, Option("Replace the artifact at OUTPUT.")] = False
 
     def __post_init__(self) -> None:

@@ -45,7 +45,10 @@ def add(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Add an adapter to an artifact; the base is not touched."""
+    """Add an adapter to an artifact; the base is not touched.
+
+    Example: edgelora adapter add smol legal=adapters/legal
+    """
     name, folder = split_assignment(adapter)
     info = add_adapter(artifact, name, folder, probe)
     emit(as_json, {"added": dataclasses.asdict(info)}, [f"added {info.name} (rank {info.rank}) to {artifact}"])
@@ -80,11 +83,9 @@ def show(artifact: Artifact, as_json: Json = False) -> None:
 def cut(
     adapter: Folder,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the smaller adapter.", show_default=False)],
-    energy: Annotated[
-        float | None, typer.Option(help="Share of all squared singular values to keep, 0.99 say.")
-    ] = None,
+    energy: Annotated[float | None, typer.Option(help="Share of all squared singular values to keep, as 0.99.")] = None,
     rank: Annotated[int | None, typer.Option(help="Rank that the modules may have on average.")] = None,
-    budget_mb: Annotated[float | None, typer.Option(help="Size that the file of factors may have.")] = None,
+    budget_mb: Annotated[float | None, typer.Option(help="Most MB of the file of factors.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make an adapter smaller: one threshold over the singular values of all modules; each keeps at least rank 1."""

@@ -24,16 +24,24 @@ from edgelora_runtime.graph import default_threads
 def bench(
     artifact: Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)],
     adapter: Annotated[
-        list[str] | None, typer.Option(metavar="SPEC", help="Measure this beside none; may be repeated. Default: all.")
+        list[str] | None,
+        typer.Option(metavar="SPEC", help="Measure this adapter beside none; may be repeated.  [default: all]"),
     ] = None,
     threads: Threads = None,
     twin: Annotated[
-        bool, typer.Option("--twin", help="Keep the graph without slots in memory too: none then costs nothing.")
+        bool,
+        typer.Option(
+            "--twin",
+            help="Keep the graph without slots in memory too, so that no adapter costs what the bare base costs.",
+        ),
     ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="How often every adapter has its turn.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Measure decode with no adapter and with each, in turns; prefill, switching, loading, memory."""
+    """Measure decode with no adapter and with each, in turns; prefill, switching, loading, memory.
+
+    Example: edgelora bench smol --adapter support --threads 1
+    """
     session, manifest = open_session(artifact, threads, twin)
     names = adapter or [info.name for info in manifest.adapters]
     specs = ["none", *dict.fromkeys(spec for spec in names if spec != "none")]

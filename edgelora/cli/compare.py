@@ -33,7 +33,7 @@ _NO_METHOD = "none"
 def compare(
     model: Model,
     data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="Rows to learn from, as for `edgelora train`.")],
-    eval_data: Annotated[Path, typer.Option(help="Rows held out; they score all and choose nothing.")],
+    eval_data: Annotated[Path, typer.Option(help="Held-out rows that score every arm; nothing is chosen by them.")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="REPORT", help="Folder of the report, of adapters and of scores."),
@@ -43,11 +43,13 @@ def compare(
     symmetric: Symmetric = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="A better grid with adapters of its own: gptq, or none.  [default: gptq]"),
+        typer.Option(help="A better grid beside --quant, with adapters trained on it: gptq, or none.  [default: gptq]"),
     ] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=GRID", help="A grid file of `edgelora quantize`, likewise; may be repeated."),
+        typer.Option(
+            metavar="NAME=GRID", help="A grid file of `edgelora quantize` to compare as well; may be repeated."
+        ),
     ] = None,
     start_from: Annotated[
         list[str] | None,
@@ -65,7 +67,7 @@ def compare(
     learning_rate: LearningRate = 1e-3,
     max_length: Annotated[int, typer.Option(help="Tokens; longer rows are not learned from.")] = 512,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Answer the first N rows; the loss is still that of all.")
+        int | None, typer.Option(min=1, help="Answer the first N rows alone; the loss is still that of all.")
     ] = None,
     threads: Threads = None,
     decode: Annotated[bool, typer.Option("--decode/--no-decode", help="Measure the time of a token.")] = True,

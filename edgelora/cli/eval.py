@@ -33,7 +33,7 @@ def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)],
     data: Annotated[Path, typer.Argument(help="JSONL as for training.", show_default=False)],
     adapter: Annotated[str, typer.Option(metavar="SPEC", help="none, NAME, NAME:0.5 or A:0.7+B:0.3.")] = "none",
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first N rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first N rows alone.")] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer; a little over the longest expected one if left out.")
     ] = None,
@@ -50,7 +50,10 @@ def evaluate(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Score answers and loss on a data file."""
+    """Score answers and loss on a data file: exact match, accuracy of labels, fields of JSON.
+
+    Example: edgelora eval smol heldout.jsonl --adapter support
+    """
     rows = read_rows(data)
     model = load(artifact, threads=threads)
     model.set_adapter(adapter)

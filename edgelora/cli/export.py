@@ -23,8 +23,11 @@ from edgelora.torch_model.choose_grid import GridChoice
 
 @spread
 def export(
-    model: Annotated[str, typer.Argument(help="A Hugging Face folder, a hub id, or a GGUF file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The artifact folder to write; it must not exist.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a hub id, or a GGUF file.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The artifact folder to write; --overwrite replaces one that is there."),
+    ],
     grid: GridChoice = GridChoice("int4"),
     options: ExportOptions = ExportOptions(),
     config: ConfigFile = None,

@@ -30,7 +30,10 @@ def inspect(
     ],
     as_json: Json = False,
 ) -> None:
-    """Describe an artifact or an adapter folder: sizes, slots, ranks, modules, identity of the base."""
+    """Describe an artifact or an adapter folder: sizes, slots, ranks, modules, identity of the base.
+
+    Example: edgelora inspect adapters/support
+    """
     if (folder / MANIFEST_FILE).is_file():
         manifest = read_manifest(folder)
         payload = describe_artifact(folder, manifest)

@@ -18,10 +18,10 @@ class SamplingFlags:
     """How tokens are chosen, when an answer ends, and what the chat template gets."""
 
     max_new_tokens: Annotated[int, Option("Longest answer, in tokens.")] = 128
-    temperature: Annotated[float, Option("0 takes the most likely token.")] = 0.0
-    top_p: Annotated[float, Option("Sample from the smallest set of this probability.")] = 1.0
-    top_k: Annotated[int, Option("Sample from this many tokens; 0 means all.")] = 0
-    min_p: Annotated[float, Option("Leave out tokens below this share of the likeliest.")] = 0.0
+    temperature: Annotated[float, Option("0 takes the likeliest token; larger values vary more.")] = 0.0
+    top_p: Annotated[float, Option("Sample from the fewest tokens that are this likely together.")] = 1.0
+    top_k: Annotated[int, Option("Sample from this many of the likeliest tokens; 0 means all.")] = 0
+    min_p: Annotated[float, Option("Leave out tokens less likely than this share of the likeliest one.")] = 0.0
     repetition_penalty: Annotated[float, Option("Above 1, tokens that the text already holds become less likely.")] = (
         1.0
     )

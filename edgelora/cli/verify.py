@@ -23,7 +23,9 @@ def verify(
 ) -> None:
     """Check hashes, the graph against PyTorch's answers in exact arithmetic, and that adapters act and leave no trace.
 
-    What the device rounds for speed is told in figures: KL, top tokens and logits over at least 500 positions.
+    What the device rounds for speed is reported in figures: KL, top tokens and logits over at least 500 positions.
+
+    Example: edgelora verify smol
     """
     report = verify_artifact(artifact, threads=threads)
     failed = sum(not check.passed for check in report.checks)

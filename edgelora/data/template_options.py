@@ -57,7 +57,7 @@ TemplateVariables = Annotated[
 Day = Annotated[
     str | None,
     Option(
-        "The day that a chat template with a date writes.  [default: today]",
+        "The day for chat templates that write the date.  [default: today]",
         names=("--date",),
         metavar="YYYY-MM-DD",
         is_default_shown=False,

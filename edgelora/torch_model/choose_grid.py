@@ -42,7 +42,11 @@ _MAX_TOKENS = 2048  # longer rows are left out
 
 BlockSize = Annotated[int | None, Option("Weights that share one scale: 16, 32, 64, 128 or 256.  [default: 32]")]
 Symmetric = Annotated[
-    bool | None, Option("Default: int8 symmetric, int4 and int2 not.", names=("--symmetric/--asymmetric",))
+    bool | None,
+    Option(
+        "Zero in the middle of the codes, or a zero point for each block.  [default: int8 symmetric, else not]",
+        names=("--symmetric/--asymmetric",),
+    ),
 ]
 
 
@@ -75,7 +79,7 @@ class GridChoice:
     calibration: Annotated[
         Path | None,
         Option(
-            "Rows that tell gptq and the budgets which weights matter most; built-in text serves gptq without them.",
+            "Rows on which gptq and the budgets measure which weights matter; without them gptq reads built-in text.",
             metavar="DATA.jsonl",
         ),
     ] = None

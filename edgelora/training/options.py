@@ -31,7 +31,7 @@ def read_rank(text: str) -> int | str:
 MaxSteps = Annotated[int | None, Option("Stop after so many steps; wins over --epochs.")]
 Epochs = Annotated[int, Option("Times that every row is seen.")]
 BatchSize = Annotated[int, Option("Rows that run at once.")]
-LearningRate = Annotated[float, Option("At its highest, after the warmup.")]
+LearningRate = Annotated[float, Option("The highest learning rate, reached after the warmup.")]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TrainOptions:
     share_a: Annotated[
         bool,
         Option(
-            "One A for q, k and v and one for gate and up: nearly half the cost on the device, a little less fit.",
+            "One A for q, k and v and one for gate and up: a third less of its cost on the device, a little less fit.",
             names=("--share-a",),
         ),
     ] = False
@@ -92,11 +92,13 @@ class TrainOptions:
     max_steps: MaxSteps = None
     epochs: Epochs = 1
     batch_size: BatchSize = 8
-    accumulate: Annotated[int, Option("Batches summed into one step; saves memory, not time.")] = 1
+    accumulate: Annotated[
+        int, Option("Batches that make one step together: the step of a larger batch in the memory of a smaller one.")
+    ] = 1
     learning_rate: LearningRate = 1e-3
     schedule: Annotated[str, Option("cosine, linear or constant, after the warmup.")] = "cosine"
-    warmup: Annotated[int, Option("Steps over which the learning rate rises.")] = 5
-    max_length: Annotated[int, Option("Tokens; longer rows are left out and counted.")] = 512
+    warmup: Annotated[int, Option("Steps over which the learning rate rises from zero.")] = 5
+    max_length: Annotated[int, Option("Most tokens of a row; longer rows are left out and counted.")] = 512
     precision: Annotated[
         str, Option("float32 is exact; bfloat16 is faster where the processor multiplies it natively.")
     ] = "float32"
@@ -107,16 +109,20 @@ class TrainOptions:
     date: Day = None
     seed: Annotated[int, Option("The same seed gives the same adapter.")] = 0
     eval_every: Annotated[
-        int | None, Option("Steps between evaluations; 0 is the end alone.  [default: 4 in a run]")
+        int | None,
+        Option("Steps between evaluations on --eval-data; 0 means at the end alone.  [default: 4 times a run]"),
     ] = None
-    save_every: Annotated[int, Option("Steps between checkpoints in ADAPTER_DIR/.checkpoint; 0 is never.")] = 50
+    save_every: Annotated[int, Option("Steps between checkpoints in ADAPTER_DIR/.checkpoint; 0 means none.")] = 50
     resume: Annotated[
         bool, Option("Go on from the checkpoint of a run that was stopped, if there is one.", names=("--resume",))
     ] = False
     overwrite: Annotated[bool, Option("Replace the adapter that ADAPTER_DIR holds.", names=("--overwrite",))] = False
     low_memory: Annotated[
         bool,
-        Option("Keep the base packed and compute layers twice: slower, the same adapter.", names=("--low-memory",)),
+        Option(
+            "Keep the base packed and compute layers twice: less memory, slower, the same adapter.",
+            names=("--low-memory",),
+        ),
     ] = False
 
     default_init: ClassVar[str] = INITS[0]

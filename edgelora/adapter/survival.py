@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import turned, turned_shape, weight_of
 from edgelora.errors import AdapterError
 from edgelora.grid.blocks import dequantize, quantize, unpack_codes
 from edgelora.grid.make import Grid
@@ -51,14 +51,14 @@ def measure_survival(
     module (rows are quantized on their own, so they are a fair sample). Raises AdapterError for an unknown module.
     """
     known = set(grid.checkpoint.names())
-    missing = [module for module in factors if f"{module}.weight" not in known]
+    missing = [module for module in factors if weight_of(module) not in known]
     if missing:
         raise AdapterError(
             f"{len(missing)} of {len(factors)} modules are not in {grid.checkpoint.name}, first {missing[0]}; "
             "use an adapter trained for this base"
         )
     return {
-        module: _measure(grid, f"{module}.weight", factors[module], spec, from_float, max_rows) for module in factors
+        module: _measure(grid, weight_of(module), factors[module], spec, from_float, max_rows) for module in factors
     }
 
 
@@ -83,7 +83,7 @@ def _measure(
     out_features, in_features = item.b.shape[0], item.a.shape[1]
     if chosen is None:
         return Survival(0.0, 1.0, 1.0, out_features * in_features)
-    shape = grid.checkpoint.shape(name)[::-1] if is_transposed(name) else grid.checkpoint.shape(name)
+    shape = turned_shape(name, grid.checkpoint.shape(name))
     if shape != (out_features, in_features):
         raise AdapterError(
             f"{name}: B A is {(out_features, in_features)}, the base {shape}; use an adapter made for it"
@@ -94,7 +94,7 @@ def _measure(
     along = left = added = 0.0
     for rows in _sample(out_features, in_features, max_rows):
         weight = read(rows)
-        delta = np.float32(item.scaling) * (item.b[rows] @ item.a)  # (rows, in_features)
+        delta = item.delta(rows)
         before, after = quantize(weight, chosen), quantize(weight + delta, chosen)
         change = dequantize(after) - dequantize(before)
         steps.append(np.abs(before.scales).ravel())
@@ -120,7 +120,7 @@ def _reader(grid: Grid, name: str, from_float: bool) -> Callable[[Rows], FloatAr
     if matrix is not None:
         return lambda rows: dequantize(_pick(matrix, rows))
     value = grid.checkpoint.read(name) if from_float else grid.value(name)
-    whole = np.ascontiguousarray(value.T) if is_transposed(name) else value
+    whole = turned(name, value)
     return lambda rows: whole[rows]
 
 

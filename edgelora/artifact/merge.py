@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgelora.adapter.receipt import read_receipt
 from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.checkpoint.finite import check_finite
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import turned, turned_shape, weight_of
 from edgelora.errors import AdapterError
 from edgelora.grid.make import Grid, parse_quant, plan_grid
 from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
@@ -40,9 +38,7 @@ class MergedCheckpoint(DerivedCheckpoint):
         weight = self.base.read(name) if self.trained_on is None else self.trained_on.value(name)
         if name not in self.factors:
             return weight
-        factors = self.factors[name]
-        delta = np.float32(factors.scaling) * (factors.b @ factors.a)  # (out_features, in_features)
-        merged: FloatArray = weight + (delta.T if is_transposed(name) else delta)
+        merged: FloatArray = weight + turned(name, self.factors[name].delta())
         return check_finite(merged, name, f"{self.name} with the adapter merged")
 
     def packed(self, name: str) -> QuantizedMatrix | None:
@@ -70,11 +66,11 @@ def read_factors(checkpoint: Checkpoint, folder: Path) -> Mapping[str, Factors]:
     wrong: list[str] = []
     factors: dict[str, Factors] = {}
     for module, item in adapter.factors.items():
-        name = f"{module}.weight"
+        name = weight_of(module)
         if name not in names:
             wrong.append(f"{module}: the base has no such module")
             continue
-        shape = checkpoint.shape(name)[::-1] if is_transposed(name) else checkpoint.shape(name)
+        shape = turned_shape(name, checkpoint.shape(name))
         if (item.b.shape[0], item.a.shape[1]) != shape:
             wrong.append(f"{module}: B A is {(item.b.shape[0], item.a.shape[1])}, the base {shape}")
         elif item.scaling != 0 and item.a.any() and item.b.any():

@@ -15,6 +15,7 @@ from edgelora.adapter.receipt import read_receipt
 from edgelora.adapter.survival import Survival, measure_survival, summarize
 from edgelora.artifact.merge import MergedCheckpoint, merge_adapter
 from edgelora.artifact.merge_policy import refuse_lossy
+from edgelora.checkpoint.names import module_of
 from edgelora.grid.make import CALIBRATED, Grid, GridSpec, MakeGrid, plan_grid
 from edgelora.values import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import Factors
@@ -68,7 +69,7 @@ def _survival(merged: MergedCheckpoint, grid: Grid) -> Survival | None:
     by_spec: dict[QuantSpec, dict[str, Factors]] = {}
     for name, item in merged.factors.items():
         if name in grid.specs:
-            by_spec.setdefault(grid.specs[name], {})[name.removesuffix(".weight")] = item
+            by_spec.setdefault(grid.specs[name], {})[module_of(name)] = item
     start = merged.trained_on or dataclasses.replace(grid, checkpoint=merged.base)
     found: dict[str, Survival] = {}
     for spec, factors in by_spec.items():

@@ -20,6 +20,7 @@ from edgelora.adapter.survival import measure_survival, summarize
 from edgelora.artifact.merge import MergedCheckpoint, read_factors
 from edgelora.artifact.merge_all import SAMPLED_ROWS, Assembled, describe_survival, plan_to_round
 from edgelora.artifact.merge_policy import FACTORED, Choices, Decision, Limits, Option, check_budgets, choose
+from edgelora.checkpoint.names import module_of
 from edgelora.data.probes import probe_prompts
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.evaluation.timing import bind, measure, open_session
@@ -81,7 +82,7 @@ class _Candidates:
             if label != FACTORED and name in self.grid.specs:
                 overrides[name] = self.merged[label].specs[name]
         merged = {name: item for name, item in self.factors.items() if names[name] != FACTORED}
-        kept = {name.removesuffix(".weight"): self.factors[name] for name in names if name not in merged}
+        kept = {module_of(name): self.factors[name] for name in names if name not in merged}
         plan = dataclasses.replace(plan_to_round(self.grid.plan), overrides=overrides)
         return Assembled(plan_grid(MergedCheckpoint(self.grid.checkpoint, merged, self.grid), plan), kept or None)
 
@@ -103,7 +104,7 @@ def merge_auto(
     """
     factors = read_factors(checkpoint, folder)
     candidates = _make_candidates(make_grid(checkpoint), factors, folder)
-    by_module = {name.removesuffix(".weight"): item for name, item in factors.items()}
+    by_module = {module_of(name): item for name, item in factors.items()}
     measure_kl = settings.open_kl(candidates.grid, by_module, settings.prompts or probe_prompts(checkpoint))
     kl = _measure_layers(candidates, measure_kl, settings.progress)
     limits = settings.limits

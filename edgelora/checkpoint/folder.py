@@ -19,7 +19,8 @@ from edgelora.checkpoint.config import normalise
 from edgelora.checkpoint.end_tokens import find_end_tokens, special_ids, unreachable_tokens
 from edgelora.checkpoint.finite import check_finite
 from edgelora.checkpoint.json_files import first_line, read_object
-from edgelora.checkpoint.tied_head import HEAD, chunks, embedding_rows, settle_head, ties_embeddings
+from edgelora.checkpoint.names import HEAD
+from edgelora.checkpoint.tied_head import chunks, embedding_rows, settle_head, ties_embeddings
 from edgelora.checkpoint.tokenizer_files import read_tokenizer
 from edgelora.checkpoint.vocabulary import read_vocabulary
 from edgelora.errors import CheckpointError

@@ -6,9 +6,17 @@ Knows nothing about graphs, grids or adapters.
 from __future__ import annotations
 
 import re
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Value = TypeVar("Value", bound=np.generic)
 
 # Linears of a layer that read the same input: they are packed into one, get their bits together, and may share an A.
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+HEAD = "lm_head.weight"
 
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")  # gpt2 keeps (in_features, out_features)
 _LINEAR = re.compile(r"((_proj|\.c_attn|\.c_proj|\.c_fc)\.weight|^lm_head\.weight)$")
@@ -27,14 +35,34 @@ def is_embedding(name: str) -> bool:
 
 def is_layer_linear(name: str) -> bool:
     """True for the linears of the decoder layers, the ones that calibration watches; the head is none."""
-    return name != "lm_head.weight" and is_linear(name)
+    return name != HEAD and is_linear(name)
 
 
 def is_vocabulary(name: str) -> bool:
     """The embedding and the head: read as at least 4 bits, and no linear of the decoder layers."""
-    return is_embedding(name) or name == "lm_head.weight"
+    return is_embedding(name) or name == HEAD
 
 
 def is_transposed(name: str) -> bool:
     """True for the gpt2 tensors that are stored as (in_features, out_features)."""
     return _TRANSPOSED.search(name) is not None
+
+
+def turned(name: str, matrix: npt.NDArray[Value]) -> npt.NDArray[Value]:
+    """A tensor as (out_features, in_features), and such a matrix as the tensor is stored."""
+    return np.ascontiguousarray(matrix.T) if is_transposed(name) else matrix
+
+
+def turned_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of ``turned``."""
+    return shape[::-1] if is_transposed(name) else shape
+
+
+def weight_of(module: str) -> str:
+    """The tensor of a module that adapters and grids are about."""
+    return f"{module}.weight"
+
+
+def module_of(name: str) -> str:
+    """The module whose weight a tensor is."""
+    return name.removesuffix(".weight")

@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from edgelora.checkpoint.names import HEAD
 from edgelora.errors import CheckpointError
 from edgelora.values import FloatArray
 
-HEAD = "lm_head.weight"
 _EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight")
 _CHUNK_WEIGHTS = 1 << 20
 

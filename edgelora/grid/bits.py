@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgelora.checkpoint.names import SIBLINGS, is_transposed, is_vocabulary
+from edgelora.checkpoint.names import SIBLINGS, is_vocabulary, turned, turned_shape
 from edgelora.errors import ConfigError
 from edgelora.grid.blocks import dequantize, quantize
 from edgelora.grid.make import GridSpec, choose_spec
@@ -200,7 +200,7 @@ def _measure(
             specs=specs[members],
             errors={bits: scales[members] * sum(errors[name][bits] for name in members) for bits in specs[members]},
             costs={
-                bits: _cost([_oriented(name, shapes[name]) for name in members], spec, budget)
+                bits: _cost([turned_shape(name, shapes[name]) for name in members], spec, budget)
                 for bits, spec in specs[members].items()
             },
         )
@@ -228,7 +228,7 @@ def _errors(
 ) -> tuple[Mapping[int, float], FloatArray]:
     """The error of each width, and the values of the narrowest as the state dict orients them."""
     weight = checkpoint.read(name)
-    rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight  # (out_features, in_features)
+    rows = turned(name, weight)  # (out_features, in_features)
     hessian = None if calibration is None else calibration.hessians.get(name)
     energy = _energy(rows, hessian)
     own = checkpoint.packed(name)
@@ -241,7 +241,7 @@ def _errors(
         values = dequantize(quantize(rows, spec))
         errors[bits] = _energy(values - rows, hessian) / energy if energy > 0 else 0.0
         if bits == min(specs):
-            narrow = np.ascontiguousarray(values.T) if is_transposed(name) else values
+            narrow = turned(name, values)
     return errors, narrow
 
 
@@ -250,7 +250,7 @@ def _energy(rows: FloatArray, hessian: FloatArray | None) -> float:
     return float(np.einsum("rk,rk->", rows, rows if hessian is None else rows @ hessian, dtype=np.float64))
 
 
-def _cost(shapes: Sequence[tuple[int, int]], spec: QuantSpec, budget: Budget) -> int:
+def _cost(shapes: Sequence[tuple[int, ...]], spec: QuantSpec, budget: Budget) -> int:
     """Bytes in ``weights.bin``, gaps between arrays included, or bits of storage alone for a budget in bits.
 
     ``shapes``: (out_features, in_features) of what is packed into one linear.
@@ -347,7 +347,3 @@ def _too_small(checkpoint: Checkpoint, groups: Sequence[_Group], smallest: int, 
         f"{budget.option} is {found}, but {checkpoint.name} takes at least {least:g} {unit} with --quant {plan.label}; "
         f"give at least that, or {wider if plan.spec.bits > 2 else wider.removeprefix('--quant int2 or ')}"
     )
-
-
-def _oriented(name: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    return (shape[1], shape[0]) if is_transposed(name) else (shape[0], shape[1])

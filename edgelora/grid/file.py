@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from edgelora.checkpoint.derived import DerivedCheckpoint
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import turned_shape
 from edgelora.errors import ArtifactError, ConfigError
 from edgelora.grid.make import Grid, GridSpec, plan_grid
 from edgelora.progress import SILENT, Progress
@@ -166,7 +166,7 @@ def _matrix(
 ) -> QuantizedMatrix:
     """The codes of one tensor, with the shapes that the base's own shape demands."""
     shape = checkpoint.shape(name)
-    out_features, in_features = shape[::-1] if is_transposed(name) else shape
+    out_features, in_features = turned_shape(name, shape)
     n_blocks = -(-in_features // spec.block_size)
     wanted: dict[str, tuple[int, ...]] = {
         "codes": (out_features, n_blocks, spec.block_size * spec.bits // 8),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgelora.checkpoint.finite import is_finite
-from edgelora.checkpoint.names import is_embedding, is_layer_linear, is_linear, is_transposed
+from edgelora.checkpoint.names import HEAD, is_embedding, is_layer_linear, is_linear, turned, turned_shape
 from edgelora.errors import ConfigError
 from edgelora.grid.blocks import dequantize, quantize, quantize_ranges, relative_error
 from edgelora.grid.gptq import quantize_gptq
@@ -80,7 +80,7 @@ class Grid:
         """A tensor with the values that ship, in the orientation of the Hugging Face state dict."""
         if name in self.matrices:
             weight = dequantize(self.matrices[name])
-            return np.ascontiguousarray(weight.T) if is_transposed(name) else weight
+            return turned(name, weight)
         return _shipped(self.checkpoint.read(name), name, self.plan)
 
     def bits_per_weight(self) -> float | None:
@@ -111,8 +111,7 @@ class Grid:
 
     def in_features(self, name: str) -> int:
         """Columns of a linear or an embedding."""
-        shape = self.checkpoint.shape(name)
-        return shape[0] if is_transposed(name) else shape[1]
+        return turned_shape(name, self.checkpoint.shape(name))[1]
 
 
 MakeGrid = Callable[[Checkpoint], Grid]  # how a command's options turn a checkpoint into its grid
@@ -168,7 +167,7 @@ def choose_spec(name: str, shape: tuple[int, ...], plan: GridSpec) -> QuantSpec 
     wide = spec if spec.bits in EMBEDDING_BITS else QuantSpec(4, spec.block_size, symmetric=True)
     if is_embedding(name):
         return wide if shape[1] % spec.block_size == 0 else None
-    if name == "lm_head.weight" and name not in plan.overrides:
+    if name == HEAD and name not in plan.overrides:
         return wide
     return spec if is_linear(name) else None
 
@@ -193,7 +192,7 @@ def _check_moments(checkpoint: Checkpoint, plan: GridSpec, calibration: Calibrat
         shape = checkpoint.shape(name)
         if choose_spec(name, shape, plan) is None or not is_layer_linear(name):
             continue
-        width = shape[0] if is_transposed(name) else shape[1]
+        width = turned_shape(name, shape)[1]
         is_gptq = plan.method == "gptq"
         found = (calibration.hessians if is_gptq else calibration.importance).get(name)
         wanted = (width, width) if is_gptq else (width,)
@@ -219,7 +218,7 @@ def _read_and_round(checkpoint: Checkpoint, name: str, plan: GridSpec, calibrati
     own = checkpoint.packed(name)
     if own is not None and _holds(spec, own.spec):
         return _Tensor(weight, own)
-    rows = np.ascontiguousarray(weight.T) if is_transposed(name) else weight
+    rows = turned(name, weight)
     matrix = _round(name, rows, spec, plan.method, calibration)
     if not is_finite(matrix.scales):
         raise ConfigError(

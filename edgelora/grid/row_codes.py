@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import turned
 from edgelora.grid.blocks import dequantize
 from edgelora.grid.make import Grid, GridSpec
 from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, TokenizerFiles
@@ -87,7 +87,7 @@ class _RowValues:
         if name not in self.grid.matrices:
             return self.grid.value(name)
         values = row_values(round_rows(self.grid.matrix(name)))
-        return np.ascontiguousarray(values.T) if is_transposed(name) else values
+        return turned(name, values)
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         return None

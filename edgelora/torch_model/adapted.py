@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import turned, weight_of
 from edgelora.errors import AdapterError
 from edgelora.grid.make import Grid
 from edgelora.torch_model.build import load_torch
@@ -26,15 +26,14 @@ def load_adapted(grid: Grid, factors: Mapping[str, Factors]) -> Any:
     """
     model = load_torch(grid.checkpoint, grid)
     for module, item in factors.items():
-        name = f"{module}.weight"
+        name = weight_of(module)
         set_weight(model, name, adapted_value(grid, name, item))
     return model
 
 
 def adapted_value(grid: Grid, name: str, item: Factors) -> FloatArray:
     """A tensor's shipped values and the delta of its module, in the orientation of the Hugging Face state dict."""
-    delta = np.float32(item.scaling) * (item.b @ item.a)  # (out_features, in_features)
-    value: FloatArray = grid.value(name) + (delta.T if is_transposed(name) else delta)
+    value: FloatArray = grid.value(name) + turned(name, item.delta())
     return value
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from edgelora.checkpoint.names import module_of
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.encode import encode_rows
 from edgelora.data.rows import read_rows
@@ -40,7 +41,7 @@ class MergeKl:
     def __call__(self, merged: Mapping[str, Grid]) -> float:
         """KL of the model in which each named tensor has the value of the given grid, and all others are factored."""
         for name in self._merged.keys() - merged.keys():
-            set_weight(self._model, name, adapted_value(self._grid, name, self._factors[name.removesuffix(".weight")]))
+            set_weight(self._model, name, adapted_value(self._grid, name, self._factors[module_of(name)]))
             del self._merged[name]
         for name, grid in merged.items():
             if self._merged.get(name) is not grid:

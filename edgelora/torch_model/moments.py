@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgelora.checkpoint.names import is_layer_linear
+from edgelora.checkpoint.names import is_layer_linear, weight_of
 from edgelora.errors import DataError
 from edgelora.grid.moments import Calibration
 from edgelora.progress import SILENT, Progress
@@ -99,7 +99,7 @@ def _watch(
 def _linears(checkpoint: Checkpoint, model: Any) -> Mapping[str, Any]:
     """Tensor name of the checkpoint -> the module that multiplies with it."""
     sources = tensor_sources(checkpoint, model)
-    modules = {f"{name}.weight": module for name, module in model.named_modules()}
+    modules = {weight_of(name): module for name, module in model.named_modules()}
     return {source: modules[name] for name, source in sources.items() if is_layer_linear(source) and name in modules}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import turned, weight_of
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid
 from edgelora.progress import SILENT, Progress
@@ -31,12 +31,10 @@ def residual_factors(
     """
     factors = {}
     for module in progress.track(modules, "residual", "module"):
-        name = f"{module}.weight"
+        name = weight_of(module)
         if name not in grid.matrices:
             continue
-        residual = grid.checkpoint.read(name) - grid.value(name)
-        if is_transposed(name):
-            residual = residual.T
+        residual = turned(name, grid.checkpoint.read(name) - grid.value(name))
         if residual.any():
             factors[module] = best_factors(residual, rank, scaling)
     if not factors:

@@ -25,7 +25,7 @@ from edgelora.checkpoint.finite import check_finite
 from edgelora.checkpoint.gguf.config import MODEL_TYPES, Metadata, build_config
 from edgelora.checkpoint.gguf.tokenizer import build_tokenizer, declared_end_ids
 from edgelora.checkpoint.gguf.types import PLAIN_TYPES, check_type_numbers, check_types
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import turned, turned_shape
 from edgelora.checkpoint.tied_head import chunks, embedding_rows, settle_head
 from edgelora.checkpoint.vocabulary import read_vocabulary
 from edgelora.errors import CheckpointError
@@ -145,8 +145,7 @@ class GgufCheckpoint:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape in the orientation of the Hugging Face state dict."""
-        shape = self._tensor(name).shape
-        return shape[::-1] if is_transposed(name) else shape
+        return turned_shape(name, self._tensor(name).shape)
 
     def read(self, name: str) -> FloatArray:
         """A tensor as float32, with every change of llama.cpp's converter undone."""
@@ -157,7 +156,7 @@ class GgufCheckpoint:
             value = value[order]
         if self.architecture in _NORM_PLUS_ONE and name.endswith("norm.weight"):
             value = value - np.float32(1)
-        return np.ascontiguousarray(value.T if is_transposed(name) else value)
+        return np.ascontiguousarray(turned(name, value))
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         """The file's own integers for Q4_0 and Q8_0, rows = out_features (for gpt2 too), else None."""

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgelora.checkpoint.config import read_config
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import turned_shape
 from edgelora.errors import CheckpointError
 from edgelora.values import Checkpoint
 from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
@@ -148,8 +148,7 @@ def _find_sources(model: ir.Model, checkpoint: Checkpoint, config: Any) -> Mappi
         if source.tensor not in names:
             wrong.append(f"{source.tensor} is missing")
             continue
-        found = checkpoint.shape(source.tensor)
-        found = found[::-1] if is_transposed(source.tensor) else found
+        found = turned_shape(source.tensor, checkpoint.shape(source.tensor))
         if found[1:] != shape[1:] or found[0] < source.stop:
             wrong.append(f"{source.tensor} is {found}, expected {(source.stop, *shape[1:])}")
         sources[name] = source
@@ -166,8 +165,7 @@ def _find_unused(checkpoint: Checkpoint, sources: Iterable[WeightSource]) -> lis
         read.setdefault(source.tensor, set()).add((source.start, source.stop))
     unused = []
     for name in checkpoint.names():
-        shape = checkpoint.shape(name)
-        rows = shape[-1] if is_transposed(name) else shape[0]
+        rows = turned_shape(name, checkpoint.shape(name))[0]
         end = 0
         for start, stop in sorted(read.get(name, ())):
             end = stop if start == end else end

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgelora.checkpoint.names import is_embedding, is_transposed
+from edgelora.checkpoint.names import is_embedding, turned
 from edgelora.grid.blocks import stack_rows, take_rows
 from edgelora.grid.make import Grid
 from edgelora.values import QuantizedMatrix, QuantSpec
@@ -174,6 +174,6 @@ class LowerLinears(ir.passes.InPlacePass):
         rows = []
         for source in sources:
             weight = self._grid.value(source.tensor)
-            rows.append((weight.T if is_transposed(source.tensor) else weight)[source.start : source.stop])
+            rows.append(turned(source.tensor, weight)[source.start : source.stop])
         stacked = np.concatenate(rows) if len(rows) > 1 else rows[0]
         return stacked.T if transposed else stacked

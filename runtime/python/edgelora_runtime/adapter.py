@@ -42,6 +42,11 @@ class Factors:
     b: FloatArray  # (out_features, rank)
     scaling: float
 
+    def delta(self, rows: npt.NDArray[np.int64] | None = None) -> FloatArray:
+        """What is added to the weight, or to some rows of it: (rows, in_features) in float32."""
+        added: FloatArray = np.float32(self.scaling) * ((self.b if rows is None else self.b[rows]) @ self.a)
+        return added
+
 
 @dataclass(frozen=True, eq=False)
 class Adapter:

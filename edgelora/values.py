@@ -70,7 +70,9 @@ class TokenizerFiles:
 
 
 class Checkpoint(Protocol):
-    """A base model at rest. Tensors carry Hugging Face state-dict names and are read one at a time."""
+    """A base model at rest. Tensors carry the names of the whole model's Hugging Face state dict, whatever the files
+    leave out of them, and are read one at a time.
+    """
 
     @property
     def name(self) -> str:

@@ -38,9 +38,8 @@ def adapted_value(grid: Grid, name: str, item: Factors) -> FloatArray:
 
 
 def set_weight(model: Any, name: str, value: FloatArray) -> None:
-    """Write one tensor of the checkpoint into the model; some checkpoints leave the decoder's prefix out."""
-    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
-    weight = parameters.get(name, parameters.get(f"{model.base_model_prefix}.{name}"))
+    """Write one tensor of the checkpoint into the model; raises AdapterError for one that it does not have."""
+    weight: torch.Tensor | None = dict(model.named_parameters()).get(name)
     if weight is None:
         raise AdapterError(f"the model has no tensor {name}; use an adapter trained for this base")
     with torch.no_grad():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,15 +40,15 @@ def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = Fal
         raise ConfigError("--low-memory keeps the base as packed codes, but nothing is quantized; give --quant int4")
     model = _build(checkpoint, empty=low_memory)
     wanted = _wanted(model)
-    sources = tensor_sources(checkpoint, model)
-    _check_fit(checkpoint, sources, wanted)
+    names = tensors_of(checkpoint, model)
+    _check_fit(checkpoint, names, wanted)
     if low_memory and grid is not None:
-        _fill_empty(model, wanted, sources, grid)
+        _fill_empty(model, wanted, names, grid)
         return model
     with torch.no_grad():
-        for name, source in sources.items():
+        for name in names:
             if name in wanted:
-                value = checkpoint.read(source) if grid is None else grid.value(source)
+                value = checkpoint.read(name) if grid is None else grid.value(name)
                 wanted[name].copy_(torch.from_numpy(value))
     return model
 
@@ -56,12 +56,16 @@ def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = Fal
 def check_tensors(checkpoint: Checkpoint) -> None:
     """Raise CheckpointError naming every missing, unexpected or misshapen tensor; no weight is read or made."""
     model = _build(checkpoint, empty=True)
-    _check_fit(checkpoint, tensor_sources(checkpoint, model), _wanted(model))
+    _check_fit(checkpoint, tensors_of(checkpoint, model), _wanted(model))
 
 
-def tensor_sources(checkpoint: Checkpoint, model: Any) -> dict[str, str]:
-    """Name of each tensor in ``model`` -> its name in ``checkpoint``; unexpected ones keep their name."""
-    return _match(checkpoint, set(_wanted(model)), set(model.state_dict()), model.base_model_prefix)
+def tensors_of(checkpoint: Checkpoint, model: Any) -> tuple[str, ...]:
+    """The tensors of ``checkpoint`` that ``model`` is to have, by the name that both know them by."""
+    wanted, saved = _wanted(model), set(model.state_dict())
+    # Computed ones may be stored, and a tied head: the embedding is what both use.
+    return tuple(
+        name for name in checkpoint.names() if name in wanted or (name not in saved and not _COMPUTED.search(name))
+    )
 
 
 def _wanted(model: Any) -> dict[str, torch.Tensor]:
@@ -71,20 +75,20 @@ def _wanted(model: Any) -> dict[str, torch.Tensor]:
     return wanted
 
 
-def _fill_empty(model: Any, wanted: Mapping[str, torch.Tensor], sources: Mapping[str, str], grid: Grid) -> None:
+def _fill_empty(model: Any, wanted: Mapping[str, torch.Tensor], names: Sequence[str], grid: Grid) -> None:
     """Give a model without weights its codes, and floats where there are none; no matrix with codes is made float."""
     users: dict[int, list[tuple[torch.nn.Module, str]]] = {}  # an empty parameter -> who holds it: a tied one has two
     for module in model.modules():
         for key, parameter in module._parameters.items():
             users.setdefault(id(parameter), []).append((module, key))
-    for name, source in sources.items():
+    for name in names:
         holders = users.get(id(wanted[name]), [])
-        if holders and source in grid.matrices and all(_fits(module, source) for module, _ in holders):
-            codes = PackedMatrix(grid.matrix(source))
+        if holders and name in grid.matrices and all(_fits(module, name) for module, _ in holders):
+            codes = PackedMatrix(grid.matrix(name))
             for module, _ in holders:
                 pack_module(module, codes)
             continue
-        value = torch.from_numpy(grid.value(source)).clone()  # some checkpoints hand out their own memory
+        value = torch.from_numpy(grid.value(name)).clone()  # some checkpoints hand out their own memory
         if not holders:  # a buffer, which is never empty
             wanted[name].copy_(value)
         filled = torch.nn.Parameter(value)
@@ -92,9 +96,9 @@ def _fill_empty(model: Any, wanted: Mapping[str, torch.Tensor], sources: Mapping
             module._parameters[key] = filled
 
 
-def _fits(module: torch.nn.Module, source: str) -> bool:
+def _fits(module: torch.nn.Module, name: str) -> bool:
     """Whether the codes' rows are the module's outputs."""
-    return can_pack(module) and isinstance(module, Conv1D) == is_transposed(source)
+    return can_pack(module) and isinstance(module, Conv1D) == is_transposed(name)
 
 
 def _build(checkpoint: Checkpoint, empty: bool) -> Any:
@@ -118,33 +122,18 @@ def _build(checkpoint: Checkpoint, empty: bool) -> Any:
     return model.eval()
 
 
-def _match(checkpoint: Checkpoint, wanted: set[str], saved: set[str], prefix: str) -> dict[str, str]:
-    """Name in the model -> name in the checkpoint; some checkpoints leave the prefix of the decoder out."""
-    matched: dict[str, str] = {}
-    for name in checkpoint.names():
-        if _COMPUTED.search(name) and name not in wanted:
-            continue
-        prefixed = f"{prefix}.{name}"
-        if name not in saved and prefixed in saved:
-            matched[prefixed] = name
-        else:
-            matched[name] = name
-    # A tied head may be stored as well; the embedding is what both use.
-    return {name: source for name, source in matched.items() if name in wanted or name not in saved}
-
-
-def _check_fit(checkpoint: Checkpoint, sources: dict[str, str], wanted: dict[str, torch.Tensor]) -> None:
-    if wrong := _differences(checkpoint, sources, wanted):
+def _check_fit(checkpoint: Checkpoint, names: Sequence[str], wanted: dict[str, torch.Tensor]) -> None:
+    if wrong := _differences(checkpoint, names, wanted):
         raise CheckpointError(
             f"{checkpoint.name} does not fit its config ({checkpoint.config.get('model_type')}): {join_some(wrong)}"
         )
 
 
-def _differences(checkpoint: Checkpoint, sources: dict[str, str], wanted: dict[str, torch.Tensor]) -> list[str]:
-    wrong = [f"{name} is missing" for name in sorted(set(wanted) - set(sources))]
-    for name, source in sources.items():
+def _differences(checkpoint: Checkpoint, names: Sequence[str], wanted: dict[str, torch.Tensor]) -> list[str]:
+    wrong = [f"{name} is missing" for name in sorted(set(wanted) - set(names))]
+    for name in names:
         if name not in wanted:
-            wrong.append(f"{source} is unexpected")
-        elif tuple(wanted[name].shape) != checkpoint.shape(source):
-            wrong.append(f"{source} has shape {checkpoint.shape(source)}, expected {tuple(wanted[name].shape)}")
+            wrong.append(f"{name} is unexpected")
+        elif tuple(wanted[name].shape) != checkpoint.shape(name):
+            wrong.append(f"{name} has shape {checkpoint.shape(name)}, expected {tuple(wanted[name].shape)}")
     return wrong

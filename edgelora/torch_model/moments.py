@@ -19,7 +19,7 @@ from edgelora.checkpoint.names import is_layer_linear, weight_of
 from edgelora.errors import DataError
 from edgelora.grid.moments import Calibration
 from edgelora.progress import SILENT, Progress
-from edgelora.torch_model.build import load_torch, tensor_sources
+from edgelora.torch_model.build import load_torch, tensors_of
 from edgelora.values import Checkpoint, FloatArray
 
 _LEAST_SHARE = 2.0**-20  # of the mean: an input that is always zero still has a column of weights
@@ -98,9 +98,8 @@ def _watch(
 
 def _linears(checkpoint: Checkpoint, model: Any) -> Mapping[str, Any]:
     """Tensor name of the checkpoint -> the module that multiplies with it."""
-    sources = tensor_sources(checkpoint, model)
     modules = {weight_of(name): module for name, module in model.named_modules()}
-    return {source: modules[name] for name, source in sources.items() if is_layer_linear(source) and name in modules}
+    return {name: modules[name] for name in tensors_of(checkpoint, model) if is_layer_linear(name) and name in modules}
 
 
 class _Moments:

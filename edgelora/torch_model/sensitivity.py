@@ -1,19 +1,18 @@
 """Asks the float model how much its answers change when some of its weights are rounded.
 
-Knows nothing about bits or budgets: it is handed values and answers with a divergence.
+Takes a checkpoint and sequences -> MeasureChange; knows nothing about bits or budgets
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from edgelora.errors import DataError
 from edgelora.grid.bits import MeasureChange
-from edgelora.torch_model.build import load_torch, tensor_sources
+from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.divergence import Divergence
 from edgelora.values import Checkpoint, FloatArray
 
 _SEQUENCES = 2
@@ -29,47 +28,12 @@ def open_sensitivity(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]])
     """
     if not sequences:
         raise DataError("there is no text to measure sensitivity on; give at least one row")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_torch(checkpoint, None).to(device)
+    model = load_torch(checkpoint, None).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     count = min(_SEQUENCES, len(sequences))
-    prompts = [
-        torch.tensor([list(sequences[index * len(sequences) // count])], device=device) for index in range(count)
-    ]
-    parameters = dict(model.named_parameters())
-    places = {
-        source: parameters[name] for name, source in tensor_sources(checkpoint, model).items() if name in parameters
-    }
-    reference = [_answer(model, prompt) for prompt in prompts]
+    prompts = [sequences[index * len(sequences) // count] for index in range(count)]
+    divergence = Divergence(model, checkpoint.read, prompts, _POSITIONS)
 
     def measure(values: Mapping[str, FloatArray]) -> float:
-        total = tokens = 0.0
-        with _in_place(places, values):
-            for prompt, before in zip(prompts, reference, strict=True):
-                after = _answer(model, prompt)
-                total += float((before.exp() * (before - after)).sum())
-                tokens += before.shape[0]
-        return max(0.0, total / tokens)
+        return divergence(dict.fromkeys(values, values.__getitem__))
 
     return measure
-
-
-def _answer(model: Any, prompt: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities after the last tokens of a prompt: (positions, vocab_size)."""
-    with torch.inference_mode():
-        logits = model(input_ids=prompt, use_cache=False, logits_to_keep=_POSITIONS).logits[0]
-        return torch.log_softmax(logits.float(), dim=-1)
-
-
-@contextmanager
-def _in_place(places: Mapping[str, torch.nn.Parameter], values: Mapping[str, FloatArray]) -> Iterator[None]:
-    """Put ``values`` into the model as long as the context lasts."""
-    kept = {name: places[name].detach().clone() for name in values if name in places}
-    try:
-        with torch.no_grad():
-            for name in kept:
-                places[name].copy_(torch.from_numpy(values[name]))
-        yield
-    finally:
-        with torch.no_grad():
-            for name, value in kept.items():
-                places[name].copy_(value)

@@ -151,7 +151,7 @@ def _train(
         recompute_layers(model)
     wrapped = attach_lora(model, options, checkpoint.name, None if source is None else source.factors)
     if options.init == "residual" and start is None:
-        _start_at_residual(grid, model, wrapped, options, progress)
+        _start_at_residual(grid, wrapped, options, progress)
     count = sum(parameter.numel() for parameter in trainable(model))
     share = count / (count + base_weights)
     loss = lesson.make_loss(checkpoint, model, device)
@@ -250,15 +250,10 @@ def _settle_date(options: Recipe, unfinished: Path | None) -> Recipe:
     return dataclasses.replace(options, date=kept or datetime.date.today().isoformat())
 
 
-def _start_at_residual(grid: Grid, model: Any, wrapped: Any, options: Recipe, progress: Progress) -> None:
+def _start_at_residual(grid: Grid, wrapped: Any, options: Recipe, progress: Progress) -> None:
     """Replace the fresh factors by those that mend the rounding best."""
-    known = set(grid.checkpoint.names())
-    modules = {}  # name in the checkpoint -> in the model; some checkpoints leave the prefix of the decoder out
-    for name in adapted_layers(wrapped):
-        bare = name.removeprefix(f"{model.base_model_prefix}.")
-        modules[name if f"{name}.weight" in known else bare] = name
-    factors = residual_factors(grid, list(modules), options.rank, options.alpha / options.rank, progress)
-    set_factors(wrapped, {modules[module]: item for module, item in factors.items()})
+    modules = list(adapted_layers(wrapped))
+    set_factors(wrapped, residual_factors(grid, modules, options.rank, options.alpha / options.rank, progress))
 
 
 def _completion_loss(_checkpoint: Checkpoint, model: Any, device: torch.device) -> Loss:

@@ -37,6 +37,7 @@ CHOICES: Mapping[str, GridChoice] = {
     "`--symmetric --quant-method rtn`": GridChoice("int4", symmetric=True, method="rtn"),
     "`--quant-method rtn`": GridChoice("int4", method="rtn"),
     "`--symmetric`": GridChoice("int4", symmetric=True),
+    "`--quant-method ranges`": GridChoice("int4", method="ranges"),
     "default": GridChoice("int4"),
     "`--quant-method gptq`": GridChoice("int4", method="gptq"),
     "`--quant-method gptq --block-size 16`": GridChoice("int4", method="gptq", block_size=16),

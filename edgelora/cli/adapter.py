@@ -126,7 +126,7 @@ def measure(
     quant: Annotated[
         str | None, typer.Option(help="The --quant of the training.  [default: as its old receipt says, else none]")
     ] = None,
-    block_size: Annotated[int, typer.Option(help="The --block-size of the training.")] = 32,
+    block_size: Annotated[int | None, typer.Option(help="The --block-size of the training.")] = None,
     symmetric: Annotated[bool | None, typer.Option("--symmetric/--asymmetric", help="As in the training.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -147,22 +147,25 @@ def measure(
 
 def _choice_of(folder: Path, known: Mapping[str, Any]) -> GridChoice:
     """The choice that makes a receipt's grid again; raises ConfigError for one that needs what the receipt lacks."""
-    overrides = known.get("overrides") or {}
-    tables = {spec["bits"] for name, spec in overrides.items() if is_vocabulary(name)}
-    if known.get("method", "rtn") not in ("rtn", "ranges") or len(overrides) > 2 or len(tables) != bool(overrides):
-        raise ConfigError(f"{folder} was trained on a grid that its receipt cannot give anew; give it as --quant GRID")
     from edgelora.torch_model.choose_grid import GridChoice
 
+    overrides = known.get("overrides") or {}
+    tables = {spec["bits"] for name, spec in overrides.items() if is_vocabulary(name)}
+    own = [name for name, spec in overrides.items() if not is_vocabulary(name) or spec["bits"] == known["bits"]]
+    if known.get("method") == "ranges" and known["bits"] == 4 and own:
+        return GridChoice("int4")  # the default, which chose for each tensor; receipts are held to its fingerprint
+    if known.get("method", "rtn") not in ("rtn", "ranges") or len(overrides) > 2 or len(tables) != bool(overrides):
+        raise ConfigError(f"{folder} was trained on a grid that its receipt cannot give anew; give it as --quant GRID")
     bits, method = known["bits"], known.get("method", "rtn")
     wide = tables.pop() if tables else 4 if bits == 4 else None
     return GridChoice(f"int{bits}", known["block_size"], known["symmetric"], method, embedding_bits=wide)
 
 
-def _grid_maker(folder: Path, quant: str | None, block_size: int, symmetric: bool | None) -> Callable[..., Any]:
+def _grid_maker(folder: Path, quant: str | None, block_size: int | None, symmetric: bool | None) -> Callable[..., Any]:
     from edgelora.cli.bars import BARS
-    from edgelora.torch_model.choose_grid import GridChoice, grid_maker, is_grid_file
+    from edgelora.torch_model.choose_grid import GridChoice, grid_maker
 
-    choice = GridChoice(quant or "none", None if quant and is_grid_file(quant) else block_size, symmetric)
+    choice = GridChoice(quant or "none", block_size, symmetric)
     if quant is None:
         receipt = read_receipt(folder)
         known = (receipt.quantization or {}) if receipt else {}

@@ -16,6 +16,7 @@ import numpy as np
 from edgelora.checkpoint.names import SIBLINGS, is_vocabulary, turned, turned_shape
 from edgelora.errors import ConfigError
 from edgelora.grid.blocks import dequantize, quantize
+from edgelora.grid.hull import hull, spend
 from edgelora.grid.make import GridSpec, choose_spec
 from edgelora.grid.moments import Calibration
 from edgelora.progress import SILENT, Progress
@@ -87,20 +88,6 @@ class _Group:
     costs: Mapping[int, int]
 
 
-@dataclass(frozen=True)
-class _Step:
-    """Widen a group from the hull's point before to ``bits``."""
-
-    group: int
-    bits: int
-    gain: float
-    cost: int
-
-    @property
-    def rate(self) -> float:
-        return self.gain / self.cost if self.cost > 0 else math.inf  # alignment can make a tiny tensor's step free
-
-
 def plan_bits(
     checkpoint: Checkpoint,
     plan: GridSpec,
@@ -133,7 +120,7 @@ def plan_bits(
     smallest = fixed + sum(group.costs[min(group.costs)] for group in groups)
     if smallest > limit:
         raise ConfigError(_too_small(checkpoint, groups, smallest, budget, plan))
-    bits, last_rate = _spend(groups, limit - fixed)
+    bits, last_rate = spend(groups, limit - fixed)
     spent = fixed + sum(group.costs[width] for group, width in zip(groups, bits, strict=True))
     overrides = dict(plan.overrides)
     for group, width in zip(groups, bits, strict=True):
@@ -280,56 +267,20 @@ def _limit(checkpoint: Checkpoint, groups: Sequence[_Group], budget: Budget, pla
     return sum(_with_gap(4 * math.prod(shape)) for shape in left), math.floor(budget.megabytes * 1e6)
 
 
-def _spend(groups: Sequence[_Group], limit: int) -> tuple[list[int], float]:
-    """Bits of each group within ``limit``, and the error that the last widening removed for a unit of cost."""
-    chosen = [min(group.costs) for group in groups]
-    left = limit - sum(group.costs[bits] for group, bits in zip(groups, chosen, strict=True))
-    steps = [step for index, group in enumerate(groups) for step in _hull(index, group)]
-    full: set[int] = set()  # groups whose next step did not fit
-    rate = -math.inf  # nothing was widened
-    for step in sorted(steps, key=lambda step: (-step.rate, step.group, step.bits)):
-        if step.group in full:
-            continue
-        if step.cost > left:
-            full.add(step.group)
-            continue
-        chosen[step.group] = step.bits
-        left -= step.cost
-        rate = step.rate
-    return chosen, rate
-
-
-def _hull(index: int, group: _Group) -> list[_Step]:
-    """The steps along the lower convex hull of error over cost; their rates fall from one to the next."""
-    steps: list[_Step] = []
-    at = min(group.costs)
-    while True:
-        ahead = [
-            _Step(index, bits, group.errors[at] - group.errors[bits], group.costs[bits] - group.costs[at])
-            for bits in group.costs
-            if bits > at and group.errors[bits] < group.errors[at]
-        ]
-        if not ahead:
-            return steps
-        best = max(ahead, key=lambda step: (step.rate, step.bits))
-        steps.append(best)
-        at = best.bits
-
-
 def _explain(group: _Group, bits: int, last_rate: float, nats: bool) -> BitChoice:
     def told(error: float) -> str:
         return f"{error:.4f} nats" if nats else f"{error:.1%} of the output"
 
-    wider = [step for step in _hull(0, group) if step.bits > bits]
+    wider = [step for step in hull(0, group) if step.choice > bits]
     fewest = min(group.costs)
     if bits > fewest:
         reason = f"{fewest} bits would cost {told(group.errors[fewest])}, {bits} cost {told(group.errors[bits])}"
     elif not wider:
         reason = f"more bits would not help: {bits} cost {told(group.errors[bits])}"
     elif wider[0].rate < last_rate:
-        reason = f"{wider[0].bits} bits would save {told(wider[0].gain)}, less for their size than what was widened"
+        reason = f"{wider[0].choice} bits would save {told(wider[0].gain)}, less for their size than what was widened"
     else:
-        reason = f"{wider[0].bits} bits would save {told(wider[0].gain)} but no longer fitted"
+        reason = f"{wider[0].choice} bits would save {told(wider[0].gain)} but no longer fitted"
     return BitChoice(group.tensors, bits, group.errors, group.costs, reason)
 
 

@@ -20,6 +20,7 @@ ChooseRange = Callable[[FloatArray], tuple[FloatArray, FloatArray]]  # blocks ->
 _CHUNK_WEIGHTS = 1 << 18  # rows are independent, so a megabyte at a time keeps temporaries in the processor's cache
 _STEPS_OF_2_BITS = (0.22, 0.26, 0.3, 0.34, 0.38, 0.42, 0.46, 0.5, 0.55, 0.6, 0.7)  # scale over the largest magnitude
 _SHRINKS = (0.96, 0.92, 0.88, 0.84, 0.8, 0.76, 0.72)  # scale over that of the full range
+_SHIFTS = (-1, 1)  # of the zero point: a clipped range may lie better one code to either side
 _REFINEMENTS = 2
 _TINY = 1e-30
 # Ranges that differ by less are equally good: sums that another processor adds in another order must not decide.
@@ -98,6 +99,8 @@ def search_range(
     else:
         for shrink in _SHRINKS:
             best.offer(_safe(nearest_bfloat16(found[0] * np.float32(shrink))), found[1])
+        for shift in () if spec.symmetric else _SHIFTS:
+            best.offer(best.scales, np.clip(best.zeros + np.float32(shift), 0, (1 << bits) - 1))
     for _ in range(_REFINEMENTS):
         best.offer(fit_scales(blocks, best.scales, best.zeros, bits, importance), best.zeros)
     return best.scales, best.zeros

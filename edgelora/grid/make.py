@@ -247,10 +247,10 @@ def _in_order(names: Sequence[str], work: Callable[[str], _Tensor]) -> Iterator[
 def _round(
     name: str, rows: FloatArray, spec: QuantSpec, method: str, calibration: Calibration | None
 ) -> QuantizedMatrix:
-    """Codes of one weight (out_features, in_features); calibrated methods leave embedding and head to rtn."""
+    """Codes of one weight (out, in_features); gptq leaves embedding and head to rtn, ranges leave what has 8 bits."""
     if method == "gptq" and calibration is not None and name in calibration.hessians:
         return quantize_gptq(rows, spec, calibration.hessians[name])
-    if method == "ranges" and calibration is not None and name in calibration.importance:
+    if method == "ranges" and spec.bits < 8 and calibration is not None and name in calibration.importance:
         return quantize_ranges(rows, spec, calibration.importance[name])
     return quantize(rows, spec)
 

@@ -31,6 +31,7 @@ from edgelora.grid.make import (
     plan_grid,
 )
 from edgelora.grid.moments import Calibration
+from edgelora.grid.spread import spread_bits
 from edgelora.option import Option, read_paths, record_options
 from edgelora.progress import SILENT, Progress
 from edgelora.values import Checkpoint
@@ -40,7 +41,10 @@ _SEQUENCES = 128
 _MAX_TOKENS = 2048  # longer rows are left out
 
 
-BlockSize = Annotated[int | None, Option("Weights that share one scale: 16, 32, 64, 128 or 256.  [default: 32]")]
+BlockSize = Annotated[
+    int | None,
+    Option("Weights that share one scale: 16, 32, 64, 128 or 256.  [default: 32; int4 alone: 16 for the vocabulary]"),
+]
 Symmetric = Annotated[
     bool | None,
     Option(
@@ -71,7 +75,9 @@ class GridChoice:
         Option(
             "How codes are chosen. rtn: nearest on a range that holds every weight. ranges: nearest on the range of "
             "least error, weighed by how large each input is on built-in text. gptq: columns make up for each other's "
-            "errors; loses least, takes minutes.  [default: ranges for int4, else rtn]",
+            "errors; loses least, takes minutes.  [default: ranges for int4, else rtn]  Where neither this nor "
+            "--block-size, --symmetric or --embedding-bits is given, int4 widens what rounding hurts most, at equal "
+            "bytes.",
             names=("--quant-method",),
             metavar="METHOD",
         ),
@@ -92,7 +98,10 @@ class GridChoice:
     ] = None
     embedding_bits: Annotated[
         int | None,
-        Option("4 or 8 bits for the embedding and the head.  [default: 8 with int4, else as --quant says, at least 4]"),
+        Option(
+            "4 or 8 bits for the embedding and the head.  [default: 4 with int4 alone, 8 where another option of the "
+            "grid is given; else as --quant says, at least 4]"
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -106,11 +115,18 @@ class GridChoice:
         return Budget(self.budget_mb, self.budget_bits)
 
 
+def is_spread(choice: GridChoice) -> bool:
+    """True for int4 with nothing else said: each tensor gets bits and blocks of its own (``spread_bits``)."""
+    said = (choice.block_size, choice.symmetric, choice.method, choice.embedding_bits)
+    return choice.quant == "int4" and choice.budget is None and all(option is None for option in said)
+
+
 def settle(choice: GridChoice) -> GridChoice:
     """``choice`` with all that was left open filled in; what every command does, so that their grids are the same.
 
-    int4 takes what loses least of a base at next to the bytes of the plain grid (docs/quantization.md). Under a budget
-    every linear starts from the plain one, which the budget then widens.
+    int4 takes what loses least of a base at next to the bytes of the plain grid (docs/quantization.md), the same for
+    every tensor once one of the options is given. Under a budget every linear starts from the plain one, which the
+    budget then widens.
     """
     is_best = choice.quant == "int4" and choice.budget_mb is None and choice.budget_bits is None
     return dataclasses.replace(
@@ -167,13 +183,15 @@ def grid_maker(choice: GridChoice, progress: Progress = SILENT) -> MakeGrid:
 def choose_grid(checkpoint: Checkpoint, choice: GridChoice, progress: Progress = SILENT) -> ChosenGrid:
     """Read or make the grid; raises what ``check_choice`` does, and ConfigError for a budget that cannot be met."""
     check_choice(choice)
-    choice = settle(choice)
+    spread, choice = is_spread(choice), settle(choice)
     if is_grid_file(choice.quant):
         return ChosenGrid(read_grid(Path(choice.quant), checkpoint, progress), None)
     plan, budget = _widen_vocabulary(checkpoint, _parse(choice), choice.embedding_bits), choice.budget
     data, calibration = choice.calibration, None
     if plan.spec is not None and plan.method in CALIBRATED:
         calibration = _calibrate(checkpoint, plan.method, data, progress)
+    if spread and calibration is not None:
+        plan = spread_bits(checkpoint, plan, calibration, progress)
     if budget is None:
         return ChosenGrid(plan_grid(checkpoint, plan, progress, calibration), None)
     change = None if data is None else measure_on(checkpoint, data)

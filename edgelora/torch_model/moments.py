@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgelora.checkpoint.names import is_layer_linear, weight_of
+from edgelora.checkpoint.names import is_embedding, is_layer_linear, is_vocabulary, weight_of
 from edgelora.errors import DataError
 from edgelora.grid.moments import Calibration
 from edgelora.progress import SILENT, Progress
@@ -38,7 +38,7 @@ def calibrate(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]], progre
 def weigh_inputs(
     checkpoint: Checkpoint, sequences: Sequence[Sequence[int]], progress: Progress = SILENT
 ) -> Calibration:
-    """The mean square of each input of those linears, as a whole power of two of their mean: ``importance`` alone.
+    """The mean square of each input of those linears and the head, as a whole power of two of their mean.
 
     A power of two stays the same where another processor adds in another order, all but always: of SmolLM2's 149,760
     inputs one lies within a millionth of a border. One thread adds alike however many there are. Holds the float model.
@@ -47,7 +47,7 @@ def weigh_inputs(
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = _watch(checkpoint, sequences, progress, _squares)
+        found = _watch(checkpoint, sequences, progress, _squares, _head(checkpoint))
     finally:
         torch.set_num_threads(before)
     importance = {name: _powers_of_two(squares) for name, squares in found.hessians.items()}
@@ -75,6 +75,7 @@ def _watch(
     sequences: Sequence[Sequence[int]],
     progress: Progress,
     moment: Callable[[torch.Tensor], torch.Tensor],
+    head: str | None = None,
 ) -> Calibration:
     rows = [list(sequence) for sequence in sequences if len(sequence)]
     tokens = sum(len(row) for row in rows)
@@ -88,12 +89,22 @@ def _watch(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     moments = _Moments(moment)
+    # Gemma 3's base_model is the whole model, whose logits over 262,144 tokens nobody reads here.
+    decoder = model.base_model if model.base_model is not model else model.get_decoder()
     with moments.watch(_linears(checkpoint, model)), torch.inference_mode():
         for row in progress.track(rows, "grid", "row"):
-            model.base_model(input_ids=torch.tensor([row], device=device), use_cache=False)
+            found = decoder(input_ids=torch.tensor([row], device=device), use_cache=False)
+            if head is not None:
+                moments.add(head, found.last_hidden_state)
             moments.next_sequence()
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     return Calibration(digest, len(rows), tokens, moments.means(tokens))
+
+
+def _head(checkpoint: Checkpoint) -> str | None:
+    """The tensor that the last hidden state meets: a head of its own, else the embedding."""
+    names = [name for name in checkpoint.names() if is_vocabulary(name)]
+    return next((name for name in names if not is_embedding(name)), names[0] if names else None)
 
 
 def _linears(checkpoint: Checkpoint, model: Any) -> Mapping[str, Any]:
@@ -122,6 +133,11 @@ class _Moments:
         finally:
             for handle in handles:
                 handle.remove()
+
+    def add(self, name: str, given: torch.Tensor) -> None:
+        """Count ``given`` (..., in_features) as the input of ``name``, which no module is watched for."""
+        self._widths[name] = given.shape[-1]
+        self._hook(name)(None, (given,))
 
     def next_sequence(self) -> None:
         """Forget the last input, so that its memory is free."""

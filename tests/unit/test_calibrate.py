@@ -84,8 +84,10 @@ def test_importance_is_the_mean_square_of_each_input_as_a_power_of_two() -> None
     checkpoint = checkpoint_of(random_model("llama"), "llama")
     whole, found = calibrate(checkpoint, SEQUENCES), weigh_inputs(checkpoint, SEQUENCES)
     assert found.hessians == {}
-    assert set(found.importance) == set(whole.hessians)
+    assert set(found.importance) == {*whole.hessians, "model.embed_tokens.weight"}  # the tied head meets the last state
     for name, powers in found.importance.items():
+        if name not in whole.hessians:
+            continue
         squares = np.diagonal(whole.hessians[name])
         assert np.array_equal(np.log2(powers), np.rint(np.log2(powers)))
         np.testing.assert_allclose(powers, squares / squares.mean(), rtol=2**0.5 - 1 + 1e-3)

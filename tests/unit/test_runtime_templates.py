@@ -24,6 +24,8 @@ MESSAGES = [
     {"role": "user", "content": ""},
 ]
 SAME = [
+    "{% set n = namespace(x=[]) %}{% for m in messages %}{% set n.x = n.x + [(m, {'a': [m]})] %}{% endfor %}{{ n.x }}",
+    "{{ [1, (2,), {}] }}{{ ('a', []) == ('a', []) }}{{ {'a': {'b': ()}} | tojson }}{{ [[1], [2]] * 2 }}{{ [] + [3] }}",
     "{% for m in messages %}{{ loop.index }}/{{ loop.length }}{{ loop.last }}{{ m.content }}{% endfor %}",
     "{% for m in messages %}{{ loop.revindex0 }}{{ loop.changed(m.role) }}{{ loop.cycle(1, 2) }}{% endfor %}",
     "{% for k, v in messages[0].items() %}{{ k ~ '=' ~ v ~ 1 ~ none ~ true }}{% else %}x{% endfor %}",
@@ -55,7 +57,21 @@ def test_what_jinja_gives_is_given(source: str) -> None:
     assert ChatTemplate(source).render(variables) == plain.from_string(source).render(**variables)
 
 
+_DOUBLED = "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(99) %}{% set ns.x = NEXT %}{% endfor %}LAST"
 HOSTILE = [
+    *(
+        _DOUBLED.replace("NEXT", made).replace("LAST", used)
+        for made, used in (
+            ("[ns.x, ns.x]", "{{ ns.x }}"),
+            ("(ns.x, ns.x)", "{{ ns.x | string }}"),
+            ("{'a': ns.x, 'b': ns.x}", "{{ ns.x | tojson }}"),
+            ("dict(a=ns.x, b=ns.x)", "{{ ns.x ~ 'x' }}"),
+            ("[ns.x, ns.x] | list", "{{ [ns.x] | join }}"),
+            ("[[ns.x], [ns.x]]", "{{ ns.x == [[ns.x], [ns.x]] }}"),
+            ("[ns.x] + [ns.x]", "{{ ns.x }}"),
+            ("namespace(a=ns.x, b=ns.x)", "{{ ns.x }}"),
+        )
+    ),
     "{{ 'x' * 10**9 }}",
     "{{ ['x'] * 10**9 }}",
     "{% for i in range(10**9) %}x{% endfor %}",

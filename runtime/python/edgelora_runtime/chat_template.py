@@ -20,6 +20,7 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.sandbox
+import jinja2.utils
 from jinja2.compiler import CodeGenerator, Frame
 
 from edgelora_runtime.errors import ArtifactError, InputError
@@ -124,6 +125,47 @@ class _Generator(CodeGenerator):
             self.write(", ")
         self.write("))")
 
+    def visit_List(self, node: jinja2.nodes.List, frame: Frame) -> None:  # noqa: N802
+        self._measured(super().visit_List, node, frame)
+
+    def visit_Dict(self, node: jinja2.nodes.Dict, frame: Frame) -> None:  # noqa: N802
+        self._measured(super().visit_Dict, node, frame)
+
+    def visit_Tuple(self, node: jinja2.nodes.Tuple, frame: Frame) -> None:  # noqa: N802
+        if node.ctx == "load":
+            self._measured(super().visit_Tuple, node, frame)
+        else:
+            super().visit_Tuple(node, frame)
+
+    def _measured(self, visit: Callable[[Any, Frame], None], node: jinja2.nodes.Node, frame: Frame) -> None:
+        self.write("environment.measured(")
+        visit(node, frame)
+        self.write(")")
+
+
+class _Namespace(jinja2.utils.Namespace):
+    """Jinja's; what is set in it later no size could tell, so that it is not printed."""
+
+    def __repr__(self) -> str:
+        raise TemplateLimitError("it prints a namespace, which no chat needs")
+
+
+class _List(list[Any]):
+    """A list that knows its size."""
+
+    size = 0
+
+
+class _Tuple(tuple[Any, ...]):
+    size = 0
+
+
+class _Dict(dict[Any, Any]):
+    size = 0
+
+
+_KINDS: Mapping[type, Any] = {list: _List, tuple: _Tuple, dict: _Dict}
+
 
 class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     """Transformers' environment for chat templates."""
@@ -135,7 +177,7 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, "jinja2.ext.loopcontrols"])
         self.filters = {name: _guard(function) for name, function in self.filters.items()}
         self.filters.update(tojson=_guard(_tojson), counted=_counted)
-        self.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
+        self.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now, namespace=_Namespace)
         self.globals.pop("lipsum")  # text without end, of no use in a chat
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
@@ -148,7 +190,19 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         _check_operation(operator, left, right)
-        return super().call_binop(context, operator, left, right)
+        size = _size(left) + _size(right) if operator == "+" else None
+        return self.measured(super().call_binop(context, operator, left, right), size)
+
+    @staticmethod
+    def measured(value: Any, size: int | None = None) -> Any:
+        """What a template makes, held to a size; a list in it twice counts twice, as in what is printed."""
+        kind = _KINDS.get(type(value))
+        if kind is None:
+            return value
+        measured = kind(value)
+        measured.size = _size(value) if size is None else size
+        _check_size(measured.size, _cost(value))
+        return measured
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as jinja2 has it
         _step()
@@ -205,6 +259,8 @@ class _Counted:
 def _steps(items: Iterator[Any]) -> Iterator[Any]:
     for item in items:
         _step()
+        if isinstance(item, list | tuple):
+            _check_size(_size(item), _cost(item))
         yield item
 
 
@@ -250,7 +306,7 @@ def _check_operation(operator: str, left: Any, right: Any) -> None:
             if isinstance(one, int) and hasattr(other, "__len__"):
                 _check_size(one * _size(other))
     if operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
-        _check_size(_size(left) + _size(right))
+        _check_size(_size(left) + _size(right), _cost(left) + _cost(right))
     if operator == "%" and isinstance(left, str) and _WIDTH.search(left):
         raise TemplateLimitError("a format in it is wider than any chat needs")
 
@@ -283,19 +339,36 @@ def _check_method(function: Any, args: tuple[Any, ...]) -> None:
 
 
 def _checked(value: Any) -> Any:
-    if isinstance(value, str | list | tuple | bytes):
-        _check_size(_size(value))
+    if isinstance(value, str | list | tuple | bytes | dict):
+        _check_size(_size(value), _cost(value))
     return value
 
 
 def _size(value: Any) -> int:
-    """Characters, or what as many bytes hold of a list."""
+    """What ``value`` costs with all that is in it, each time that it is; beyond the limit some number above it."""
+    size, unseen = 0, [value]
+    while unseen and size <= LONGEST_TEXT:
+        item = unseen.pop()
+        if isinstance(item, str | bytes):
+            size += len(item)
+        elif isinstance(item, _List | _Tuple | _Dict) and item.size:
+            size += item.size
+        elif isinstance(item, list | tuple | dict):
+            size += 8 * len(item)
+            unseen.extend(item)
+            unseen.extend(item.values() if isinstance(item, dict) else ())
+    return size
+
+
+def _cost(value: Any) -> int:
+    """Characters, or what as many bytes hold of a list itself."""
     return len(value) if isinstance(value, str | bytes) else 8 * len(value)
 
 
-def _check_size(size: int) -> None:
+def _check_size(size: int, cost: int | None = None) -> None:
+    """Hold ``size`` to the limit of one value; ``cost`` is the work that it was, where that is less."""
     if size > LONGEST_TEXT:
         raise TemplateLimitError(f"a text in it grows beyond {LONGEST_TEXT} characters")
     budget = _BUDGET.get(None)
     if budget is not None:
-        budget.spend(size)
+        budget.spend(size if cost is None else cost)

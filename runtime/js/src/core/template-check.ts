@@ -33,6 +33,7 @@ const UNREAD = ["dict", "lipsum", "cycler", "joiner", "self", "caller", "varargs
 const LOOP = ["index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"];
 const COMPARISONS = ["==", "!=", "<", ">", "<=", ">=", "in", "not in"];
 const WORDS = ["and", "or", "if", "else", "in", "is", "not"];
+const ENDS = ["and", "or", "else"]; // of a test
 const LONGEST = 1 << 20; // characters; released ones have some ten thousand
 
 /** The parsed template; throws TemplateError by the name of what is not read. */
@@ -84,6 +85,10 @@ function checkTokens(content: string, tokens: readonly Token[]): void {
   }
   tokens.forEach((token, index) => {
     const next = tokens[index + 1];
+    if (token.type === "Identifier" && token.value === "is") {
+      const behind = tokens[index + (next?.value === "not" ? 3 : 2)]; // Python compares with it
+      if (behind?.type === "Identifier" && !ENDS.includes(behind.value)) refuse(`"${behind.value}" behind a test`);
+    }
     if (token.type !== "NumericLiteral" || next?.type !== "Identifier" || WORDS.includes(next.value)) return;
     refuse(`the number ${token.value}${next.value}`);
   });
@@ -160,7 +165,6 @@ class Check {
     if (!OPERATORS.includes(sign.value) || (sign.value === "%" && (left as Node).type === "StringLiteral")) {
       refuse(`the operator ${sign.value} here`);
     }
-    if ((left as Node).type === "TestExpression" && /in$/.test(sign.value)) refuse('"in" behind a test');
     if ((left as Node).type !== "BinaryExpression") return;
     const [one, other] = [this.#depths.get(sign), this.#depths.get(before)];
     if (one !== undefined && other !== undefined && one !== other) return; // parentheses between the two

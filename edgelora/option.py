@@ -24,6 +24,7 @@ class Option:
     kind: Any = None  # the type there, where it is another than the field's
     parse: Callable[[Any], Any] | None = None  # from a value of ``kind`` to one of the field
     write: Callable[[Any], Any] | None = None  # the way back, for values from a file
+    least: int | None = None
     is_default_shown: bool = True
 
     def key(self, field: str) -> str:

@@ -60,7 +60,11 @@ def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
     if option is not None:
         kind = get_args(annotation)[0] if option.kind is None else option.kind
         shown = typer.Option(
-            *option.names, help=option.help, metavar=option.metavar, show_default=option.is_default_shown
+            *option.names,
+            help=option.help,
+            metavar=option.metavar,
+            min=option.least,
+            show_default=option.is_default_shown,
         )
         annotation, default = Annotated[kind, shown], None if option.parse else default
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -73,13 +73,13 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def read_paths(options: Any) -> None:
-    """Let paths of a frozen options dataclass be given as text; its ``__post_init__`` calls this."""
+def read_text(options: Any) -> None:
+    """Let a frozen options dataclass be given text as the command line is; its ``__post_init__`` calls this."""
     for name, hint in hints_of(type(options)).items():
-        kinds, value = get_args(get_args(hint)[0]), getattr(options, name)
-        if Path not in kinds:
-            continue
-        if isinstance(value, str):
+        option, kinds, value = option_of(hint), get_args(get_args(hint)[0]), getattr(options, name)
+        if isinstance(value, str) and option is not None and option.parse is not None:
+            object.__setattr__(options, name, option.parse(value))
+        elif isinstance(value, str) and Path in kinds:
             object.__setattr__(options, name, Path(value))
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and Path in kinds:
             object.__setattr__(options, name, {key: Path(path) for key, path in value.items()})

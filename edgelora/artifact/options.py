@@ -15,7 +15,7 @@ from edgelora.artifact.store import split_assignment
 from edgelora.artifact.targets import TARGETS, Target, find_target
 from edgelora.data.template_options import TemplateVariables
 from edgelora.errors import ConfigError
-from edgelora.option import Option, join_names, read_paths, split_names
+from edgelora.option import Option, join_names, read_text, split_names
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 
 MERGE_POLICIES = ("all", "auto")
@@ -118,7 +118,7 @@ class ExportOptions:
     overwrite: Annotated[bool, Option("Replace the artifact at OUTPUT.")] = False
 
     def __post_init__(self) -> None:
-        read_paths(self)
+        read_text(self)
         profile = find_target(self.target)
         self._check_merge()
         if self.accuracy_level not in (None, *ACCURACY_LEVELS):

@@ -18,9 +18,7 @@ from edgelora_runtime.parse_json import read_json, show
 
 _OWN = {"config", "as_json", "help"}  # of the call, not of the run
 _ADVICE = "give a TOML file, or a JSON file as `edgelora train` writes beside an adapter"
-
-
-ConfigFile = Annotated[Path | None, "becomes --config; the command itself need not look at it"]
+CONFIG = "config"  # the parameter
 
 
 def config_option(options: Mapping[str, Option]) -> Any:

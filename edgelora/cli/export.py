@@ -14,14 +14,13 @@ import typer
 from edgelora.api import export as export_artifact
 from edgelora.artifact.options import ExportOptions
 from edgelora.cli.bars import BARS
-from edgelora.cli.config import ConfigFile
-from edgelora.cli.flags import spread
+from edgelora.cli.flags import repeatable
 from edgelora.cli.merge_lines import describe_merge
 from edgelora.cli.output import Json, emit
 from edgelora.torch_model.choose_grid import GridChoice
 
 
-@spread
+@repeatable
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a hub id, or a GGUF file.")],
     output: Annotated[
@@ -30,7 +29,6 @@ def export(
     ],
     grid: GridChoice = GridChoice("int4"),
     options: ExportOptions = ExportOptions(),
-    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Compile MODEL into an artifact: a quantized graph with slots, one weight file, tokenizer, adapters.

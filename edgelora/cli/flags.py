@@ -14,15 +14,26 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from edgelora.cli.config import ConfigFile, config_option
+from edgelora.cli.config import CONFIG, config_option
 from edgelora.option import hints_of, option_of
 
+Command = Callable[..., None]
 
-def spread(command: Callable[..., None]) -> Callable[..., None]:
+
+def spread(command: Command) -> Command:
     """``command`` as typer reads it: for each parameter that is a dataclass, one option for every field that has one.
 
     The defaults are those of the parameter's own default, so that two commands may share a group and differ in them.
     """
+    return _spread(command, with_config=False)
+
+
+def repeatable(command: Command) -> Command:
+    """The same with ``--config``, whose file the command itself never sees."""
+    return _spread(command, with_config=True)
+
+
+def _spread(command: Command, with_config: bool) -> Command:
     hints = get_type_hints(command, include_extras=True)
     given_as = inspect.signature(command).parameters
     groups = {name: hints_of(hint) for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
@@ -35,13 +46,14 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
             parameters += [
                 _parameter(field, groups[name][field], getattr(parameter.default, field)) for field in groups[name]
             ]
-        elif hints[name] == ConfigFile:
-            parameters.append(_parameter(name, config_option(options), None))
         else:
             parameters.append(_parameter(name, hints[name], parameter.default))
+    if with_config:
+        parameters.insert(-1, _parameter(CONFIG, config_option(options), None))  # --json is the last
 
     @functools.wraps(command)
     def call(**given: Any) -> None:
+        given.pop(CONFIG, None)
         made = {
             name: dataclasses.replace(
                 given_as[name].default, **_parsed(group, {field: given.pop(field) for field in group})

@@ -14,21 +14,19 @@ import typer
 from edgelora.api import QuantizeResult
 from edgelora.api import quantize as write_quantized
 from edgelora.cli.bars import BARS
-from edgelora.cli.config import ConfigFile
-from edgelora.cli.flags import spread
+from edgelora.cli.flags import repeatable
 from edgelora.cli.output import Json, emit, size
 from edgelora.grid.bits import BitPlan
 from edgelora.grid.make import Grid
 from edgelora.torch_model.choose_grid import GridChoice
 
 
-@spread
+@repeatable
 def quantize(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a hub id, or a GGUF file.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="GRID", help="The grid file to write.")],
     grid: GridChoice = GridChoice("int4"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the grid file at GRID.")] = False,
-    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Write the grid of MODEL as one file, for `train --quant GRID` and `export --quant GRID`.

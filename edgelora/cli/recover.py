@@ -12,15 +12,14 @@ import typer
 
 from edgelora.api import recover as recover_adapter
 from edgelora.cli.bars import BARS
-from edgelora.cli.config import ConfigFile
-from edgelora.cli.flags import spread
+from edgelora.cli.flags import repeatable
 from edgelora.cli.output import Json, emit
 from edgelora.cli.training_lines import Model, Out, lines, payload
 from edgelora.torch_model.choose_grid import GridChoice
 from edgelora.training.options import RecoverOptions
 
 
-@spread
+@repeatable
 def recover(
     model: Model,
     data: Annotated[
@@ -30,7 +29,6 @@ def recover(
     out: Out,
     grid: GridChoice = GridChoice("int2"),
     options: RecoverOptions = RecoverOptions(),
-    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Train an adapter that gives back what a coarse grid took from the base.

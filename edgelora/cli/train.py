@@ -12,15 +12,14 @@ import typer
 
 from edgelora.api import train as train_adapter
 from edgelora.cli.bars import BARS
-from edgelora.cli.config import ConfigFile
-from edgelora.cli.flags import spread
+from edgelora.cli.flags import repeatable
 from edgelora.cli.output import Json, emit
 from edgelora.cli.training_lines import Model, Out, lines, payload
 from edgelora.torch_model.choose_grid import GridChoice
 from edgelora.training.options import TrainOptions
 
 
-@spread
+@repeatable
 def train(
     model: Model,
     data: Annotated[
@@ -33,7 +32,6 @@ def train(
     out: Out,
     grid: GridChoice = GridChoice("int4"),
     options: TrainOptions = TrainOptions(),
-    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Train a LoRA adapter on the values that an export will ship.

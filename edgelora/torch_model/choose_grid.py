@@ -32,7 +32,7 @@ from edgelora.grid.make import (
 )
 from edgelora.grid.moments import Calibration
 from edgelora.grid.spread import spread_bits
-from edgelora.option import Option, read_paths, record_options
+from edgelora.option import Option, read_text, record_options
 from edgelora.progress import SILENT, Progress
 from edgelora.values import Checkpoint
 
@@ -105,7 +105,7 @@ class GridChoice:
     ] = None
 
     def __post_init__(self) -> None:
-        read_paths(self)
+        read_text(self)
 
     @property
     def budget(self) -> Budget | None:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 from edgelora.data.template_options import Day, TemplateVariables
 from edgelora.errors import ConfigError
-from edgelora.option import Option, join_names, read_paths, split_names
+from edgelora.option import Option, join_names, read_text, split_names
 from edgelora.training.recipe import ALL_LINEAR, AUTO_RANK, INITS, Recipe
 from edgelora.training.start import Start, read_start
 
@@ -128,9 +128,7 @@ class TrainOptions:
     default_init: ClassVar[str] = INITS[0]
 
     def __post_init__(self) -> None:
-        read_paths(self)
-        if isinstance(self.rank, str):
-            object.__setattr__(self, "rank", read_rank(self.rank))
+        read_text(self)
 
     def recipe(self) -> Recipe:
         """What decides the adapter; what was not asked for is filled in, from ``start_from`` where that is given.

@@ -58,6 +58,7 @@ def test_paths_may_be_text_and_a_rank_is_read(base: Path, rows: Path, tmp_path: 
     first = edgelora.train(base, rows, tmp_path / "first", edgelora.TrainOptions(rank="2", max_steps=1))
     again = edgelora.TrainOptions(start_from=str(first.adapter), max_steps=1)  # type: ignore[arg-type]
     assert edgelora.train(base, rows, tmp_path / "second", again).steps == 1
+    assert edgelora.TrainOptions(target_modules="q_proj,v_proj").target_modules == ("q_proj", "v_proj")  # type: ignore[arg-type]
     adapters = {"a": str(first.adapter)}
     options = edgelora.ExportOptions(adapters=adapters)  # type: ignore[arg-type]
     exported = edgelora.export(base, tmp_path / "artifact", options)

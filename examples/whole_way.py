@@ -1,6 +1,6 @@
 """The whole way in Python, on the base of the demonstration: a grid, two adapters, an artifact, an answer.
 
-Takes a base and rows -> an artifact in build/whole_way; ``python -m examples.whole_way`` (about five minutes).
+Takes a base and rows -> an artifact in build/whole_way; ``python -m examples.whole_way``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgelora.adapter.receipt import LayerRecord, ModuleCount, ProbeRecord, Receipt
 from edgelora.adapter.spectrum import Spectrum, find_spectra
 from edgelora.adapter.survival import Survival, measure_survival
 from edgelora.adapter.truncate import measure_cost
@@ -20,7 +19,7 @@ from edgelora.values import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
 from edgelora_runtime.adapter_config import is_target
 from edgelora_runtime.manifest import file_info
-from edgelora_runtime.receipt import hash_text
+from edgelora_runtime.receipt import LayerRecord, ModuleCount, Probe, Receipt, hash_text
 
 _DEFAULT_MERGE = QuantSpec(4, 32, symmetric=True)  # what merging is judged by where the adapter knows no grid
 _SAMPLED_ROWS = 96  # of each module: tens of thousands of weights, an error of well under a percent
@@ -40,9 +39,7 @@ def begin_receipt(grid: Grid) -> Receipt:
     )
 
 
-def complete_receipt(
-    receipt: Receipt, folder: Path, adapter: Adapter, grid: Grid, probes: Sequence[ProbeRecord]
-) -> Receipt:
+def complete_receipt(receipt: Receipt, folder: Path, adapter: Adapter, grid: Grid, probes: Sequence[Probe]) -> Receipt:
     """Add what was measured of the adapter that lies in ``folder``, read from there as ``adapter``."""
     spec = None if grid.plan.spec is not None else _DEFAULT_MERGE
     tensors = match_tensors(grid.checkpoint, adapter.factors)

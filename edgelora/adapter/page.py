@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from edgelora.adapter.receipt import LayerRecord, Receipt
 from edgelora_runtime.files import write_atomically
+from edgelora_runtime.receipt import LayerRecord, Receipt
 
 PAGE_FILE = "receipt.md"
 Decode = Callable[[Sequence[int]], str]

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelora.adapter.receipt import read_receipt
 from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.checkpoint.finite import check_finite
 from edgelora.checkpoint.names import turned, turned_shape, weight_of
@@ -18,6 +17,7 @@ from edgelora.errors import AdapterError
 from edgelora.grid.make import Grid, parse_quant, plan_grid
 from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.adapter import Factors, read_adapter
+from edgelora_runtime.receipt import read_receipt
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelora.adapter.receipt import read_receipt
 from edgelora.adapter.survival import Survival, measure_survival, summarize
 from edgelora.artifact.merge import MergedCheckpoint, merge_adapter
 from edgelora.artifact.merge_policy import refuse_lossy
@@ -19,6 +18,7 @@ from edgelora.checkpoint.names import module_of
 from edgelora.grid.make import CALIBRATED, Grid, GridSpec, MakeGrid, plan_grid
 from edgelora.values import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import Factors
+from edgelora_runtime.receipt import read_receipt
 
 SAMPLED_ROWS = 256  # of each module; rows are rounded on their own
 

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelora.adapter.receipt import read_receipt
 from edgelora.adapter.survival import measure_survival, summarize
 from edgelora.artifact.merge import MergedCheckpoint, read_factors
 from edgelora.artifact.merge_all import SAMPLED_ROWS, Assembled, describe_survival, plan_to_round
@@ -31,6 +30,7 @@ from edgelora_runtime.adapter import Factors
 from edgelora_runtime.files import temporary_folder
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.names import NO_ADAPTER
+from edgelora_runtime.receipt import read_receipt
 
 MeasureKl = Callable[[Mapping[str, Grid]], float]  # tensor name -> the grid whose value replaces W + delta; nats
 ExportCandidate = Callable[[Path, Assembled], None]  # writes an artifact into a folder that exists

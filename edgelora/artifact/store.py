@@ -126,7 +126,7 @@ def _check_folder(folder: Path, manifest: Manifest) -> None:
 def _replay(artifact: Path, name: str, target: Path) -> None:
     """Replay a probe on the graph that the adapter goes into; without probes there is nothing to load."""
     receipt = read_receipt(target)
-    if receipt is not None and receipt.get("probes"):
+    if receipt is not None and receipt.probes:
         model = load(artifact)
         model.load_adapter(name, target)
         model.probe(name)

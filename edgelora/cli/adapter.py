@@ -15,7 +15,6 @@ import typer
 
 from edgelora.adapter.measure import carry_over
 from edgelora.adapter.page import PAGE_FILE, headline, write_page
-from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
 from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
@@ -26,7 +25,7 @@ from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import read_manifest
-from edgelora_runtime.receipt import RECEIPT_FILE
+from edgelora_runtime.receipt import RECEIPT_FILE, Receipt, read_receipt, write_receipt
 
 if TYPE_CHECKING:
     from edgelora.torch_model.choose_grid import GridChoice

@@ -14,12 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from edgelora.adapter.page import headline, layer_rows
-from edgelora.adapter.receipt import Receipt, read_receipt
 from edgelora.cli.merge_lines import describe_merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import MANIFEST_FILE, Manifest, cache_bytes, read_manifest
+from edgelora_runtime.receipt import Receipt, read_receipt
 
 _CONFIG_FILE = "adapter_config.json"
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.adapter.measure import begin_receipt
-from edgelora.adapter.receipt import Receipt, read_receipt
 from edgelora.compare.arms import Settings, adapter_name
 from edgelora.compare.grids import hash_file
 from edgelora.errors import ConfigError
@@ -23,6 +22,7 @@ from edgelora.training.recipe import Recipe
 from edgelora.training.run import COMPLETIONS, RunPlan, hash_examples, train_adapter
 from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.values import Checkpoint
+from edgelora_runtime.receipt import Receipt, read_receipt
 
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 

@@ -94,7 +94,7 @@ def trained_rendering(artifact: Path, model: Model, adapter: str) -> Rendering:
     found: dict[str, Rendering] = {}
     for name, _ in parse_spec(adapter):
         receipt = read_receipt(artifact / infos[name].path) if name in infos else None
-        training = {} if receipt is None else receipt.get("training") or {}
+        training = {} if receipt is None else receipt.training
         if training:
             raw = bool(training.get("raw", False))
             variables, date = training.get("template_variables"), training.get("date")

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from edgelora.adapter.receipt import ProbeRecord, TokenRecord
 from edgelora.data.probes import ProbePrompt
 from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import Adapter, Factors
+from edgelora_runtime.receipt import Probe, TopTokens
 
 _TOP = 64  # recorded tokens of each distribution
 _GREEDY = 8  # recorded tokens of each answer
@@ -23,7 +23,7 @@ _GREEDY = 8  # recorded tokens of each answer
 
 def probe_adapter(
     model: Any, wrapped: Any | None, adapter: Adapter, prompts: Sequence[ProbePrompt], eos_ids: Collection[int]
-) -> tuple[ProbeRecord, ...]:
+) -> tuple[Probe, ...]:
     """Run every prompt through the base and through the base with the adapter.
 
     ``model`` is the transformers model; ``wrapped`` the PEFT model around it where there is one, whose own factors are
@@ -43,9 +43,9 @@ def probe_adapter(
 
 def _record(
     prompt: ProbePrompt, base: tuple[torch.Tensor, list[int]], adapted: tuple[torch.Tensor, list[int]]
-) -> ProbeRecord:
+) -> Probe:
     kl = float((base[0].exp() * (base[0] - adapted[0])).sum())
-    return ProbeRecord(
+    return Probe(
         text=prompt.text,
         input_ids=prompt.input_ids,
         greedy=tuple(adapted[1]),
@@ -56,9 +56,9 @@ def _record(
     )
 
 
-def _top(logprobs: torch.Tensor) -> TokenRecord:
+def _top(logprobs: torch.Tensor) -> TopTokens:
     values, ids = logprobs.topk(min(_TOP, logprobs.numel()))
-    return TokenRecord(tuple(ids.tolist()), tuple(round(value, 5) for value in values.tolist()))
+    return TopTokens(tuple(ids.tolist()), tuple(round(value, 5) for value in values.tolist()))
 
 
 def _answer(model: Any, prompt: Sequence[int], eos_ids: Collection[int]) -> tuple[torch.Tensor, list[int]]:

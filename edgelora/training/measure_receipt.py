@@ -12,7 +12,6 @@ from typing import Any
 
 from edgelora.adapter.measure import begin_receipt, complete_receipt
 from edgelora.adapter.page import write_page
-from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.probes import find_probes
 from edgelora.errors import AdapterError
@@ -21,6 +20,7 @@ from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.probe import probe_adapter
 from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import read_adapter
+from edgelora_runtime.receipt import Receipt, read_receipt, write_receipt
 
 
 def measure_receipt(folder: Path, receipt: Receipt, grid: Grid, model: Any, wrapped: Any | None = None) -> Receipt:

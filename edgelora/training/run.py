@@ -21,7 +21,6 @@ import torch
 
 from edgelora.adapter.measure import begin_receipt
 from edgelora.adapter.page import PAGE_FILE
-from edgelora.adapter.receipt import Receipt
 from edgelora.artifact.changing import check_outside
 from edgelora.data.encode import Encoded, Example, encode_rows
 from edgelora.data.rows import Problem, read_rows
@@ -45,7 +44,7 @@ from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve, restore, write_atomically
-from edgelora_runtime.receipt import RECEIPT_FILE
+from edgelora_runtime.receipt import RECEIPT_FILE, Receipt
 
 OPTIONS_FILE = "options.json"
 _WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, OPTIONS_FILE, f"{CHECKPOINT_FOLDER}/{STATE_FILE}"}

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelora.adapter.receipt import Receipt, read_receipt
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.training.recipe import Recipe
 from edgelora_runtime.adapter import WEIGHTS_FILE, Factors, read_adapter
+from edgelora_runtime.receipt import Receipt, read_receipt
 
 
 @dataclass(frozen=True, eq=False)

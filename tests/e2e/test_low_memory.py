@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from edgelora.adapter.receipt import read_receipt
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.progress import Silent
 from edgelora.training.recipe import Recipe
 from edgelora.training.run import RunPlan, train_adapter
+from edgelora_runtime.receipt import read_receipt
 from edgelora_runtime.safetensors import read_safetensors
 from tests.tiny import write_checkpoint
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from edgelora.adapter.receipt import Receipt, write_receipt
 from edgelora.artifact.merge import MergedCheckpoint, read_factors
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
@@ -23,6 +22,7 @@ from edgelora.values import QuantSpec
 from edgelora_runtime import load
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.receipt import Receipt, write_receipt
 from tests.tiny import write_adapter, write_checkpoint, write_peft
 
 _RANK = 8

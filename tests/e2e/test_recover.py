@@ -9,7 +9,6 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from edgelora.adapter.receipt import read_receipt
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
@@ -18,6 +17,7 @@ from edgelora.progress import Silent
 from edgelora.torch_model.build import load_torch
 from edgelora.training.resume import CHECKPOINT_FOLDER
 from edgelora_runtime.adapter import read_adapter
+from edgelora_runtime.receipt import read_receipt
 from tests import tiny
 
 QUICK = ("--max-length", "48", "--max-steps", "40", "--rank", "8", "--learning-rate", "0.01", "--warmup", "2")

@@ -17,13 +17,13 @@ import tokenizers
 import torch
 import transformers
 
-from edgelora.adapter.receipt import read_receipt
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
 from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.choose_grid import GridChoice, choose_grid
 from edgelora.training.resume import CHECKPOINT_FOLDER
 from edgelora_runtime.files import reserve
+from edgelora_runtime.receipt import read_receipt
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = (

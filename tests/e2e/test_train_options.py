@@ -10,7 +10,6 @@ import torch
 import transformers
 
 import edgelora_runtime
-from edgelora.adapter.receipt import read_receipt
 from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
@@ -19,6 +18,7 @@ from edgelora.torch_model.build import load_torch
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.packing import pack_adapter
+from edgelora_runtime.receipt import read_receipt
 from tests import tiny
 
 QUICK = ("--batch-size", "4", "--warmup", "0", "--learning-rate", "0.01", "--max-length", "64")

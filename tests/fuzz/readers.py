@@ -15,7 +15,6 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_with_library
 
-from edgelora.adapter.receipt import read_receipt as read_whole_receipt
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.cli.run import read_jobs
@@ -30,8 +29,8 @@ from edgelora_runtime.manifest import parse_manifest, read_manifest
 from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.patterns import PatternError, matches_ending, matches_whole
 from edgelora_runtime.prefix import Prefix, read_prefix, write_prefix
-from edgelora_runtime.probe import read_probes
-from edgelora_runtime.receipt import find_mismatch, parse_receipt
+from edgelora_runtime.probe import check_probes
+from edgelora_runtime.receipt import find_mismatch, parse_receipt, read_receipt, write_receipt
 from edgelora_runtime.safetensors import map_safetensors, read_safetensors
 from edgelora_runtime.text import Tokenizer
 from tests.fuzz.seeds import (
@@ -134,9 +133,10 @@ def _read_receipt(path: Path) -> None:
     manifest = read_manifest(CONFORMANCE)
     receipt = parse_receipt(path.read_bytes())
     find_mismatch(receipt, manifest)
-    read_whole_receipt(path.parent)
-    if receipt.get("probes"):
-        read_probes(receipt, manifest.model.vocab_size)
+    write_receipt(path.parent, receipt)
+    assert read_receipt(path.parent) == receipt
+    if receipt.probes:
+        check_probes(receipt, manifest.model.vocab_size)
 
 
 def _read_adapter(path: Path) -> None:

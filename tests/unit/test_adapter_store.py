@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelora.adapter.receipt import Receipt, write_receipt
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.errors import AdapterError, ArtifactError, EdgeLoraError
 from edgelora_runtime import load
 from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.receipt import Receipt, write_receipt
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 from tests.tiny import TARGETS, write_adapter, write_artifact, write_peft
 

@@ -9,7 +9,6 @@ import json
 
 import pytest
 
-from edgelora.adapter.receipt import Receipt
 from edgelora.compare.adapters import Lines, differences
 from edgelora.compare.arms import FLOAT, GRID, Settings, list_arms
 from edgelora.compare.plot import draw, spread_labels
@@ -21,6 +20,7 @@ from edgelora.errors import ConfigError, DataError
 from edgelora.evaluation.score import task_metric
 from edgelora.grid.make import Grid, parse_quant
 from edgelora.training.recipe import Recipe
+from edgelora_runtime.receipt import Receipt
 
 OPTIONS = Recipe(rank=8, max_steps=120, batch_size=4, learning_rate=2e-3, max_length=192)
 LINES = Lines(1226, "d" * 64)

@@ -9,7 +9,6 @@ import torch
 
 from edgelora.adapter.measure import count_modules, energy_curve, match_tensors
 from edgelora.adapter.page import page_lines
-from edgelora.adapter.receipt import Receipt, read_receipt, write_receipt
 from edgelora.adapter.spectrum import find_spectrum
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
@@ -19,6 +18,7 @@ from edgelora.torch_model.build import load_torch
 from edgelora.training.measure_receipt import make_receipt
 from edgelora_runtime.adapter import Adapter, Factors, fit_adapter, read_adapter
 from edgelora_runtime.manifest import file_info, read_manifest
+from edgelora_runtime.receipt import Receipt, read_receipt, write_receipt
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 from tests.tiny import write_adapter
 

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from edgelora.errors import AdapterError
 from edgelora_runtime import load
 from edgelora_runtime.manifest import BaseInfo, FileInfo, Manifest, read_manifest
 from edgelora_runtime.probe import replay
-from edgelora_runtime.receipt import find_mismatch, parse_receipt
+from edgelora_runtime.receipt import Receipt, find_mismatch, parse_receipt
 
 VOCAB = 200
 
@@ -49,6 +50,11 @@ def record(base: np.ndarray, adapted: np.ndarray) -> dict[str, Any]:
     }
 
 
+def receipt_of(*probes: object) -> Receipt:
+    data = {"format_version": 1, "base": {"fingerprint": "0" * 64}, "probes": probes}
+    return parse_receipt(json.dumps(data).encode())
+
+
 @pytest.fixture
 def manifest(shared_artifact: Path) -> Manifest:
     return read_manifest(shared_artifact)
@@ -63,14 +69,14 @@ def logits() -> dict[str, np.ndarray]:
 
 
 def test_the_same_answers_pass(manifest: Manifest, logits: dict[str, np.ndarray]) -> None:
-    receipt = {"probes": [record(logits["base"], logits["adapted"])]}
+    receipt = receipt_of(record(logits["base"], logits["adapted"]))
     result = replay(Answers(manifest, logits["base"], logits["adapted"]), "a", receipt)
     assert result.passed
     assert result.kl_found == pytest.approx(result.kl_expected, rel=1e-4)
 
 
 def test_noise_of_the_kernels_passes(manifest: Manifest, logits: dict[str, np.ndarray]) -> None:
-    receipt = {"probes": [record(logits["base"], logits["adapted"])]}
+    receipt = receipt_of(record(logits["base"], logits["adapted"]))
     noisy = Answers(manifest, logits["base"] + logits["noise"], logits["adapted"] - logits["noise"])
     assert replay(noisy, "a", receipt).passed
 
@@ -85,7 +91,7 @@ def test_noise_of_the_kernels_passes(manifest: Manifest, logits: dict[str, np.nd
 )
 def test_other_answers_are_refused(manifest: Manifest, logits: dict[str, np.ndarray], device: str, match: str) -> None:
     logits["faint"] = logits["base"] + 0.1 * (logits["adapted"] - logits["base"])
-    receipt = {"probes": [record(logits["base"], logits["adapted"])]}
+    receipt = receipt_of(record(logits["base"], logits["adapted"]))
     result = replay(Answers(manifest, logits["base"], logits[device]), "a", receipt)
     assert not result.passed
     assert match.split(":")[0] in result.reason
@@ -95,7 +101,7 @@ def test_other_answers_are_refused(manifest: Manifest, logits: dict[str, np.ndar
 def test_the_probe_with_the_largest_effect_is_replayed(manifest: Manifest, logits: dict[str, np.ndarray]) -> None:
     strong, weak = (record(logits["base"], logits["base"] + size * logits["noise"]) for size in (50, 1))
     result = replay(
-        Answers(manifest, logits["base"], logits["base"] + 50 * logits["noise"]), "a", {"probes": [weak, strong]}
+        Answers(manifest, logits["base"], logits["base"] + 50 * logits["noise"]), "a", receipt_of(weak, strong)
     )
     assert result.passed
     assert result.kl_expected == strong["kl"]
@@ -103,7 +109,7 @@ def test_the_probe_with_the_largest_effect_is_replayed(manifest: Manifest, logit
 
 def test_an_effect_below_the_noise_is_not_refused(manifest: Manifest, logits: dict[str, np.ndarray]) -> None:
     """One training step moves next to nothing; that is no reason to refuse it."""
-    receipt = {"probes": [record(logits["base"], logits["base"] + 0.001 * logits["noise"])]}
+    receipt = receipt_of(record(logits["base"], logits["base"] + 0.001 * logits["noise"]))
     noisy = Answers(manifest, logits["base"] + logits["noise"], logits["base"] - logits["noise"])
     assert replay(noisy, "a", receipt).passed
 
@@ -123,25 +129,23 @@ def test_an_effect_below_the_noise_is_not_refused(manifest: Manifest, logits: di
     ],
 )
 def test_malformed_probes_are_refused(manifest: Manifest, logits: dict[str, np.ndarray], probe: object) -> None:
-    receipt = {"format_version": 1, "base": {"fingerprint": "0" * 64}, "probes": [probe]}
     with pytest.raises(AdapterError, match=r"probes\[0\]|the receipt's probes cannot be read"):
-        read = parse_receipt(json.dumps(receipt).encode())
-        replay(Answers(manifest, logits["base"], logits["adapted"]), "a", read)
+        replay(Answers(manifest, logits["base"], logits["adapted"]), "a", receipt_of(probe))
     with pytest.raises(AdapterError, match="no probes"):
-        replay(Answers(manifest, logits["base"], logits["adapted"]), "a", {})
+        replay(Answers(manifest, logits["base"], logits["adapted"]), "a", receipt_of())
 
 
 def test_tokenizer_and_template_are_compared(manifest: Manifest) -> None:
-    base = {"name": "m", "fingerprint": manifest.base.fingerprint, "grid": None}
+    receipt = Receipt("m", manifest.base.fingerprint)
     assert isinstance(manifest.base, BaseInfo)
-    assert find_mismatch({"base": base}, manifest) is None
+    assert find_mismatch(receipt, manifest) is None
     own = manifest.files["tokenizer.json"]
     assert isinstance(own, FileInfo)
-    assert find_mismatch({"base": {**base, "tokenizer": own.sha256}}, manifest) is None
-    assert "another tokenizer" in str(find_mismatch({"base": {**base, "tokenizer": "0" * 64}}, manifest))
-    template = {"base": {**base, "chat_template": "0" * 64}}
+    assert find_mismatch(replace(receipt, tokenizer=own.sha256), manifest) is None
+    assert "another tokenizer" in str(find_mismatch(replace(receipt, tokenizer="0" * 64), manifest))
+    template = replace(receipt, chat_template="0" * 64)
     assert "another chat template" in str(find_mismatch(template, manifest))
-    assert find_mismatch({**template, "training": {"raw": True}}, manifest) is None
+    assert find_mismatch(replace(template, training={"raw": True}), manifest) is None
 
 
 def test_adapters_without_a_receipt_are_still_checked_and_load(shared_artifact: Path) -> None:

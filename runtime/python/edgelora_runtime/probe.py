@@ -9,14 +9,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Manifest
-from edgelora_runtime.receipt import Receipt, find_mismatch, find_other_factors, read_receipt
+from edgelora_runtime.receipt import Probe, Receipt, TopTokens, find_mismatch, find_other_factors, read_receipt
 from edgelora_runtime.sampling import log_softmax
 
 DoubleArray = npt.NDArray[np.float64]
@@ -40,24 +40,6 @@ class Answering(Protocol):
         """Logits (n_positions, vocab_size)."""
 
 
-@dataclass(frozen=True, eq=False)
-class TopTokens:
-    """The likeliest tokens of one distribution; what is left is one more, nameless one."""
-
-    ids: npt.NDArray[np.int64]  # (count,)
-    logprobs: DoubleArray  # (count,)
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A prompt, and what base and adapted model said next where the receipt was written."""
-
-    input_ids: tuple[int, ...]
-    kl: float  # nats, base || adapted, over the whole vocabulary
-    base: TopTokens
-    adapted: TopTokens
-
-
 @dataclass(frozen=True)
 class ProbeResult:
     """``reason`` says in one line what was found; the KL is that between base and adapted, in nats."""
@@ -75,7 +57,7 @@ def replay(model: Answering, name: str, receipt: Receipt) -> ProbeResult:
     Raises AdapterError when the receipt has no probe or one that this model cannot take.
     """
     started = time.perf_counter()
-    probe = max(read_probes(receipt, model.manifest.model.vocab_size), key=lambda item: item.kl)
+    probe = max(check_probes(receipt, model.manifest.model.vocab_size), key=lambda item: item.kl)
     last = [len(probe.input_ids) - 1]
     base, adapted = (
         log_softmax(model.logits(probe.input_ids, adapter=spec, positions=last)[0]).astype(np.float64)
@@ -97,7 +79,7 @@ def check_adapter(model: Answering, name: str, folder: Path) -> ProbeResult | No
     wrong = find_mismatch(receipt, model.manifest) or find_other_factors(receipt, folder)
     if wrong:
         raise AdapterError(f"adapter {name!r} ({folder}): {wrong}")
-    if not receipt.get("probes"):
+    if not receipt.probes:
         return None
     result = replay(model, name, receipt)
     if not result.passed:
@@ -105,34 +87,17 @@ def check_adapter(model: Answering, name: str, folder: Path) -> ProbeResult | No
     return result
 
 
-def read_probes(receipt: Receipt, vocab_size: int) -> tuple[Probe, ...]:
+def check_probes(receipt: Receipt, vocab_size: int) -> tuple[Probe, ...]:
     """The probes of a receipt; raises AdapterError when there is none, or one is no probe of this vocabulary."""
-    probes = tuple(
-        Probe(
-            _read_ids(item["input_ids"], vocab_size),
-            float(item["kl"]),
-            _read_tokens(item["base"], vocab_size),
-            _read_tokens(item["adapted"], vocab_size),
-        )
-        for item in receipt.get("probes") or ()
-    )
-    if not probes:
+    if not receipt.probes:
         raise AdapterError("the receipt has no probes; write one with `edgelora adapter receipt`")
-    return probes
-
-
-def _read_tokens(data: Any, vocab_size: int) -> TopTokens:
-    ids = np.asarray(_read_ids(data["ids"], vocab_size), np.int64)
-    return TopTokens(ids, np.asarray(data["logprobs"], np.float64))
-
-
-def _read_ids(ids: Sequence[int], vocab_size: int) -> tuple[int, ...]:
-    if max(ids) >= vocab_size:
+    largest = max(max(ids) for probe in receipt.probes for ids in (probe.input_ids, probe.base.ids, probe.adapted.ids))
+    if largest >= vocab_size:
         raise AdapterError(
-            f"the receipt's probes cannot be read (token ids go up to {max(ids)}, the vocabulary has {vocab_size}); "
+            f"the receipt's probes cannot be read (token ids go up to {largest}, the vocabulary has {vocab_size}); "
             "train the adapter again"
         )
-    return tuple(ids)
+    return receipt.probes
 
 
 def _judge(probe: Probe, base: DoubleArray, adapted: DoubleArray, found: float) -> tuple[bool, str]:
@@ -157,7 +122,7 @@ def _judge(probe: Probe, base: DoubleArray, adapted: DoubleArray, found: float) 
 
 def _divergence(stored: TopTokens, logprobs: DoubleArray) -> float:
     """KL (nats) from the stored distribution to ``logprobs`` (vocab_size,), with all other tokens as one."""
-    p, q = np.exp(stored.logprobs), np.exp(logprobs[stored.ids])
+    p, q = np.exp(np.asarray(stored.logprobs, np.float64)), np.exp(logprobs[list(stored.ids)])
     p = np.maximum(np.append(p, 1 - p.sum()), _TINY)
     q = np.maximum(np.append(q, 1 - q.sum()), _TINY)
     return max(0.0, float(np.sum(p * np.log(p / q))))

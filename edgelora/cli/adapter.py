@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelora.adapter.measure import carry_over
 from edgelora.adapter.page import PAGE_FILE, headline, write_page
+from edgelora.adapter.receipt import carry_over
 from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment

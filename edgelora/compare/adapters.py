@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelora.adapter.measure import begin_receipt
+from edgelora.adapter.receipt import begin_receipt
 from edgelora.compare.arms import Settings, adapter_name
 from edgelora.compare.grids import hash_file
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid
 from edgelora.progress import Progress
+from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
 from edgelora.training.recipe import Recipe
 from edgelora.training.run import COMPLETIONS, RunPlan, hash_examples, train_adapter
-from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.values import Checkpoint
 from edgelora_runtime.receipt import Receipt, read_receipt
 
@@ -66,9 +66,9 @@ def obtain_adapters(
     encoded = COMPLETIONS.read(checkpoint, settings.data, settings.options)
     lines = Lines(len(encoded.examples), hash_examples(encoded.examples))
     wanted = [(values, seed) for seed in settings.seeds for values in grids]
-    starts = {name: read_start(path) for name, path in settings.starts}
+    starts = {name: read_first_adapter(path) for name, path in settings.starts}
     for name, start in starts.items():
-        check_start(start, begin_receipt(grids[name]))
+        check_first_adapter(start, begin_receipt(grids[name]))
         check_shape(start, settings.options_of(settings.seeds[0], start))
     trained = {}
     for values, seed in wanted:
@@ -86,7 +86,9 @@ def obtain_adapters(
     return trained
 
 
-def differences(receipt: Receipt, grid: Grid, options: Recipe, lines: Lines, start: Start | None = None) -> list[str]:
+def differences(
+    receipt: Receipt, grid: Grid, options: Recipe, lines: Lines, start: FirstAdapter | None = None
+) -> list[str]:
     """Why a receipt is not that of this training, in words; fields that it does not have say nothing."""
     wrong = []
     if receipt.fingerprint != grid.base_fingerprint:
@@ -108,7 +110,9 @@ def differences(receipt: Receipt, grid: Grid, options: Recipe, lines: Lines, sta
     return wrong
 
 
-def _reuse(folder: Path, grid: Grid, settings: Settings, seed: int, start: Start | None, lines: Lines) -> Trained:
+def _reuse(
+    folder: Path, grid: Grid, settings: Settings, seed: int, start: FirstAdapter | None, lines: Lines
+) -> Trained:
     receipt, options = read_receipt(folder), settings.options_of(seed, start)
     wrong = ["no receipt"] if receipt is None else differences(receipt, grid, options, lines, start)
     if wrong or receipt is None:
@@ -124,7 +128,7 @@ def _train(
     grid: Grid,
     settings: Settings,
     seed: int,
-    start: Start | None,
+    start: FirstAdapter | None,
     folder: Path,
     progress: Progress,
 ) -> Trained:

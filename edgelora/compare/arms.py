@@ -13,8 +13,8 @@ from pathlib import Path
 
 from edgelora.errors import ConfigError
 from edgelora.grid.make import QUANT_METHODS, GridSpec, parse_quant
+from edgelora.training.first_adapter import FirstAdapter
 from edgelora.training.recipe import Recipe
-from edgelora.training.start import Start
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 FLOAT, GRID = "float", "grid"  # the values of a base: as they are, or on the plain grid; a method names its own grid
@@ -84,7 +84,7 @@ class Settings:
         """The grid of the arms that are quantized, by one method."""
         return parse_quant(self.quant, self.block_size, self.symmetric, method)
 
-    def options_of(self, seed: int, start: Start | None = None) -> Recipe:
+    def options_of(self, seed: int, start: FirstAdapter | None = None) -> Recipe:
         """The training of one seed; an adapter to start from brings its own modules."""
         modules = self.options.target_modules if start is None else start.target_modules
         return dataclasses.replace(self.options, seed=seed, target_modules=modules)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from edgelora.torch_model.adapted import set_weight
+from edgelora.torch_model.merged import set_weight
 from edgelora.values import FloatArray
 
 ReadValue = Callable[[str], FloatArray]  # tensor name -> its value

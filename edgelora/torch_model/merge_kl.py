@@ -13,8 +13,8 @@ from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.encode import encode_rows
 from edgelora.data.rows import read_rows
 from edgelora.grid.make import Grid
-from edgelora.torch_model.adapted import adapted_value, load_adapted
 from edgelora.torch_model.divergence import Divergence
+from edgelora.torch_model.merged import load_merged, merged_value
 from edgelora.values import Checkpoint, FloatArray
 from edgelora_runtime.adapter import Factors
 
@@ -31,9 +31,9 @@ def open_merge_kl(
     """
 
     def factored(name: str) -> FloatArray:
-        return adapted_value(grid, name, factors[module_of(name)])
+        return merged_value(grid, name, factors[module_of(name)])
 
-    divergence = Divergence(load_adapted(grid, factors), factored, prompts)
+    divergence = Divergence(load_merged(grid, factors), factored, prompts)
     return lambda merged: divergence({name: found.value for name, found in merged.items()})
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from edgelora.grid.make import Grid, GridSpec
-from edgelora.torch_model.adapted import load_adapted
 from edgelora.torch_model.build import load_torch
+from edgelora.torch_model.merged import load_merged
 from edgelora.torch_model.packed import PackedMatrix
 from edgelora.values import HalfArray, Reference
 from edgelora_runtime.adapter import Factors
@@ -32,7 +32,7 @@ def make_reference(
     graph. Weights with codes stay codes, unless factors have to be added to them: the float model is never whole.
     Raises CheckpointError when the model cannot be built.
     """
-    model = load_adapted(grid, baked) if baked else load_torch(grid.checkpoint, grid, low_memory=bool(grid.matrices))
+    model = load_merged(grid, baked) if baked else load_torch(grid.checkpoint, grid, low_memory=bool(grid.matrices))
     for module in model.modules():
         if isinstance(module, PackedMatrix):
             module.unpack()
@@ -53,7 +53,7 @@ def answer_float(
     Kept as float16: renormalized, it is off by less than a thousandth where a probability counts.
     """
     unrounded = dataclasses.replace(grid, plan=GridSpec("none", None), matrices={})
-    model = load_adapted(unrounded, baked) if baked else load_torch(grid.checkpoint, None)
+    model = load_merged(unrounded, baked) if baked else load_torch(grid.checkpoint, None)
     with torch.inference_mode():
         return [
             torch.log_softmax(model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0].float(), -1)

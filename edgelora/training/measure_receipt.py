@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgelora.adapter.measure import begin_receipt, complete_receipt
 from edgelora.adapter.page import write_page
+from edgelora.adapter.receipt import begin_receipt, complete_receipt
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.probes import find_probes
 from edgelora.errors import AdapterError

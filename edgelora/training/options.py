@@ -12,8 +12,8 @@ from typing import Annotated, ClassVar
 from edgelora.data.template_options import Day, TemplateVariables
 from edgelora.errors import ConfigError
 from edgelora.option import Option, join_names, read_text, split_names
+from edgelora.training.first_adapter import FirstAdapter, read_first_adapter
 from edgelora.training.recipe import ALL_LINEAR, AUTO_RANK, INITS, Recipe
-from edgelora.training.start import Start, read_start
 
 AUTO = "auto"
 _DEFAULT_RANK = 8
@@ -163,13 +163,13 @@ class TrainOptions:
             rank_auto_energy=self._energy(),
         )
 
-    def _read_source(self) -> Start | None:
+    def _read_source(self) -> FirstAdapter | None:
         if self.start_from is None:
             return None
         if self.init is not None or self.rank == AUTO:
             other = "--rank auto" if self.init is None else "--init"
             raise ConfigError(f"--from and {other} exclude each other: the adapter brings its factors and ranks along")
-        return read_start(self.start_from)
+        return read_first_adapter(self.start_from)
 
     def _energy(self) -> float | None:
         if self.rank == AUTO:

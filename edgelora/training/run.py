@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from edgelora.adapter.measure import begin_receipt
 from edgelora.adapter.page import PAGE_FILE
+from edgelora.adapter.receipt import begin_receipt
 from edgelora.artifact.changing import check_outside
 from edgelora.data.encode import Encoded, Example, encode_rows
 from edgelora.data.rows import Problem, read_rows
@@ -31,14 +31,14 @@ from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_trained
+from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
+from edgelora.training.loftq import loftq_factors
 from edgelora.training.loop import Schedule, fit, last_examples, recent
 from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
 from edgelora.training.recipe import Recipe
-from edgelora.training.residual import residual_factors
 from edgelora.training.resume import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_date, load_state, save_state
-from edgelora.training.start import Start, check_shape, check_start, read_start
 from edgelora.training.templated import open_templated
 from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import WEIGHTS_FILE
@@ -139,7 +139,7 @@ def _train(
     grid = make_grid(checkpoint)
     receipt = begin_receipt(grid)
     if source is not None:
-        check_start(source, receipt)
+        check_first_adapter(source, receipt)
     origin = {"lesson": lesson.name, "start_from": None if source is None else source.sha256}
     identity = _identity(receipt, options, origin, data.examples, held_out.examples)
     start = load_state(out, identity) if plan.resume else None
@@ -230,13 +230,13 @@ def _list_files(out: Path) -> Iterator[str]:
             yield entry.name if entry.is_file() else f"{entry.name}/"
 
 
-def _read_source(plan: RunPlan, options: Recipe) -> Start | None:
+def _read_source(plan: RunPlan, options: Recipe) -> FirstAdapter | None:
     """The adapter to start from, held to the options; None where the run starts from its own factors."""
     if plan.start_from is None:
         return None
     if options.init != "zero" or options.rank_auto_energy is not None:
         raise ConfigError("--from takes factors and ranks from its adapter; leave --init and --rank auto out")
-    source = read_start(plan.start_from)
+    source = read_first_adapter(plan.start_from)
     check_shape(source, options)
     return source
 
@@ -252,7 +252,7 @@ def _settle_date(options: Recipe, unfinished: Path | None) -> Recipe:
 def _start_at_residual(grid: Grid, wrapped: Any, options: Recipe, progress: Progress) -> None:
     """Replace the fresh factors by those that mend the rounding best."""
     modules = list(adapted_layers(wrapped))
-    set_factors(wrapped, residual_factors(grid, modules, options.rank, options.alpha / options.rank, progress))
+    set_factors(wrapped, loftq_factors(grid, modules, options.rank, options.alpha / options.rank, progress))
 
 
 def _completion_loss(_checkpoint: Checkpoint, model: Any, device: torch.device) -> Loss:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgelora.adapter.measure import count_modules, energy_curve, match_tensors
 from edgelora.adapter.page import page_lines
+from edgelora.adapter.receipt import count_modules, energy_curve, match_tensors
 from edgelora.adapter.spectrum import find_spectrum
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main

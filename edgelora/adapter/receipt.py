@@ -1,4 +1,4 @@
-"""Measures what a receipt says of the factors: which modules they cover, their spectra, what a merge would leave.
+"""Fills a receipt with what the factors tell: the modules that they cover, their spectra, what a merge would leave.
 
 Knows nothing about torch: the probes, which need the model, are handed in.
 """
@@ -51,12 +51,12 @@ def complete_receipt(receipt: Receipt, folder: Path, adapter: Adapter, grid: Gri
         weights=file_info(folder / WEIGHTS_FILE).sha256,
         modules=count_modules(grid.checkpoint, adapter, tensors),
         merge=None if told is None else dataclasses.asdict(told),
-        layers=describe_layers(adapter, {module: survivals[tensor] for module, tensor in tensors.items()}),
+        layers=record_layers(adapter, {module: survivals[tensor] for module, tensor in tensors.items()}),
         probes=tuple(probes),
     )
 
 
-def describe_layers(adapter: Adapter, survivals: Mapping[str, Survival]) -> dict[str, LayerRecord]:
+def record_layers(adapter: Adapter, survivals: Mapping[str, Survival]) -> dict[str, LayerRecord]:
     """The record of every module; without a survival, what merging does stays open."""
     return {
         module: _describe(adapter.factors[module], spectrum, survivals.get(module))
@@ -120,7 +120,7 @@ def carry_over(receipt: Receipt, folder: Path, before: Adapter, after: Adapter, 
     left = sum(spectrum.energy for spectrum in find_spectra(after.factors).values())
     share = min(1.0, left / total)
     layers = {}
-    for module, layer in describe_layers(after, {}).items():
+    for module, layer in record_layers(after, {}).items():
         old = receipt.layers.get(module)
         if old is not None and old.step_to_delta is not None and costs[module].energy_kept > 0:
             step = float(f"{old.step_to_delta / math.sqrt(costs[module].energy_kept):.4g}")

@@ -7,7 +7,7 @@ from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.progress import Silent
-from edgelora.training.residual import best_factors, residual_factors
+from edgelora.training.loftq import best_factors, loftq_factors
 from tests import tiny
 
 
@@ -60,7 +60,7 @@ def test_factors_bring_every_module_nearer_to_the_float_weights(checkpoint):
             seen.extend(items)
             return items
 
-    factors = residual_factors(grid, modules, 8, 2.0, Watching())
+    factors = loftq_factors(grid, modules, 8, 2.0, Watching())
     assert seen == modules
     assert sorted(factors) == sorted(modules)
     for module, item in factors.items():
@@ -77,10 +77,10 @@ def test_a_base_that_is_not_rounded_is_refused(checkpoint):
     for label in ("none", "fp16"):
         grid = plan_grid(checkpoint, parse_quant(label))
         with pytest.raises(ConfigError, match=f"{label} rounds none of the adapted modules; use --quant int4"):
-            residual_factors(grid, ["model.layers.0.mlp.up_proj"], 4, 2.0)
+            loftq_factors(grid, ["model.layers.0.mlp.up_proj"], 4, 2.0)
 
 
 def test_what_the_grid_left_alone_has_no_factors(checkpoint):
     grid = plan_grid(checkpoint, parse_quant("int4"))
-    factors = residual_factors(grid, ["model.norm", "model.layers.0.mlp.up_proj"], 4, 2.0)
+    factors = loftq_factors(grid, ["model.norm", "model.layers.0.mlp.up_proj"], 4, 2.0)
     assert list(factors) == ["model.layers.0.mlp.up_proj"]

@@ -17,7 +17,7 @@ from edgelora_runtime.receipt import Receipt, read_receipt
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class FirstAdapter:
     """The factors to begin with, and what names them in a receipt."""
 
     folder: Path
@@ -42,14 +42,14 @@ class Start:
         return tuple(sorted({module.rsplit(".", 1)[-1] for module in self.factors}))
 
 
-def read_start(folder: Path) -> Start:
+def read_first_adapter(folder: Path) -> FirstAdapter:
     """Read a PEFT folder to start from; raises AdapterError when it is no plain LoRA or cannot be read."""
     adapter = read_adapter(folder)
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    return Start(folder, digest, adapter.factors, read_receipt(folder))
+    return FirstAdapter(folder, digest, adapter.factors, read_receipt(folder))
 
 
-def check_start(start: Start, ours: Receipt) -> None:
+def check_first_adapter(start: FirstAdapter, ours: Receipt) -> None:
     """Raise AdapterError when the receipt names another base or grid than this run's; without a receipt all goes."""
     theirs = start.receipt
     if theirs is None:
@@ -67,7 +67,7 @@ def check_start(start: Start, ours: Receipt) -> None:
         )
 
 
-def check_shape(start: Start, options: Recipe) -> None:
+def check_shape(start: FirstAdapter, options: Recipe) -> None:
     """Raise ConfigError unless the options ask for what the adapter is; target modules by their last parts."""
     modules = sorted({name.rsplit(".", 1)[-1] for name in options.target_modules})
     wrong = [

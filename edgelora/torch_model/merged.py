@@ -19,7 +19,7 @@ from edgelora.values import FloatArray
 from edgelora_runtime.adapter import Factors
 
 
-def load_adapted(grid: Grid, factors: Mapping[str, Factors]) -> Any:
+def load_merged(grid: Grid, factors: Mapping[str, Factors]) -> Any:
     """``load_torch`` with each module's delta added to its weight; ``factors`` are keyed by module name.
 
     Raises AdapterError for a module that the model does not have.
@@ -27,11 +27,11 @@ def load_adapted(grid: Grid, factors: Mapping[str, Factors]) -> Any:
     model = load_torch(grid.checkpoint, grid)
     for module, item in factors.items():
         name = weight_of(module)
-        set_weight(model, name, adapted_value(grid, name, item))
+        set_weight(model, name, merged_value(grid, name, item))
     return model
 
 
-def adapted_value(grid: Grid, name: str, item: Factors) -> FloatArray:
+def merged_value(grid: Grid, name: str, item: Factors) -> FloatArray:
     """A tensor's shipped values and the delta of its module, in the orientation of the Hugging Face state dict."""
     value: FloatArray = grid.value(name) + turned(name, item.delta())
     return value

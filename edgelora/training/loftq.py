@@ -21,7 +21,7 @@ from edgelora.values import FloatArray
 from edgelora_runtime.adapter import Factors
 
 
-def residual_factors(
+def loftq_factors(
     grid: Grid, modules: Sequence[str], rank: int, scaling: float, progress: Progress = SILENT
 ) -> dict[str, Factors]:
     """For each module the factors whose product is nearest to the float weight minus its value on the grid.

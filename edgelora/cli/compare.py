@@ -26,7 +26,7 @@ from edgelora.torch_model.open_base import open_base
 @spread
 def compare(
     model: Model,
-    data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="Rows to learn from, as for `edgelora train`.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows to learn from, as for `edgelora train`.")],
     eval_data: Annotated[Path, typer.Option(help="Held-out rows that score every arm; nothing is chosen by them.")],
     output: Annotated[
         Path,

@@ -25,8 +25,9 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA.jsonl",
-            help='One JSON object a line: {"prompt", "completion"}, {"messages"}, {"text", "label"} or {"text"}.',
+            metavar="DATA",
+            help='JSON lines, CSV or Parquet: {"prompt", "completion"}, {"messages"}, {"text", "label"} or {"text"}, '
+            'or as Alpaca {"instruction", "input", "output"} or ShareGPT {"conversations"} has them.',
         ),
     ],
     out: Out,

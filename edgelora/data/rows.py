@@ -1,4 +1,4 @@
-"""Reads training and evaluation rows from a JSONL file and says which lines cannot be used, and why.
+"""Reads training and evaluation rows from a file and says which lines cannot be used, and why.
 
 Knows nothing about tokens, models or chat templates: a row is text, and every line that is no row keeps its number.
 """
@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from edgelora.data.records import read_records
+from edgelora.data.shapes import read_alpaca, read_sharegpt
 from edgelora.errors import DataError
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.messages import as_text, check_messages, check_tools
-from edgelora_runtime.parse_json import JsonError, read_value, show
+from edgelora_runtime.parse_json import show
 
-SHAPES = '{"messages"}, {"prompt", "completion"}, {"text"} or {"text", "label"}'
+SHAPES = (
+    '{"messages"}, {"prompt", "completion"}, {"text"}, {"text", "label"}, '
+    '{"instruction", "output"} or {"conversations"}'
+)
 TEXT_SUFFIX = ".txt"
 _SHOWN = 3  # problems named in a one-line error
 
@@ -54,16 +59,11 @@ class Rows:
 
 
 def read_rows(path: Path) -> Rows:
-    """Read a JSONL file; raises DataError when it is missing or has no usable row, naming the first problems."""
-    if not path.is_file():
-        raise DataError(f"{path} is not a file; expected one JSON object a line: {SHAPES}")
+    """Read JSON lines, CSV or Parquet; raises DataError for a file without usable rows, naming the first problems."""
     rows: list[Row] = []
     problems: list[Problem] = []
-    lines = path.read_bytes().split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
-    for number, line in enumerate(lines, start=1):
-        found = _parse_line(number, line)
+    for number, record in read_records(path):
+        found = record if isinstance(record, str) else _check_row(number, record)
         if isinstance(found, Row):
             rows.append(found)
         else:
@@ -80,22 +80,8 @@ def name_problems(problems: Sequence[Problem]) -> str:
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
-def _parse_line(number: int, line: bytes) -> Row | str:
-    """The row of one line, or the reason why it is none."""
-    try:
-        # A byte order mark may open the file; JSON itself allows none.
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 at byte {error.start}"
-    if not text:
-        return "the line is empty"
-    try:
-        data = read_value(text)
-    except JsonError as error:
-        return f"not JSON ({error})"
-    if not isinstance(data, dict):
-        return f"a JSON {type(data).__name__}, not an object"
-    found = _parse_row(number, data)
+def _check_row(number: int, record: Mapping[str, Any]) -> Row | str:
+    found = _parse_row(number, record)
     if isinstance(found, Row) and not _encodable(found):
         return "holds half of a surrogate pair, which is no character"
     return found
@@ -106,9 +92,13 @@ def _parse_row(number: int, data: Mapping[str, Any]) -> Row | str:
         return preference
     try:
         if "messages" in data:
-            return _parse_messages(number, data)
+            return _parse_messages(number, data, data["messages"])
+        if "conversations" in data:
+            return _parse_messages(number, data, read_sharegpt(data))
         if "completion" in data or "prompt" in data:
             return _parse_prompt(number, data)
+        if _is_alpaca(data):
+            return _parse_messages(number, data, read_alpaca(data))
     except InputError as error:  # what no conversation may be, in the runtime's words
         return str(error)
     if "text" not in data:
@@ -126,18 +116,24 @@ def _parse_row(number: int, data: Mapping[str, Any]) -> Row | str:
     return Row(number, _ask(text), label, label=True)
 
 
+def _is_alpaca(data: Mapping[str, Any]) -> bool:
+    """Alpaca's own file holds all of each row once more as text; a text row may have an instruction of its own."""
+    return "instruction" in data and ("output" in data or "text" not in data)
+
+
 def _find_preference(data: Mapping[str, Any]) -> str | None:
     """Why a row of TRL's preference data sets is none to learn from: what it holds may be a bad answer."""
     found = [key for key in ("chosen", "rejected", "completions") if key in data]
-    if "label" in data and ("completion" in data or "messages" in data):
+    is_answered = any(key in data for key in ("completion", "messages", "conversations")) or _is_alpaca(data)
+    if "label" in data and is_answered:
         found.append("label")
     if not found:
         return None
     return f"holds {', '.join(found)}: a preference row, whose answers are not all to be learned; keep the good ones"
 
 
-def _parse_messages(number: int, data: Mapping[str, Any]) -> Row | str:
-    messages = check_messages(data["messages"])
+def _parse_messages(number: int, data: Mapping[str, Any], given: Any) -> Row | str:
+    messages = check_messages(given)
     answer = messages[-1]
     if answer["role"] != "assistant":
         return f"the last message is of role {show(answer['role'])}, expected 'assistant'"

@@ -86,7 +86,7 @@ class GridChoice:
         Path | None,
         Option(
             "Rows on which gptq and the budgets measure which weights matter; without them gptq reads built-in text.",
-            metavar="DATA.jsonl",
+            metavar="DATA",
         ),
     ] = None
     budget_mb: Annotated[

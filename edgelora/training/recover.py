@@ -63,7 +63,7 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
         whole = tuple(dataclasses.replace(example, prompt_length=1) for example in found.examples)
         return dataclasses.replace(found, examples=whole)
     if not path.is_file():
-        raise DataError(f"{path} is not a file; expected plain text ({TEXT_SUFFIX}) or one JSON object a line")
+        raise DataError(f"{path} is not a file; expected plain text ({TEXT_SUFFIX}) or rows as for train")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

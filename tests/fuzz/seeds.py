@@ -11,6 +11,8 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 from safetensors.numpy import save
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -33,6 +35,7 @@ ROWS = (
         b'"completion": [{"role": "assistant", "content": "y"}]}\r\n'
     ),
 )
+TABLE = b'id,prompt,completion,tools\r\n1,"a ""b""\r\nc",d,\r\n2,e,f,"[{""type"": ""function""}]"\r\n'
 JOBS = (b'{"prompt": "a", "adapter": "one"}\n{"messages": [{"role": "user", "content": "b"}]}\n\n{"prompt": ""}\n',)
 TEMPLATES = (
     (CONFORMANCE / "chat_template.jinja").read_text(encoding="utf-8"),
@@ -49,6 +52,15 @@ TEMPLATES = (
         "{{ range(3) | list | join(', ') }}{{ 'x' * 3 }}{{ messages | length / 2 }}{{ strftime_now('%Y') | int > 1 }}"
     ),
 )
+
+
+def parquet_file() -> bytes:
+    """Rows with conversations and nulls."""
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", "weight": 1}]
+    rows = [{"conversations": turns, "text": None}]
+    stream = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), stream)
+    return bytes(stream.getvalue().to_pybytes())
 
 
 def safetensors_files() -> tuple[bytes, ...]:

@@ -1,7 +1,7 @@
 """``python -m benchmarks.default_grid MODEL``: what each choice of an int4 grid costs, in bytes, seconds and answers.
 
 Knows nothing about adapters or artifacts; answers are PyTorch's on the values of each grid, in float32. The texts are
-none that anything is calibrated on: built-in ones kept for measuring, pages of this repository, docstrings of Python.
+none that anything is calibrated on: built-in ones kept for measuring, docstrings of Python.
 """
 
 from __future__ import annotations
@@ -42,38 +42,31 @@ CHOICES: Mapping[str, GridChoice] = {
     "`--quant-method gptq`": GridChoice("int4", method="gptq"),
     "`--quant-method gptq --block-size 16`": GridChoice("int4", method="gptq", block_size=16),
 }
-_PAGES = ("README.md", "docs/pipeline.md", "docs/log.md", "CONTRIBUTING.md", "runtime/js/README.md", "LICENSE")
 _MODULES = (
     "argparse", "collections", "subprocess", "threading", "logging", "random", "statistics", "decimal", "textwrap",
     "shutil", "tempfile", "zipfile", "csv", "datetime", "heapq", "bisect", "pathlib", "functools", "socket", "string",
 )  # fmt: skip
-_LONG, _LONGEST = 300, 900  # characters of a paragraph or docstring
+_LONG, _LONGEST = 300, 900  # characters of a docstring
 _TOKENS = 96
 
 
-def texts() -> Mapping[str, Sequence[str]]:
-    """Paragraphs of pages and docstrings of modules."""
-    pages = [
-        part.strip()[:_LONGEST]
-        for page in _PAGES
-        for part in Path(page).read_text(encoding="utf-8").split("\n\n")
-        if len(part) > _LONG and not part.lstrip().startswith(("|", "```"))
-    ]
-    docstrings = []
+def texts() -> Sequence[str]:
+    """Docstrings of modules of Python, one of each."""
+    found = []
     for name in _MODULES:
         members = [inspect.getdoc(item) or "" for _, item in sorted(vars(importlib.import_module(name)).items())]
-        docstrings += [text[:_LONGEST] for text in members if len(text) > _LONG][:1]
-    return {"pages": pages[:: max(1, len(pages) // 14)][:14], "docstrings": docstrings[:14]}
+        found += [text[:_LONGEST] for text in members if len(text) > _LONG][:1]
+    return found[:14]
 
 
 def read_rows(checkpoint: Checkpoint) -> Mapping[str, Sequence[Sequence[int]]]:
     """Token ids of each set of texts."""
     tokenizer = open_tokenizer(checkpoint)
     built_in = measured_ids(tokenizer, int(checkpoint.config["vocab_size"]), _TOKENS)
-    encoded = {
-        kind: [tokenizer.encode(text, special=True)[:_TOKENS] for text in found] for kind, found in texts().items()
+    return {
+        "built-in": built_in,
+        "docstrings": [tokenizer.encode(text, special=True)[:_TOKENS] for text in texts()],
     }
-    return {"built-in": built_in, **encoded}
 
 
 def answer(model: Any, ids: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float32]]:

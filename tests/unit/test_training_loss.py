@@ -80,7 +80,7 @@ def test_plain_text_and_single_rows():
     model = random_model("qwen3")
     for batch in ([Example(1, (5, 6, 7), 1)], [Example(1, (5, 6), 1), Example(2, (5, 9, 4, 4), 1)]):
         learned = sum(len(example.ids) - 1 for example in batch)
-        assert abs(float(completion_loss(model, batch, CPU)) / learned - float(plain_loss(model, batch))) < 1e-5
+        assert abs(completion_loss(model, batch, CPU).item() / learned - plain_loss(model, batch).item()) < 1e-5
 
 
 def test_common_prefix_stops_before_the_last_prompt_token():

@@ -17,6 +17,7 @@ from edgelora.data.encode import Example
 from edgelora.errors import ConfigError
 from edgelora.progress import StepReport
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
+from edgelora.training.history import StepRecord
 from edgelora.training.lora import adapter_state, restore_adapter, trainable
 from edgelora.training.loss import Loss
 from edgelora.training.recipe import Recipe, learning_rate_at
@@ -43,6 +44,7 @@ def fit(
     options: Recipe,
     schedule: Schedule,
     start: RunState | None,
+    record: Callable[[StepRecord], None],
     save: Callable[[RunState], None],
     report: Callable[[StepReport], None],
 ) -> RunState:
@@ -62,18 +64,19 @@ def fit(
         optimizer.load_state_dict(start.optimizer)
     plan, total, last_batch = _plan_batches(examples, options)
     eval_every = max(1, total // 4) if schedule.eval_every is None else schedule.eval_every
-    losses, tokens, best_loss, best_adapter = list(state.losses), state.tokens, state.best_loss, state.best_adapter
+    history, tokens, best_loss, best_adapter = list(state.history), state.tokens, state.best_loss, state.best_adapter
     began = time.perf_counter() - state.seconds
     for step in range(state.step, total):
         batches = [
             [examples[index] for index in batch]
             for batch in batches_of_step(plan, step, options.accumulate, last_batch)
         ]
+        rate = learning_rate_at(options, step, total)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(options, step, total)
-        losses.append(_take_step(loss, batches, parameters, optimizer, options, device))
-        if not math.isfinite(losses[-1]):
-            raise ConfigError(f"the loss is {losses[-1]} at step {step + 1}; try a lower --learning-rate")
+            group["lr"] = rate
+        step_loss = _take_step(loss, batches, parameters, optimizer, options, device)
+        if not math.isfinite(step_loss):
+            raise ConfigError(f"the loss is {step_loss} at step {step + 1}; try a lower --learning-rate")
         tokens += sum(len(example.ids) for batch in batches for example in batch)
         done, eval_loss = step + 1, None
         if held_out and (done == total or (eval_every and done % eval_every == 0)):
@@ -81,13 +84,15 @@ def fit(
             if best_loss is None or eval_loss < best_loss:
                 best_loss, best_adapter = eval_loss, adapter_state(wrapped)
         seconds = time.perf_counter() - began
+        history.append(StepRecord(done, step_loss, rate, tokens, seconds, eval_loss))
+        record(history[-1])
         if schedule.save_every and done % schedule.save_every == 0 and done < total:
             factors = adapter_state(wrapped)
-            save(RunState(done, factors, optimizer.state_dict(), losses, best_loss, best_adapter, tokens, seconds))
-        report(StepReport(done, total, recent(losses), tokens / max(seconds, 1e-9), eval_loss))
+            save(RunState(done, factors, optimizer.state_dict(), history, best_loss, best_adapter, tokens, seconds))
+        report(StepReport(done, total, recent(history), tokens / max(seconds, 1e-9), eval_loss))
     final = adapter_state(wrapped)
     seconds = time.perf_counter() - began
-    return RunState(total, final, optimizer.state_dict(), losses, best_loss, best_adapter or final, tokens, seconds)
+    return RunState(total, final, optimizer.state_dict(), history, best_loss, best_adapter or final, tokens, seconds)
 
 
 def _take_step(
@@ -134,7 +139,7 @@ def mean_loss(loss: Loss, examples: Sequence[Example], batch_size: int) -> float
     return total / sum(len(example.ids) - example.prompt_length for example in examples)
 
 
-def recent(losses: Sequence[float]) -> float:
-    """Mean of the last steps."""
-    last = losses[-_RECENT:]
-    return sum(last) / len(last)
+def recent(history: Sequence[StepRecord]) -> float:
+    """Mean loss of the last steps."""
+    last = history[-_RECENT:]
+    return sum(step.loss for step in last) / len(last)

@@ -6,9 +6,11 @@ nothing is dropped out, so a run draws no random number that would have to be sa
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import pickle
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ from typing import Any
 import torch
 
 from edgelora.errors import ConfigError
-from edgelora_runtime.files import write_atomically
+from edgelora.training.history import HISTORY_FILE, StepRecord, history_lines
+from edgelora_runtime.files import naming, write_atomically
 
 CHECKPOINT_FOLDER = ".checkpoint"
 STATE_FILE = "state.pt"
+UNFINISHED = {f"{CHECKPOINT_FOLDER}/{name}" for name in (STATE_FILE, HISTORY_FILE)}
 
 _DAMAGED = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError)
 
@@ -31,7 +35,7 @@ class RunState:
     step: int
     adapter: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
-    losses: list[float]  # of every step so far, nats per completion token
+    history: list[StepRecord]  # of every step so far
     best_loss: float | None  # lowest evaluation loss so far
     best_adapter: dict[str, torch.Tensor] | None
     tokens: int  # seen so far
@@ -44,6 +48,7 @@ def save_state(out: Path, state: RunState, identity: str, date: str | None) -> N
     made = [place for place in (folder, out) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     fields = {item.name: getattr(state, item.name) for item in dataclasses.fields(state)}
+    fields["history"] = [dataclasses.asdict(step) for step in state.history]
     content = io.BytesIO()  # into a file torch would turn a full disk into an error of its own
     torch.save({"identity": identity, "date": date, **fields}, content)
     try:
@@ -52,6 +57,33 @@ def save_state(out: Path, state: RunState, identity: str, date: str | None) -> N
         for place in made:
             place.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def show_history(out: Path, earlier: Sequence[StepRecord]) -> Iterator[Callable[[StepRecord], None]]:
+    """Give a function that adds a step to the history beside the checkpoint, where it can be read as training goes.
+
+    It begins with the steps before the checkpoint that the run goes on from. The file is for readers alone: a resumed
+    run takes its history from the checkpoint, and without one nothing is left behind.
+    """
+    folder = out / CHECKPOINT_FOLDER
+    path = folder / HISTORY_FILE
+    made = [place for place in (folder, out) if not place.exists()]
+
+    def add(step: StepRecord) -> None:
+        with naming(path), path.open("a", encoding="utf-8") as stream:
+            stream.write(history_lines([step]))
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, history_lines(earlier))
+        yield add
+    finally:
+        if not (folder / STATE_FILE).exists():
+            path.unlink(missing_ok=True)
+            for place in made:
+                with contextlib.suppress(OSError):
+                    place.rmdir()
 
 
 def load_date(out: Path) -> str | None:
@@ -76,6 +108,7 @@ def load_state(out: Path, identity: str) -> RunState | None:
         data = torch.load(path, map_location="cpu", weights_only=True)
         found = data.pop("identity")
         data.pop("date")
+        data["history"] = [StepRecord(**step) for step in data["history"]]
         state = RunState(**data)
     except _DAMAGED as error:
         raise ConfigError(f"{path} is damaged; leave --resume out to train from the start") from error

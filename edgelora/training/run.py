@@ -32,13 +32,22 @@ from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_trained
 from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
+from edgelora.training.history import HISTORY_FILE, history_lines
 from edgelora.training.loftq import loftq_factors
 from edgelora.training.loop import Schedule, fit, last_examples, recent
 from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
 from edgelora.training.recipe import Recipe
-from edgelora.training.resume import CHECKPOINT_FOLDER, STATE_FILE, RunState, load_date, load_state, save_state
+from edgelora.training.resume import (
+    CHECKPOINT_FOLDER,
+    UNFINISHED,
+    RunState,
+    load_date,
+    load_state,
+    save_state,
+    show_history,
+)
 from edgelora.training.templated import open_templated
 from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import WEIGHTS_FILE
@@ -47,7 +56,7 @@ from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve
 from edgelora_runtime.receipt import RECEIPT_FILE, Receipt
 
 OPTIONS_FILE = "options.json"
-_WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, OPTIONS_FILE, f"{CHECKPOINT_FOLDER}/{STATE_FILE}"}
+_WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, OPTIONS_FILE, HISTORY_FILE, *UNFINISHED}
 _RECORDED_PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy")
 
 
@@ -154,7 +163,7 @@ def _train(
     count = sum(parameter.numel() for parameter in trainable(model))
     share = count / (count + base_weights)
     loss = lesson.make_loss(checkpoint, model, device)
-    with progress.training(plan.out.name) as report:
+    with progress.training(plan.out.name) as report, show_history(out, start.history if start else ()) as record:
         final = fit(
             model,
             wrapped,
@@ -164,6 +173,7 @@ def _train(
             options,
             Schedule(plan.eval_every, plan.save_every),
             start,
+            record,
             lambda state: save_state(out, state, identity, options.date),
             report,
         )
@@ -175,8 +185,8 @@ def _train(
     result = TrainResult(
         adapter=plan.out,
         steps=final.step,
-        first_loss=final.losses[0],
-        loss=recent(final.losses),
+        first_loss=final.history[0].loss,
+        loss=recent(final.history),
         eval_loss=truncation.loss_after if truncation and held_out.examples else final.best_loss,
         truncation=truncation,
         trainable_parameters=count,
@@ -189,7 +199,7 @@ def _train(
         tokens_per_s=final.tokens / max(final.seconds, 1e-9),
         seconds=final.seconds,
     )
-    record = {
+    training = {
         **options.record(),
         **origin,
         "rows": result.rows_used,
@@ -200,7 +210,7 @@ def _train(
         "versions": {name: version(name) for name in _RECORDED_PACKAGES},
     }
     cut = None if truncation is None else truncation.record()
-    receipt = dataclasses.replace(receipt, training=record, truncation=cut)
+    receipt = dataclasses.replace(receipt, training=training, truncation=cut)
     _publish(plan, wrapped, final, truncation, lambda folder: measure_receipt(folder, receipt, grid, model, wrapped))
     return result
 
@@ -217,7 +227,7 @@ def check_out(out: Path, overwrite: bool) -> None:
     foreign = sorted(names - _WRITTEN)
     if foreign:
         raise ConfigError(f"{out} holds other files ({', '.join(foreign[:3])}); choose another folder")
-    if names - {f"{CHECKPOINT_FOLDER}/{STATE_FILE}"} and not overwrite:
+    if names - UNFINISHED and not overwrite:
         raise ConfigError(f"{out} already holds an adapter; choose another folder or replace it with --overwrite")
 
 
@@ -310,5 +320,6 @@ def _publish(
         if truncation is not None:
             rewrite_truncated(fresh, truncation.adapter)
         add_receipt(fresh)
+        write_atomically(fresh / HISTORY_FILE, history_lines(final.history))
         if plan.config is not None:
             write_atomically(fresh / OPTIONS_FILE, json.dumps(plan.config, indent=1, ensure_ascii=False) + "\n")

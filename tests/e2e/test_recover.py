@@ -139,6 +139,12 @@ def test_a_stopped_recovery_resumes_to_the_same_adapter(base, texts, tmp_path, c
     }
     for name in ("adapter_model.safetensors", "adapter_config.json", "receipt.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    steps = [
+        [{**json.loads(line), "seconds": 0} for line in (folder / "history.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "whole", out)
+    ]
+    assert steps[0] == steps[1]
+    assert [step["step"] for step in steps[0]] == list(range(1, 13))
 
 
 def test_bad_input_is_one_line_and_exit_code_2(base, texts, tmp_path, capsys):

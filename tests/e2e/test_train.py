@@ -1,6 +1,7 @@
 """``edgelora train`` on a tiny random model: it learns, survives a kill, and says in one line what it cannot use."""
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -87,6 +88,10 @@ def run_json(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
+def read_history(folder):
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path, capsys):
     out = tmp_path / "deep" / "adapter"
     result = run_json(
@@ -102,9 +107,22 @@ def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path,
     assert "not JSON" in result["rows"]["skipped"][0]["reason"]
     assert "--max-length 64" in result["rows"]["skipped"][1]["reason"]
     assert sorted(item.name for item in out.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "options.json", "receipt.json", "receipt.md",
+        "adapter_config.json", "adapter_model.safetensors", "history.jsonl", "options.json", "receipt.json",
+        "receipt.md",
     ]  # fmt: skip
     assert [item.name for item in out.parent.iterdir()] == ["adapter"]
+
+    steps = read_history(out)
+    assert [step["step"] for step in steps] == list(range(1, 61))
+    assert steps[0]["loss"] == result["first_loss"]
+    assert sum(step["loss"] for step in steps[-20:]) / 20 == pytest.approx(result["loss"])
+    assert [step["step"] for step in steps if "eval_loss" in step] == [10, 20, 30, 40, 50, 60]
+    assert min(step["eval_loss"] for step in steps if "eval_loss" in step) == result["eval_loss"]
+    assert max(step["learning_rate"] for step in steps) == 0.02
+    assert steps[0]["tokens"] > 0
+    for one, following in itertools.pairwise(steps):
+        assert one["tokens"] < following["tokens"]
+        assert one["seconds"] < following["seconds"]
 
     tensors = safetensors.numpy.load_file(out / "adapter_model.safetensors")
     assert result["trainable_parameters"] == sum(tensor.size for tensor in tensors.values())
@@ -139,7 +157,11 @@ def test_a_killed_run_resumes_to_the_same_adapter(base, rows, tmp_path, capsys):
     _, said = process.communicate()
     assert process.returncode == -signal.SIGKILL, said.decode()
     assert [item.name for item in out.iterdir()] == [CHECKPOINT_FOLDER]
-    assert torch.load(state, weights_only=True)["step"] < 30
+    saved = torch.load(state, weights_only=True)["step"]
+    assert saved < 30
+    seen = read_history(state.parent)  # it is there to be read as training goes
+    assert [step["step"] for step in seen] == list(range(1, len(seen) + 1))
+    assert len(seen) >= saved
 
     # Other options would not give the adapter that was asked for first.
     assert main(["train", str(base), str(rows), "-o", str(out), *map(str, options), "--resume", "--seed", "1"]) == 2
@@ -150,6 +172,10 @@ def test_a_killed_run_resumes_to_the_same_adapter(base, rows, tmp_path, capsys):
     }
     for name in ("adapter_model.safetensors", "adapter_config.json", "receipt.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    once, twice = ([{**step, "seconds": 0} for step in read_history(folder)] for folder in (tmp_path / "whole", out))
+    assert once == twice
+    assert len(once) == 30
+    assert [item.name for item in out.iterdir() if item.is_dir()] == []
 
 
 def test_what_is_in_the_way_is_never_replaced(base, rows, tmp_path, capsys):
@@ -187,6 +213,8 @@ def test_nothing_of_the_users_is_replaced_by_an_adapter(base, rows, tmp_path, ca
     (tmp_path / "checkpoint" / ".checkpoint").mkdir()
     (tmp_path / "checkpoint" / ".checkpoint" / "notes.txt").write_text("years of work")
     assert main(["export", str(base), "-o", str(artifact), "--adapter", f"a={adapter}"]) == 0
+    assert (adapter / "history.jsonl").is_file()
+    assert not list(artifact.rglob("history.jsonl"))
     before = snapshot(tmp_path)
     for out, reason in {
         model: "model holds other files (",

@@ -22,6 +22,7 @@ from edgelora_runtime.receipt import find_other_factors, read_receipt
 from tests.tiny import write_adapter, write_checkpoint
 
 Files = Mapping[str, str]  # name below a folder -> SHA-256
+_OWN = {".checkpoint", "history.jsonl"}  # of each run its own; the adapter is the same
 _PASSING = {".lock", ".changing"}  # there only while a command changes an artifact, or after one that was killed
 
 
@@ -76,7 +77,7 @@ def run(arguments: tuple[str, ...]) -> int:
 
 
 def files_of(folder: Path) -> Files:
-    """Every file that counts; a checkpoint is no part of an adapter, and what passes is none of an artifact."""
+    """Every file that counts: neither a checkpoint, nor a history with its seconds, nor what passes in an artifact."""
     found = {}
     # An adapter that is marked and not listed is one that was coming or going: readers do not see it.
     manifest = folder / "manifest.json"
@@ -87,7 +88,7 @@ def files_of(folder: Path) -> Files:
         if (
             path.is_file()
             and path.parent not in unseen
-            and not any(is_temporary(part) or part in {".checkpoint", *_PASSING} for part in name.parts)
+            and not any(is_temporary(part) or part in {*_OWN, *_PASSING} for part in name.parts)
         ):
             found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

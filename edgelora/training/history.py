@@ -1,0 +1,36 @@
+"""What happened at each step of a run, for whoever plots or compares it later: one JSON object a line.
+
+Knows nothing about how steps are taken, or where the lines lie.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+HISTORY_FILE = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step."""
+
+    step: int  # from 1
+    loss: float  # of this step alone, before it was taken
+    learning_rate: float
+    tokens: int  # seen so far
+    seconds: float  # spent so far, those before a resume included
+    eval_loss: float | None = None  # after this step, where it was evaluated
+
+
+def history_lines(steps: Iterable[StepRecord]) -> str:
+    """The lines of a history; only evaluated steps have an ``eval_loss``, and that only where it is a number."""
+    return "".join(json.dumps(_fields(step)) + "\n" for step in steps)
+
+
+def _fields(step: StepRecord) -> dict[str, float]:
+    fields = dataclasses.asdict(step)
+    return {name: value for name, value in fields.items() if value is not None and math.isfinite(value)}

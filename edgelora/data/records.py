@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +90,40 @@ def _read_parquet(path: Path) -> Iterator[Record]:
     try:
         import pyarrow
         import pyarrow.parquet
+        import pyarrow.types
     except ImportError as error:
         raise DataError(f"{path} is Parquet, which pyarrow reads; run `pip install 'edgelora[parquet]'`") from error
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             columns, number = _check_columns(path, file.schema_arrow.names), 0
             for batch in file.iter_batches(batch_size=1024, use_threads=False):
-                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                read = [
+                    # No shape holds times, and Python has no value for some of them.
+                    [None] * len(column)
+                    if pyarrow.types.is_temporal(column.type)
+                    else _read_column(path, number, name, column)
+                    for name, column in zip(columns, batch.columns, strict=True)
+                ]
+                for values in zip(*read, strict=True):
                     number += 1
                     row = {name: _without_nulls(value) for name, value in zip(columns, values, strict=True)}
                     yield number, _open_cells(row)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet ({one_line(error, named=False)})") from error
+
+
+def _read_column(path: Path, before: int, name: str, column: Iterable[Any]) -> list[Any]:
+    """The values of a column of a batch, behind ``before`` rows of the file."""
+    values: list[Any] = []
+    try:
+        for value in column:
+            values.append(value.as_py())  # noqa: PERF401 - how many there are says which one cannot be read
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"{path} row {before + len(values) + 1}: the column {show(name)} cannot be read "
+            f"({one_line(error, named=False)}); write it as UTF-8 text, or leave it out"
+        ) from error
+    return values
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> Sequence[str]:

@@ -140,3 +140,34 @@ def test_parquet_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"pip install 'edgelora\[parquet\]'"):
         read_rows(tmp_path / "rows.parquet")
+
+
+def test_parquet_columns_that_python_has_no_values_for(tmp_path):
+    def read(**columns):
+        path = tmp_path / "rows.parquet"
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        return read_rows(path)
+
+    times = pyarrow.array([1_700_000_000_000_000_001, 5], pyarrow.timestamp("ns"))
+    far = pyarrow.array([2**30, 0], pyarrow.date32())
+    assert read(text=["a", "b"], at=times, day=far).rows == (Row(1, "", "a"), Row(2, "", "b"))
+    texts = [b"good"] * 2000 + [b"caf\xe9"]
+    broken = pyarrow.array(texts, pyarrow.binary()).cast(pyarrow.string(), safe=False)
+    with pytest.raises(DataError, match=r"rows\.parquet row 2001: the column 'text' cannot be read \('utf-8' codec"):
+        read(text=broken)
+    turns = [[{"role": "user", "content": "a", "at": 1}]]
+    kind = pyarrow.list_(
+        pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string(), "at": pyarrow.timestamp("ns")})
+    )
+    with pytest.raises(DataError, match=r"row 1: the column 'messages' cannot be read \(Nanosecond"):
+        read(messages=pyarrow.array(turns, kind))
+
+
+def test_parquet_that_is_damaged_is_one_line(tmp_path):
+    path = parquet(tmp_path, [{"text": "abc" * 1000}, {"text": "d"}])
+    whole = path.read_bytes()
+    for content in (b"", whole[:-20], whole[:20] + bytes(60) + whole[80:]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="cannot be read as Parquet") as caught:
+            read_rows(path)
+        assert "\n" not in str(caught.value)

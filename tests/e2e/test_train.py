@@ -282,9 +282,33 @@ def test_a_run_that_fails_leaves_no_folder(base, rows, tmp_path, capsys):
     assert os.listdir(tmp_path) == []
 
 
+def test_rows_of_csv_and_of_alpaca_train_as_the_same_rows_of_jsonl(base, tmp_path, capsys):
+    words = ("one", "two", "drei", "四")
+    (tmp_path / "a.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"say {word}", "completion": word.upper()}) for word in words)
+    )
+    (tmp_path / "b.csv").write_text(
+        "\n".join(["prompt,completion", *(f'"say {word}",{word.upper()}' for word in words), "short"])
+    )
+    (tmp_path / "c.csv").write_text(
+        "\n".join(["instruction,input,output", *(f"say {word},,{word.upper()}" for word in words)])
+    )
+    results = {
+        path.name: run_json(capsys, base, path, "-o", tmp_path / path.stem, "--max-steps", 2, "--max-length", 64)
+        for path in sorted(tmp_path.glob("*.*"))
+    }
+    assert len({result["loss"] for result in results.values()}) == 1
+    assert [result["rows"]["used"] for result in results.values()] == [4, 4, 4]
+    assert results["b.csv"]["rows"]["skipped"] == [
+        {"line": 6, "reason": "has 1 cells, expected 2, as the first line has"}
+    ]
+
+
 def test_bad_input_is_one_line_and_exit_code_2(base, rows, tmp_path, capsys):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": ""}\n[1]\n')
+    table = tmp_path / "bad.csv"
+    table.write_text('prompt,completion\nsay one,"ONE\n')
     state = tmp_path / "damaged" / CHECKPOINT_FOLDER / "state.pt"
     state.parent.mkdir(parents=True)
     state.write_bytes(b"half a fi")
@@ -292,6 +316,7 @@ def test_bad_input_is_one_line_and_exit_code_2(base, rows, tmp_path, capsys):
     refused = {
         (base, bad, "-o", out): "line 1: text is empty or no string; line 2: a JSON list",
         (base, tmp_path / "none.jsonl", "-o", out): "is not a file",
+        (base, table, "-o", out): "bad.csv line 2: no CSV (a quoted cell does not end)",
         (base, rows, "-o", out, "--max-length", 5): "has no row to train on",
         (
             base,

@@ -42,7 +42,8 @@ def train(
     on DATA itself unless --calibration names other rows. The loss covers completions alone, rendered with the model's
     chat template; of a conversation the last answer is learned. --from goes on from another adapter, one of
     `edgelora recover` for example. ADAPTER_DIR becomes a PEFT folder with a receipt.json that names
-    the base and the grid, and a history.jsonl with a line for every step; as training goes it is in .checkpoint.
+    the base and the grid, a model card (README.md), and a history.jsonl with a line for every step, which grows in
+    .checkpoint as training goes.
 
     Example: edgelora train SmolLM2-135M.gguf rows.jsonl -o adapters/mine --epochs 2
     """

@@ -30,6 +30,7 @@ from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.recompute import recompute_layers
+from edgelora.training.card import CARD_FILE, is_card, write_card
 from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_trained
 from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
 from edgelora.training.history import HISTORY_FILE, history_lines
@@ -56,7 +57,7 @@ from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve
 from edgelora_runtime.receipt import RECEIPT_FILE, Receipt
 
 OPTIONS_FILE = "options.json"
-_WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, OPTIONS_FILE, HISTORY_FILE, *UNFINISHED}
+_WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, CARD_FILE, OPTIONS_FILE, HISTORY_FILE, *UNFINISHED}
 _RECORDED_PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy")
 
 
@@ -211,7 +212,10 @@ def _train(
     }
     cut = None if truncation is None else truncation.record()
     receipt = dataclasses.replace(receipt, training=training, truncation=cut)
-    _publish(plan, wrapped, final, truncation, lambda folder: measure_receipt(folder, receipt, grid, model, wrapped))
+    used = [(path.name, len(rows.examples)) for path, rows in ((plan.data, data), (plan.eval_data, held_out)) if path]
+    _publish(
+        plan, wrapped, final, truncation, used, lambda folder: measure_receipt(folder, receipt, grid, model, wrapped)
+    )
     return result
 
 
@@ -224,7 +228,7 @@ def check_out(out: Path, overwrite: bool) -> None:
     if not out.is_dir():
         raise ConfigError(f"{out} is a file; choose a folder for the adapter")
     names = set(_list_files(out))
-    foreign = sorted(names - _WRITTEN)
+    foreign = sorted(names - _WRITTEN | {name for name in names & {CARD_FILE} if not is_card(out / name)})
     if foreign:
         raise ConfigError(f"{out} holds other files ({', '.join(foreign[:3])}); choose another folder")
     if names - UNFINISHED and not overwrite:
@@ -306,6 +310,7 @@ def _publish(
     wrapped: Any,
     final: RunState,
     truncation: Truncation | None,
+    used: Sequence[tuple[str, int]],
     add_receipt: Callable[[Path], Receipt],
 ) -> None:
     """Write the adapter and put it in the place of what ``out`` holds, its checkpoint included."""
@@ -319,7 +324,7 @@ def _publish(
         write_peft(wrapped, final.best_adapter or final.adapter, fresh)
         if truncation is not None:
             rewrite_truncated(fresh, truncation.adapter)
-        add_receipt(fresh)
+        write_card(fresh, add_receipt(fresh), used)
         write_atomically(fresh / HISTORY_FILE, history_lines(final.history))
         if plan.config is not None:
             write_atomically(fresh / OPTIONS_FILE, json.dumps(plan.config, indent=1, ensure_ascii=False) + "\n")

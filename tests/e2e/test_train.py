@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import huggingface_hub
 import peft
 import pytest
 import safetensors.numpy
@@ -107,10 +108,17 @@ def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path,
     assert "not JSON" in result["rows"]["skipped"][0]["reason"]
     assert "--max-length 64" in result["rows"]["skipped"][1]["reason"]
     assert sorted(item.name for item in out.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "history.jsonl", "options.json", "receipt.json",
-        "receipt.md",
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "history.jsonl", "options.json",
+        "receipt.json", "receipt.md",
     ]  # fmt: skip
     assert [item.name for item in out.parent.iterdir()] == ["adapter"]
+
+    card = huggingface_hub.ModelCard.load(out / "README.md")
+    assert (card.data.base_model, card.data.library_name) == (base.name, "peft")
+    assert {"lora", "edgelora"} <= set(card.data.tags)
+    assert card.text.count("on 8 rows of `rows.jsonl`") == 2
+    assert f"60 steps, loss {result['loss']:.4f}, {result['eval_loss']:.4f} on what was held out" in card.text
+    assert "](receipt.md)" in card.text
 
     steps = read_history(out)
     assert [step["step"] for step in steps] == list(range(1, 61))
@@ -214,10 +222,13 @@ def test_nothing_of_the_users_is_replaced_by_an_adapter(base, rows, tmp_path, ca
     (tmp_path / "checkpoint" / ".checkpoint" / "notes.txt").write_text("years of work")
     assert main(["export", str(base), "-o", str(artifact), "--adapter", f"a={adapter}"]) == 0
     assert (adapter / "history.jsonl").is_file()
-    assert not list(artifact.rglob("history.jsonl"))
+    assert not [*artifact.rglob("history.jsonl"), *artifact.rglob("README.md")]
+    shutil.copytree(adapter, tmp_path / "card")
+    (tmp_path / "card" / "README.md").write_text("years of work")
     before = snapshot(tmp_path)
     for out, reason in {
         model: "model holds other files (",
+        tmp_path / "card": "card holds other files (README.md)",
         tmp_path / "notes": "notes holds other files (notes.txt)",
         tmp_path / "checkpoint": "checkpoint holds other files (.checkpoint/notes.txt)",
         artifact: "artifact holds other files (",

@@ -1,0 +1,53 @@
+"""The model card of a trained adapter: what a model hub reads of it, and a few lines for people.
+
+Knows nothing about measuring; the receipt's page beside it has the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgelora.adapter.page import PAGE_FILE, headline
+from edgelora_runtime.files import write_atomically
+from edgelora_runtime.receipt import Receipt
+
+CARD_FILE = "README.md"
+_MARK = "<!-- Written by edgelora, which replaces it with the adapter; take this line out to keep your own page. -->"
+
+
+def write_card(folder: Path, receipt: Receipt, data: Sequence[tuple[str, int]]) -> None:
+    """Write ``README.md``; ``data`` has a file's name and how many of its rows were used, rows held out second."""
+    from huggingface_hub import ModelCardData  # slow, and needed at the end of a run alone
+
+    front = ModelCardData(base_model=receipt.name, library_name="peft", tags=["lora", "edgelora"]).to_yaml()
+    write_atomically(folder / CARD_FILE, f"---\n{front}\n---\n\n" + "\n".join(_body(receipt, data)) + "\n")
+
+
+def is_card(path: Path) -> bool:
+    """Whether a file is a card that was written here and not made somebody's own."""
+    return _MARK.encode() in path.read_bytes()
+
+
+def _body(receipt: Receipt, data: Sequence[tuple[str, int]]) -> list[str]:
+    training = receipt.training
+    distilled = training["lesson"] == "recovery"
+    unit, loss = ("pieces of text", "KL to the float model") if distilled else ("rows", "loss")
+    said = f"- {training['steps']} steps, {loss} {training['loss']:.4f}"
+    if training["eval_loss"] is not None:
+        said += f", {training['eval_loss']:.4f} on what was held out"
+    grid = f"its grid `{receipt.grid[:12]}`" if receipt.grid else "its float weights"
+    return [
+        _MARK,
+        "",
+        f"# Adapter for {receipt.name}",
+        "",
+        f"A LoRA adapter that PEFT opens, trained on {grid}. [The receipt]({PAGE_FILE}) has its layers and probes.",
+        "",
+        *(
+            f"- {what} on {count} {unit} of `{name}`"
+            for what, (name, count) in zip(("trained", "evaluated"), data, strict=False)
+        ),
+        said + " (nats per token)",
+        *headline(receipt),
+    ]

@@ -206,6 +206,7 @@ def _plan(options: TrainOptions, data: Path, out: Path, config: Mapping[str, Any
         eval_data=options.eval_data,
         eval_every=options.eval_every,
         save_every=options.save_every,
+        patience=options.patience,
         resume=options.resume,
         overwrite=options.overwrite,
         low_memory=options.low_memory,

@@ -27,6 +27,7 @@ def payload(result: TrainResult) -> dict[str, object]:
     return {
         "adapter": str(result.adapter),
         "steps": result.steps,
+        "planned_steps": result.planned_steps,
         "first_loss": finite(result.first_loss),
         "loss": finite(result.loss),
         "eval_loss": None if result.eval_loss is None else finite(result.eval_loss),
@@ -49,6 +50,8 @@ def lines(result: TrainResult, what: str = "loss") -> list[str]:
         f"trainable parameters: {result.trainable_parameters:,} ({result.trainable_share:.2%} of all)",
         f"{result.tokens_per_s:.0f} tokens/s, {result.seconds:.0f} s",
     ]
+    if result.steps < result.planned_steps:
+        said.append(f"stopped after {result.steps} of {result.planned_steps} steps: the evaluation got no better")
     if result.truncation is not None:
         cut = result.truncation.record()
         ranks = f"{cut['mean_rank']} on average, {cut['largest_rank']} at most"

@@ -26,6 +26,15 @@ class StepRecord:
     eval_loss: float | None = None  # after this step, where it was evaluated
 
 
+def evaluations_since_best(steps: Iterable[StepRecord]) -> int:
+    """How many evaluations in a row, up to the last, were not better than the best before them."""
+    losses = [step.eval_loss for step in steps if step.eval_loss is not None]
+    best, since = math.inf, 0
+    for loss in losses:
+        best, since = (loss, 0) if loss < best else (best, since + 1)
+    return since
+
+
 def history_lines(steps: Iterable[StepRecord]) -> str:
     """The lines of a history; only evaluated steps have an ``eval_loss``, and that only where it is a number."""
     return "".join(json.dumps(_fields(step)) + "\n" for step in steps)

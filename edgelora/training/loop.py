@@ -17,7 +17,7 @@ from edgelora.data.encode import Example
 from edgelora.errors import ConfigError
 from edgelora.progress import StepReport
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
-from edgelora.training.history import StepRecord
+from edgelora.training.history import StepRecord, evaluations_since_best
 from edgelora.training.lora import adapter_state, restore_adapter, trainable
 from edgelora.training.loss import Loss
 from edgelora.training.recipe import Recipe, learning_rate_at
@@ -33,6 +33,7 @@ class Schedule:
 
     eval_every: int | None  # steps; 0 is at the end alone, None four times in a run
     save_every: int  # steps; 0 is never
+    patience: int | None = None  # evaluations without a better one that end the run; None is never
 
 
 def fit(
@@ -53,6 +54,7 @@ def fit(
     ``loss`` gives the sum over the learned positions of a batch; it is divided by their number.
     With held-out examples ``best_adapter`` is the one of the lowest evaluation loss; without, that of the last step.
     The model stays in eval mode: nothing is dropped out, so the same step always gives the same factors.
+    The learning rate follows the whole length even where patience ends the run sooner.
     Raises ConfigError when the loss is no number any more.
     """
     device = next(model.parameters()).device
@@ -67,6 +69,8 @@ def fit(
     history, tokens, best_loss, best_adapter = list(state.history), state.tokens, state.best_loss, state.best_adapter
     began = time.perf_counter() - state.seconds
     for step in range(state.step, total):
+        if schedule.patience is not None and evaluations_since_best(history) >= schedule.patience:
+            break
         batches = [
             [examples[index] for index in batch]
             for batch in batches_of_step(plan, step, options.accumulate, last_batch)
@@ -92,7 +96,9 @@ def fit(
         report(StepReport(done, total, recent(history), tokens / max(seconds, 1e-9), eval_loss))
     final = adapter_state(wrapped)
     seconds = time.perf_counter() - began
-    return RunState(total, final, optimizer.state_dict(), history, best_loss, best_adapter or final, tokens, seconds)
+    return RunState(
+        len(history), final, optimizer.state_dict(), history, best_loss, best_adapter or final, tokens, seconds
+    )
 
 
 def _take_step(
@@ -121,6 +127,11 @@ def last_examples(examples: Sequence[Example], options: Recipe) -> list[Example]
     """What the last batch of a run with these options holds."""
     plan, total, last_batch = _plan_batches(examples, options)
     return [examples[index] for index in batches_of_step(plan, total - 1, options.accumulate, last_batch)[-1]]
+
+
+def planned_steps(examples: Sequence[Example], options: Recipe) -> int:
+    """Steps of a run that nothing ends sooner."""
+    return _plan_batches(examples, options)[1]
 
 
 def _plan_batches(examples: Sequence[Example], options: Recipe) -> tuple[BatchPlan, int, int]:

@@ -112,6 +112,13 @@ class TrainOptions:
         int | None,
         Option("Steps between evaluations on --eval-data; 0 means at the end alone.  [default: 4 times a run]"),
     ] = None
+    patience: Annotated[
+        int | None,
+        Option(
+            "Stop after so many evaluations in a row without a lower loss; needs --eval-data. "
+            "The learning rate falls as for the whole run.  [default: never stop early]"
+        ),
+    ] = None
     save_every: Annotated[int, Option("Steps between checkpoints in ADAPTER_DIR/.checkpoint; 0 means none.")] = 50
     resume: Annotated[
         bool, Option("Go on from the checkpoint of a run that was stopped, if there is one.", names=("--resume",))

@@ -35,7 +35,7 @@ from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_t
 from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
 from edgelora.training.history import HISTORY_FILE, history_lines
 from edgelora.training.loftq import loftq_factors
-from edgelora.training.loop import Schedule, fit, last_examples, recent
+from edgelora.training.loop import Schedule, fit, last_examples, planned_steps, recent
 from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
@@ -70,6 +70,7 @@ class RunPlan:
     eval_data: Path | None = None
     eval_every: int | None = None  # steps; 0 is at the end alone, None four times in a run
     save_every: int = 50  # steps; 0 never saves
+    patience: int | None = None  # evaluations without a better one that end the run; None never ends it
     resume: bool = False
     overwrite: bool = False
     low_memory: bool = False  # the base stays packed and layers are computed again in the backward pass
@@ -80,6 +81,14 @@ class RunPlan:
         for name, value in (("--save-every", self.save_every), ("--eval-every", self.eval_every or 0)):
             if value < 0:
                 raise ConfigError(f"{name} is {value}, expected 0 or more")
+        if self.patience is None:
+            return
+        if self.patience < 1:
+            raise ConfigError(f"--patience is {self.patience}, expected at least 1")
+        if self.eval_data is None:
+            raise ConfigError("--patience counts evaluations and there are none; give rows held out with --eval-data")
+        if self.eval_every == 0:
+            raise ConfigError("--patience needs evaluations on the way; --eval-every 0 has one at the end alone")
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class TrainResult:
 
     adapter: Path
     steps: int
+    planned_steps: int  # more than ``steps`` where patience ended the run
     first_loss: float  # of the first batch, before anything was learned; nats per learned token
     loss: float  # mean of the last steps
     eval_loss: float | None  # of the adapter that was written
@@ -172,7 +182,7 @@ def _train(
             data.examples,
             held_out.examples,
             options,
-            Schedule(plan.eval_every, plan.save_every),
+            Schedule(plan.eval_every, plan.save_every, plan.patience),
             start,
             record,
             lambda state: save_state(out, state, identity, options.date),
@@ -186,6 +196,7 @@ def _train(
     result = TrainResult(
         adapter=plan.out,
         steps=final.step,
+        planned_steps=planned_steps(data.examples, options),
         first_loss=final.history[0].loss,
         loss=recent(final.history),
         eval_loss=truncation.loss_after if truncation and held_out.examples else final.best_loss,

@@ -196,6 +196,69 @@ def test_from_what_does_not_fit_is_refused_in_one_line(base, rows, source, tmp_p
     assert not (tmp_path / "out" / "adapter_config.json").exists()
 
 
+def _steps(folder):
+    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{**json.loads(line), "seconds": 0} for line in lines]
+
+
+def test_patience_ends_a_run_that_gets_no_better_and_keeps_the_best_adapter(base, rows, tmp_path, capsys):
+    # What is held out contradicts what is learned: the loss on it rises after a few steps.
+    held = tmp_path / "held.jsonl"
+    held.write_text("".join(json.dumps({"prompt": word, "completion": word}) + "\n" for word in ("one", "drei")))
+    options = (*QUICK, "--learning-rate", "0.03", "--max-steps", 60, "--eval-data", held, "--eval-every", 2)
+    whole = run_json(capsys, base, rows, "-o", tmp_path / "whole", *options)
+    assert whole["steps"] == whole["planned_steps"] == 60
+    stopped = run_json(capsys, base, rows, "-o", tmp_path / "early", *options, "--patience", 3)
+    early, all_steps = _steps(tmp_path / "early"), _steps(tmp_path / "whole")
+    assert early == all_steps[: len(early)]  # patience changes nothing but the end
+    losses = [step["eval_loss"] for step in early if "eval_loss" in step]
+    assert losses.index(min(losses)) == len(losses) - 4
+    assert stopped["eval_loss"] == min(losses)
+    assert (stopped["steps"], stopped["planned_steps"]) == (len(early), 60)
+    assert read_receipt(tmp_path / "early").training["steps"] == len(early) < 60
+    # It is the adapter of the best evaluation: to go on from it begins at that loss.
+    again = run_json(
+        capsys, base, held, "-o", tmp_path / "again", *QUICK, "--max-steps", 1, "--from", tmp_path / "early"
+    )
+    assert again["first_loss"] == pytest.approx(min(losses), abs=1e-4)
+
+    # A run that breaks off at its end resumes to the same one, and says to people that it ended early.
+    out, saved = tmp_path / "resumed", ("--patience", 3, "--save-every", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgelora.training.run._publish", _interrupt)
+        assert main(["train", *map(str, (base, rows, "-o", out, *options, *saved))]) == 130
+    capsys.readouterr()
+    assert main(["train", *map(str, (base, rows, "-o", out, *options, *saved, "--resume"))]) == 0
+    assert f"stopped after {len(early)} of 60 steps" in capsys.readouterr().out
+    assert _steps(out) == early
+    name = "adapter_model.safetensors"
+    assert (out / name).read_bytes() == (tmp_path / "early" / name).read_bytes()
+
+
+def test_patience_without_evaluations_is_refused(base, rows, tmp_path, capsys):
+    refused = {
+        ("--patience", 2): "give rows held out with --eval-data",
+        ("--patience", 0, "--eval-data", rows): "--patience is 0, expected at least 1",
+        ("--patience", 2, "--eval-data", rows, "--eval-every", 0): "--patience needs evaluations on the way",
+    }
+    for options, reason in refused.items():
+        assert reason in refuse(capsys, base, rows, "-o", tmp_path / "out", *QUICK, *options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_the_history_shows_the_schedule(base, rows, tmp_path, capsys, schedule):
+    options = (*QUICK, "--max-steps", 8, "--warmup", 2)
+    run_json(capsys, base, rows, "-o", tmp_path / "named", *options, "--schedule", schedule)
+    rates = [step["learning_rate"] for step in _steps(tmp_path / "named")]
+    assert rates[0] < rates[1] < rates[2] == 0.01
+    expected = {"constant": 0.01, "linear": 0.01 * (1 - 3 / 6), "cosine": 0.01 * 0.5}
+    assert rates[5] == pytest.approx(expected[schedule])
+    if schedule == "cosine":  # the default
+        run_json(capsys, base, rows, "-o", tmp_path / "plain", *options)
+        assert _steps(tmp_path / "plain") == _steps(tmp_path / "named")
+
+
 def test_a_checkpoint_belongs_to_its_start(base, rows, source, tmp_path, capsys):
     out, options = tmp_path / "adapter", (*QUICK, "--max-steps", "6", "--save-every", "4")
     run_json(capsys, base, rows, "-o", out, *options, "--from", source)

@@ -108,7 +108,7 @@ def _read_parquet(path: Path) -> Iterator[Record]:
                     number += 1
                     row = {name: _without_nulls(value) for name, value in zip(columns, values, strict=True)}
                     yield number, _open_cells(row)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of names of columns
         raise DataError(f"{path} cannot be read as Parquet ({one_line(error, named=False)})") from error
 
 

@@ -22,6 +22,7 @@ SHAPES = (
     '{"instruction", "output"} or {"conversations"}'
 )
 TEXT_SUFFIX = ".txt"
+_EXPECTED = f", expected {SHAPES}"
 _SHOWN = 3  # problems named in a one-line error
 
 
@@ -69,7 +70,8 @@ def read_rows(path: Path) -> Rows:
         else:
             problems.append(Problem(number, found))
     if not rows:
-        raise DataError(f"{path} has no usable row: {name_problems(problems) or 'it is empty'}; expected {SHAPES}")
+        told = name_problems(problems).replace(_EXPECTED, "")  # once for all of them
+        raise DataError(f"{path} has no usable row: {told or 'it is empty'}; expected {SHAPES}")
     return Rows(tuple(rows), tuple(problems))
 
 
@@ -102,7 +104,7 @@ def _parse_row(number: int, data: Mapping[str, Any]) -> Row | str:
     except InputError as error:  # what no conversation may be, in the runtime's words
         return str(error)
     if "text" not in data:
-        return f"has the keys {show(sorted(data))}, expected {SHAPES}"
+        return f"has the keys {show(sorted(data))}{_EXPECTED}"
     text = data["text"]
     if not _is_filled(text):
         return "text is empty or no string"

@@ -106,7 +106,7 @@ def test_tabs_labels_and_json_cells(tmp_path):
         ("text\ngood\n'a\n\"b\n", r"line 4: no CSV \(a quoted cell does not end\)"),
         ('text\n"a"b\n', r"line 2: no CSV"),
         ("text,text\na,b\n", r"has the column 'text' twice"),
-        ("prompt;completion\na;b\n", r"line 2: has the keys \['prompt;completion'\], expected"),
+        ("prompt;completion\na;b\n", r"line 2: has the keys \['prompt;completion'\]; expected \{[^;]*$"),
         ("text,label\na,\n", r"line 2: label is empty"),
         ("text,prompt,completion\na,,\n", r"line 2: completion is missing"),
         ("text\n", "it is empty"),
@@ -155,6 +155,11 @@ def test_parquet_columns_that_python_has_no_values_for(tmp_path):
     broken = pyarrow.array(texts, pyarrow.binary()).cast(pyarrow.string(), safe=False)
     with pytest.raises(DataError, match=r"rows\.parquet row 2001: the column 'text' cannot be read \('utf-8' codec"):
         read(text=broken)
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"txet": ["a"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"txet", b"t\xe5et"))
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read_rows(path)
     turns = [[{"role": "user", "content": "a", "at": 1}]]
     kind = pyarrow.list_(
         pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string(), "at": pyarrow.timestamp("ns")})

@@ -191,6 +191,7 @@ def try_commands(place: Path, edgelora: Path, python: Path, is_whole: bool) -> l
         run.append(("export", base, "-o", artifact, "--adapter", f"one={adapter}"))
     run += [
         ("run", artifact, "--adapter", "one", "--prompt", "hi", "--max-new-tokens", "3"),
+        ("chat", artifact, "--adapter", "one", "--max-new-tokens", "3"),
         ("eval", artifact, rows, "--adapter", "one"),
         ("verify", artifact),
         ("bench", artifact, "--rounds", "1"),
@@ -220,8 +221,9 @@ def try_npm(place: Path, tarball: Path, end: str) -> str:
 
 
 def call(place: Path, *words: str | Path) -> str:
-    """Standard output of a program that ends well."""
-    done = subprocess.run([str(word) for word in words], cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
+    """Standard output of a program that ends well, with one line to read."""
+    command = [str(word) for word in words]
+    done = subprocess.run(command, cwd=place, env=ENVIRONMENT, input="hi\n", capture_output=True, text=True)
     done.check_returncode()
     return done.stdout
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "export": ("export", "Compile a base model and adapters into an artifact."),
     "adapter": ("app", "Add, remove and list the adapters of an artifact; truncate one, measure its receipt."),
     "run": ("run", "Generate text with an artifact."),
+    "chat": ("chat", "Talk with an artifact, whose adapter may change between two answers."),
     "eval": ("evaluate", "Score an artifact on a data file."),
     "verify": ("verify", "Check an artifact against what PyTorch answered."),
     "bench": ("bench", "Measure decode, prefill, adapter switch, load and memory."),

@@ -1,6 +1,6 @@
 """The options of what a chat template gets beside messages: variables, and the day that it writes.
 
-Knows nothing about templates; ``train``, ``recover``, ``export``, ``run`` and ``eval`` share them.
+Knows nothing about templates; ``train``, ``recover``, ``export``, ``run``, ``chat`` and ``eval`` share them.
 """
 
 from __future__ import annotations

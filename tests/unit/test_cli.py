@@ -60,9 +60,9 @@ def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
         "import sys; from edgelora.cli import main; codes = [main(word.split(',')) for word in sys.argv[1:]]; "
         "print(codes, [m for m in ('torch', 'onnx', 'transformers', 'peft', 'tokenizers') if m in sys.modules])"
     )
-    light = [f"{name},--help" for name in ("run", "eval", "verify", "bench", "inspect", "adapter")]
+    light = [f"{name},--help" for name in ("run", "chat", "eval", "verify", "bench", "inspect", "adapter")]
     done = process("--help", *light, code=program)
-    assert done.stdout.endswith(f"{[0] * 7} []\n"), done.stderr
+    assert done.stdout.endswith(f"{[0] * 8} []\n"), done.stderr
     for name in COMMANDS:
         assert f"  {name} " in done.stdout
 

@@ -23,10 +23,10 @@ HIDE = "import sys\nfor name in {names!r}: sys.modules[name] = None\n"
 RUN = "from edgelora.cli import main\nsys.exit(main())"
 
 
-def call(*arguments: object, hidden: tuple[str, ...] = OF_COMPILE) -> subprocess.CompletedProcess[str]:
+def call(*arguments: object, hidden: tuple[str, ...] = OF_COMPILE, given: str = "") -> subprocess.CompletedProcess[str]:
     program = HIDE.format(names=hidden) + RUN
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
+    return subprocess.run(command, input=given, capture_output=True, text=True, env=environment(), timeout=120)
 
 
 def test_an_artifact_is_used_without_the_packages_that_made_it(tmp_path: Path) -> None:
@@ -50,6 +50,12 @@ def test_an_artifact_is_used_without_the_packages_that_made_it(tmp_path: Path) -
         done = call(*words, "--json")
         assert done.returncode == 0, done.stderr
         assert key in json.loads(done.stdout), words
+
+
+def test_a_conversation_needs_no_torch() -> None:
+    done = call("chat", CONFORMANCE / "tiny-float", "--adapter", "one", "--max-new-tokens", "3", given="hi\n")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert done.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +93,8 @@ def test_modules_are_imported_where_there_is_no_posix() -> None:
         "warnings.simplefilter('ignore')  # of filelock, which would take msvcrt there\n"
         "import edgelora_runtime, edgelora.cli\n"
         "names = [found.name for found in pkgutil.iter_modules(edgelora_runtime.__path__, 'edgelora_runtime.')]\n"
-        "names += ['edgelora.cli.' + name for name in ('run', 'eval', 'verify', 'bench', 'inspect', 'adapter')]\n"
+        "light = ('run', 'chat', 'eval', 'verify', 'bench', 'inspect', 'adapter')\n"
+        "names += ['edgelora.cli.' + name for name in light]\n"
         "for name in names: importlib.import_module(name)\n"
         "model = edgelora_runtime.load(sys.argv[1])\n"
         "print(len(names), model.generate('hi', max_new_tokens=2).finish_reason)\n"

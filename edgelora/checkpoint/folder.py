@@ -30,7 +30,7 @@ from edgelora_runtime.parse_json import join_some, show
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _LONGEST_NAME = 1024  # characters of the name of a tensor
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")  # a revision is a branch, a tag or a commit
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 _LAYER = re.compile(r"^(.*?\.(?:layers|layer|h))\.([0-9]{1,9})\.(.+)$")
 # Buffers that old checkpoints carry: masks and rotary tables, which transformers computes by itself.
@@ -94,7 +94,8 @@ class FolderCheckpoint:
 
 
 def open_checkpoint(model: str) -> Checkpoint:
-    """Open ``model``: a folder, a GGUF file, or a hub id such as ``org/name`` where no such path exists.
+    """Open ``model``: a folder, a GGUF file, or a hub id such as ``org/name`` or ``org/name@revision`` where no such
+    path exists.
 
     Raises ``CheckpointError`` for what is missing, truncated, corrupt or of an unknown kind.
     """
@@ -104,8 +105,9 @@ def open_checkpoint(model: str) -> Checkpoint:
         checkpoint = _open_folder(path, path.resolve().name)
     elif path.is_file():
         checkpoint = _open_file(path)
-    elif _HUB_ID.fullmatch(model) and path.suffix not in (".gguf", ".safetensors"):
-        checkpoint = _open_folder(_download(model), model.rpartition("/")[2])
+    elif (hub := _HUB_ID.fullmatch(model)) is not None and path.suffix not in (".gguf", ".safetensors"):
+        repository, revision = hub.groups()
+        checkpoint = _open_folder(_download(repository, revision), repository.partition("/")[2])
     else:
         raise CheckpointError(
             f"{model} does not exist; give a Hugging Face folder, a GGUF file or a hub id such as org/name"
@@ -124,15 +126,18 @@ def _open_file(path: Path) -> Checkpoint:
     return open_gguf(path)
 
 
-def _download(model: str) -> Path:
+def _download(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download  # a local model must not pay for this import
 
     try:
-        return Path(snapshot_download(model, allow_patterns=list(_HUB_FILES), ignore_patterns=["*/*"]))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(_HUB_FILES), ignore_patterns=["*/*"])
+        )
     except (OSError, ValueError) as error:
+        model = repository if revision is None else f"{repository}@{revision}"
         raise CheckpointError(
             f"{model} is no local path and cannot be fetched from the Hugging Face hub ({first_line(error)}); "
-            "check the name and the network, or give a folder"
+            f"check the name{'' if revision is None else ', the revision'} and the network, or give a folder"
         ) from error
 
 

@@ -22,7 +22,13 @@ from edgelora.torch_model.choose_grid import GridChoice
 
 @repeatable
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a hub id, or a GGUF file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A Hugging Face folder, a hub id (owner/name, or owner/name@revision), or a GGUF file.",
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="The artifact folder to write; --overwrite replaces one that is there."),

@@ -23,7 +23,13 @@ from edgelora.torch_model.choose_grid import GridChoice
 
 @repeatable
 def quantize(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a hub id, or a GGUF file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A Hugging Face folder, a hub id (owner/name, or owner/name@revision), or a GGUF file.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="GRID", help="The grid file to write.")],
     grid: GridChoice = GridChoice("int4"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the grid file at GRID.")] = False,

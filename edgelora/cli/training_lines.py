@@ -18,7 +18,10 @@ if TYPE_CHECKING:  # torch, which help does not wait for
 
 _SHOWN = 5  # skipped lines named to people; --json names all
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Hugging Face folder, hub id or GGUF file.")]
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Hugging Face folder, hub id (owner/name, owner/name@revision) or GGUF file."),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="ADAPTER_DIR", help="Folder that the adapter becomes.")]
 
 

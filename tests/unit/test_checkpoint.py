@@ -360,3 +360,13 @@ def test_hub_id_is_read_from_the_cache_of_huggingface_hub(folder: Path, monkeypa
         "some-org/Other", r"some-org/Other is no local path and cannot be fetched from the Hugging Face hub \(.+\);"
     )
     _refused("some-org/--", "cannot be fetched from the Hugging Face hub")
+
+    older = "fedcba9876543210fedcba9876543210fedcba98"
+    shutil.copytree(folder, repository / "snapshots" / older)
+    config = json.loads((folder / "config.json").read_text())
+    (repository / "snapshots" / older / "config.json").write_text(json.dumps(config | {"eos_token_id": 7}))
+    (repository / "refs" / "v1").write_text(older)
+    for revision in ("v1", older):
+        checkpoint = open_checkpoint(f"some-org/Tiny-Qwen@{revision}")
+        assert (checkpoint.name, checkpoint.config["eos_token_id"]) == ("Tiny-Qwen", 7)
+    _refused("some-org/Tiny-Qwen@v2", r"^some-org/Tiny-Qwen@v2 is no local path .* check the name, the revision and")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.targets import MATMUL_INTEGER
+from edgelora.checkpoint.folder import hub_repository
 from edgelora.data.rows import is_text
 from edgelora.errors import ConfigError
 from edgelora.grid.file import check_is_grid, write_grid
@@ -83,7 +84,7 @@ def train(
     make_grid = grid_maker(calibrated_on(grid, rows), progress)
     from edgelora.training.run import train_adapter
 
-    plan = _plan(options, rows, Path(out), _config("train", (grid, options), model=model, data=data))
+    plan = _plan(options, model, rows, Path(out), _config("train", (grid, options), model=model, data=data))
     return train_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, progress=progress)
 
 
@@ -105,7 +106,7 @@ def recover(
     make_grid = grid_maker(grid if is_text(rows) else calibrated_on(grid, rows), progress)
     from edgelora.training.recover import recover_adapter
 
-    plan = _plan(options, rows, Path(out), _config("recover", (grid, options), model=model, data=data))
+    plan = _plan(options, model, rows, Path(out), _config("recover", (grid, options), model=model, data=data))
     return recover_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, progress)
 
 
@@ -196,7 +197,7 @@ def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:
     return verify_artifact(Path(artifact), threads=threads)
 
 
-def _plan(options: TrainOptions, data: Path, out: Path, config: Mapping[str, Any]) -> RunPlan:
+def _plan(options: TrainOptions, model: StrPath, data: Path, out: Path, config: Mapping[str, Any]) -> RunPlan:
     """Where a run reads and writes, and when it looks up."""
     from edgelora.training.run import RunPlan
 
@@ -211,6 +212,7 @@ def _plan(options: TrainOptions, data: Path, out: Path, config: Mapping[str, Any
         overwrite=options.overwrite,
         low_memory=options.low_memory,
         start_from=options.start_from,
+        hub_repository=hub_repository(os.fspath(model)),
         config=config,
     )
 

@@ -30,7 +30,7 @@ from edgelora_runtime.parse_json import join_some, show
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _LONGEST_NAME = 1024  # characters of the name of a tensor
-_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")  # a revision is a branch, a tag or a commit
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@[\w./-]+)?")  # a revision is a branch, a tag or a commit
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 _LAYER = re.compile(r"^(.*?\.(?:layers|layer|h))\.([0-9]{1,9})\.(.+)$")
 # Buffers that old checkpoints carry: masks and rotary tables, which transformers computes by itself.
@@ -105,15 +105,20 @@ def open_checkpoint(model: str) -> Checkpoint:
         checkpoint = _open_folder(path, path.resolve().name)
     elif path.is_file():
         checkpoint = _open_file(path)
-    elif (hub := _HUB_ID.fullmatch(model)) is not None and path.suffix not in (".gguf", ".safetensors"):
-        repository, revision = hub.groups()
-        checkpoint = _open_folder(_download(repository, revision), repository.partition("/")[2])
+    elif (repository := hub_repository(model)) is not None:
+        checkpoint = _open_folder(_download(repository, model.partition("@")[2] or None), repository.partition("/")[2])
     else:
         raise CheckpointError(
             f"{model} does not exist; give a Hugging Face folder, a GGUF file or a hub id such as org/name"
         )
     _check_complete(checkpoint)
     return checkpoint
+
+
+def hub_repository(model: str) -> str | None:
+    """The ``org/name`` that ``open_checkpoint`` asks the hub for; None where ``model`` is a path."""
+    path, found = Path(model).expanduser(), _HUB_ID.fullmatch(model)
+    return None if found is None or path.exists() or path.suffix in (".gguf", ".safetensors") else found[1]
 
 
 def _open_file(path: Path) -> Checkpoint:

@@ -16,11 +16,14 @@ CARD_FILE = "README.md"
 _MARK = "<!-- Written by edgelora, which replaces it with the adapter; take this line out to keep your own page. -->"
 
 
-def write_card(folder: Path, receipt: Receipt, data: Sequence[tuple[str, int]]) -> None:
-    """Write ``README.md``; ``data`` has a file's name and how many of its rows were used, rows held out second."""
+def write_card(folder: Path, receipt: Receipt, data: Sequence[tuple[str, int]], base_model: str) -> None:
+    """Write ``README.md``; ``data`` has a file's name and how many of its rows were used, rows held out second.
+
+    ``base_model`` is what a hub knows the base by, such as ``org/name``.
+    """
     from huggingface_hub import ModelCardData  # slow, and needed at the end of a run alone
 
-    front = ModelCardData(base_model=receipt.name, library_name="peft", tags=["lora", "edgelora"]).to_yaml()
+    front = ModelCardData(base_model=base_model, library_name="peft", tags=["lora", "edgelora"]).to_yaml()
     write_atomically(folder / CARD_FILE, f"---\n{front}\n---\n\n" + "\n".join(_body(receipt, data)) + "\n")
 
 

@@ -75,6 +75,7 @@ class RunPlan:
     overwrite: bool = False
     low_memory: bool = False  # the base stays packed and layers are computed again in the backward pass
     start_from: Path | None = None  # an adapter whose factors are the first ones
+    hub_repository: str | None = None  # of the base; what PEFT and a hub then know it by, else by its short name
     config: Mapping[str, Any] | None = None  # what ``--config`` reads to repeat the run; written beside the adapter
 
     def __post_init__(self) -> None:
@@ -168,7 +169,9 @@ def _train(
     base_weights = weigh(model).weights
     if plan.low_memory:
         recompute_layers(model)
-    wrapped = attach_lora(model, options, checkpoint.name, None if source is None else source.factors)
+    wrapped = attach_lora(
+        model, options, plan.hub_repository or checkpoint.name, None if source is None else source.factors
+    )
     if options.init == "residual" and start is None:
         _start_at_residual(grid, wrapped, options, progress)
     count = sum(parameter.numel() for parameter in trainable(model))
@@ -335,7 +338,8 @@ def _publish(
         write_peft(wrapped, final.best_adapter or final.adapter, fresh)
         if truncation is not None:
             rewrite_truncated(fresh, truncation.adapter)
-        write_card(fresh, add_receipt(fresh), used)
+        receipt = add_receipt(fresh)
+        write_card(fresh, receipt, used, plan.hub_repository or receipt.name)
         write_atomically(fresh / HISTORY_FILE, history_lines(final.history))
         if plan.config is not None:
             write_atomically(fresh / OPTIONS_FILE, json.dumps(plan.config, indent=1, ensure_ascii=False) + "\n")

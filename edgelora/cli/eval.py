@@ -31,7 +31,9 @@ from edgelora_runtime import load
 @spread
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)],
-    data: Annotated[Path, typer.Argument(help="JSON lines, CSV or Parquet, as for training.", show_default=False)],
+    data: Annotated[
+        Path, typer.Argument(help="JSON lines, a JSON list, CSV or Parquet, as for training.", show_default=False)
+    ],
     adapter: Annotated[str, typer.Option(metavar="SPEC", help="none, NAME, NAME:0.5 or A:0.7+B:0.3.")] = "none",
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first N rows alone.")] = None,
     max_new_tokens: Annotated[

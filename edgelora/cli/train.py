@@ -26,7 +26,8 @@ def train(
         Path,
         typer.Argument(
             metavar="DATA",
-            help='JSON lines, CSV or Parquet: {"prompt", "completion"}, {"messages"}, {"text", "label"} or {"text"}, '
+            help='JSON lines, a JSON list, CSV or Parquet: {"prompt", "completion"}, {"messages"}, '
+            '{"text", "label"} or {"text"}, '
             'or as Alpaca {"instruction", "input", "output"} or ShareGPT {"conversations"} has them.',
         ),
     ],

@@ -1,4 +1,4 @@
-"""Reads the records of a data file, whatever it is written in: JSON lines, CSV or Parquet.
+"""Reads the records of a data file, whatever it is written in: JSON lines, a JSON list, CSV or Parquet.
 
 ``Path -> records``: each with its number and its value, or the reason why it has none.
 """
@@ -14,12 +14,12 @@ from typing import Any
 from edgelora.errors import DataError
 from edgelora_runtime.parse_json import JsonError, one_line, read_value, show
 
-FORMATS = "JSON lines, CSV (.csv, or .tsv with tabs) or Parquet (.parquet)"
+FORMATS = "JSON lines, one JSON list (.json), CSV (.csv, or .tsv with tabs) or Parquet (.parquet)"
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_COLUMNS = ("messages", "conversations", "tools")  # a cell can hold them as the text of JSON alone
 _LONGEST_CELL = 2**31 - 1  # characters; the default of the csv module is shorter than documents are
 
-# Number from 1 (of the line, in a Parquet file of the row) and the value, or the reason why there is none.
+# Number from 1 (of the line; of the row in a JSON list or a Parquet file) and the value, or why there is none.
 Record = tuple[int, dict[str, Any] | str]
 
 
@@ -32,11 +32,23 @@ def read_records(path: Path) -> Iterator[Record]:
         return _read_parquet(path)
     if suffix in _SEPARATORS:
         return _read_table(path, _SEPARATORS[suffix])
-    return _read_lines(path)
+    content = path.read_bytes()
+    # Lines are often named .json too; none of theirs is a list.
+    is_list = suffix == ".json" and content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    return _read_list(path, content) if is_list else _read_lines(content)
 
 
-def _read_lines(path: Path) -> Iterator[Record]:
-    lines = path.read_bytes().split(b"\n")
+def _read_list(path: Path, content: bytes) -> Iterator[Record]:
+    try:
+        values = read_value(content, len(content))
+    except JsonError as error:
+        raise DataError(f"{path} is no JSON list ({error}); expected [row, row, ...], or one row a line") from error
+    for number, value in enumerate(values, start=1):
+        yield number, value if isinstance(value, dict) else _no_object(value)
+
+
+def _read_lines(content: bytes) -> Iterator[Record]:
+    lines = content.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
     for number, line in enumerate(lines, start=1):
@@ -55,7 +67,11 @@ def _parse_line(number: int, line: bytes) -> dict[str, Any] | str:
         data = read_value(text)
     except JsonError as error:
         return f"not JSON ({error})"
-    return data if isinstance(data, dict) else f"a JSON {type(data).__name__}, not an object"
+    return data if isinstance(data, dict) else _no_object(data)
+
+
+def _no_object(value: object) -> str:
+    return f"a JSON {type(value).__name__}, not an object"
 
 
 def _read_table(path: Path, separator: str) -> Iterator[Record]:

@@ -60,7 +60,7 @@ class Rows:
 
 
 def read_rows(path: Path) -> Rows:
-    """Read JSON lines, CSV or Parquet; raises DataError for a file without usable rows, naming the first problems."""
+    """Every row of a file, as ``read_records`` reads it; raises DataError where none is usable, naming problems."""
     rows: list[Row] = []
     problems: list[Problem] = []
     for number, record in read_records(path):

@@ -83,6 +83,7 @@ def make_readers(scratch: Path) -> dict[str, Reader]:
         "safetensors": Reader(safetensors_files(), _read_safetensors),
         "pattern": Reader(tuple(pattern.encode() for pattern in PATTERNS), _match),
         "rows": Reader(ROWS, _read_rows, "rows.jsonl"),
+        "rows list": Reader((b"[" + b",".join(ROWS[0].strip().split(b"\n")) + b"]",), _read_rows, "rows.json"),
         "rows csv": Reader((TABLE,), _read_rows, "rows.csv"),
         "rows parquet": Reader((parquet_file(),), _read_rows, "rows.parquet"),
         "tokenizer": Reader(tokenizer_files(), _read_tokenizer),

@@ -118,6 +118,31 @@ def test_a_csv_file_that_cannot_be_read_is_one_line(tmp_path, text, reason):
         read_rows(table(tmp_path, text))
 
 
+def test_a_json_list_gives_the_rows_of_json_lines(tmp_path):
+    rows = [
+        {"prompt": "Zürich?", "completion": "ja"},
+        {"instruction": "Translate.", "input": "東京", "output": "Tokyo"},
+    ]
+    expected = lines(tmp_path, *rows)
+    for text in (json.dumps(rows), "\ufeff" + json.dumps(rows, indent=2), "\n" + json.dumps([*rows, 7, None])):
+        found = read_rows(table(tmp_path, text, "rows.json"))
+        assert found.rows == expected.rows
+    assert [(problem.line, problem.reason) for problem in found.problems] == [
+        (3, "a JSON int, not an object"),
+        (4, "a JSON NoneType, not an object"),
+    ]
+    assert read_rows(table(tmp_path, "\n".join(map(json.dumps, rows)), "lines.json")).rows == expected.rows
+
+
+@pytest.mark.parametrize("text", ['[{"prompt": "a", "completion": "b"}', "[1] [2]", b"[\xff]", "[" * 5000])
+def test_a_json_list_that_is_none_is_one_line(tmp_path, text):
+    with pytest.raises(
+        DataError, match=r"rows\.json is no JSON list \(.+\); expected \[row, row, \.\.\.\], or one row"
+    ) as info:
+        read_rows(table(tmp_path, text, "rows.json"))
+    assert len(str(info.value)) < 500
+
+
 def test_parquet_gives_the_rows_of_json_lines(tmp_path):
     call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
     rows = [

@@ -208,6 +208,7 @@ def _plan(options: TrainOptions, model: StrPath, data: Path, out: Path, config: 
         eval_every=options.eval_every,
         save_every=options.save_every,
         patience=options.patience,
+        report_to=options.report_to,
         resume=options.resume,
         overwrite=options.overwrite,
         low_memory=options.low_memory,

@@ -37,9 +37,10 @@ def evaluations_since_best(steps: Iterable[StepRecord]) -> int:
 
 def history_lines(steps: Iterable[StepRecord]) -> str:
     """The lines of a history; only evaluated steps have an ``eval_loss``, and that only where it is a number."""
-    return "".join(json.dumps(_fields(step)) + "\n" for step in steps)
+    return "".join(json.dumps(fields_of(step)) + "\n" for step in steps)
 
 
-def _fields(step: StepRecord) -> dict[str, float]:
+def fields_of(step: StepRecord) -> dict[str, float]:
+    """What is known of a step by name, as a number."""
     fields = dataclasses.asdict(step)
     return {name: value for name, value in fields.items() if value is not None and math.isfinite(value)}

@@ -119,6 +119,14 @@ class TrainOptions:
             "The learning rate falls as for the whole run.  [default: never stop early]"
         ),
     ] = None
+    report_to: Annotated[
+        str | None,
+        Option(
+            "Show each step in tensorboard (below ./runs) or wandb as it is taken; both are packages of their own. "
+            "history.jsonl beside the adapter has the same figures in any case.",
+            metavar="tensorboard|wandb",
+        ),
+    ] = None
     save_every: Annotated[int, Option("Steps between checkpoints in ADAPTER_DIR/.checkpoint; 0 means none.")] = 50
     resume: Annotated[
         bool, Option("Go on from the checkpoint of a run that was stopped, if there is one.", names=("--resume",))

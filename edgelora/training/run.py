@@ -33,13 +33,14 @@ from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.card import CARD_FILE, is_card, write_card
 from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_trained
 from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
-from edgelora.training.history import HISTORY_FILE, history_lines
+from edgelora.training.history import HISTORY_FILE, StepRecord, history_lines
 from edgelora.training.loftq import loftq_factors
 from edgelora.training.loop import Schedule, fit, last_examples, planned_steps, recent
 from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.measure_receipt import measure_receipt
 from edgelora.training.recipe import Recipe
+from edgelora.training.report_to import check_reporter, reporting
 from edgelora.training.resume import (
     CHECKPOINT_FOLDER,
     UNFINISHED,
@@ -71,6 +72,7 @@ class RunPlan:
     eval_every: int | None = None  # steps; 0 is at the end alone, None four times in a run
     save_every: int = 50  # steps; 0 never saves
     patience: int | None = None  # evaluations without a better one that end the run; None never ends it
+    report_to: str | None = None  # one of REPORTERS
     resume: bool = False
     overwrite: bool = False
     low_memory: bool = False  # the base stays packed and layers are computed again in the backward pass
@@ -82,6 +84,7 @@ class RunPlan:
         for name, value in (("--save-every", self.save_every), ("--eval-every", self.eval_every or 0)):
             if value < 0:
                 raise ConfigError(f"{name} is {value}, expected 0 or more")
+        check_reporter(self.report_to)
         if self.patience is None:
             return
         if self.patience < 1:
@@ -177,7 +180,17 @@ def _train(
     count = sum(parameter.numel() for parameter in trainable(model))
     share = count / (count + base_weights)
     loss = lesson.make_loss(checkpoint, model, device)
-    with progress.training(plan.out.name) as report, show_history(out, start.history if start else ()) as record:
+    earlier = start.history if start else ()
+    with (
+        progress.training(plan.out.name) as report,
+        reporting(plan.report_to, plan.out.name, plan.config or {}, earlier) as show,
+        show_history(out, earlier) as keep,
+    ):
+
+        def record(step: StepRecord) -> None:
+            keep(step)
+            show(step)
+
         final = fit(
             model,
             wrapped,

@@ -149,23 +149,6 @@ def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path,
     assert tokenizer.decode(answer) == "TWO</s>"
 
 
-def test_an_adapter_of_a_hub_base_names_its_repository(base, rows, tmp_path, capsys, monkeypatch):
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "cache" / "models--some-org--Tiny"
-    shutil.copytree(base, repository / "snapshots" / commit)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "v1").write_text(commit)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(repository.parent))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.chdir(tmp_path)
-    run_json(capsys, "some-org/Tiny@v1", rows, "-o", tmp_path / "adapter", "--max-steps", 1, "--max-length", 64)
-    assert huggingface_hub.ModelCard.load(tmp_path / "adapter" / "README.md").data.base_model == "some-org/Tiny"
-    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "some-org/Tiny"
-    assert json.loads((tmp_path / "adapter" / "options.json").read_text())["model"] == "some-org/Tiny@v1"
-    assert read_receipt(tmp_path / "adapter").name == "Tiny"
-
-
 def test_a_killed_run_resumes_to_the_same_adapter(base, rows, tmp_path, capsys):
     options = (*QUICK, "--save-every", "3", "--accumulate", "2", "--eval-data", rows, "--eval-every", 5)
     whole = run_json(capsys, base, rows, "-o", tmp_path / "whole", *options)

@@ -195,8 +195,10 @@ def test_a_terminal_has_a_prompt_where_an_interrupt_ends_the_program() -> None:
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "edgelora", "chat", str(ARTIFACT), "--max-new-tokens", "3"]
     with subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=environment() | {"TERM": "dumb"}, text=True
-    ) as program:
+        command, stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=environment() | {"TERM": "dumb"}, text=True,
+        # A shell starts what runs in the background with interrupts ignored, and these tests perhaps too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as program:  # fmt: skip
         os.close(slave)
         try:
             _read_until(master, "> ")

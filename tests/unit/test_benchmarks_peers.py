@@ -13,10 +13,8 @@ from benchmarks.peers.figures import RATIOS, ratio_of, without_effect
 from benchmarks.peers.fresh import instructions_by_object, run_command
 from benchmarks.peers.limits import TokenBytes, least_ms
 from benchmarks.peers.models import RANDOM_SHAPES, Shape, config_of, tensor_shapes, write_random_model
-from benchmarks.peers.plot import draw
-from benchmarks.peers.report import write_report
 from benchmarks.peers.rounds import Plan, measure, rotate
-from benchmarks.peers.turns import Opening, Subject, answer, prompt
+from benchmarks.peers.turns import Subject, answer, prompt
 from benchmarks.peers.worker import Worker, cpu_seconds_of
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
@@ -130,10 +128,11 @@ def test_a_worker_answers_line_by_line_and_what_engines_print_does_not_disturb(t
     program = tmp_path / "worker.py"
     program.write_text(
         "import sys; sys.path.insert(0, '.')\n"
-        "from benchmarks.peers.turns import serve\n"
+        "from benchmarks.peers.turns import Opening, Subject, serve\n"
         "from tests.unit.test_benchmarks_peers import FakeEngine\n"
         "def open_engine(opening):\n"
         "    print('loading', opening.threads, opening.subjects[0].label)\n"
+        "    assert opening == Opening(2, (Subject('a', 'm', ('x',), True),)), opening\n"
         "    return FakeEngine()\n"
         "serve(open_engine)\n",
         encoding="utf-8",
@@ -256,7 +255,10 @@ def test_a_q4_0_copy_keeps_everything_but_the_type_of_q4_1(tmp_path: Path) -> No
     writer.add_token_list(["a", "ü", "<s>"])
     writer.add_tensor("blk.0.attn_q.weight", quants.quantize(values, GgmlType.Q4_1), raw_dtype=GgmlType.Q4_1)
     writer.add_tensor("token_embd.weight", quants.quantize(values, GgmlType.Q8_0), raw_dtype=GgmlType.Q8_0)
-    gguf_files._finish(writer)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     gguf_files.write_q4_0_copy(tmp_path / "in.gguf", tmp_path / "out.gguf")
     reader = GGUFReader(tmp_path / "out.gguf")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -274,59 +276,3 @@ def test_a_random_base_has_the_shapes_that_the_head_counts_say(tmp_path: Path) -
     assert shapes["blk.1.attn_k.weight"] == [64, 32]
     assert shapes["blk.0.ffn_down.weight"] == [64, 64]
     assert reader.fields["qwen2.attention.head_count_kv"].contents() == 2
-
-
-def _results() -> dict[str, object]:
-    one = _turns(**{figures.RANK_16: (12.0, 13.0), figures.NO_SLOTS: (10.0, 11.0), figures.GENAI: (11.0, 11.0)})
-    one["prefill_ms"] = {figures.NO_SLOTS: (500.0, 520.0), figures.GENAI: (750.0, 780.0)}
-    one["tokens"] = {figures.RANK_16: [1, 2], figures.NO_SLOTS: [1, 2]}
-    limit = {
-        "read_gb_per_s": 20.0,
-        "read_1gib_gb_per_s": 12.0,
-        "tokens": {figures.RANK_16: {"weights_mb": 78.3, "adapter_mb": 20.0, "cache_mb": 5.9, "least_ms": 5.2}},
-    }
-    section = {
-        "model": "tiny",
-        "date": "2026-11-24",
-        "machine": {"cpu": "a processor", "cores": 2},
-        "versions": {"edgelora": "onnxruntime 1"},
-        "rounds": 2,
-        "prefill_tokens": 512,
-        "threads": {"2": one},
-        "extras": {"edgelora, switch": [0.04, 0.06], "edgelora, load": [4.0]},
-        "start": {"import_s": [0.1, 0.2], "load_s": [0.3], "first_text_s": [0.2]},
-        "cached_start": {"import_s": [0.1], "load_s": [0.05], "first_text_s": [0.2]},
-        "memory": {
-            "peak_mb": 160.0,
-            "artifact_mb": 100.0,
-            "peak_over_artifact": 1.6,
-            "cached_peak_over_artifact": 0.9,
-            "peers_mb": {"other": 300.0},
-        },
-        "limits": {"2": limit},
-        "instructions": {"rank 16": {"engine": 99_000_000, "own": 1_000_000}},
-        "export": {"seconds": 8.0, "peak_over_float32": 1.5},
-    }
-    return {"models": {"tiny": section}}
-
-
-def test_the_report_shows_ratios_limits_and_adapters_without_effect() -> None:
-    page = write_report(json.loads(json.dumps(_results())))
-    assert "| decode, rank 16 over no adapter | ≤ 1.12 | 1.191 (1.184 to 1.198) |" in page
-    assert "| prefill, no adapter, tokens/s over onnxruntime-genai | ≥ 1.50 | 1.500 (1.500 to 1.500) |" in page
-    assert f"**{figures.RANK_16}: the tokens are those without the adapter" in page
-    assert "| edgelora: switch to an adapter that acted before | 0.05 ms | 0.05 ms |" in page
-    assert "1.000 million outside it (1.00 %)" in page
-    assert "at least 5.2 ms" in page
-    assert "| decode, no adapter, over llama.cpp" not in page  # what was not measured has no row
-
-
-def test_the_plot_is_a_picture_of_the_stated_width() -> None:
-    picture = draw(_results())
-    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
-    assert int.from_bytes(picture[16:20], "big") == 800
-
-
-def test_openings_travel_as_they_are() -> None:
-    line = {"threads": 2, "subjects": [{"label": "a", "model": "m", "adapters": ["x"], "twin": True}]}
-    assert turns._read_opening(line) == Opening(2, (Subject("a", "m", ("x",), True),))

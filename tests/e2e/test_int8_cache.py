@@ -8,8 +8,9 @@ import pytest
 
 from edgelora.artifact.kv_cache_steps import cache_scales
 from edgelora.cli import main
-from edgelora_runtime import ArtifactError, Model, load
+from edgelora_runtime import ArtifactError, load
 from edgelora_runtime.manifest import read_manifest
+from tests.opened import Opened, open_parts
 from tests.tiny import write_adapter, write_checkpoint
 
 IDS = [int(token) for token in np.random.default_rng(3).integers(0, 60, 40)]
@@ -27,9 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _cached(model: Model, spec: str) -> np.ndarray:
-    model.logits(IDS, adapter=spec)
-    return model._session.cached()
+def _cached(parts: Opened, spec: str) -> np.ndarray:
+    parts.model.logits(IDS, adapter=spec)
+    return parts.session.cached()
 
 
 def test_it_verifies_and_says_what_a_token_takes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,9 +52,10 @@ def test_answers_are_nearly_those_of_a_float_cache(folder: Path, spec: str) -> N
 
 
 def test_memory_holds_bytes_and_a_prefix_is_kept_in_them(folder: Path, tmp_path: Path) -> None:
-    models = {kind: load(folder / kind, threads=1) for kind in ("float32", "int8")}
-    for kind, model in models.items():
-        assert _cached(model, "x").dtype == kind
+    opened = {kind: open_parts(folder / kind, threads=1) for kind in ("float32", "int8")}
+    for kind, parts in opened.items():
+        assert _cached(parts, "x").dtype == kind
+    models = {kind: parts.model for kind, parts in opened.items()}
     file = tmp_path / "kept"
     models["int8"].keep_prefix(IDS[:30], file, adapter="x")
     again = load(folder / "int8", threads=1)
@@ -69,9 +71,9 @@ def test_steps_leave_room_and_know_the_adapters(folder: Path) -> None:
         name: cache_scales(folder / "float32", [IDS], adapters)
         for name, adapters in (("none", {}), ("x", {"x": folder / "adapter"}))
     }
-    model = load(folder / "float32", threads=1)
+    parts = open_parts(folder / "float32", threads=1)
     for spec in ("none", "x"):
-        reach = np.abs(_cached(model, spec)).max(axis=2)
+        reach = np.abs(_cached(parts, spec)).max(axis=2)
         assert (127 * scales[spec] >= 2 * reach - 1e-6).all()
     assert (scales["x"] >= scales["none"]).all()
     assert (scales["x"] > scales["none"]).any()

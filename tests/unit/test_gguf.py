@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from edgelora.checkpoint.config import read_config
 from edgelora.checkpoint.folder import open_checkpoint
-from edgelora.checkpoint.gguf.reader import _Reader
+from edgelora.checkpoint.gguf.reader import FastReader
 from edgelora.errors import CheckpointError
 from edgelora.grid.blocks import dequantize
 from edgelora.grid.make import parse_quant, plan_grid
@@ -207,7 +207,7 @@ def test_lists_are_read_as_the_package_reads_them(tmp_path: Path) -> None:
         writer.add_array("test.nested", [[1, 2], [3]])
 
     write_gguf(tmp_path / "m.gguf", "llama", tiny_model("llama"), extra=add)
-    fast, plain = _Reader(tmp_path / "m.gguf"), gguf.GGUFReader(tmp_path / "m.gguf")
+    fast, plain = FastReader(tmp_path / "m.gguf"), gguf.GGUFReader(tmp_path / "m.gguf")
     assert list(fast.fields) == list(plain.fields)
     for key, field in plain.fields.items():
         assert fast.fields[key].contents() == field.contents(), key

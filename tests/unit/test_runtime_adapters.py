@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from edgelora_runtime import AdapterError, ArtifactError, InputError, Model, load
+from edgelora_runtime.graph import Graph
 from edgelora_runtime.manifest import file_info
+from tests.opened import open_parts
 
 ARTIFACT = Path(__file__).resolve().parents[2] / "runtime" / "conformance" / "tiny-float"
 IDS = [7, 8, 9, 40, 41, 42]
@@ -123,18 +125,20 @@ def test_the_same_adapter_kept_packed_is_not_taken_for_another_base(mine: Path, 
         load(other, threads=1, cache=tmp_path / "cache").load_adapter("mine", mine)
 
 
-def test_an_unloaded_adapter_is_gone_with_its_blends(model: Model) -> None:
+def test_an_unloaded_adapter_is_gone_with_its_blends() -> None:
+    opened = open_parts(ARTIFACT, threads=1)
+    model = opened.model
     model.load_adapter("mine", adapter("eight"))
     model.logits(IDS, adapter="one:0.5+mine:0.5")
     model.generate_ids([IDS, IDS], adapter=["mine", "one"], max_new_tokens=2)
     model.logits(IDS, adapter="mine")
-    old = weakref.ref(model._session.adapter)
-    before = model._adapters.n_bytes
+    old = weakref.ref(opened.session.adapter)
+    before = opened.adapters.n_bytes
     model.unload_adapter("mine")
     assert "mine" not in model.adapters
     gc.collect()
     assert old() is None
-    assert model._adapters.n_bytes < before / 2
+    assert opened.adapters.n_bytes < before / 2
     for spec in ("mine", "one:0.5+mine:0.5"):
         with pytest.raises(AdapterError, match="unknown adapter 'mine'"):
             model.logits(IDS, adapter=spec)
@@ -170,15 +174,17 @@ def read_folders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_beyond_the_budget_the_adapter_unused_for_longest_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {}
     for name in ("one", "four", "eight"):
-        alone = load(ARTIFACT, threads=1)
-        alone.logits(IDS, adapter=name)
-        sizes[name] = alone._adapters.n_bytes
+        alone = open_parts(ARTIFACT, threads=1)
+        alone.model.logits(IDS, adapter=name)
+        sizes[name] = alone.adapters.n_bytes
     budget = sizes["four"] + sizes["eight"]
     model = load(ARTIFACT, threads=1, adapter_bytes=budget)
+    parts = open_parts(ARTIFACT, threads=1, adapter_bytes=budget)
     read = read_folders(monkeypatch)
     for spec in ("four", "eight", "four", "one", "four", "eight", "one:0.3+four", "one:0.3+four", "four", "eight"):
         np.testing.assert_array_equal(model.logits(IDS, adapter=spec), load(ARTIFACT).logits(IDS, adapter=spec))
-        assert model._adapters.n_bytes <= budget
+        parts.model.logits(IDS, adapter=spec)
+        assert 0 < parts.adapters.n_bytes <= budget
     read.clear()
     for spec, count in (("four", 0), ("eight", 0), ("one", 1), ("eight", 1), ("four", 2)):
         model.logits(IDS, adapter=spec)
@@ -197,13 +203,21 @@ def test_budgets_that_are_none(budget: Any) -> None:
         load(ARTIFACT, adapter_bytes=budget)
 
 
-def test_a_closed_model_says_so() -> None:
+def test_a_closed_model_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: weakref.WeakSet[Graph] = weakref.WeakSet()
+
+    class Recorded(Graph):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            graphs.add(self)
+
+    monkeypatch.setattr("edgelora_runtime.session.Graph", Recorded)
     with load(ARTIFACT, threads=1) as model:
         stream = model.generate("x", stream=True)
         next(stream)
-        session = weakref.ref(model._session._graph)
+        assert len(graphs) == 1
     gc.collect()
-    assert session() is None
+    assert len(graphs) == 0
     calls: list[Callable[[], object]] = [
         lambda: next(stream),
         lambda: model.generate("x"),

@@ -11,6 +11,7 @@ from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import Decoding
 from edgelora_runtime.lookup import ALLOWANCE, FIRST_CREDIT, MOST_DRAFTED, TOKEN_COST, Drafter, LookupDecoding
 from edgelora_runtime.sampling import Sampler, SamplingOptions
+from tests.opened import Opened, open_parts
 
 FOLDER = Path(__file__).resolve().parents[2] / "runtime" / "conformance"
 ARTIFACTS = ("tiny-float", "tiny-int4", "tiny-int8")
@@ -18,16 +19,20 @@ TIE = 1e-4  # one row and several may round logits differently by up to about 1e
 
 
 @functools.cache
+def opened(name: str) -> Opened:
+    return open_parts(FOLDER / name)
+
+
 def artifact(name: str) -> Model:
-    return load(FOLDER / name)
+    return opened(name).model
 
 
 def decode(
-    model: Model, prompt: list[int], spec: str, most: int, options: SamplingOptions, kind: type[Decoding]
+    name: str, prompt: list[int], spec: str, most: int, options: SamplingOptions, kind: type[Decoding]
 ) -> tuple[list[int], Decoding]:
-    adapter = model._adapters.find(spec)
-    ends = model.manifest.model.eos_token_ids
-    decoding = kind(model._session, adapter, [prompt], [Sampler(options, prompt)], most, ends)
+    parts = opened(name)
+    ends = parts.model.manifest.model.eos_token_ids
+    decoding = kind(parts.session, parts.adapters.find(spec), [prompt], [Sampler(options, prompt)], most, ends)
     return [token for _, token in decoding], decoding
 
 
@@ -46,12 +51,12 @@ class Oracle:
 
 
 def compare(
-    model: Model, prompt: list[int], spec: str, most: int, options: SamplingOptions, monkeypatch: pytest.MonkeyPatch
+    name: str, prompt: list[int], spec: str, most: int, options: SamplingOptions, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[int, int, bool]:
     """Tokens, drafted ones among them, and whether a tie made a difference; fails where no tie explains it."""
-    plain, plain_decoding = decode(model, prompt, spec, most, options, Decoding)
+    plain, plain_decoding = decode(name, prompt, spec, most, options, Decoding)
     monkeypatch.setattr(lookup, "Drafter", lambda ids: Oracle(plain, len(ids)))
-    found, decoding = decode(model, prompt, spec, most, options, LookupDecoding)
+    found, decoding = decode(name, prompt, spec, most, options, LookupDecoding)
     assert isinstance(decoding, LookupDecoding)
     if found == plain:
         assert decoding.reasons == plain_decoding.reasons
@@ -59,7 +64,7 @@ def compare(
     else:
         n_equal = next(index for index, pair in enumerate(zip(found, plain, strict=False)) if pair[0] != pair[1])
         position = len(prompt) + n_equal - 1
-        last = np.sort(model.logits([*prompt, *plain[:n_equal]], adapter=spec, positions=[position])[0])
+        last = np.sort(artifact(name).logits([*prompt, *plain[:n_equal]], adapter=spec, positions=[position])[0])
         assert last[-1] - last[-2] < TIE, f"{spec}, prompt {prompt}: another token at {n_equal}, and no tie"
     return len(found), decoding.n_right, found != plain
 
@@ -70,7 +75,7 @@ def test_greedy_answers_are_those_of_plain_decoding(name: str, monkeypatch: pyte
     specs = ("none", *model.adapters, "four:0.7+eight:0.3")
     found = [
         compare(
-            model,
+            name,
             rng.integers(3, 384, int(rng.integers(1, 250))).tolist(),
             specs[number % len(specs)],
             int(rng.integers(1, 70)),
@@ -96,19 +101,19 @@ def test_greedy_answers_are_those_of_plain_decoding(name: str, monkeypatch: pyte
 def test_penalties_and_draws_are_those_of_plain_decoding(
     options: SamplingOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, rng = artifact("tiny-int4"), np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     for spec in ("none", "eight", "one") * 3:
         prompt = rng.integers(3, 384, int(rng.integers(1, 120))).tolist()
-        tokens, right, is_tie = compare(model, prompt, spec, 50, options, monkeypatch)
+        tokens, right, is_tie = compare("tiny-int4", prompt, spec, 50, options, monkeypatch)
         assert not is_tie
         assert right > tokens / 4 or tokens < 8
 
 
 def test_its_own_drafts_shorten_a_repetitive_answer() -> None:
-    model, prompt = artifact("tiny-float"), [5, 6, 7, 8] * 20
+    name, prompt = "tiny-float", [5, 6, 7, 8] * 20
     options = SamplingOptions(repetition_penalty=0.2)  # what was said draws it back
-    plain, _ = decode(model, prompt, "four", 120, options, Decoding)
-    found, decoding = decode(model, prompt, "four", 120, options, LookupDecoding)
+    plain, _ = decode(name, prompt, "four", 120, options, Decoding)
+    found, decoding = decode(name, prompt, "four", 120, options, LookupDecoding)
     assert isinstance(decoding, LookupDecoding)
     assert found == plain
     assert decoding.n_steps < 0.7 * len(found)
@@ -117,20 +122,21 @@ def test_its_own_drafts_shorten_a_repetitive_answer() -> None:
 
 @pytest.mark.parametrize("length", [314, 318, 319, 320])
 def test_a_full_context_ends_the_answer_where_it_does_without(length: int) -> None:
-    model = artifact("tiny-float")
+    name = "tiny-float"
     prompt = ([5, 6, 7, 8] * 80)[:length]
-    found, decoding = decode(model, prompt, "four", 50, SamplingOptions(), LookupDecoding)
-    assert found == decode(model, prompt, "four", 50, SamplingOptions(), Decoding)[0]
+    found, decoding = decode(name, prompt, "four", 50, SamplingOptions(), LookupDecoding)
+    assert found == decode(name, prompt, "four", 50, SamplingOptions(), Decoding)[0]
     assert len(found) <= 321 - length
     assert decoding.reasons[0] in ("length", "stop")
 
 
 def test_nothing_of_a_draft_remains_for_the_next_call() -> None:
-    model, prompt = artifact("tiny-float"), [5, 6, 7, 8] * 20
-    adapter, ends = model._adapters.find("none"), model.manifest.model.eos_token_ids
+    parts, prompt = opened("tiny-float"), [5, 6, 7, 8] * 20
+    model, adapter = parts.model, parts.adapters.find("none")
+    ends = model.manifest.model.eos_token_ids
     expected = model.generate_ids([*prompt, 9, 10], max_new_tokens=20)
     for count in range(1, 24):  # dropped in the middle of a step, too
-        decoding = LookupDecoding(model._session, adapter, [prompt], [Sampler(SamplingOptions())], 24, ends)
+        decoding = LookupDecoding(parts.session, adapter, [prompt], [Sampler(SamplingOptions())], 24, ends)
         tokens = iter(decoding)
         for _ in range(count):
             next(tokens, None)
@@ -156,8 +162,9 @@ def test_a_guess_follows_the_longest_and_latest_match() -> None:
 
 def test_a_guess_that_reaches_its_own_end_repeats() -> None:
     drafter = Drafter([4, 5] * 10)
-    for _ in range(20):
-        drafter.push(drafter._ids[-2])
+    for _ in range(10):
+        drafter.push(4)
+        drafter.push(5)
     draft = drafter.draft(7)
     assert draft == [4, 5, 4, 5, 4, 5, 4][: len(draft)]
     assert len(draft) > 2  # further than the row goes after the match

@@ -13,6 +13,7 @@ import pytest
 import edgelora_runtime.session as session_module
 from edgelora_runtime import AdapterError, ArtifactError, InputError, Model, load
 from edgelora_runtime.manifest import file_info
+from tests.opened import open_parts
 
 CONFORMANCE = Path(__file__).resolve().parents[2] / "runtime" / "conformance"
 ARTIFACT = CONFORMANCE / "tiny-int4"
@@ -45,7 +46,9 @@ def test_importing_and_answering_needs_no_heavy_package() -> None:
     assert "pip install 'edgelora-runtime[text]'" in done.stdout
 
 
-def test_switching_adapters_leaks_nothing_of_the_old_cache(model: Model) -> None:
+def test_switching_adapters_leaks_nothing_of_the_old_cache() -> None:
+    parts = open_parts(ARTIFACT, threads=1)
+    model = parts.model
     ids = LONG[:40]
     expected = {spec: fresh(ids, spec) for spec in ("none", "four", "one:0.5+eight:0.5")}
     for spec in ("none", "four", "none", "one:0.5+eight:0.5", "four", "one:0.5+eight:0.5", "none"):
@@ -53,9 +56,7 @@ def test_switching_adapters_leaks_nothing_of_the_old_cache(model: Model) -> None
         np.testing.assert_allclose(model.logits(ids, adapter=spec), expected[spec], atol=1e-4)
     # The proof that the cache matters: had the prompt's keys survived the switch, the last logits would be these.
     model.logits(ids[:-1], adapter="four")
-    cached, none = model._session, model._adapters.find("none")
-    cached._adapter = none
-    cached._graph.bind_inputs("adapter", none, none.inputs)
+    parts.session.add_prefix(parts.adapters.find("none"), parts.session.keep_prefix())
     leaked = model.logits(ids, adapter="none", positions=[39])
     assert np.abs(leaked - expected["none"][39]).max() > 0.1
 
@@ -114,11 +115,13 @@ def test_choices_compute_the_prompt_once(model: Model, monkeypatch: pytest.Monke
         assert score == pytest.approx(apart.score(prompt, ids, adapter="four").sum() + end, abs=1e-3)
 
 
-def test_the_cache_grows_in_steps_up_to_the_context(model: Model) -> None:
+def test_the_cache_grows_in_steps_up_to_the_context() -> None:
+    parts = open_parts(ARTIFACT, threads=1)
+    model = parts.model
     model.generate_ids(LONG[:5], max_new_tokens=2)
-    assert model._session.capacity == 256
+    assert parts.session.capacity == 256
     answer = model.generate_ids(LONG, max_new_tokens=500, repetition_penalty=1.0)
-    assert model._session.capacity == CONTEXT
+    assert parts.session.capacity == CONTEXT
     assert len(answer) <= CONTEXT - len(LONG) + 1
     assert model.generate_ids(LONG + LONG[:20], max_new_tokens=9, temperature=1.0, seed=3) != []
     np.testing.assert_allclose(model.logits(LONG)[:50], fresh(LONG[:50], "none"), atol=1e-3)
@@ -131,9 +134,10 @@ def test_long_prompts_in_pieces_give_the_same_logits(model: Model, monkeypatch: 
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_a_decode_step_reuses_its_buffers(model: Model) -> None:
-    session, active = model._session, np.array([True])
-    model.logits([7, 8, 9])
+def test_a_decode_step_reuses_its_buffers() -> None:
+    parts = open_parts(ARTIFACT, threads=1)
+    session, active = parts.session, np.array([True])
+    parts.model.logits([7, 8, 9])
     first = session.decode(np.array([5]), active)
     second = session.decode(np.array([6]), active)
     assert np.shares_memory(first, second)

@@ -94,10 +94,10 @@ def test_draws_are_those_of_the_definition(options: SamplingOptions, vocab_size:
 def test_a_rough_total_never_moves_a_draw(
     options: SamplingOptions, expected: set[int], error: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "_rough_total", lambda *_: 2.0 * (1 + error * sampling._ROUGHNESS))
+    monkeypatch.setattr(sampling, "rough_total", lambda *_: 2.0 * (1 + error * sampling.ROUGHNESS))
     logits = np.full(600, -60.0, np.float32)
     logits[[70, 300]] = 8.0
-    seeds = [seed for seed in range(20_000) if abs(Pcg32(seed).uniform() - 0.5) < 4 * sampling._ROUGHNESS]
+    seeds = [seed for seed in range(20_000) if abs(Pcg32(seed).uniform() - 0.5) < 4 * sampling.ROUGHNESS]
     drawn = [Sampler(dataclasses.replace(options, seed=seed)).choose(logits) for seed in seeds]
     assert drawn == [literal_draw(logits, options, Pcg32(seed).uniform(), set()) for seed in seeds]
     assert set(drawn) == expected
@@ -109,8 +109,8 @@ def test_a_rough_total_never_moves_a_draw(
 def test_rough_totals_keep_their_bound(spread: float, temperature: float, dtype: type[np.floating]) -> None:
     scores = (np.random.default_rng(0).standard_normal(100_001) * spread + 7).astype(dtype)
     exact = np.exp((scores.astype(np.float64) - float(scores.max())) / temperature).sum()
-    rough = sampling._rough_total(scores, scores.max(), temperature)
-    assert rough == pytest.approx(exact, rel=sampling._ROUGHNESS / 5)
+    rough = sampling.rough_total(scores, scores.max(), temperature)
+    assert rough == pytest.approx(exact, rel=sampling.ROUGHNESS / 5)
 
 
 def test_ties_go_to_the_lower_id() -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+import edgelora_runtime.session as session_module
 from edgelora_runtime import load
 from edgelora_runtime.session import FIRST_CAPACITY
+from tests.opened import open_parts
 
 PROMPT = [5, 9, 2, 7]
 
@@ -56,11 +58,23 @@ def test_answers_after_switching_and_growing_are_those_of_a_fresh_model(shared_a
     assert rows == alone
 
 
-def test_neither_an_old_cache_nor_the_arrays_of_a_call_are_kept(shared_artifact: Path) -> None:
+def test_neither_an_old_cache_nor_the_arrays_of_a_call_are_kept(
+    shared_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches: list[weakref.ref[np.ndarray]] = []
+    value_over = session_module.value_over
+
+    def record(array: np.ndarray) -> ort.OrtValue:
+        if array.ndim == 4:  # (rows, heads, tokens, width): keys or values of a layer
+            caches.append(weakref.ref(array))
+        return value_over(array)
+
+    monkeypatch.setattr(session_module, "value_over", record)
     model = load(shared_artifact, threads=1)
     for name in ("usual", "one"):
         model.generate_ids(PROMPT, adapter=name, max_new_tokens=1)
-    old = [weakref.ref(array) for array in model._session._caches]
+    old = [item for item in caches if item() is not None]
+    assert len(old) == 2 * model.manifest.model.num_layers
     model.generate_ids([1] * (FIRST_CAPACITY + 1), adapter="one", max_new_tokens=1)
     gc.collect()
     assert not [item for item in old if item() is not None]
@@ -70,9 +84,10 @@ def test_neither_an_old_cache_nor_the_arrays_of_a_call_are_kept(shared_artifact:
 
 
 def test_an_adapter_that_was_replaced_is_let_go(shared_artifact: Path, tiny_adapters: dict[str, Path]) -> None:
-    model = load(shared_artifact, threads=1)
+    parts = open_parts(shared_artifact, threads=1)
+    model = parts.model
     model.generate_ids(PROMPT, adapter="usual", max_new_tokens=1)
-    old = weakref.ref(model._session.adapter)
+    old = weakref.ref(parts.session.adapter)
     model.load_adapter("usual", tiny_adapters["wide"])
     model.generate_ids(PROMPT, adapter="usual", max_new_tokens=1)
     gc.collect()

@@ -1,20 +1,26 @@
 """The graph without slots: the same answers as empty slots, and in memory only when it should be."""
 
 import dataclasses
+import gc
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 
+import edgelora_runtime.session as session_module
 from edgelora.artifact.verify import verify_artifact
-from edgelora_runtime import Model, load
+from edgelora_runtime import load
+from edgelora_runtime.graph import Graph
 from edgelora_runtime.manifest import MANIFEST_FILE, file_info, read_manifest
 from tests.unit.test_runtime_model import ARTIFACT, LONG
 
 IDS = LONG[:30]
 TWIN = "decoder.plain.onnx"
+SLOTTED = "decoder.onnx"
 
 
 def copy(folder: Path, **changes: Any) -> Path:
@@ -27,17 +33,51 @@ def copy(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def loaded(model: Model) -> set[str]:
-    session = model._session
-    return {name for name, graph in (("plain", session._plain), ("slotted", session._slotted)) if graph is not None}
+class Graphs:
+    """Which graph files are in memory, and which of them ran."""
+
+    def __init__(self) -> None:
+        self.alive: weakref.WeakValueDictionary[int, Graph] = weakref.WeakValueDictionary()
+        self.files: dict[int, str] = {}
+        self.ran: list[str] = []
+
+    def loaded(self) -> list[str]:
+        gc.collect()
+        return sorted(self.files[number] for number in self.alive)
+
+    def forget(self) -> None:
+        self.alive.clear()
 
 
-def test_with_twin_none_runs_without_slots_and_adapters_with_them() -> None:
-    one, both = load(ARTIFACT, threads=1), load(ARTIFACT, threads=1, twin=True)
-    assert (loaded(one), loaded(both)) == ({"slotted"}, {"plain", "slotted"})
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
+    found = Graphs()
+
+    class Recorded(Graph):
+        def __init__(self, path: Path, *rest: Any) -> None:
+            super().__init__(path, *rest)
+            self.file, number = path.name, len(found.files)
+            found.files[number] = path.name
+            found.alive[number] = self
+
+        def run(self) -> None:
+            found.ran.append(self.file)
+            super().run()
+
+    monkeypatch.setattr(session_module, "Graph", Recorded)
+    return found
+
+
+def test_with_twin_none_runs_without_slots_and_adapters_with_them(graphs: Graphs) -> None:
+    one = load(ARTIFACT, threads=1)
+    assert graphs.loaded() == [SLOTTED]
+    graphs.forget()
+    both = load(ARTIFACT, threads=1, twin=True)
+    assert graphs.loaded() == [SLOTTED, TWIN]
     for spec in ("none", "four", "none", "one:0.5+eight:0.5", "none"):
+        graphs.ran.clear()
         assert np.array_equal(one.logits(IDS, adapter=spec), both.logits(IDS, adapter=spec)), spec
-        assert (both._session._graph is both._session._plain) == (spec == "none")
+        assert graphs.ran == [SLOTTED, TWIN if spec == "none" else SLOTTED]
     assert np.abs(both.logits(IDS, adapter="four") - both.logits(IDS, adapter="none")).max() > 0.1
 
 
@@ -51,25 +91,26 @@ def test_generation_goes_on_across_both_graphs() -> None:
     assert rows == one.generate_ids([IDS, IDS], adapter=["none", "four"], max_new_tokens=5)
 
 
-def test_an_artifact_without_adapters_opens_the_twin_until_one_is_used(tmp_path: Path) -> None:
+def test_an_artifact_without_adapters_opens_the_twin_until_one_is_used(tmp_path: Path, graphs: Graphs) -> None:
     model = load(copy(tmp_path / "bare", adapters=()), threads=1)
-    assert loaded(model) == {"plain"}
+    assert graphs.loaded() == [TWIN]
     before = model.logits(IDS)
     model.load_adapter("four", ARTIFACT / "adapters" / "four")
-    assert loaded(model) == {"plain"}
+    assert graphs.loaded() == [TWIN]
     adapted = model.logits(IDS, adapter="four")
-    assert loaded(model) == {"slotted"}, "an app has memory for one"
+    assert graphs.loaded() == [SLOTTED], "an app has memory for one"
     assert np.array_equal(adapted, load(ARTIFACT, threads=1).logits(IDS, adapter="four"))
     assert np.array_equal(model.logits(IDS), before)
 
 
-def test_an_artifact_of_before_there_were_twins_still_runs(tmp_path: Path) -> None:
+def test_an_artifact_of_before_there_were_twins_still_runs(tmp_path: Path, graphs: Graphs) -> None:
     folder = copy(tmp_path / "old")
     (folder / TWIN).unlink()
     copy(folder, graph=dataclasses.replace(read_manifest(folder).graph, without_slots=None))
     for twin in (False, True):
+        graphs.forget()
         model = load(folder, threads=1, twin=twin)
-        assert loaded(model) == {"slotted"}
+        assert graphs.loaded() == [SLOTTED]
         assert np.array_equal(model.logits(IDS, adapter="none"), load(ARTIFACT, threads=1).logits(IDS, adapter="none"))
     assert verify_artifact(folder, threads=1).passed
 

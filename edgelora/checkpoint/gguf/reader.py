@@ -62,7 +62,7 @@ _GPT2_ROOTS = ("transformer.wte", "transformer.wpe", "transformer.ln_f", "lm_hea
 _GPT2_MODULES = ("ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 
-class _Reader(gguf.GGUFReader):  # type: ignore[misc]
+class FastReader(gguf.GGUFReader):  # type: ignore[misc]
     """The package's reader with a fast way through long lists, which a large vocabulary and its merges are.
 
     It reads from a plain array, because slicing ``numpy.memmap`` is slow, and a list at once instead of by its items.
@@ -255,7 +255,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
 
 def _open_reader(path: Path) -> tuple[gguf.GGUFReader, Metadata]:
     try:
-        reader = _Reader(path)
+        reader = FastReader(path)
         metadata = Metadata({key: field.contents() for key, field in reader.fields.items()}, path.name)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError, struct.error) as error:
         raise CheckpointError(

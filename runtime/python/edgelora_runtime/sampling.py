@@ -24,7 +24,7 @@ _MULTIPLIER = 6364136223846793005
 _STREAM = 54
 _CHUNK = 64  # logits per chunk when a bound for the largest ones is looked for
 _FIRST_CANDIDATES = 128  # almost every draw ends within these; more are sorted only when it does not
-_ROUGHNESS = 1e-4  # a float32 sum of float32 exponentials is nearer than that to the exact one
+ROUGHNESS = 1e-4  # a float32 sum of float32 exponentials is nearer than that to the exact one
 _LEAST_ROUGH_TEMPERATURE = 1e-6  # below it, quotients overflow float32
 
 
@@ -137,10 +137,10 @@ class Sampler:
         if len(scores) > _FIRST_CANDIDATES and options.temperature >= _LEAST_ROUGH_TEMPERATURE:
             order = largest(scores, _FIRST_CANDIDATES)
             weights = np.exp((scores[order].astype(np.float64) - float(scores[order[0]])) / options.temperature)
-            total = _rough_total(scores, scores[order[0]], options.temperature)
+            total = rough_total(scores, scores[order[0]], options.temperature)
             # The pick never moves back as the total grows: what both bounds pick, the exact total picks too.
-            least = _pick(weights, total * (1 - _ROUGHNESS), uniform, options, is_all=False)
-            if 0 <= least == _pick(weights, total * (1 + _ROUGHNESS), uniform, options, is_all=False):
+            least = _pick(weights, total * (1 - ROUGHNESS), uniform, options, is_all=False)
+            if 0 <= least == _pick(weights, total * (1 + ROUGHNESS), uniform, options, is_all=False):
                 return int(order[least])
         return _draw_exactly(scores, uniform, options)
 
@@ -167,8 +167,8 @@ def log_softmax(logits: npt.NDArray[np.floating]) -> DoubleArray:
     return shifted
 
 
-def _rough_total(scores: FloatArray | DoubleArray, best: np.floating, temperature: float) -> float:
-    """The sum of all weights within ``_ROUGHNESS`` of itself, at half the cost of float64, or far less."""
+def rough_total(scores: FloatArray | DoubleArray, best: np.floating, temperature: float) -> float:
+    """The sum of all weights within ``ROUGHNESS`` of itself, at half the cost of float64, or far less."""
     weights = (scores - best).astype(np.float32, copy=False)
     weights /= np.float32(temperature)
     np.exp(weights, out=weights)

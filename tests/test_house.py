@@ -132,6 +132,20 @@ def test_no_relative_imports_and_no_bare_except() -> None:
     assert found == []
 
 
+def test_no_test_asserts_on_a_private_attribute() -> None:
+    found = []
+    for name, path in zip(names(SOURCES), SOURCES, strict=True):
+        if path.suffix != ".py" or not name.startswith("tests/"):
+            continue
+        for asserted in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(asserted) if isinstance(asserted, ast.Assert) else ():
+                if not isinstance(node, ast.Attribute) or ast.unparse(node.value) in ("self", "cls"):
+                    continue
+                if re.match("_(?!_)", node.attr):
+                    found.append(f"{name}:{node.lineno} {ast.unparse(node)}")
+    assert found == [], "a test sees what a caller sees"
+
+
 @pytest.mark.parametrize("package", ["edgelora_runtime", "edgelora"])
 def test_importing_stays_light(package: str) -> None:
     program = f"import json, sys, {package}; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"

@@ -52,6 +52,8 @@ def test_switching_adapters_leaks_nothing_of_the_old_cache() -> None:
     ids = LONG[:40]
     expected = {spec: fresh(ids, spec) for spec in ("none", "four", "one:0.5+eight:0.5")}
     for spec in ("none", "four", "none", "one:0.5+eight:0.5", "four", "one:0.5+eight:0.5", "none"):
+        last = model.logits(ids, adapter=spec, positions=[39])  # could go on from what the adapter before left
+        np.testing.assert_allclose(last[0], expected[spec][39], atol=1e-4)
         model.generate_ids(ids, adapter=spec, max_new_tokens=3)  # leaves the whole prompt in the cache
         np.testing.assert_allclose(model.logits(ids, adapter=spec), expected[spec], atol=1e-4)
     # The proof that the cache matters: had the prompt's keys survived the switch, the last logits would be these.

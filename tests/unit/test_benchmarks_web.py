@@ -1,10 +1,10 @@
-"""Figures and page of the web benchmark, from turns whose medians and ratios are known."""
+"""Figures of the web benchmark, from turns whose medians and ratios are known."""
 
 import numpy as np
 import pytest
 
 from benchmarks.web.distance import distance
-from benchmarks.web.report import ADAPTED, OURS, THEIRS, spread, summarize, write_report
+from benchmarks.web.report import ADAPTED, OURS, THEIRS, spread, summarize
 
 ROUNDS = [
     {
@@ -41,33 +41,6 @@ def test_ratios_are_made_round_by_round() -> None:
     assert found["prefill_over_transformers"][ADAPTED]["median"] == 0.25
     assert found["memory_mb"]["transformers"] == {"loaded": 430, "after": 440}
     assert spread([1, 2, 3])["median"] == 2
-
-
-def test_page_shows_every_figure() -> None:
-    page = write_report(
-        {
-            "model": "SmolLM2",
-            "date": "2026-11-24",
-            "quantization": "int4",
-            "machine": {"cpu": "a processor", "cores": 2},
-            "browser": "Chromium 1",
-            "versions": {"onnxruntime-web": "1.30.0", "@huggingface/transformers": "4.3.1"},
-            "megabytes": {"edgelora": 138.2, "transformers.js": 136.6},
-            "rounds": 3,
-            "steps": 24,
-            "prompt_tokens": 128,
-            "short_tokens": 16,
-            "threads": summarize(THREADS, prompt_tokens=128),
-            "distance": {"edgelora": {"kl": 0.5, "same_top": 0.625}},
-        }
-    )
-    assert "## 2 threads" in page
-    assert f"| {ADAPTED} | 72.0 (43.2 to 129.6) | 0.90 (0.90 to 0.90) | 64 (64 to 64) | 0.25 (0.25 to 0.25) |" in page
-    assert f"| {THEIRS} | 80.0 (48.0 to 144.0) | 1 | 256 (256 to 256) | 1 |" in page
-    assert "| memory of WebAssembly when loaded, MB | 180 | 430 |" in page
-    assert "| fetch, pack and switch to an adapter, ms | 67 | |" in page
-    assert "| edgelora | 0.5000 | 62 % |" in page
-    assert "{" not in page, "a placeholder was not filled"
 
 
 def test_distance_is_zero_for_the_model_itself_and_right_for_another() -> None:

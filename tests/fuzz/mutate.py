@@ -5,6 +5,7 @@ Knows nothing about what reads the result.
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any
@@ -101,7 +102,7 @@ def _damage_json(content: bytes, chance: random.Random) -> bytes | None:
 def _damage_value(place: Any, key: Any, chance: random.Random) -> None:
     kind = chance.randrange(7)
     if kind <= 2:
-        place[key] = chance.choice(VALUES)
+        place[key] = copy.deepcopy(chance.choice(VALUES))  # a later change goes into this one alone
     elif kind == 3:
         del place[key]
     elif kind == 4:

@@ -252,7 +252,7 @@ def _read_headers(files: Mapping[Path, frozenset[str] | None], name: str, quanti
 
 
 def _is_plain(file: object) -> bool:
-    return isinstance(file, str) and "/" not in file and find_unsafe(file) is None
+    return isinstance(file, str) and file.isprintable() and "/" not in file and find_unsafe(file) is None
 
 
 def _text_tensors(found: Mapping[str, _Stored]) -> tuple[dict[str, _Stored], tuple[str, ...]]:

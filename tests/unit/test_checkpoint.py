@@ -188,7 +188,9 @@ def test_names_of_tensors_that_no_line_could_show_are_refused(folder: Path, name
     _refused(folder, "is no name of a tensor")
 
 
-@pytest.mark.parametrize("file", ["../x", "/etc/passwd", "a/b", "a\\b", "x\n", "", ".", "y" * 300, None, 5, ["x"]])
+@pytest.mark.parametrize(
+    "file", ["../x", "/etc/passwd", "a/b", "a\\b", "x\n", "x\ue000", "", ".", "y" * 300, None, 5, ["x"]]
+)
 def test_an_index_names_files_beside_it_alone(folder: Path, file: object) -> None:
     (folder / "model.safetensors").unlink()
     _write_json(folder / "model.safetensors.index.json", {"weight_map": {"model.norm.weight": file}})

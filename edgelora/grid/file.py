@@ -25,7 +25,7 @@ from edgelora.grid.make import Grid, GridSpec, plan_grid
 from edgelora.progress import SILENT, Progress
 from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.files import write_atomically
-from edgelora_runtime.parse_json import one_line, parse_json
+from edgelora_runtime.parse_json import one_line, parse_json, show
 
 FORMAT = "edgelora-grid"
 FORMAT_VERSION = 1
@@ -75,7 +75,7 @@ def read_grid(path: Path, checkpoint: Checkpoint, progress: Progress = SILENT) -
     matrices = {}
     for name, spec in specs.items():
         if name not in checkpoint.names():
-            raise ConfigError(_other_base(path, record, checkpoint, f"there is no tensor {name}"))
+            raise ConfigError(_other_base(path, record, checkpoint, f"there is no tensor {show(name)}"))
         matrices[name] = _matrix(path, name, spec, checkpoint, tensors)
     # Method and calibration chose the codes once; here they are only hashed, as rtn would hash a file's own.
     coded = _CodedCheckpoint(checkpoint, matrices)

@@ -259,6 +259,7 @@ def test_an_unnamed_pre_tokenizer_is_noted() -> None:
         ({"merges": ["a c"]}, r"the merge 'a' 'c' is not in the vocabulary"),
         ({"merges": ["ab"]}, r"the merge .* is not in the vocabulary"),
         ({"eos_token_id": 7}, r"the eos token has id 7; the vocabulary ends at 6"),
+        ({"bos_token_id": 1.5}, r"the bos token has id 1\.5; the vocabulary ends at 6"),
         ({"model": "llama", "scores": [0.0]}, r"1 token scores for 7 tokens"),
     ],
 )

@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from edgelora.checkpoint.gguf.config import Metadata
 from edgelora.errors import CheckpointError
 from edgelora.values import TokenizerFiles
-from edgelora_runtime.parse_json import parse_json
+from edgelora_runtime.parse_json import parse_json, show
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 _BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
@@ -110,9 +110,9 @@ def _special(metadata: Metadata, tokens: Sequence[str], kind: str) -> str | None
     index = metadata.get(f"tokenizer.ggml.{kind}_token_id")
     if index is None:
         return None
-    if not 0 <= index < len(tokens):
+    if not hasattr(index, "__index__") or not 0 <= index < len(tokens):
         raise CheckpointError(
-            f"{metadata.file}: the {kind} token has id {index}; the vocabulary ends at {len(tokens) - 1}"
+            f"{metadata.file}: the {kind} token has id {show(index)}; the vocabulary ends at {len(tokens) - 1}"
         )
     return str(tokens[index])
 

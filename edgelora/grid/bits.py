@@ -242,14 +242,18 @@ def _cost(shapes: Sequence[tuple[int, ...]], spec: QuantSpec, budget: Budget) ->
 
     ``shapes``: (out_features, in_features) of what is packed into one linear.
     """
-    out_features, in_features = sum(shape[0] for shape in shapes), shapes[0][1]
+    arrays = stored_bytes(sum(shape[0] for shape in shapes), shapes[0][1], spec)
+    return sum(arrays) * 8 if budget.bits is not None else sum(map(_with_gap, arrays))
+
+
+def stored_bytes(out_features: int, in_features: int, spec: QuantSpec) -> tuple[int, int, int]:
+    """Bytes of codes, scales and zero points."""
     n_blocks = -(-in_features // spec.block_size)
-    arrays = [
+    return (
         out_features * n_blocks * (spec.block_size * spec.bits // 8),
         out_features * n_blocks * _SCALE_BYTES,
         0 if spec.symmetric else out_features * -(-n_blocks * spec.bits // 8),
-    ]
-    return sum(arrays) * 8 if budget.bits is not None else sum(map(_with_gap, arrays))
+    )
 
 
 def _with_gap(count: int) -> int:

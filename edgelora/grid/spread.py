@@ -6,26 +6,24 @@ Knows nothing about files or torch; it weighs what rounding does to a sample of 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgelora.checkpoint.names import is_transposed, is_vocabulary
-from edgelora.grid.bits import group_tensors
+from edgelora.checkpoint.names import is_vocabulary, turned, turned_shape
+from edgelora.grid.bits import group_tensors, stored_bytes
 from edgelora.grid.blocks import dequantize, quantize, quantize_ranges
 from edgelora.grid.hull import spend
 from edgelora.grid.make import GridSpec, choose_spec
 from edgelora.grid.moments import Calibration
 from edgelora.progress import SILENT, Progress
-from edgelora.values import Checkpoint, FloatArray, QuantSpec
+from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 
 SPECS = (QuantSpec(4, 32, symmetric=False), QuantSpec(8, 32, symmetric=True))  # of a linear: plain and wide
 NARROW = QuantSpec(4, 16, symmetric=False)  # of the embedding and the head
 _SAMPLED_ROWS = 256
-_SCALE_BYTES = 2
 _OUTERMOST = 2  # layers at either end, whose errors no other layer sees or all the others carry on
 _OUTERMOST_WEIGHT = 4.0
 _LAYER = re.compile(r"\.(?:layers|h)\.(\d+)\.")
@@ -50,10 +48,11 @@ def spread_bits(
     4 bits that a file has are kept.
     """
     plain, wide = SPECS
-    bare = dataclasses.replace(plan, overrides={})
     shapes = {name: checkpoint.shape(name) for name in checkpoint.names()}
     names = [name for name, shape in shapes.items() if choose_spec(name, shape, plan) is not None]
-    tables = {name: plain if _keeps(checkpoint, name, plain) else NARROW for name in names if is_vocabulary(name)}
+    tables = {
+        name: plain if _keeps(checkpoint.packed(name), plain) else NARROW for name in names if is_vocabulary(name)
+    }
     linears = [name for name in names if name not in tables]
     layers = sorted({int(found[1]) for name in linears if (found := _LAYER.search(name))})
     outermost = {*layers[:_OUTERMOST], *layers[-_OUTERMOST:]}
@@ -69,13 +68,12 @@ def spread_bits(
     freed = sum(_bytes(name, shapes[name], wide) - _bytes(name, shapes[name], spec) for name, spec in tables.items())
     chosen, _ = spend(groups, freed + sum(group.costs[0] for group in groups))
     specs = tables | {name: SPECS[place] for group, place in zip(groups, chosen, strict=True) for name in group.tensors}
-    own = {name: spec for name, spec in specs.items() if spec != choose_spec(name, shapes[name], bare)}
-    return dataclasses.replace(bare, overrides=own)
+    own = {name: spec for name, spec in specs.items() if spec != choose_spec(name, shapes[name], plan)}
+    return dataclasses.replace(plan, overrides=own)
 
 
-def _keeps(checkpoint: Checkpoint, name: str, spec: QuantSpec) -> bool:
+def _keeps(own: QuantizedMatrix | None, spec: QuantSpec) -> bool:
     """Whether the file's own codes are of ``spec``."""
-    own = checkpoint.packed(name)
     return own is not None and own.spec in (spec, dataclasses.replace(spec, symmetric=True))
 
 
@@ -85,14 +83,13 @@ def _weight(name: str, outermost: set[int]) -> float:
 
 
 def _errors(checkpoint: Checkpoint, name: str, calibration: Calibration) -> Mapping[int, float]:
-    weight = checkpoint.read(name)
-    oriented = weight.T if is_transposed(name) else weight
-    rows = np.ascontiguousarray(oriented[:: -(-len(oriented) // _SAMPLED_ROWS)])
+    weight, own = turned(name, checkpoint.read(name)), checkpoint.packed(name)
+    rows = np.ascontiguousarray(weight[:: -(-len(weight) // _SAMPLED_ROWS)])
     importance = calibration.importance.get(name, np.ones(rows.shape[1], np.float32))
     energy = _energy(rows, importance)
     errors = {}
     for place, spec in enumerate(SPECS):
-        if energy == 0 or _keeps(checkpoint, name, spec):
+        if energy == 0 or _keeps(own, spec):
             errors[place] = 0.0  # the file's own codes are kept
             continue
         matrix = quantize(rows, spec) if spec.bits == 8 else quantize_ranges(rows, spec, importance)
@@ -106,7 +103,5 @@ def _energy(rows: FloatArray, importance: FloatArray) -> float:
 
 
 def _bytes(name: str, shape: tuple[int, ...], spec: QuantSpec) -> int:
-    in_features = shape[0] if is_transposed(name) else shape[1]
-    n_blocks = -(-in_features // spec.block_size)
-    zeros = 0 if spec.symmetric else -(-n_blocks * spec.bits // 8)
-    return math.prod(shape) // in_features * (n_blocks * (spec.block_size * spec.bits // 8 + _SCALE_BYTES) + zeros)
+    out_features, in_features = turned_shape(name, shape)
+    return sum(stored_bytes(out_features, in_features, spec))

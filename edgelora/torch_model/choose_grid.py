@@ -186,12 +186,14 @@ def choose_grid(checkpoint: Checkpoint, choice: GridChoice, progress: Progress =
     spread, choice = is_spread(choice), settle(choice)
     if is_grid_file(choice.quant):
         return ChosenGrid(read_grid(Path(choice.quant), checkpoint, progress), None)
-    plan, budget = _widen_vocabulary(checkpoint, _parse(choice), choice.embedding_bits), choice.budget
+    plan, budget = _parse(choice), choice.budget
     data, calibration = choice.calibration, None
     if plan.spec is not None and plan.method in CALIBRATED:
         calibration = _calibrate(checkpoint, plan.method, data, progress)
     if spread and calibration is not None:
         plan = spread_bits(checkpoint, plan, calibration, progress)
+    else:
+        plan = _widen_vocabulary(checkpoint, plan, choice.embedding_bits)
     if budget is None:
         return ChosenGrid(plan_grid(checkpoint, plan, progress, calibration), None)
     change = None if data is None else measure_on(checkpoint, data)

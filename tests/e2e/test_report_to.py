@@ -9,6 +9,7 @@ import pytest
 from edgelora.cli import main
 from edgelora_runtime.receipt import read_receipt
 from tests import tiny
+from tests.e2e.train_json import train_json
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +26,13 @@ def rows(tmp_path_factory):
     return path
 
 
-def run_json(capsys, *arguments):
-    capsys.readouterr()
-    assert main(["train", *map(str, arguments), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
 def test_each_step_is_shown_where_report_to_says(base, rows, tmp_path, capsys, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.chdir(tmp_path)
     options = ("--max-length", 64, "--eval-data", rows, "--eval-every", 2, "--report-to", "tensorboard")
     for _ in range(2):  # the second run takes the place of the first
-        run_json(capsys, base, rows, "-o", tmp_path / "adapter", "--max-steps", 4, *options, "--overwrite")
+        train_json(capsys, base, rows, "-o", tmp_path / "adapter", "--max-steps", 4, *options, "--overwrite")
     shown = EventAccumulator(str(tmp_path / "runs" / "adapter")).Reload()
     lines = (tmp_path / "adapter" / "history.jsonl").read_text().splitlines()
     steps = [json.loads(line) for line in lines]
@@ -62,7 +57,7 @@ def test_wandb_gets_each_step(base, rows, tmp_path, capsys, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    run_json(capsys, base, rows, "-o", tmp_path / "a", "--max-steps", 2, "--max-length", 64, "--report-to", "wandb")
+    train_json(capsys, base, rows, "-o", tmp_path / "a", "--max-steps", 2, "--max-length", 64, "--report-to", "wandb")
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
 
 
@@ -75,7 +70,7 @@ def test_an_adapter_of_a_hub_base_names_its_repository(base, rows, tmp_path, cap
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(repository.parent))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
-    run_json(capsys, "some-org/Tiny@v1", rows, "-o", tmp_path / "adapter", "--max-steps", 1, "--max-length", 64)
+    train_json(capsys, "some-org/Tiny@v1", rows, "-o", tmp_path / "adapter", "--max-steps", 1, "--max-length", 64)
     assert huggingface_hub.ModelCard.load(tmp_path / "adapter" / "README.md").data.base_model == "some-org/Tiny"
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "some-org/Tiny"

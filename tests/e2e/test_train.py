@@ -26,6 +26,7 @@ from edgelora.torch_model.choose_grid import GridChoice, choose_grid
 from edgelora.training.resume import CHECKPOINT_FOLDER
 from edgelora_runtime.files import reserve
 from edgelora_runtime.receipt import read_receipt
+from tests.e2e.train_json import train_json
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = (
@@ -83,23 +84,17 @@ def rows(tmp_path_factory):
     return path
 
 
-def run_json(capsys, *arguments):
-    capsys.readouterr()
-    assert main(["train", *map(str, arguments), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
 def read_history(folder):
     return [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path, capsys):
     out = tmp_path / "deep" / "adapter"
-    result = run_json(
+    result = train_json(
         capsys, base, rows, "-o", out, *QUICK, "--max-steps", 60, "--eval-data", rows, "--eval-every", 10,
         "--max-length", 64,
     )  # fmt: skip
-    start = run_json(capsys, base, rows, "-o", tmp_path / "one", "--max-steps", 1, "--max-length", 64)
+    start = train_json(capsys, base, rows, "-o", tmp_path / "one", "--max-steps", 1, "--max-length", 64)
     assert result["steps"] == 60
     assert result["loss"] < start["loss"] - 1
     assert result["eval_loss"] < start["loss"] - 1
@@ -151,7 +146,7 @@ def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path,
 
 def test_a_killed_run_resumes_to_the_same_adapter(base, rows, tmp_path, capsys):
     options = (*QUICK, "--save-every", "3", "--accumulate", "2", "--eval-data", rows, "--eval-every", 5)
-    whole = run_json(capsys, base, rows, "-o", tmp_path / "whole", *options)
+    whole = train_json(capsys, base, rows, "-o", tmp_path / "whole", *options)
 
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "edgelora", "train", str(base), str(rows), "-o", str(out), *map(str, options)]
@@ -174,7 +169,7 @@ def test_a_killed_run_resumes_to_the_same_adapter(base, rows, tmp_path, capsys):
     # Other options would not give the adapter that was asked for first.
     assert main(["train", str(base), str(rows), "-o", str(out), *map(str, options), "--resume", "--seed", "1"]) == 2
     assert "other options" in capsys.readouterr().err
-    resumed = run_json(capsys, base, rows, "-o", out, *options, "--resume")
+    resumed = train_json(capsys, base, rows, "-o", out, *options, "--resume")
     assert {key: resumed[key] for key in ("steps", "loss", "eval_loss")} == {
         key: whole[key] for key in ("steps", "loss", "eval_loss")
     }
@@ -202,7 +197,7 @@ def test_what_is_in_the_way_is_never_replaced(base, rows, tmp_path, capsys):
         assert main(["train", str(base), str(data), "-o", str(out), *rest]) == 2
         assert reason in capsys.readouterr().err
     assert (other / "thesis.txt").exists()
-    run_json(capsys, base, rows, "-o", adapter, "--max-steps", 1, "--overwrite")
+    train_json(capsys, base, rows, "-o", adapter, "--max-steps", 1, "--overwrite")
     assert (adapter / "receipt.json").is_file()
 
 
@@ -214,7 +209,7 @@ def snapshot(folder):
 def test_nothing_of_the_users_is_replaced_by_an_adapter(base, rows, tmp_path, capsys, command):
     model, adapter, artifact = tmp_path / "model", tmp_path / "adapter", tmp_path / "artifact"
     shutil.copytree(base, model)
-    run_json(capsys, base, rows, "-o", adapter, "--max-steps", 1)
+    train_json(capsys, base, rows, "-o", adapter, "--max-steps", 1)
     for mixed in ("notes", "checkpoint"):
         shutil.copytree(adapter, tmp_path / mixed)
     (tmp_path / "notes" / "notes.txt").write_text("years of work")
@@ -254,11 +249,11 @@ def test_nothing_of_the_users_is_replaced_by_an_adapter(base, rows, tmp_path, ca
 
 def test_an_adapter_is_replaced_where_it_is_however_its_place_is_written(base, rows, tmp_path, capsys, monkeypatch):
     real = tmp_path / "x" / "real"
-    run_json(capsys, base, rows, "-o", real, "--max-steps", 1)
+    train_json(capsys, base, rows, "-o", real, "--max-steps", 1)
     (tmp_path / "link").symlink_to("x/real")
     monkeypatch.chdir(tmp_path)
     for steps, out in enumerate(("link", "x/../x/real", "x/real/", "nowhere/../link"), start=2):
-        run_json(capsys, base, rows, "-o", out, "--max-steps", steps, "--overwrite")
+        train_json(capsys, base, rows, "-o", out, "--max-steps", steps, "--overwrite")
         assert read_receipt(real).training["steps"] == steps
         assert os.readlink(tmp_path / "link") == "x/real"
         assert sorted(os.listdir(tmp_path)) == ["link", "x"]
@@ -267,11 +262,11 @@ def test_an_adapter_is_replaced_where_it_is_however_its_place_is_written(base, r
 
 def test_an_adapter_may_go_on_from_itself_in_its_own_place(base, rows, tmp_path, capsys):
     out = tmp_path / "a"
-    run_json(capsys, base, rows, "-o", out, "--max-steps", 2)
+    train_json(capsys, base, rows, "-o", out, "--max-steps", 2)
     before = snapshot(tmp_path)
     assert main(["train", str(base), str(rows), "-o", str(out), "--from", str(out), "--max-steps", "1"]) == 2
     assert snapshot(tmp_path) == before
-    run_json(capsys, base, rows, "-o", out, "--from", out, "--max-steps", 1, "--overwrite")
+    train_json(capsys, base, rows, "-o", out, "--from", out, "--max-steps", 1, "--overwrite")
     assert read_receipt(out).training["start_from"] == hashlib.sha256(before["a/adapter_model.safetensors"]).hexdigest()
 
 
@@ -305,7 +300,7 @@ def test_rows_of_csv_and_of_alpaca_train_as_the_same_rows_of_jsonl(base, tmp_pat
         "\n".join(["instruction,input,output", *(f"say {word},,{word.upper()}" for word in words)])
     )
     results = {
-        path.name: run_json(capsys, base, path, "-o", tmp_path / path.stem, "--max-steps", 2, "--max-length", 64)
+        path.name: train_json(capsys, base, path, "-o", tmp_path / path.stem, "--max-steps", 2, "--max-length", 64)
         for path in sorted(tmp_path.glob("*.*"))
     }
     assert len({result["loss"] for result in results.values()}) == 1

@@ -20,6 +20,7 @@ from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.packing import pack_adapter
 from edgelora_runtime.receipt import read_receipt
 from tests import tiny
+from tests.e2e.train_json import train_json
 
 QUICK = ("--batch-size", "4", "--warmup", "0", "--learning-rate", "0.01", "--max-length", "64")
 
@@ -55,12 +56,6 @@ def source(base, rows, tmp_path_factory):
     return out
 
 
-def run_json(capsys, *arguments):
-    capsys.readouterr()
-    assert main(["train", *map(str, arguments), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
 def refuse(capsys, *arguments):
     capsys.readouterr()
     assert main(["train", *map(str, arguments)]) == 2
@@ -86,8 +81,8 @@ def distance(base, grid, adapter=None):
 def test_residual_starts_nearer_to_the_float_model_as_plain_lora(base, rows, tmp_path, capsys):
     out = tmp_path / "adapter"
     options = (*QUICK, "--max-steps", 1, "--learning-rate", 1e-12, "--quant", "int2", "--rank", 24)
-    result = run_json(capsys, base, rows, "-o", out, *options, "--init", "residual")
-    plain = run_json(capsys, base, rows, "-o", tmp_path / "plain", *options)
+    result = train_json(capsys, base, rows, "-o", out, *options, "--init", "residual")
+    plain = train_json(capsys, base, rows, "-o", tmp_path / "plain", *options)
     assert result["first_loss"] != plain["first_loss"]
     checkpoint = open_checkpoint(str(base))
     grid = plan_grid(checkpoint, parse_quant("int2"))
@@ -106,7 +101,7 @@ def test_residual_starts_nearer_to_the_float_model_as_plain_lora(base, rows, tmp
 def test_residual_starts_are_equal_and_need_a_rounded_base(base, rows, tmp_path, capsys):
     options = (*QUICK, "--max-steps", 2, "--init", "residual")
     for name in "ab":
-        run_json(capsys, base, rows, "-o", tmp_path / name, *options)
+        train_json(capsys, base, rows, "-o", tmp_path / name, *options)
     first, second = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in "ab")
     assert first == second
     said = refuse(capsys, base, rows, "-o", tmp_path / "c", *options, "--quant", "none")
@@ -127,7 +122,7 @@ def test_residual_mends_a_transposed_base(rows, tmp_path, capsys):
     )
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)
     options = (*QUICK, "--max-steps", 1, "--learning-rate", 1e-12, "--quant", "int2", "--rank", 24)
-    run_json(capsys, folder, rows, "-o", tmp_path / "adapter", *options, "--init", "residual")
+    train_json(capsys, folder, rows, "-o", tmp_path / "adapter", *options, "--init", "residual")
     grid = plan_grid(open_checkpoint(str(folder)), parse_quant("int2"))
     assert distance(folder, grid, tmp_path / "adapter") < 0.7 * distance(folder, grid)
 
@@ -135,8 +130,8 @@ def test_residual_mends_a_transposed_base(rows, tmp_path, capsys):
 def test_from_goes_on_where_the_other_adapter_stands(base, rows, source, tmp_path, capsys):
     out = tmp_path / "next"
     ended = read_receipt(source).training["eval_loss"]
-    fresh = run_json(capsys, base, rows, "-o", tmp_path / "fresh", *QUICK, "--max-steps", 1)
-    result = run_json(capsys, base, rows, "-o", out, *QUICK, "--max-steps", 12, "--from", source, "--eval-data", rows)
+    fresh = train_json(capsys, base, rows, "-o", tmp_path / "fresh", *QUICK, "--max-steps", 1)
+    result = train_json(capsys, base, rows, "-o", out, *QUICK, "--max-steps", 12, "--from", source, "--eval-data", rows)
     assert result["first_loss"] == pytest.approx(ended, abs=1e-5)
     assert result["first_loss"] < fresh["first_loss"] - 0.1
     assert result["eval_loss"] < result["first_loss"]
@@ -144,7 +139,7 @@ def test_from_goes_on_where_the_other_adapter_stands(base, rows, source, tmp_pat
     assert record["start_from"] == hashlib.sha256((source / "adapter_model.safetensors").read_bytes()).hexdigest()
     assert (record["rank"], record["alpha"], record["target_modules"]) == (5, 15.0, ["down_proj", "q_proj"])
     # The same words as in the source are no contradiction.
-    again = run_json(
+    again = train_json(
         capsys, base, rows, "-o", out, *QUICK, "--max-steps", 1, "--from", source, "--rank", 5, "--alpha", 15,
         "--target-modules", "q_proj,down_proj", "--overwrite",
     )  # fmt: skip
@@ -158,7 +153,7 @@ def test_from_takes_a_truncated_adapter_with_a_rank_for_each_module(base, rows, 
     write_adapter(tmp_path / "cut", partly, config)
     ranks = {name: item.a.shape for name, item in partly.factors.items()}
     assert len({shape[0] for shape in ranks.values()}) > 1
-    result = run_json(
+    result = train_json(
         capsys, base, rows, "-o", tmp_path / "next", *QUICK, "--max-steps", 1, "--learning-rate", 1e-12,
         "--from", tmp_path / "cut",
     )  # fmt: skip
@@ -206,9 +201,9 @@ def test_patience_ends_a_run_that_gets_no_better_and_keeps_the_best_adapter(base
     held = tmp_path / "held.jsonl"
     held.write_text("".join(json.dumps({"prompt": word, "completion": word}) + "\n" for word in ("one", "drei")))
     options = (*QUICK, "--learning-rate", "0.03", "--max-steps", 60, "--eval-data", held, "--eval-every", 2)
-    whole = run_json(capsys, base, rows, "-o", tmp_path / "whole", *options)
+    whole = train_json(capsys, base, rows, "-o", tmp_path / "whole", *options)
     assert whole["steps"] == whole["planned_steps"] == 60
-    stopped = run_json(capsys, base, rows, "-o", tmp_path / "early", *options, "--patience", 3)
+    stopped = train_json(capsys, base, rows, "-o", tmp_path / "early", *options, "--patience", 3)
     early, all_steps = _steps(tmp_path / "early"), _steps(tmp_path / "whole")
     assert early == all_steps[: len(early)]  # patience changes nothing but the end
     losses = [step["eval_loss"] for step in early if "eval_loss" in step]
@@ -217,7 +212,7 @@ def test_patience_ends_a_run_that_gets_no_better_and_keeps_the_best_adapter(base
     assert (stopped["steps"], stopped["planned_steps"]) == (len(early), 60)
     assert read_receipt(tmp_path / "early").training["steps"] == len(early) < 60
     # It is the adapter of the best evaluation: to go on from it begins at that loss.
-    again = run_json(
+    again = train_json(
         capsys, base, held, "-o", tmp_path / "again", *QUICK, "--max-steps", 1, "--from", tmp_path / "early"
     )
     assert again["first_loss"] == pytest.approx(min(losses), abs=1e-4)
@@ -249,19 +244,19 @@ def test_patience_without_evaluations_is_refused(base, rows, tmp_path, capsys):
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_the_history_shows_the_schedule(base, rows, tmp_path, capsys, schedule):
     options = (*QUICK, "--max-steps", 8, "--warmup", 2)
-    run_json(capsys, base, rows, "-o", tmp_path / "named", *options, "--schedule", schedule)
+    train_json(capsys, base, rows, "-o", tmp_path / "named", *options, "--schedule", schedule)
     rates = [step["learning_rate"] for step in _steps(tmp_path / "named")]
     assert rates[0] < rates[1] < rates[2] == 0.01
     expected = {"constant": 0.01, "linear": 0.01 * (1 - 3 / 6), "cosine": 0.01 * 0.5}
     assert rates[5] == pytest.approx(expected[schedule])
     if schedule == "cosine":  # the default
-        run_json(capsys, base, rows, "-o", tmp_path / "plain", *options)
+        train_json(capsys, base, rows, "-o", tmp_path / "plain", *options)
         assert _steps(tmp_path / "plain") == _steps(tmp_path / "named")
 
 
 def test_a_checkpoint_belongs_to_its_start(base, rows, source, tmp_path, capsys):
     out, options = tmp_path / "adapter", (*QUICK, "--max-steps", "6", "--save-every", "4")
-    run_json(capsys, base, rows, "-o", out, *options, "--from", source)
+    train_json(capsys, base, rows, "-o", out, *options, "--from", source)
     stopped = tmp_path / "stopped"
     # A run that breaks off between its checkpoint and its end.
     with pytest.MonkeyPatch.context() as patch:
@@ -270,7 +265,7 @@ def test_a_checkpoint_belongs_to_its_start(base, rows, source, tmp_path, capsys)
     shape = ("--rank", 5, "--alpha", 15, "--target-modules", "q_proj,down_proj")
     for start in (shape, (*shape, "--init", "residual")):
         assert "other options" in refuse(capsys, base, rows, "-o", stopped, *options, *start, "--resume")
-    run_json(capsys, base, rows, "-o", stopped, *options, "--from", source, "--resume")
+    train_json(capsys, base, rows, "-o", stopped, *options, "--from", source, "--resume")
     for name in ("adapter_model.safetensors", "receipt.json"):
         assert (stopped / name).read_bytes() == (out / name).read_bytes()
 
@@ -282,7 +277,7 @@ def _interrupt(*_arguments):
 def test_rank_auto_trains_wide_and_says_what_the_cut_cost(base, rows, tmp_path, capsys):
     out = tmp_path / "adapter"
     options = (*QUICK, "--max-steps", 15, "--rank", "auto")
-    result = run_json(capsys, base, rows, "-o", out, *options, "--eval-data", rows, "--rank-energy", 0.9)
+    result = train_json(capsys, base, rows, "-o", out, *options, "--eval-data", rows, "--rank-energy", 0.9)
     cut = result["truncation"]
     factors = read_adapter(out).factors
     ranks = [item.a.shape[0] for item in factors.values()]
@@ -293,10 +288,10 @@ def test_rank_auto_trains_wide_and_says_what_the_cut_cost(base, rows, tmp_path, 
     assert result["eval_loss"] == cut["loss_after"]
     assert read_receipt(out).truncation == cut
     # PEFT opens ranks of their own, and the loss of the folder is the one that was told.
-    follow = run_json(capsys, base, rows, "-o", tmp_path / "next", *QUICK, "--max-steps", 1, "--from", out)
+    follow = train_json(capsys, base, rows, "-o", tmp_path / "next", *QUICK, "--max-steps", 1, "--from", out)
     assert follow["first_loss"] == pytest.approx(cut["loss_after"], abs=1e-4)
     # Without rows held out, the last batch is what the cost is told of; it has all four rows.
-    plain = run_json(capsys, base, rows, "-o", tmp_path / "plain", *options, "--rank-energy", 1.0)
+    plain = train_json(capsys, base, rows, "-o", tmp_path / "plain", *options, "--rank-energy", 1.0)
     assert plain["eval_loss"] is None
     assert plain["truncation"]["loss_after"] == pytest.approx(plain["truncation"]["loss_before"], abs=1e-4)
 
@@ -304,8 +299,8 @@ def test_rank_auto_trains_wide_and_says_what_the_cut_cost(base, rows, tmp_path, 
 def test_shared_a_is_one_rank_block_on_the_device(base, rows, tmp_path, capsys):
     out, artifact = tmp_path / "adapter", tmp_path / "artifact"
     options = (*QUICK, "--max-steps", 12, "--rank", 3, "--share-a")
-    result = run_json(capsys, base, rows, "-o", out, *options)
-    apart = run_json(capsys, base, rows, "-o", tmp_path / "apart", *options[:-1])
+    result = train_json(capsys, base, rows, "-o", out, *options)
+    apart = train_json(capsys, base, rows, "-o", tmp_path / "apart", *options[:-1])
     assert result["loss"] < result["first_loss"]
     assert result["trainable_parameters"] == apart["trainable_parameters"] - tiny.LAYERS * 3 * 3 * tiny.HIDDEN
     factors = read_adapter(out).factors
@@ -321,7 +316,9 @@ def test_shared_a_is_one_rank_block_on_the_device(base, rows, tmp_path, capsys):
     model = edgelora_runtime.load(artifact, probe=True)  # the device does what PyTorch recorded in the receipt
     assert model.probe("shared").passed
 
-    follow = run_json(capsys, base, rows, "-o", tmp_path / "next", *QUICK, "--max-steps", 2, "--share-a", "--from", out)
+    follow = train_json(
+        capsys, base, rows, "-o", tmp_path / "next", *QUICK, "--max-steps", 2, "--share-a", "--from", out
+    )
     assert follow["first_loss"] < result["first_loss"]
     grown = read_adapter(tmp_path / "next").factors
     assert np.array_equal(grown["model.layers.0.mlp.gate_proj"].a, grown["model.layers.0.mlp.up_proj"].a)

@@ -1,0 +1,5 @@
+# The files of edgelora_core that lie beside this list; each folder below has a list of its own.
+set(EDGELORA_CORE_SOURCES
+  characters.cpp
+  parse_json.cpp
+)

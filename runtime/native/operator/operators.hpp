@@ -1,0 +1,10 @@
+// Every operator of the library, one function each; register.cpp has the table of them.
+#pragma once
+
+#include <onnxruntime_c_api.h>
+
+namespace edgelora::ops {
+
+const OrtCustomOp* low_rank();  // low_rank_operator.cpp
+
+}  // namespace edgelora::ops

@@ -1,0 +1,50 @@
+// The configuration of a PEFT LoRA folder: what of it changes the answers, checked field by field.
+//
+// Knows nothing about factors. PEFT 0.21 is the reference for what a field means; what would change the tensors or the
+// base in a way that no slot can express is refused, since ignoring it would give other answers silently.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "patterns.hpp"
+
+namespace edgelora {
+
+constexpr std::string_view kConfigFile = "adapter_config.json";
+
+// `target_modules`: nothing, a pattern for the whole name, or names and endings of names.
+struct Targets {
+    std::vector<Pattern> pattern;  // one or none
+    std::vector<std::string> endings;
+
+    // PEFT's rule: a text is a pattern for the whole name, a list holds endings of names.
+    bool has(std::string_view module) const;
+};
+
+// Plain LoRA. `targets` are `target_modules` where they claim every layer, else nothing.
+struct LoraConfig {
+    std::int64_t rank = 0;
+    double alpha = 0;
+    bool is_rank_stabilized = false;
+    std::vector<std::pair<Pattern, std::int64_t>> ranks;
+    std::vector<std::pair<Pattern, double>> alphas;
+    Targets targets;
+
+    // PEFT's rule: the first pattern that matches the end of the module's name, else `r`.
+    std::int64_t rank_of(std::string_view module) const;
+
+    // Alpha over the module's rank, or over its root with `use_rslora`.
+    double scaling_of(std::string_view module, std::int64_t rank) const;
+};
+
+// The configuration in an adapter folder; throws one Error{adapter} with everything that cannot be used.
+LoraConfig read_config(const std::filesystem::path& folder);
+
+LoraConfig parse_config(std::string_view content, const std::string& where = std::string(kConfigFile));
+
+}  // namespace edgelora

@@ -2,7 +2,7 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz packages check format web docs bench bench-peers bench-web browser clean distclean
+.PHONY: help install demo test fuzz native packages check format web docs bench bench-peers bench-web browser clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -34,6 +34,10 @@ test: $(STAMP) $(JS) $(PAGE) $(APP) browser ## run every test: Python, Node, Chr
 	$(BIN)/python -m examples.page --short
 	EDGELORA_DEMO_ARTIFACT=$(abspath build/short/page) npm --prefix runtime/js run test:browser
 	npm --prefix examples/react-native test
+
+native: ## build the native runtime into build/native: library, operators, edgelora-run, their tests
+	runtime/native/build.sh build/native
+	@echo build/native/edgelora-run
 
 COUNT ?= 20000
 fuzz: $(STAMP) ## read COUNT damaged and hostile files of every kind (20,000 take a few minutes; SEED=N repeats a run)

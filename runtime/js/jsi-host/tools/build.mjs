@@ -11,7 +11,7 @@ import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { fetchPackages, run } from "./fetch.mjs";
+import { fetchPackages, onnxruntimeHeaders, run } from "./fetch.mjs";
 
 const HERE = join(dirname(fileURLToPath(import.meta.url)), "..");
 const BUILD = join(HERE, "build");
@@ -56,7 +56,7 @@ function buildHost() {
   const folders = {
     REACT_NATIVE: found["react-native"],
     JAVASCRIPTCORE: found["@react-native-community/javascriptcore"],
-    ORT_HEADERS: headersIn(found["com.github.asus4.onnxruntime"]),
+    ORT_HEADERS: onnxruntimeHeaders(found),
     ORT_REACT_NATIVE: packageFolder("onnxruntime-react-native"),
     ORT_LIBRARY: join(packageFolder("onnxruntime-node"), "bin/napi-v6/linux", process.arch, "libonnxruntime.so.1"),
   };
@@ -67,11 +67,6 @@ function buildHost() {
   run("cmake", ["-S", HERE, "-B", cmakeBuild, ...definitions]);
   run("cmake", ["--build", cmakeBuild, "--parallel", String(availableParallelism())]);
   return join(cmakeBuild, "jsi-host");
-}
-
-function headersIn(folder) {
-  const inside = "Plugins/iOS~/onnxruntime.xcframework/ios-arm64/onnxruntime.framework/Headers";
-  return join(folder, inside);
 }
 
 function packageFolder(name) {

@@ -9,15 +9,27 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-/** Folders of the packages named in `pins`, below `target`/NAME; what is there already is not fetched again. */
-export function fetchPackages(pins, target) {
+/** The package with onnxruntime's headers, which the native runtime is compiled with as well. */
+export const ONNXRUNTIME = "com.github.asus4.onnxruntime";
+
+/**
+ * Folders of the packages in `pins`, or of those of them named in `only`, below `target`/NAME; what is there already is
+ * not fetched again.
+ */
+export function fetchPackages(pins, target, only) {
   const folders = {};
   for (const pin of JSON.parse(readFileSync(pins, "utf8"))) {
+    if (only && !only.includes(pin.name)) continue;
     const folder = join(target, `${pin.name}@${pin.version}`);
     if (!existsSync(folder)) fetchOne(pin, folder, target);
     folders[pin.name] = folder;
   }
   return folders;
+}
+
+/** The folder of onnxruntime's headers among fetched packages. */
+export function onnxruntimeHeaders(folders) {
+  return join(folders[ONNXRUNTIME], "Plugins/iOS~/onnxruntime.xcframework/ios-arm64/onnxruntime.framework/Headers");
 }
 
 function fetchOne({ name, version, integrity, folders }, folder, target) {

@@ -1,5 +1,9 @@
 # The files of edgelora_core that lie beside this list; each folder below has a list of its own.
 set(EDGELORA_CORE_SOURCES
   characters.cpp
+  graph.cpp
+  groups.cpp
+  ort.cpp
   parse_json.cpp
+  threads.cpp
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from benchmarks.adapters import write_random_adapter
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
+from edgelora.artifact.build import Build, Parts
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.options import ExportOptions
@@ -121,13 +121,8 @@ def measure_all(threads: int, rounds: int, steps: int) -> Timings:
 
 def write_plain(model: str, out: Path) -> None:
     """The artifact without a place for adapters."""
-    export_artifact(
-        open_checkpoint(model),
-        out,
-        ExportOptions(slots=()),
-        exporter=find_exporter(),
-        make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-    )
+    grid = plan_grid(open_checkpoint(model), parse_quant("int4"))
+    export_artifact(Parts(grid), out, Build(find_exporter(), ExportOptions(slots=())))
 
 
 def run_edgelora(*arguments: str) -> Run:

@@ -5,7 +5,6 @@ Knows nothing about speed. The text is what lies in this repository: the licence
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.smollm2 import find_smollm2
+from edgelora.artifact.build import Build, Parts
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.options import ExportOptions
@@ -38,13 +38,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runtimes = {}
         for level in (0, 4):
-            export_artifact(
-                checkpoint,
-                Path(folder) / str(level),
-                ExportOptions(accuracy_level=level),
-                exporter=find_exporter(),
-                make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-            )
+            build = Build(find_exporter(), ExportOptions(accuracy_level=level))
+            export_artifact(Parts(grid), Path(folder) / str(level), build)
             runtimes[level] = load(Path(folder) / str(level))
         tokenizer = runtimes[0].tokenizer
         assert tokenizer is not None

@@ -20,6 +20,7 @@ import onnxruntime
 from benchmarks.agreement import TEXTS
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
+from edgelora.artifact.build import Build, Parts
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.options import ExportOptions
@@ -48,14 +49,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     checkpoint = open_checkpoint(options.model or find_smollm2())
+    grid = plan_grid(checkpoint, parse_quant("int4"))
     for kind in KINDS:
-        export_artifact(
-            checkpoint,
-            WORK / kind,
-            ExportOptions(kv_cache=kind, overwrite=(WORK / kind).exists()),
-            exporter=find_exporter(),
-            make_grid=lambda found: plan_grid(found, parse_quant("int4")),
-        )
+        chosen = ExportOptions(kv_cache=kind, overwrite=(WORK / kind).exists())
+        export_artifact(Parts(grid), WORK / kind, Build(find_exporter(), chosen))
     models = {kind: load(WORK / kind, threads=options.threads) for kind in KINDS}
     result = {
         "model": checkpoint.name,

@@ -146,36 +146,44 @@ def export(
     With ``merge_policy`` auto the budget of ``grid`` is that of the artifact, and its ``calibration`` is what the KL of
     a merge is measured on; an int8 KV cache is measured on these rows too.
     """
+    from edgelora.artifact.build import Build, Parts
     from edgelora.artifact.context_length import own_context_length
-    from edgelora.artifact.export import export_artifact
+    from edgelora.artifact.export import fill_artifact, place_artifact
     from edgelora.artifact.exporter import find_exporter
-    from edgelora.artifact.merge_auto import AutoMerge
-    from edgelora.artifact.merge_policy import Limits
-    from edgelora.torch_model.merge_kl import open_merge_kl, read_kl_prompts
-    from edgelora.torch_model.reference import answer_float, make_reference
+    from edgelora.merging.merge import read_factors
+    from edgelora.merging.merge_all import merge_all
+    from edgelora.merging.merge_auto import AutoMerge, merge_auto
+    from edgelora.merging.merge_policy import Limits
+    from edgelora.torch_model.merge_kl import read_kl_prompts
 
     choice = _grid_of(grid, options)
     make_grid = grid_maker(choice, progress)
     max_bytes = None if grid.budget_mb is None else int(1e6 * grid.budget_mb)
     limits = Limits(0.05 if options.max_kl is None else options.max_kl, max_bytes, options.budget_ms)
+    auto, int8 = options.merge_policy == "auto", options.kv_cache == INT8_CACHE
     started = time.perf_counter()
     checkpoint = open_base(os.fspath(model))
-    prompts: Sequence[Sequence[int]] | None = None
-    auto, int8 = options.merge_policy == "auto", options.kv_cache == INT8_CACHE
+    prompts: Sequence[Sequence[int]] = ()
     if grid.calibration is not None and (auto or int8):
         prompts = read_kl_prompts(checkpoint, grid.calibration)
-    manifest = export_artifact(
-        checkpoint,
-        Path(out),
-        options,
+    build = Build(
         exporter=find_exporter(),
-        make_grid=make_grid,
-        auto=AutoMerge(open_merge_kl, limits, prompts, progress) if auto else None,
-        reference=make_reference,
-        answer_float=answer_float,
+        options=options,
+        cache_prompts=prompts if int8 else (),
         budget_mb=choice.budget_mb,
-        cache_prompts=(prompts or ()) if int8 else (),
+        has_reference=True,
+        has_cost=not auto,  # which says itself what it loses
     )
+    with place_artifact(Path(out), checkpoint, build) as folder:
+        if options.merge is None:
+            parts = Parts(make_grid(checkpoint))
+        elif not auto:
+            parts = merge_all(checkpoint, options.merge, make_grid, options.accept_lossy_merge)
+        else:
+            read_factors(checkpoint, options.merge)  # what does not fit is told before the grid takes minutes
+            settings = AutoMerge(limits, prompts, progress)
+            parts = merge_auto(make_grid(checkpoint), options.merge, settings, build)
+        manifest = fill_artifact(folder, parts, build)
     seconds = round(time.perf_counter() - started, 1)
     return ExportResult(Path(out), manifest, own_context_length(checkpoint), seconds)
 

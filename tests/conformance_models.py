@@ -5,7 +5,6 @@ Knows nothing about the cases.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
+from edgelora.artifact.build import Build, Parts
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
@@ -174,18 +174,14 @@ def write_adapters(checkpoint: Path, folder: Path) -> dict[str, Path]:
 def write_artifact(name: str, work: Path, out: Path) -> Path:
     """The artifact ``out / name``; the checkpoint and adapters it came from stay in ``work / name``."""
     checkpoint = write_checkpoint(work / name / "base", name)
-    export_artifact(
-        open_checkpoint(str(checkpoint)),
-        out / name,
-        ExportOptions(
-            target="web-wasm" if name == _WEB else "cpu",
-            # Float activations, or those of 16 bits: the same answer on every machine within rounding.
-            accuracy_level=4 if name == _WEB else 0,
-            kv_cache=INT8_CACHE if name == _CACHE else FLOAT_CACHE,
-        ),
-        exporter=OnnxExporter(),
-        make_grid=functools.partial(plan_grid, plan=parse_quant(QUANTS[name])),
+    options = ExportOptions(
+        target="web-wasm" if name == _WEB else "cpu",
+        # Float activations, or those of 16 bits: the same answer on every machine within rounding.
+        accuracy_level=4 if name == _WEB else 0,
+        kv_cache=INT8_CACHE if name == _CACHE else FLOAT_CACHE,
     )
+    grid = plan_grid(open_checkpoint(str(checkpoint)), parse_quant(QUANTS[name]))
+    export_artifact(Parts(grid), out / name, Build(OnnxExporter(), options))
     for adapter, folder in write_adapters(checkpoint, work / name / "adapters").items():
         add_adapter(out / name, adapter, folder)
     return out / name

@@ -15,11 +15,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from edgelora.artifact.build import Build, Parts
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.options import ExportOptions
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
-from edgelora.torch_model.reference import make_reference
+from edgelora.merging.merge_all import merge_all
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.safetensors import write_safetensors
@@ -102,11 +103,7 @@ def write_artifact(
     checkpoint: Path, out: Path, quant: str = "int4", level: int = 0, merge: Path | None = None, reference: bool = True
 ) -> Manifest:
     """The checkpoint as an artifact."""
-    return export_artifact(
-        open_checkpoint(str(checkpoint)),
-        out,
-        ExportOptions(accuracy_level=level, merge=merge),
-        exporter=OnnxExporter(),
-        make_grid=functools.partial(plan_grid, plan=parse_quant(quant)),
-        reference=make_reference if reference else None,
-    )
+    base, make_grid = open_checkpoint(str(checkpoint)), functools.partial(plan_grid, plan=parse_quant(quant))
+    parts = Parts(make_grid(base)) if merge is None else merge_all(base, merge, make_grid, accept_lossy=False)
+    build = Build(OnnxExporter(), ExportOptions(accuracy_level=level), has_reference=reference)
+    return export_artifact(parts, out, build)

@@ -21,6 +21,7 @@ from benchmarks.peers.fresh import Cost, run_command
 from benchmarks.peers.gguf_files import write_lora, write_q4_0_copy, write_random_base
 from benchmarks.peers.models import RANDOM_SHAPES, write_checkpoint_folder, write_random_model
 from benchmarks.smollm2 import find_smollm2
+from edgelora.artifact.build import Build, Parts
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.options import ExportOptions
@@ -110,13 +111,8 @@ def _export(prepared: Prepared) -> Cost:
         _once(folder, functools.partial(write_random_adapter, manifest, 16, seed=row, scale=_ADAPTER_SCALE))
         add_adapter(prepared.slots, f"row-{row}", folder)
     add_adapter(prepared.one, "rank-16", prepared.rank_16)
-    export_artifact(
-        open_checkpoint(prepared.source),
-        prepared.plain,
-        ExportOptions(slots=()),
-        exporter=find_exporter(),
-        make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-    )
+    grid = plan_grid(open_checkpoint(prepared.source), parse_quant("int4"))
+    export_artifact(Parts(grid), prepared.plain, Build(find_exporter(), ExportOptions(slots=())))
     return cost
 
 

@@ -1,139 +1,70 @@
-"""From a checkpoint to an artifact: merge, quantize, export, package, and only then the final name.
+"""From the parts of an artifact to the artifact: build, package, try, and only then the final name.
 
-Knows nothing about torch; PyTorch's reference answers are handed in as a function.
+Takes Parts, Build -> Manifest
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
+from edgelora.artifact.build import Build, Parts, build_artifact
 from edgelora.artifact.changing import changing, check_outside, check_replaceable
 from edgelora.artifact.check_answers import check_answers
-from edgelora.artifact.context_length import choose_context_length
 from edgelora.artifact.cost import measure_cost
 from edgelora.artifact.exporter import Exporter
-from edgelora.artifact.kv_cache_steps import cache_scales
-from edgelora.artifact.merge_all import Assembled, merge_all
-from edgelora.artifact.merge_auto import AutoMerge, merge_auto
-from edgelora.artifact.options import ExportOptions
-from edgelora.artifact.package import package
 from edgelora.artifact.store import add_adapter
-from edgelora.artifact.targets import MATMUL_INTEGER
 from edgelora.checkpoint.tokenizer import open_tokenizer
-from edgelora.data.probes import probe_prompts
 from edgelora.data.varied_text import measured_ids
 from edgelora.errors import ConfigError
-from edgelora.grid.make import Grid, MakeGrid
-from edgelora.grid.row_codes import as_rows
 from edgelora.values import Checkpoint, HalfArray, Reference
-from edgelora_runtime.adapter import Factors, read_adapter
+from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.files import replace_folder, reserve, restore
-from edgelora_runtime.manifest import INT8_CACHE, MANIFEST_FILE, Manifest, read_manifest
+from edgelora_runtime.manifest import MANIFEST_FILE, Manifest, read_manifest
 
 
-class MakeReference(Protocol):
-    """Answers prompts on the values of a grid, with factors of an adapter beside them; PyTorch does."""
-
-    def __call__(
-        self, grid: Grid, prompts: Sequence[Sequence[int]], *, baked: Mapping[str, Factors] | None = None
-    ) -> Reference:
-        """Logits and greedy tokens for each prompt; ``baked`` are factors by module name."""
+def export_artifact(parts: Parts, out: Path, build: Build) -> Manifest:
+    """Write the artifact ``out``; it appears whole or not at all. Raises what its two halves below raise."""
+    with place_artifact(out, parts.grid.checkpoint, build) as folder:
+        return fill_artifact(folder, parts, build)
 
 
-class AnswerFloat(Protocol):
-    """Answers on float weights, nothing rounded; PyTorch does."""
+@contextlib.contextmanager
+def place_artifact(out: Path, checkpoint: Checkpoint, build: Build) -> Iterator[Path]:
+    """Give the block an empty folder, which stands at ``out`` when the block has ended well.
 
-    def __call__(
-        self, grid: Grid, rows: Sequence[Sequence[int]], *, baked: Mapping[str, Factors] | None = None
-    ) -> Sequence[HalfArray]:
-        """Log-probabilities (len(row), vocab_size) of each row on what ``grid`` was made from, beside ``baked``."""
-
-
-def export_artifact(
-    checkpoint: Checkpoint,
-    out: Path,
-    options: ExportOptions,
-    *,
-    exporter: Exporter,
-    make_grid: MakeGrid,
-    auto: AutoMerge | None = None,
-    reference: MakeReference | None = None,
-    answer_float: AnswerFloat | None = None,
-    cache_prompts: Sequence[Sequence[int]] = (),
-    budget_mb: float | None = None,
-) -> Manifest:
-    """Write the artifact ``out``; it appears whole or not at all.
-
-    ``reference`` answers the probe prompts on the grid (PyTorch does); without it ``verify`` cannot compare.
-    ``answer_float`` lets the manifest say what rounding costs (``quantization.rounding``), unless nothing is rounded or
-    ``auto`` measures by itself. ``auto`` is how layers are chosen that are merged; without it all of them are.
-    An int8 KV cache has steps that are measured on ``cache_prompts`` and the probe prompts, with and without adapters.
-    ``budget_mb`` is what the file of weights may take; ``make_grid`` has planned for it, and here it is measured.
-    What was written is loaded and asked for one token before it gets its name.
-    Raises ConfigError when ``out`` exists or a budget cannot be met, AdapterError when an adapter does not fit,
-    ArtifactError when the artifact does not answer.
+    A place that cannot be written and an adapter that cannot be read are told before minutes of work, not after.
+    Raises ConfigError when ``out`` exists or the context is too long, AdapterError for an unreadable adapter.
     """
-    target, merge, level = options.profile, options.merge, options.level
+    options = build.options
     _check_output(out, options.overwrite)
     for folder in options.adapters.values():
-        read_adapter(folder)  # an unreadable one is told before minutes of work, not after
-    context = choose_context_length(checkpoint, options.context_length)
-    prompts = tuple(prompt[: context // 2] for prompt in probe_prompts(checkpoint))
-
-    def compile_into(folder: Path, assembled: Assembled, answers: Reference | None = None) -> None:
-        exported = exporter.export(
-            assembled.grid,
-            folder,
-            level,
-            slots=options.slots if merge is None else (),
-            baked=assembled.baked,
-            linear_op=target.linear_op,
-            context_length=context,
-        )
-        if options.genai:
-            exporter.add_genai(folder, exported, assembled.grid)
-        complete = functools.partial(
-            package,
-            folder,
-            grid=assembled.grid,
-            target=target.name,
-            quantization=_describe(assembled.grid, level),
-            merged=assembled.record,
-            reference=answers,
-            template_variables=options.template_variables or {},
-        )
-        complete(exported)  # first with a float cache: what is measured is an artifact as a device would run it
-        if options.kv_cache == INT8_CACHE:
-            scales = cache_scales(folder, (*prompts, *cache_prompts), options.adapters)
-            complete(exporter.quantize_cache(folder, exported, scales))
-
-    # The folder is made first: a place that cannot be written is told before minutes of work, not after.
+        read_adapter(folder)
+    build.context_length(checkpoint)
     with reserve(out), replace_folder(out, _replacing if options.overwrite else None) as fresh:
-        if merge is None:
-            assembled = Assembled(make_grid(checkpoint))
-        elif auto is None:
-            assembled = merge_all(checkpoint, merge, make_grid, options.accept_lossy_merge)
-        else:
-            assembled = merge_auto(checkpoint, merge, make_grid, auto, compile_into)
-        rounds_rows = target.linear_op == MATMUL_INTEGER and level != 0
-        shipped = as_rows(assembled.grid) if rounds_rows else assembled.grid
-        rows, taught = _float_answers(assembled, context, None if auto else answer_float)
-        answers = None if reference is None else reference(shipped, prompts, baked=assembled.baked)
-        compile_into(fresh, assembled, answers)
-        check_answers(fresh, checkpoint.name, prompts[0])
-        if budget_mb is not None:
-            _check_budget(read_manifest(fresh), budget_mb)
-        if taught:
-            _record_cost(fresh, exporter, rows, taught)
-        for name, folder in options.adapters.items():
-            add_adapter(fresh, name, folder)
-        return read_manifest(fresh)
+        yield fresh
+
+
+def fill_artifact(folder: Path, parts: Parts, build: Build) -> Manifest:
+    """Write everything into ``folder``; what was written is loaded and asked for one token.
+
+    Raises ConfigError for a budget that is not met, AdapterError when an adapter does not fit, ArtifactError when the
+    artifact does not answer.
+    """
+    checkpoint = parts.grid.checkpoint
+    rows, taught = _float_answers(parts, build)
+    build_artifact(folder, parts, build, _reference(parts, build))
+    check_answers(folder, checkpoint.name, build.prompts(checkpoint)[0])
+    if build.budget_mb is not None:
+        _check_budget(read_manifest(folder), build.budget_mb)
+    if taught:
+        _record_cost(folder, build.exporter, rows, taught)
+    for name, adapter in build.options.adapters.items():
+        add_adapter(folder, name, adapter)
+    return read_manifest(folder)
 
 
 def _check_budget(manifest: Manifest, budget_mb: float) -> None:
@@ -146,17 +77,27 @@ def _check_budget(manifest: Manifest, budget_mb: float) -> None:
         )
 
 
-def _float_answers(
-    assembled: Assembled, context: int, answer: AnswerFloat | None
-) -> tuple[Sequence[Sequence[int]], Sequence[HalfArray]]:
-    """Built-in text and the float model's answers to it; nothing where no one can or need answer."""
-    grid = assembled.grid
-    if answer is None or not (grid.matrices or grid.plan.half):
+def _reference(parts: Parts, build: Build) -> Reference | None:
+    """PyTorch's answers on the values that ship."""
+    if not build.has_reference:
+        return None
+    from edgelora.torch_model.reference import make_reference  # torch, for which nobody else waits
+
+    grid = parts.grid
+    return make_reference(build.shipped(grid), build.prompts(grid.checkpoint), baked=parts.baked)
+
+
+def _float_answers(parts: Parts, build: Build) -> tuple[Sequence[Sequence[int]], Sequence[HalfArray]]:
+    """Built-in text and the float model's answers to it; nothing where no cost is asked for, or nothing is rounded."""
+    grid = parts.grid
+    if not build.has_cost or not (grid.matrices or grid.plan.half):
         return (), ()
+    from edgelora.torch_model.reference import answer_float
+
     checkpoint = grid.checkpoint
     tokenizer = None if checkpoint.tokenizer is None else open_tokenizer(checkpoint)
-    rows = measured_ids(tokenizer, int(checkpoint.config["vocab_size"]), context)
-    return rows, answer(grid, rows, baked=assembled.baked)
+    rows = measured_ids(tokenizer, int(checkpoint.config["vocab_size"]), build.context_length(checkpoint))
+    return rows, answer_float(grid, rows, baked=parts.baked)
 
 
 def _record_cost(folder: Path, exporter: Exporter, rows: Sequence[Sequence[int]], taught: Sequence[HalfArray]) -> None:
@@ -185,18 +126,3 @@ def _replacing(out: Path) -> Iterator[None]:
     with changing(out) as place:
         check_replaceable(place)
         yield
-
-
-def _describe(grid: Grid, accuracy_level: int) -> Mapping[str, Any]:
-    if grid.plan.spec is None:
-        return grid.describe()
-    worst = max(grid.errors, key=lambda name: grid.errors[name], default=None)
-    return {
-        **grid.describe(),
-        "accuracy_level": accuracy_level,
-        "bits_per_weight": grid.bits_per_weight(),
-        "tensors_with_kept_codes": len(grid.matrices) - len(grid.errors),
-        "mean_relative_error": round(sum(grid.errors.values()) / len(grid.errors), 5) if grid.errors else 0.0,
-        "worst_tensor": worst,
-        "worst_relative_error": round(grid.errors[worst], 5) if worst else 0.0,
-    }

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgelora.artifact.build import Build, Parts
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.options import ExportOptions
@@ -18,6 +19,7 @@ from edgelora.artifact.targets import find_target
 from edgelora.compare.adapters import Trained
 from edgelora.compare.arms import FLOAT, Settings
 from edgelora.grid.make import Grid, plan_grid
+from edgelora.merging.merge_all import merge_all
 from edgelora.progress import Progress
 from edgelora.values import Checkpoint
 from edgelora_runtime.manifest import Manifest, read_manifest
@@ -45,13 +47,7 @@ class Workshop:
         out = self.folder / f"{values}-level{level}"
         if not out.exists():
             self.progress.say(f"exporting {values} values, accuracy level {level}")
-            export_artifact(
-                self.checkpoint,
-                out,
-                ExportOptions(TARGET.name, level),
-                exporter=self.exporter,
-                make_grid=lambda _: self.grids[values],
-            )
+            export_artifact(Parts(self.grids[values]), out, Build(self.exporter, ExportOptions(TARGET.name, level)))
         known = {info.name for info in read_manifest(out).adapters}
         for name in names:
             if name not in known:
@@ -64,13 +60,9 @@ class Workshop:
         out = self.folder / f"merged-{name}-level{level}"
         if not out.exists():
             self.progress.say(f"merging {name}, accuracy level {level}")
-            export_artifact(
-                self.checkpoint,
-                out,
-                ExportOptions(TARGET.name, level, merge=self.adapters[name].folder, accept_lossy_merge=True),
-                exporter=self.exporter,
-                make_grid=functools.partial(plan_grid, plan=self.settings.plan(), progress=self.progress),
-            )
+            make_grid = functools.partial(plan_grid, plan=self.settings.plan(), progress=self.progress)
+            parts = merge_all(self.checkpoint, self.adapters[name].folder, make_grid, accept_lossy=True)
+            export_artifact(parts, out, Build(self.exporter, ExportOptions(TARGET.name, level)))
         return out
 
 

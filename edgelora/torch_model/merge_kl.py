@@ -1,11 +1,11 @@
 """What merging some layers costs: KL divergence between the factored model and one with merged weights in it.
 
-Knows nothing about which layers to merge, or how a divergence is measured.
+Takes Grid, Factors, prompts -> MergeKl
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgelora.checkpoint.names import module_of
@@ -21,20 +21,22 @@ from edgelora_runtime.adapter import Factors
 _TOKENS = 512  # the log-probabilities of all are kept: 4 bytes times the vocabulary for each
 
 
-def open_merge_kl(
-    grid: Grid, factors: Mapping[str, Factors], prompts: Sequence[Sequence[int]]
-) -> Callable[[Mapping[str, Grid]], float]:
+class MergeKl:
     """KL(factored || candidate) in nats, the mean over all positions of some prompts (non-empty token ids).
 
     The factored model is the grid with the adapter beside it (by module name), nothing rounded. A candidate has the
     value of the given grid in each named tensor, and all others are factored.
     """
 
-    def factored(name: str) -> FloatArray:
-        return merged_value(grid, name, factors[module_of(name)])
+    def __init__(self, grid: Grid, factors: Mapping[str, Factors], prompts: Sequence[Sequence[int]]) -> None:
+        def factored(name: str) -> FloatArray:
+            return merged_value(grid, name, factors[module_of(name)])
 
-    divergence = Divergence(load_merged(grid, factors), factored, prompts)
-    return lambda merged: divergence({name: found.value for name, found in merged.items()})
+        self._divergence = Divergence(load_merged(grid, factors), factored, prompts)
+
+    def __call__(self, merged: Mapping[str, Grid]) -> float:
+        """The divergence with these tensors read from there: tensor name -> the grid that replaces W + delta."""
+        return self._divergence({name: found.value for name, found in merged.items()})
 
 
 def read_kl_prompts(checkpoint: Checkpoint, data: Path) -> tuple[tuple[int, ...], ...]:

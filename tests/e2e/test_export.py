@@ -11,13 +11,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgelora.artifact.export import export_artifact
+from edgelora.artifact.build import Build, Parts
+from edgelora.artifact.export import export_artifact, fill_artifact, place_artifact
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import AdapterError, ArtifactError, ConfigError
 from edgelora.grid.blocks import unpack_codes
 from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.merging.merge_all import merge_all
 from edgelora.values import Checkpoint, ExportedModel
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime import load
@@ -56,13 +58,11 @@ def test_exporting_twice_gives_the_same_weights_and_grid(base: Path, tmp_path: P
 
 
 def _export(base: Path, out: Path, **options: Any) -> None:
-    stages: dict[str, Any] = {
-        "exporter": OnnxExporter(),
-        "make_grid": functools.partial(plan_grid, plan=parse_quant("int4")),
-        "budget_mb": None,
-    }
-    given = {name: options.pop(name, stage) for name, stage in stages.items()}
-    export_artifact(open_checkpoint(str(base)), out, ExportOptions(**options), **given)
+    make_grid = options.pop("make_grid", functools.partial(plan_grid, plan=parse_quant("int4")))
+    exporter, budget_mb = options.pop("exporter", OnnxExporter()), options.pop("budget_mb", None)
+    build, checkpoint = Build(exporter, ExportOptions(**options), budget_mb=budget_mb), open_checkpoint(str(base))
+    with place_artifact(out, checkpoint, build) as folder:
+        fill_artifact(folder, Parts(make_grid(checkpoint)), build)
 
 
 def test_weights_beyond_their_budget_are_not_put_in_place(base: Path, tmp_path: Path) -> None:
@@ -235,13 +235,8 @@ def test_merging_refuses_what_does_not_fit_or_changes_nothing(base: Path, tmp_pa
         AdapterError, match=r"does not fit other: model\.layers\.1\.mlp\.down_proj: the base has no such"
     ):
         shallow = open_checkpoint(str(_without_layer(other)))
-        export_artifact(
-            shallow,
-            tmp_path / "a",
-            ExportOptions(merge=write_adapter(tmp_path / "adapter")),
-            exporter=OnnxExporter(),
-            make_grid=functools.partial(plan_grid, plan=parse_quant("int4")),
-        )
+        make_grid = functools.partial(plan_grid, plan=parse_quant("int4"))
+        merge_all(shallow, write_adapter(tmp_path / "adapter"), make_grid, accept_lossy=False)
     assert not (tmp_path / "a").exists()
 
 
@@ -259,13 +254,8 @@ def _without_layer(folder: Path) -> Path:
 def test_codes_of_a_gguf_reach_the_artifact_untouched(kind: str, quant: str, bits: int, tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write_gguf(path, "llama", tiny_model("llama"), lambda name: kind)
-    manifest = export_artifact(
-        open_checkpoint(str(path)),
-        tmp_path / "a",
-        ExportOptions(),
-        exporter=OnnxExporter(),
-        make_grid=functools.partial(plan_grid, plan=parse_quant(quant)),
-    )
+    grid = plan_grid(open_checkpoint(str(path)), parse_quant(quant))
+    manifest = export_artifact(Parts(grid), tmp_path / "a", Build(OnnxExporter()))
     assert manifest.quantization["tensors_with_kept_codes"] > 0
     tensor = next(item for item in gguf.GGUFReader(path).tensors if item.name == "blk.0.ffn_down.weight")
     blocks = np.asarray(tensor.data).reshape(tensor.data.shape[0], -1, 2 + 32 * bits // 8)[:, :, 2:]  # after each scale

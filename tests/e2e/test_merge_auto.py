@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from edgelora.artifact.merge import MergedCheckpoint, read_factors
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
 from edgelora.grid.blocks import dequantize, quantize
 from edgelora.grid.file import write_grid
 from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.merging.merge import MergedCheckpoint, read_factors
 from edgelora.torch_model.build import load_torch
-from edgelora.torch_model.merge_kl import open_merge_kl, read_kl_prompts
+from edgelora.torch_model.merge_kl import MergeKl, read_kl_prompts
 from edgelora.values import QuantSpec
 from edgelora_runtime import load
 from edgelora_runtime.adapter import read_adapter
@@ -165,7 +165,7 @@ def test_the_kl_of_a_merge_is_that_of_the_whole_distribution(base: Path, uneven:
     factors = read_factors(checkpoint, uneven)
     by_module = {name.removesuffix(".weight"): item for name, item in factors.items()}
     coarse = plan_grid(MergedCheckpoint(checkpoint, factors, grid), grid.plan)
-    measure = open_merge_kl(grid, by_module, [_IDS, _IDS[:4]])
+    measure = MergeKl(grid, by_module, [_IDS, _IDS[:4]])
     name = "model.layers.0.mlp.up_proj.weight"
     assert measure({}) == 0
     alone, both = measure({name: coarse}), measure(dict.fromkeys(factors, coarse))
@@ -173,7 +173,7 @@ def test_the_kl_of_a_merge_is_that_of_the_whole_distribution(base: Path, uneven:
     assert measure({name: coarse}) == alone  # the others were put back
     probabilities = [_softmax(_torch_logits(base, uneven, choices)) for choices in (["factored"] * 2, ["int4"] * 2)]
     exact = float(np.mean(np.sum(probabilities[0] * np.log(probabilities[0] / probabilities[1]), axis=-1)))
-    assert open_merge_kl(grid, by_module, [_IDS])(dict.fromkeys(factors, coarse)) == pytest.approx(exact, rel=1e-3)
+    assert MergeKl(grid, by_module, [_IDS])(dict.fromkeys(factors, coarse)) == pytest.approx(exact, rel=1e-3)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ import torch
 import transformers as tf
 from safetensors.torch import save_file
 
+from edgelora.artifact.build import Build, Parts
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.options import ExportOptions
 from edgelora.checkpoint.folder import open_checkpoint
@@ -183,13 +184,8 @@ def test_folders_in_half_precision_are_their_values(name: str, dtype: str, tmp_p
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_batch_of_ragged_rows_answers_as_pytorch_does_each_row(name: str, tmp_path: Path) -> None:
     model = random_model(name)
-    export_artifact(
-        write(tmp_path / "model", model),
-        tmp_path / "artifact",
-        ExportOptions(accuracy_level=0),
-        exporter=OnnxExporter(),
-        make_grid=lambda found: plan_grid(found, parse_quant("none")),
-    )
+    grid = plan_grid(write(tmp_path / "model", model), parse_quant("none"))
+    export_artifact(Parts(grid), tmp_path / "artifact", Build(OnnxExporter(), ExportOptions(accuracy_level=0)))
     if name == "gemma2":
         model.set_attn_implementation("eager")
     rows = [IDS[:length].tolist() for length in (20, 3, 11, 1)]

@@ -11,11 +11,11 @@ import pytest
 from gguf_files import tiny_model, write_gguf
 from safetensors.numpy import load_file, save_file
 
-from edgelora.artifact.merge import merge_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
 from edgelora.errors import CheckpointError, ConfigError
 from edgelora.grid.make import parse_quant, plan_grid
+from edgelora.merging.merge import merge_adapter
 from tests.tiny import write_adapter, write_checkpoint
 
 NORM, BIAS = "model.layers.1.input_layernorm.weight", "model.layers.0.self_attn.q_proj.bias"

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from edgelora.adapter.survival import Survival
-from edgelora.artifact.merge_policy import (
+from edgelora.errors import AdapterError, ConfigError
+from edgelora.merging.merge_policy import (
     FACTORED,
     Choices,
     Limits,
@@ -14,7 +15,6 @@ from edgelora.artifact.merge_policy import (
     choose,
     refuse_lossy,
 )
-from edgelora.errors import AdapterError, ConfigError
 
 Options = Mapping[str, Mapping[str, Option]]
 _FIXED = Option(0.0, 1000, 2.0)

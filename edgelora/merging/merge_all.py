@@ -1,21 +1,21 @@
 """Merging a whole adapter, and the figures that tell whether anything is left of it once the sum is rounded.
 
-Knows nothing about graphs; which layers are worth merging is decided elsewhere.
+Takes Checkpoint, PEFT folder -> Parts
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgelora.adapter.survival import Survival, measure_survival, summarize
-from edgelora.artifact.merge import MergedCheckpoint, merge_adapter
-from edgelora.artifact.merge_policy import refuse_lossy
+from edgelora.artifact.build import Parts
 from edgelora.checkpoint.names import module_of
 from edgelora.grid.make import CALIBRATED, Grid, GridSpec, MakeGrid, plan_grid
+from edgelora.merging.merge import MergedCheckpoint, merge_adapter
+from edgelora.merging.merge_policy import refuse_lossy
 from edgelora.values import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import Factors
 from edgelora_runtime.receipt import read_receipt
@@ -23,16 +23,7 @@ from edgelora_runtime.receipt import read_receipt
 SAMPLED_ROWS = 256  # of each module; rows are rounded on their own
 
 
-@dataclass(frozen=True)
-class Assembled:
-    """What is exported: the values, the factors beside them, and what the manifest says of both."""
-
-    grid: Grid
-    baked: Mapping[str, Factors] | None = None  # module name -> factors that stay factored, always on
-    record: Mapping[str, Any] | None = None  # the manifest's ``merged``
-
-
-def merge_all(checkpoint: Checkpoint, folder: Path, make_grid: MakeGrid, accept_lossy: bool) -> Assembled:
+def merge_all(checkpoint: Checkpoint, folder: Path, make_grid: MakeGrid, accept_lossy: bool) -> Parts:
     """Merge every module; raises AdapterError when rounding would lose the adapter, unless that is accepted."""
     receipt = read_receipt(folder)
     if receipt is None or receipt.quantization is None:
@@ -47,7 +38,7 @@ def merge_all(checkpoint: Checkpoint, folder: Path, make_grid: MakeGrid, accept_
     if survival is not None and not accept_lossy:
         refuse_lossy(survival, str(folder))
     record: dict[str, Any] = {"adapter": folder.name, "policy": "all"}
-    return Assembled(grid, record=record | ({} if survival is None else {"survival": describe_survival(survival)}))
+    return Parts(grid, record=record | ({} if survival is None else {"survival": survival_record(survival)}))
 
 
 def plan_to_round(plan: GridSpec) -> GridSpec:
@@ -55,7 +46,7 @@ def plan_to_round(plan: GridSpec) -> GridSpec:
     return dataclasses.replace(plan, method="rtn") if plan.method in CALIBRATED else plan
 
 
-def describe_survival(survival: Survival) -> Mapping[str, float]:
+def survival_record(survival: Survival) -> Mapping[str, float]:
     """The figures of a merge for the manifest."""
     return {
         "correlation": round(survival.correlation, 4),

@@ -1,0 +1,110 @@
+"""Writes the files of an artifact into a folder: graph, weights, tokenizer, manifest.
+
+Takes Parts, Build, Reference -> the files in a folder
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgelora.artifact.context_length import choose_context_length
+from edgelora.artifact.exporter import Exporter
+from edgelora.artifact.kv_cache_steps import cache_scales
+from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.package import package
+from edgelora.artifact.targets import MATMUL_INTEGER
+from edgelora.data.probes import probe_prompts
+from edgelora.grid.make import Grid
+from edgelora.grid.row_codes import as_rows
+from edgelora.values import Checkpoint, Reference
+from edgelora_runtime.adapter import Factors
+from edgelora_runtime.manifest import INT8_CACHE
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an artifact is made of: the values, the factors beside them, and what was merged into them."""
+
+    grid: Grid
+    baked: Mapping[str, Factors] | None = None  # module name -> factors that stay factored, always on
+    record: Mapping[str, Any] | None = None  # the manifest's ``merged``; None where nothing was merged
+
+
+@dataclass(frozen=True)
+class Build:
+    """How parts become an artifact: alike for what ships and for a candidate that is only weighed.
+
+    An int8 KV cache has steps that are measured on ``cache_prompts`` and the probe prompts, with and without adapters.
+    ``budget_mb`` is what the file of weights may take. ``has_reference`` stores answers of PyTorch, without which
+    ``verify`` cannot compare; ``has_cost`` lets the manifest say what rounding costs (``quantization.rounding``).
+    """
+
+    exporter: Exporter
+    options: ExportOptions = field(default_factory=ExportOptions)
+    cache_prompts: Sequence[Sequence[int]] = ()
+    budget_mb: float | None = None
+    has_reference: bool = False
+    has_cost: bool = False
+
+    def context_length(self, checkpoint: Checkpoint) -> int:
+        """Tokens that the artifact remembers; raises ConfigError for more than the model knows."""
+        return choose_context_length(checkpoint, self.options.context_length)
+
+    def prompts(self, checkpoint: Checkpoint) -> tuple[Sequence[int], ...]:
+        """The probe prompts, as much of each as half a context holds."""
+        half = self.context_length(checkpoint) // 2
+        return tuple(prompt[:half] for prompt in probe_prompts(checkpoint))
+
+    def shipped(self, grid: Grid) -> Grid:
+        """``grid`` with the values that the target multiplies with."""
+        rounds_rows = self.options.profile.linear_op == MATMUL_INTEGER and self.options.level != 0
+        return as_rows(grid) if rounds_rows else grid
+
+
+def build_artifact(folder: Path, parts: Parts, build: Build, reference: Reference | None = None) -> None:
+    """Write graph, weights, tokenizer and manifest into ``folder``, which is empty; adapters are added later."""
+    options, exporter, checkpoint = build.options, build.exporter, parts.grid.checkpoint
+    exported = exporter.export(
+        parts.grid,
+        folder,
+        options.level,
+        slots=options.slots if parts.record is None else (),
+        baked=parts.baked,
+        linear_op=options.profile.linear_op,
+        context_length=build.context_length(checkpoint),
+    )
+    if options.genai:
+        exporter.add_genai(folder, exported, parts.grid)
+    complete = functools.partial(
+        package,
+        folder,
+        grid=parts.grid,
+        target=options.profile.name,
+        quantization=_quantization_record(parts.grid, options.level),
+        merged=parts.record,
+        reference=reference,
+        template_variables=options.template_variables or {},
+    )
+    complete(exported)  # first with a float cache: what is measured is an artifact as a device would run it
+    if options.kv_cache == INT8_CACHE:
+        scales = cache_scales(folder, (*build.prompts(checkpoint), *build.cache_prompts), options.adapters)
+        complete(exporter.quantize_cache(folder, exported, scales))
+
+
+def _quantization_record(grid: Grid, accuracy_level: int) -> Mapping[str, Any]:
+    if grid.plan.spec is None:
+        return grid.describe()
+    worst = max(grid.errors, key=lambda name: grid.errors[name], default=None)
+    return {
+        **grid.describe(),
+        "accuracy_level": accuracy_level,
+        "bits_per_weight": grid.bits_per_weight(),
+        "tensors_with_kept_codes": len(grid.matrices) - len(grid.errors),
+        "mean_relative_error": round(sum(grid.errors.values()) / len(grid.errors), 5) if grid.errors else 0.0,
+        "worst_tensor": worst,
+        "worst_relative_error": round(grid.errors[worst], 5) if worst else 0.0,
+    }

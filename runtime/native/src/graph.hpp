@@ -37,7 +37,7 @@ struct GraphOptions {
 
 // An onnxruntime session with a binding for each owner: coming back to one binds nothing anew.
 class Graph {
-   public:
+  public:
     // `outputs` may leave some out; throws Error{artifact} for a graph that cannot be loaded or has others.
     Graph(std::shared_ptr<const Ort> ort, const std::filesystem::path& path, const GraphOptions& options,
           const ValueTypes& inputs, const ValueTypes& outputs);
@@ -53,7 +53,7 @@ class Graph {
     // Compute the outputs in place.
     void run();
 
-   private:
+  private:
     // What one owner has bound; `held` are the values of each group.
     struct Binding {
         Handle<OrtIoBinding> io;

@@ -17,7 +17,7 @@ constexpr size_t kCacheLine = 64;  // bytes
 
 // Owns `n_bytes` of zeros. Throws Error{memory} when the system has no more.
 class Memory {
-   public:
+  public:
     Memory() = default;
     explicit Memory(size_t n_bytes) : n_bytes_(n_bytes) {
         if (n_bytes == 0) {
@@ -46,7 +46,7 @@ class Memory {
         return reinterpret_cast<const T*>(data_);
     }
 
-   private:
+  private:
     struct Free {
         void operator()(void* block) const { std::free(block); }
     };

@@ -42,7 +42,7 @@ struct OrtFailure {
 
 // One opened library with its environment, shared by the graphs that run on it.
 class Ort {
-   public:
+  public:
     // Opens `library`; empty means the variable EDGELORA_ONNXRUNTIME of the environment, else the system's library by
     // its name. A build that is linked against onnxruntime uses that unless one of the two is given.
     // Throws Error{unsupported} when there is none or it is older than 1.24.
@@ -73,7 +73,7 @@ class Ort {
     Handle<OrtValue> value_over(void* data, size_t n_bytes, const std::vector<int64_t>& shape,
                                 ONNXTensorElementDataType type) const;
 
-   private:
+  private:
     Ort(const OrtApiBase* base, const std::string& where);
 
     const OrtApiBase* base_;

@@ -2,6 +2,7 @@
 set(EDGELORA_OPS_SOURCES
   operator/register.cpp
   operator/cpu.cpp
+  operator/low_rank.cpp
   operator/low_rank_operator.cpp
   operator/low_rank_block.cpp
   operator/low_rank_plain.cpp

@@ -1,0 +1,216 @@
+#include "low_rank.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "cpu.hpp"
+
+namespace edgelora::ops {
+
+namespace {
+
+constexpr size_t tile = 32;              // tokens of a prompt that a thread takes at once
+constexpr size_t worth_sharing = 40000;  // multiplications; fewer take less time than waking another thread
+constexpr size_t most_shares = 4;        // of one token: more wait for each other longer than they work
+
+struct Piece {
+  Block block;
+  float weight;
+};
+
+// Rows side by side with the same adapters: the tokens of all of them go through the factors together.
+struct Span {
+  size_t row, count;
+  std::vector<Piece> pieces;
+  size_t products;  // of one token
+};
+
+// Memory that a thread keeps from call to call.
+float* room(size_t count) {
+  static thread_local std::vector<float> kept;
+  if (kept.size() < count) kept.resize(count);
+  return kept.data();
+}
+
+size_t products_of(const Block& block, const Layout& layout) {
+  size_t found = block.rank * layout.in_features;
+  for (size_t i = 0; i < layout.parts(); ++i) found += block.parts[i].rank * layout.width(i);
+  return found;
+}
+
+// The columns of h that a part reads, times its scales; (tokens, rank) at `to`.
+void scale(const float* h, size_t h_stride, size_t tokens, const Part& part, float weight, float* to) {
+  for (size_t t = 0; t < tokens; ++t) {
+    for (size_t r = 0; r < part.rank; ++r) to[t * part.rank + r] = h[t * h_stride + part.start + r] * (part.scales[r] * weight);
+  }
+}
+
+size_t widest_rank(const Block& block, size_t parts) {
+  size_t found = 0;
+  for (size_t i = 0; i < parts; ++i) found = std::max(found, block.parts[i].rank);
+  return found;
+}
+
+// Some tokens through one piece, on this thread alone.
+void add_piece(const Path& path, const Layout& layout, const Piece& piece, const float* x, float* y, size_t tokens) {
+  const Block& block = piece.block;
+  const size_t widest = widest_rank(block, layout.parts());
+  const bool widens = block.kind != Kind::float32 && tokens >= widen_from;
+  const size_t n_wide = widens ? std::max(panel * lane * lanes(layout.in_features), widest * lane) : 0;
+  float* h = room(tokens * (block.rank + widest) + n_wide);
+  float* scaled = h + tokens * block.rank;
+  float* wide = scaled + tokens * widest;
+  path.down({x, layout.in_features, tokens, layout.in_features, block.a, block.kind, block.rank, 0,
+             lanes(layout.in_features), h, block.rank, wide});
+  for (size_t i = 0; i < layout.parts(); ++i) {
+    const Part& part = block.parts[i];
+    if (part.rank == 0) continue;
+    scale(h, block.rank, tokens, part, piece.weight, scaled);
+    path.up({scaled, part.rank, tokens, part.b, block.kind, part.rank, layout.width(i), 0, lanes(layout.width(i)),
+             y + layout.columns[i], layout.out_features(), wide});
+  }
+}
+
+// One token through one piece on several threads: each a share of the input features, then each a share of the columns.
+void share_piece(const Call& call, const Path& path, const Layout& layout, const Piece& piece, const float* x, float* y,
+                 size_t shares) {
+  const Block& block = piece.block;
+  const size_t n_in = lanes(layout.in_features);
+  size_t ranks = 0;
+  for (size_t i = 0; i < layout.parts(); ++i) ranks += block.parts[i].rank;
+  float* h = room(shares * block.rank + ranks);
+  auto down = [&](size_t share) {
+    path.down({x, layout.in_features, 1, layout.in_features, block.a, block.kind, block.rank, n_in * share / shares,
+               n_in * (share + 1) / shares, h + share * block.rank, block.rank, nullptr});
+  };
+  call.parallel(shares, down);
+  for (size_t share = 1; share < shares; ++share) {
+    for (size_t r = 0; r < block.rank; ++r) h[r] += h[share * block.rank + r];
+  }
+  float* scaled = h + shares * block.rank;
+  size_t start = 0;
+  for (size_t i = 0; i < layout.parts(); ++i) {
+    scale(h, block.rank, 1, block.parts[i], piece.weight, scaled + start);
+    start += block.parts[i].rank;
+  }
+  auto up = [&](size_t share) {
+    size_t from = 0;
+    for (size_t i = 0; i < layout.parts(); ++i) {
+      const Part& part = block.parts[i];
+      const size_t n_out = lanes(layout.width(i));
+      path.up({scaled + from, part.rank, 1, part.b, block.kind, part.rank, layout.width(i), n_out * share / shares,
+               n_out * (share + 1) / shares, y + layout.columns[i], layout.out_features(), nullptr});
+      from += part.rank;
+    }
+  };
+  call.parallel(shares, up);
+}
+
+}  // namespace
+
+Adapters read_adapters(const Tensor& factors, const Tensor& blocks, const Tensor& weights) {
+  if (factors.n_dims != 1 || blocks.n_dims != 3 || weights.n_dims != 2) {
+    throw std::invalid_argument("expected factors [bytes], blocks [rows, pieces, slots] and weights [rows, pieces]");
+  }
+  if (weights.dims[0] != blocks.dims[0] || weights.dims[1] != blocks.dims[1]) {
+    throw std::invalid_argument("blocks and weights have different numbers of rows or pieces");
+  }
+  Adapters found;
+  found.bytes = factors.as<unsigned char>();
+  found.size = static_cast<size_t>(factors.dims[0]);
+  found.blocks = blocks.as<int64_t>();
+  found.weights = weights.as<float>();
+  found.rows = static_cast<size_t>(blocks.dims[0]);
+  found.pieces = static_cast<size_t>(blocks.dims[1]);
+  found.slots = static_cast<size_t>(blocks.dims[2]);
+  return found;
+}
+
+const Path& find_path(const std::string& name) {
+#if defined(__x86_64__) || defined(__i386__)
+  if (cpu().avx512 && (name.empty() || name == "avx512")) return avx512_path;
+  if (cpu().avx2 && (name.empty() || name == "avx2")) return avx2_path;
+#elif defined(__aarch64__)
+  if (name.empty() || name == "neon") return neon_path;
+#endif
+  if (name.empty() || name == "plain") return plain_path;
+  throw std::invalid_argument("path is '" + name + "', expected one of: " + path_names());
+}
+
+const char* path_names() {
+#if defined(__x86_64__) || defined(__i386__)
+  return cpu().avx512 ? "plain avx2 avx512" : cpu().avx2 ? "plain avx2" : "plain";
+#elif defined(__aarch64__)
+  return "plain neon";
+#else
+  return "plain";
+#endif
+}
+
+LowRank::LowRank(Layout layout, size_t slot, const Path& path) : layout_(std::move(layout)), slot_(slot), path_(&path) {}
+
+void LowRank::add(const Call& call, const Adapters& adapters, const float* x, float* y, size_t rows,
+                  size_t tokens) const {
+  if (adapters.rows != 1 && adapters.rows != rows) throw std::invalid_argument("blocks have other rows than the input");
+  if (adapters.slots <= slot_) throw std::invalid_argument("blocks have fewer slots than the graph");
+  if (rows * tokens == 0 || adapters.pieces == 0) return;
+  std::vector<Span> spans;
+  size_t products = 0, n_tasks = 0;
+  const size_t step = adapters.pieces * adapters.slots;
+  for (size_t row = 0; row < adapters.rows; ++row) {
+    const int64_t* blocks = adapters.blocks + row * step + slot_;
+    const float* weights = adapters.weights + row * adapters.pieces;
+    bool is_same = row > 0;
+    for (size_t i = 0; is_same && i < adapters.pieces; ++i) {
+      is_same = blocks[i * adapters.slots] == (blocks - step)[i * adapters.slots] && weights[i] == (weights - adapters.pieces)[i];
+    }
+    const size_t count = adapters.rows == 1 ? rows : 1;
+    if (is_same) {
+      spans.back().count += count;
+      continue;
+    }
+    Span span{row, count, {}, 0};
+    for (size_t i = 0; i < adapters.pieces; ++i) {
+      const int64_t offset = blocks[i * adapters.slots];
+      if (offset < 0) continue;
+      const Piece piece{read_block(adapters.bytes, adapters.size, offset, layout_), weights[i]};
+      if (piece.block.rank == 0) continue;
+      span.products += products_of(piece.block, layout_);
+      span.pieces.push_back(piece);
+    }
+    spans.push_back(std::move(span));
+  }
+  for (const Span& span : spans) {
+    products += span.products * span.count * tokens;
+    n_tasks += span.products == 0 ? 0 : (span.count * tokens + tile - 1) / tile;
+  }
+  if (n_tasks == 0) return;
+  const size_t k = layout_.in_features, n = layout_.out_features();
+  if (n_tasks == 1 && rows * tokens == 1 && products >= 2 * worth_sharing) {
+    const Span& span = spans.front();
+    const size_t shares = std::min(most_shares, products / worth_sharing);
+    for (const Piece& piece : span.pieces) share_piece(call, *path_, layout_, piece, x, y, shares);
+    return;
+  }
+  auto task = [&](size_t index) {
+    for (const Span& span : spans) {
+      if (span.products == 0) continue;
+      const size_t count = span.count * tokens, tiles = (count + tile - 1) / tile;
+      if (index >= tiles) {
+        index -= tiles;
+        continue;
+      }
+      const size_t first = index * tile, here = std::min(tile, count - first), token = span.row * tokens + first;
+      for (const Piece& piece : span.pieces) add_piece(*path_, layout_, piece, x + token * k, y + token * n, here);
+      return;
+    }
+  };
+  if (products < worth_sharing) {
+    for (size_t i = 0; i < n_tasks; ++i) task(i);
+  } else {
+    call.parallel(n_tasks, task);
+  }
+}
+
+}  // namespace edgelora::ops

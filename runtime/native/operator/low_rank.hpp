@@ -1,0 +1,50 @@
+// The low-rank delta of a batch: each row with adapters of its own, at their own ranks.
+//
+// Layout, packed adapters, x (rows, tokens, in_features), y (rows, tokens, out_features) -> y with the deltas added.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "low_rank_block.hpp"
+#include "low_rank_path.hpp"
+#include "ort_kernel.hpp"
+
+namespace edgelora::ops {
+
+// The adapters of a call, which every node of the graph shares.
+struct Adapters {
+  const unsigned char* bytes = nullptr;  // packed adapters
+  size_t size = 0;
+  const int64_t* blocks = nullptr;  // (rows, pieces, slots): where the block of a slot begins, negative for none
+  const float* weights = nullptr;   // (rows, pieces)
+  size_t rows = 0, pieces = 0, slots = 0;
+};
+
+// The inputs `factors` uint8 [bytes], `blocks` int64 [1 or rows, pieces, slots] and `weights` float [1 or rows, pieces].
+// Throws std::invalid_argument where they do not belong together.
+Adapters read_adapters(const Tensor& factors, const Tensor& blocks, const Tensor& weights);
+
+// The fastest path that this processor has, or the one of that name; throws std::invalid_argument for another name.
+const Path& find_path(const std::string& name);
+
+// Names of all paths that this processor can run, a blank between them, the fastest last.
+const char* path_names();
+
+class LowRank {
+ public:
+  LowRank(Layout layout, size_t slot, const Path& path);
+
+  const Layout& layout() const { return layout_; }
+
+  // Adds in place; throws std::invalid_argument for adapters that are no such thing.
+  void add(const Call& call, const Adapters& adapters, const float* x, float* y, size_t rows, size_t tokens) const;
+
+ private:
+  Layout layout_;
+  size_t slot_;
+  const Path* path_;
+};
+
+}  // namespace edgelora::ops

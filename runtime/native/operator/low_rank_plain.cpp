@@ -1,0 +1,59 @@
+// The two products in plain C++, for processors that no other file knows.
+#include <cstring>
+
+#include "low_rank_path.hpp"
+
+namespace edgelora::ops {
+namespace {
+
+float widen_half(unsigned short bits) {
+  const unsigned sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, fraction = bits & 0x3ffu;
+  if (exponent == 0) {
+    const float small = static_cast<float>(fraction) * (1.0f / 16777216.0f);  // steps of 2^-24
+    return sign ? -small : small;
+  }
+  const unsigned top = exponent == 31 ? 255 : exponent + 112;
+  const unsigned found = sign | (top << 23) | (fraction << 13);
+  float value;
+  std::memcpy(&value, &found, sizeof value);
+  return value;
+}
+
+struct V {
+  static constexpr size_t lanes = 4;
+  static constexpr bool pairs_tokens = false;
+  static constexpr int up_tokens = 2;
+  float n[lanes];
+
+  static V zero() { return all(0.0f); }
+  static V all(float value) { return {{value, value, value, value}}; }
+  static V load(const float* from) { return {{from[0], from[1], from[2], from[3]}}; }
+  template <class Half>
+  static V load(const Half* from) {
+    return {{widen_half(from[0].bits), widen_half(from[1].bits), widen_half(from[2].bits), widen_half(from[3].bits)}};
+  }
+  static V load(const signed char* from) {
+    return {{static_cast<float>(from[0]), static_cast<float>(from[1]), static_cast<float>(from[2]),
+             static_cast<float>(from[3])}};
+  }
+  static void store(float* to, V value) { std::memcpy(to, value.n, sizeof value.n); }
+  static V fma(V a, V b, V c) {
+    V found;
+    for (size_t i = 0; i < lanes; ++i) found.n[i] = a.n[i] * b.n[i] + c.n[i];
+    return found;
+  }
+  static V add(V a, V b) { return {{a.n[0] + b.n[0], a.n[1] + b.n[1], a.n[2] + b.n[2], a.n[3] + b.n[3]}}; }
+  template <int N>
+  static void sum(const V (&sums)[N], float* to) {
+    for (int i = 0; i < N; ++i) to[i] = (sums[i].n[0] + sums[i].n[1]) + (sums[i].n[2] + sums[i].n[3]);
+  }
+};
+
+}  // namespace
+}  // namespace edgelora::ops
+
+#include "low_rank_kernels.hpp"
+
+namespace edgelora::ops {
+const Path plain_path{"plain", down, up};
+}  // namespace edgelora::ops

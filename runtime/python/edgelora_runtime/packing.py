@@ -14,7 +14,8 @@ import numpy as np
 from edgelora_runtime.adapter import Adapter, Factors, FloatArray
 from edgelora_runtime.manifest import Slot, SlotPart
 
-Packed = Mapping[str, FloatArray]  # slot input name -> (1, in_features, rank) or (1, rank, out_features)
+# slot input name -> (1, in_features, rank) or (1, rank, out_features); or what ``fused.py`` says
+Packed = Mapping[str, npt.NDArray[Any]]
 
 _ALIGNMENT = 16  # floats; slot inputs start at a cache line
 
@@ -25,7 +26,7 @@ def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -
     All are views of one array of zeros, which the system hands out in large pages and untouched: only what is not
     zero is written, once.
     """
-    groups = [_rank_groups(slot, adapter.factors) for slot in slots]
+    groups = [rank_groups(slot, adapter.factors) for slot in slots]
     ranks = [sum(item[0][1].a.shape[0] for item in found) for found in groups]
     packed = packed_views(np.zeros(packed_size(slots, ranks), np.float32), slots, ranks)
     for slot, found in zip(slots, groups, strict=True):
@@ -66,7 +67,7 @@ def _extent(shape: tuple[int, ...]) -> int:
     return _ALIGNMENT * math.ceil(math.prod(shape) / _ALIGNMENT)
 
 
-def _rank_groups(slot: Slot, factors: Mapping[str, Factors]) -> list[list[tuple[SlotPart, Factors]]]:
+def rank_groups(slot: Slot, factors: Mapping[str, Factors]) -> list[list[tuple[SlotPart, Factors]]]:
     """The adapted parts of a slot, those with equal A together: they share their ranks."""
     groups: list[list[tuple[SlotPart, Factors]]] = []
     for part in slot.parts:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgelora_runtime.adapter import Adapter, Factors, FloatArray
 from edgelora_runtime.manifest import Slot, SlotPart

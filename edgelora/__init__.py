@@ -1,7 +1,8 @@
 """The compiler and trainer of EdgeLoRA: a base model and its adapters become an artifact for small devices.
 
-Knows nothing until asked: the names below are imported when they are first used, so that importing the package never
-waits for torch.
+paths, options -> TrainResult, QuantizeResult, ExportResult, AdapterInfo, VerifyReport
+
+The names below are imported when they are first used, so that importing the package never waits for torch.
 """
 
 from __future__ import annotations

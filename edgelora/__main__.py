@@ -1,6 +1,6 @@
 """``python -m edgelora``: the command line without its script.
 
-Knows nothing about commands.
+arguments -> exit code
 """
 
 import sys

@@ -1,6 +1,8 @@
 """The whole way in Python: train, recover, quantize, export, add an adapter, verify; the commands call the same.
 
-Takes paths and options -> frozen results; raises EdgeLoraError for whatever a caller can put right
+paths, options -> QuantizeResult, ExportResult, TrainResult, AdapterInfo, VerifyReport
+
+Raises EdgeLoraError for whatever a caller can put right.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Errors of the compiler and the trainer.
+"""The errors of the compiler and the trainer.
 
-Knows nothing about exit codes: the command line turns each of these into one line and exit code 2.
+what is wrong with the input -> CheckpointError, ConfigError, DataError
+
+The command line turns each of these into one line and exit code 2.
 """
 
 from edgelora_runtime.errors import AdapterError, ArtifactError, EdgeLoraError, InputError

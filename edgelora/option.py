@@ -1,6 +1,6 @@
 """What a field of an options dataclass says of itself: one list that the commands, Python and ``--config`` all read.
 
-Takes dataclasses whose fields are ``Annotated[type, Option(...)]`` -> Mapping[str, Option]
+dataclass whose fields are annotated with an Option -> a file of options, and back
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """How far something is, for whoever waits for it: bars in the command line, nothing where nobody looks.
 
-Takes items and counts as they are worked on -> Progress; nothing that is computed depends on it
+items and counts as they are worked on -> Progress
+
+Nothing that is computed depends on it.
 """
 
 from __future__ import annotations

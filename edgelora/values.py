@@ -1,6 +1,8 @@
 """Every value that flows between the stages of the compiler.
 
-Knows nothing about torch, ONNX or files: frozen data and the checks that keep it valid.
+arrays, names, numbers -> QuantizedMatrix, TokenizerFiles, Checkpoint, Reference, ExportedModel
+
+Frozen data and the checks that keep it valid.
 """
 
 from __future__ import annotations

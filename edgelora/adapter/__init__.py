@@ -1,4 +1,6 @@
-"""Adapters at rest: the receipt beside the factors, and adapters coming into and out of an artifact.
+"""Adapters at rest: what their factors tell, the receipt beside them, and the same adapter with fewer ranks.
 
-Knows nothing about training or graphs; reading and packing the factors is the runtime's work.
+Adapter, Grid -> Receipt, Spectrum, Survival, smaller Adapter
+
+Reading and packing the factors is the runtime's work.
 """

@@ -1,6 +1,8 @@
 """Writes an adapter as ``.onnx_adapter``, the form that onnxruntime-genai and the ``LoraAdapter`` bindings load.
 
-Knows nothing about graphs; the parameter names are the slot inputs of the artifact.
+packed factors by slot input -> a file
+
+The parameter names are the slot inputs of the artifact.
 """
 
 from __future__ import annotations

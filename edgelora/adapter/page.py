@@ -1,6 +1,8 @@
 """The receipt as a page for people: what the adapter was trained on, what is there of it, what it does.
 
-Knows nothing about measuring; every figure is taken from the receipt.
+Receipt -> lines of Markdown, a page in the adapter's folder
+
+Nothing is measured here; every figure is taken from the receipt.
 """
 
 from __future__ import annotations

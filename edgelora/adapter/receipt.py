@@ -1,6 +1,8 @@
 """Fills a receipt with what the factors tell: the modules that they cover, their spectra, what a merge would leave.
 
-Knows nothing about torch: the probes, which need the model, are handed in.
+Adapter, Grid, Probe -> Receipt
+
+Probes need the model and are handed in.
 """
 
 from __future__ import annotations

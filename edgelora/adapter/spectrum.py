@@ -1,6 +1,6 @@
 """The singular values of an adapter's products, without ever building a full matrix.
 
-Knows nothing about files or thresholds; truncation and the receipt read the same values.
+Factors -> Spectrum
 """
 
 from __future__ import annotations

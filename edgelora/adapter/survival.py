@@ -1,6 +1,6 @@
 """What would be left of an adapter if it were merged into the weights and the sum quantized.
 
-Knows nothing about files or training; merging by measurement and the receipt read the same figures.
+Grid, Factors -> Survival
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Makes an adapter smaller: one threshold over the singular values of all its modules.
 
-Knows nothing about training or artifacts: factors in, factors and a PEFT folder out.
+Adapter, a limit -> Adapter, ModuleCost
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes the files of an artifact into a folder: graph, weights, tokenizer, manifest.
 
-Takes Parts, Build, Reference -> the files in a folder
+Parts, Build, Reference -> the files of an artifact in a folder
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An artifact while a command changes it: one command at a time, and what a killed one left is put right first.
 
-Knows nothing about why it is changed. Says too what of a folder is an artifact's own, and so may be replaced.
+an artifact's folder -> the same folder, locked and put right
 """
 
 from __future__ import annotations

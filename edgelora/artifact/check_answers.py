@@ -1,6 +1,8 @@
-"""Ask a new artifact for one token, so that none is handed out that its own runtime cannot load or run.
+"""Asks a new artifact for one token, so that none is handed out that its own runtime cannot load or run.
 
-Knows nothing about whether the answer is right; ``verify`` compares it with PyTorch's.
+an artifact's folder, token ids -> nothing, or ArtifactError
+
+Whether the answer is right is for ``verify``, which compares it with PyTorch's.
 """
 
 from __future__ import annotations

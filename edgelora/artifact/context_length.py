@@ -1,6 +1,8 @@
 """How many tokens an artifact remembers at most.
 
-Knows nothing about graphs; rotary positions of so many tokens are in memory wherever the artifact is loaded.
+Checkpoint, tokens wanted -> tokens
+
+Rotary positions of so many tokens are in memory wherever the artifact is loaded.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an export costs in answers: KL from the float model to what ships, and which part of it the grid is.
 
-Knows nothing about torch; the float model's answers are handed in.
+artifact, rows, the float model's answers -> the manifest's record of what rounding costs
 """
 
 from __future__ import annotations

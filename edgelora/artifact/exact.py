@@ -1,6 +1,8 @@
 """Runs a graph of an artifact with nothing left that rounds while it runs: float activations, a float KV cache.
 
-Knows nothing about how a graph is rewritten, or about adapters; what the device really runs is the runtime's matter.
+bytes of a graph, Manifest, token ids -> logits
+
+What the device really runs is the runtime's matter.
 """
 
 from __future__ import annotations

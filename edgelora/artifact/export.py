@@ -1,6 +1,6 @@
 """From the parts of an artifact to the artifact: build, package, try, and only then the final name.
 
-Takes Parts, Build -> Manifest
+Parts, Build -> Manifest
 """
 
 from __future__ import annotations

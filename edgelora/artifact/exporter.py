@@ -1,6 +1,8 @@
 """What the compiler asks of an output format.
 
-Knows nothing about any format; one registers itself under the entry points ``edgelora.exporters``.
+Grid -> ExportedModel
+
+A format registers itself under the entry points ``edgelora.exporters``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """How wide the numbers of a KV cache are: an exported model reads prompts, with and without adapters, and is watched.
 
-Knows nothing about graphs; it runs the artifact as a device would, with the cache still in float32.
+artifact, prompts, adapters -> steps of an 8-bit cache
+
+It runs the artifact as a device would, with the cache still in float32.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The choices of one export, checked before anything heavy starts.
 
-Knows nothing about checkpoints, grids or the command line.
+choices of one export -> ExportOptions, Target
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Puts what belongs to an artifact beside its graph and writes the manifest last.
 
-Knows nothing about how the graph came to be.
+ExportedModel, Grid, Reference -> Manifest
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How far one way of computing answers is from another, over many positions: KL, equal top tokens, logits apart.
 
-Knows nothing about models; both sides are functions from token ids to logits.
+logits of two sides -> Figures
 """
 
 from __future__ import annotations

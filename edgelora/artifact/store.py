@@ -1,6 +1,8 @@
 """Adapters coming into and out of a finished artifact, all or nothing.
 
-Knows nothing about the graph and never touches it: only ``adapters/`` and the manifest change.
+artifact, PEFT folder -> AdapterInfo
+
+The graph is never touched: only ``adapters/`` and the manifest change.
 """
 
 from __future__ import annotations

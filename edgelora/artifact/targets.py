@@ -1,6 +1,8 @@
 """What the compiler must know of each kind of device, one frozen row each.
 
-The only place with device facts; no other file compares target names.
+name -> Target
+
+No other file compares target names.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Holds an artifact to what its manifest and its stored reference promise: the graph exactly, its rounding in figures.
 
-Knows nothing about PyTorch; the reference lies in the artifact.
+artifact -> VerifyReport
+
+PyTorch is not asked; its answers lie in the artifact.
 """
 
 from __future__ import annotations

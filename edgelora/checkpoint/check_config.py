@@ -1,6 +1,8 @@
-"""Hold the fields of a transformers configuration to their types and ranges before anything is built of them.
+"""Holds the fields of a transformers configuration to their types and ranges before anything is built of them.
 
-Knows nothing about what a field does. What is missing or null is left to the architecture's own default.
+config -> nothing, or CheckpointError
+
+What is missing or null is left to the architecture's own default.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """One spelling of a base model's configuration, whoever wrote it, and one line for what no graph here can hold.
 
-Knows nothing about tensors: training, the grid's calibration and the frontends all read what comes out of here.
+config as somebody wrote it -> config in one spelling
+
+Training, the grid's calibration and the frontends all read what comes out of here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Say in one line what no graph here can hold of a configuration, sizes that onnxruntime's attention refuses included.
+"""Says in one line what no graph here can hold of a configuration, sizes that onnxruntime's attention refuses included.
 
-Knows nothing about spellings: it reads what is already in one, as transformers understands it.
+config in one spelling -> nothing, or CheckpointError
 """
 
 from __future__ import annotations

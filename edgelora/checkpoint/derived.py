@@ -1,6 +1,6 @@
 """A checkpoint that answers as its base does; a subclass changes the tensors that it is about.
 
-Knows nothing about why tensors change.
+Checkpoint -> DerivedCheckpoint
 """
 
 from __future__ import annotations

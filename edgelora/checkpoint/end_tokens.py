@@ -1,6 +1,8 @@
-"""Find the tokens that end an answer, and hold every id that a checkpoint names to its vocabulary.
+"""Finds the tokens that end an answer, and holds every id that a checkpoint names to its vocabulary.
 
-Knows nothing about file formats: a Hugging Face folder and a GGUF file of one model get the same answer here.
+declared ids, TokenizerFiles, Vocabulary -> end tokens, notes
+
+A Hugging Face folder and a GGUF file of one model get the same answer here.
 """
 
 from __future__ import annotations

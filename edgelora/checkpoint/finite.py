@@ -1,6 +1,6 @@
-"""Refuse tensors that hold NaN or infinity: a model with one such weight answers nothing, however well it exports.
+"""Refuses tensors that hold NaN or infinity: a model with one such weight answers nothing, however well it exports.
 
-Knows nothing about where tensors come from.
+tensor -> the same tensor, or CheckpointError
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Open a base model: a Hugging Face folder, a hub id or a GGUF file.
+"""Opens a base model: a Hugging Face folder, a hub id or a GGUF file.
 
-Knows nothing about grids, graphs or training; it finds the files, checks that they are whole and reads them lazily.
+folder, hub id or GGUF file -> Checkpoint
+
+It finds the files, checks that they are whole and reads them lazily.
 """
 
 from __future__ import annotations

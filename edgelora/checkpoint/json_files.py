@@ -1,6 +1,6 @@
-"""Read JSON objects that came with a model, with one line for those that are broken.
+"""Reads JSON objects that came with a model, with one line for those that are broken.
 
-Knows nothing about what a file means.
+JSON file -> dict, or CheckpointError
 """
 
 from __future__ import annotations

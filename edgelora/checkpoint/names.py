@@ -1,6 +1,6 @@
 """What the name of a tensor says: whether it is a linear, a table, stored the other way around, and who reads with it.
 
-Knows nothing about graphs, grids or adapters.
+tensor's name -> what it is, module's name
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The rotary settings of a configuration in one spelling, and one line for what no table of positions can hold.
 
-Knows nothing about other settings, nor how frequencies come from these.
+config -> the same config with one spelling of its rotary settings
+
+How frequencies come from these is the frontends' matter.
 """
 
 from __future__ import annotations

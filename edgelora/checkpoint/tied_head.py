@@ -1,6 +1,6 @@
-"""Settle whether the head of a decoder is its embedding, from what is stored and what the config says.
+"""Settles whether the head of a decoder is its embedding, from what is stored and what the config says.
 
-Knows nothing about file formats: tensors come as shapes and as rows, a few at a time.
+stored tensors, config -> tensors with the head settled
 """
 
 from __future__ import annotations

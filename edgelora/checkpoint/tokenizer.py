@@ -1,6 +1,8 @@
 """The tokenizer of a checkpoint, as the runtime will use it on the device.
 
-Knows nothing about what is encoded; training and the probes of an export share it, so that both see the same tokens.
+Checkpoint, template variables -> Tokenizer
+
+Training and the probes of an export share it, so that both see the same tokens.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Read what a Hugging Face folder says about text: its tokenizer and its chat template, as transformers would.
+"""Reads what a Hugging Face folder says about text: its tokenizer and its chat template, as transformers would.
 
-Knows nothing about weights, or about which token ids the model has rows for.
+folder -> TokenizerFiles, notes
+
+Which token ids the model has rows for is ``end_tokens``'s matter.
 """
 
 from __future__ import annotations

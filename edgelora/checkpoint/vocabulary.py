@@ -1,6 +1,8 @@
 """The tokens of a tokenizer and their ids, read from its tokenizer.json.
 
-Knows nothing about text or models; a file that the tokenizers package would refuse gives what can be read of it.
+text of a tokenizer.json -> Vocabulary
+
+A file that the tokenizers package would refuse gives what can be read of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The command line: one file per command, and the one place that turns errors into a line and an exit code.
 
-Knows nothing about what commands do. A command's module is imported when that command is called, so that
-``edgelora --help`` and the light commands never wait for torch.
+arguments -> exit code
+
+A command's module is imported when that command is called, so that ``edgelora --help`` and the light commands never
+wait for torch.
 """
 
 from __future__ import annotations

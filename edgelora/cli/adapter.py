@@ -1,6 +1,6 @@
 """``edgelora adapter``: add, remove and list the adapters of an artifact; truncate one, or measure its receipt.
 
-Knows nothing about how any of this is done safely.
+options -> exit code, lines or JSON
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Bars on standard error, one for each thing that takes time; none where that is no terminal, or a line now and then.
 
-Takes what ``edgelora.progress.Progress`` hears -> bars
+items and counts as they are worked on -> bars
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``edgelora chat``: a conversation with an artifact, whose adapter may change between two answers.
 
-Knows nothing about sampling, chat templates or how adapters are found; all of it is the runtime's.
+artifact, lines of a person -> answers as they are made
 """
 
 from __future__ import annotations

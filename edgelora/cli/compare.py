@@ -1,6 +1,6 @@
 """``edgelora compare``: options in, bars while it runs, the table after it.
 
-Knows nothing about what is compared, or how.
+options -> Compared as lines or JSON
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """``--config FILE``: a file gives the options of a command that the command line leaves open.
 
-Knows nothing about what any option means; ``train`` and ``recover`` write such a file beside their adapter.
+TOML or JSON file, Option -> values of options that the command line left open
+
+``train``, ``recover``, ``quantize`` and ``export`` write such a file.
 """
 
 from __future__ import annotations

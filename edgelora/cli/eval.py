@@ -1,6 +1,6 @@
 """``edgelora eval``: score an artifact on a data file, rendered exactly as training renders it.
 
-Knows nothing about how scores are computed.
+artifact, rows -> figures as lines or JSON
 """
 
 from __future__ import annotations

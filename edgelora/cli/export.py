@@ -1,6 +1,6 @@
 """``edgelora export``: compile a base model and adapters into an artifact.
 
-Knows nothing about how it is done; it reads options and shows progress.
+GridChoice, ExportOptions -> an artifact, lines or JSON
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What ended a command, as one line and an exit code: 2 for what the user can put right, 70 for a fault of ours.
 
-Knows nothing about commands.
+exception -> exit code, line
 """
 
 from __future__ import annotations

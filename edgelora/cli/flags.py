@@ -1,6 +1,6 @@
 """Options that stand on fields of dataclasses, as typer reads them: a command asks for the whole group.
 
-Knows nothing about what any option means.
+command with a dataclass of options -> command that typer reads
 """
 
 from __future__ import annotations

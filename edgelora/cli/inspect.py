@@ -1,6 +1,6 @@
 """``edgelora inspect``: describe an artifact or an adapter folder.
 
-Knows nothing about running either.
+artifact or adapter folder -> lines or JSON
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a manifest's ``merged`` says, in lines for people.
 
-Knows nothing about how it was decided.
+the manifest's record of a merge -> lines
 """
 
 from __future__ import annotations

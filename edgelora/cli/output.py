@@ -1,6 +1,6 @@
 """What a command says: results on standard output, everything else on standard error.
 
-Knows nothing about what is said.
+JSON payload, lines -> what is printed
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``edgelora quantize``: make the grid of a base once, as a file that train and export read.
 
-Knows nothing about how codes are chosen.
+GridChoice -> QuantizeResult as lines or JSON
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``edgelora recover``: options in, a progress bar while it runs, a summary after it.
 
-Knows nothing about how training works.
+GridChoice, RecoverOptions -> an adapter, lines or JSON
 """
 
 from __future__ import annotations

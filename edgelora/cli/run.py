@@ -1,6 +1,6 @@
 """``edgelora run``: generate text with an artifact.
 
-Knows nothing about sampling or chat templates; both are the runtime's.
+artifact, Job -> answers as lines or JSON
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The options of how an answer is made, the same words in ``run`` and ``chat``.
 
-Knows nothing about sampling; ranges are the runtime's matter.
+SamplingFlags -> TextOptions
+
+Ranges are the runtime's matter.
 """
 
 from __future__ import annotations

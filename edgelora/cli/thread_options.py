@@ -1,6 +1,6 @@
 """The option of how many threads a loaded artifact computes with.
 
-Knows nothing about processors; every command that loads an artifact has it, and the runtime says what the default is.
+--threads -> a count, or the runtime's default
 """
 
 from __future__ import annotations

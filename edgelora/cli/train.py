@@ -1,6 +1,6 @@
 """``edgelora train``: options in, a progress bar while it runs, a summary after it.
 
-Knows nothing about how training works.
+GridChoice, TrainOptions -> an adapter, lines or JSON
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What ``train`` and ``recover`` say of a run that is done, and the arguments that both have.
 
-Knows nothing about what was learned, or how.
+TrainResult -> lines, JSON payload
 """
 
 from __future__ import annotations

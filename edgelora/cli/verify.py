@@ -1,6 +1,6 @@
 """``edgelora verify``: check an artifact; exit code 1 when a check fails.
 
-Knows nothing about what is checked.
+artifact -> checks as lines or JSON, exit code
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The adapters of a comparison: those that are there and are the right ones, and the training of all others.
 
-Knows nothing about scores. A finished adapter is never replaced: it is used when its receipt says that this training
-would have made it, and refused otherwise.
+Grid, Settings -> Trained
+
+A finished adapter is never replaced: it is used when its receipt says that this training would have made it, and
+refused otherwise.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The ways to ship a fine-tuned model that are compared, and what a comparison is asked for.
 
-Knows nothing about how any of them is made.
+names of methods -> Arm, Settings
 """
 
 from __future__ import annotations

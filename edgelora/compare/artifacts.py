@@ -1,6 +1,6 @@
 """The artifacts of a comparison, exported when something is to be measured on them and thrown away afterwards.
 
-Knows nothing about what is measured.
+Grid, Trained -> an artifact's folder
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The grids of a comparison: the float values, the plain grid, and one for each better method, kept as a file.
 
-Knows nothing about adapters. A calibrated grid is kept because its codes depend on how a machine adds up: adapters
-that were trained on it must find the very same one again.
+Checkpoint, Settings -> Grid
+
+A calibrated grid is kept because its codes depend on how a machine adds up: adapters that were trained on it must find
+the very same one again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The plot of a comparison: loss and task metric over size, one labelled point for each arm.
 
-Knows nothing about how the figures came about. Colours are those of Okabe and Ito (Color Universal Design, 2008), which
-people with any colour vision tell apart; every arm has a marker of its own as well.
+Summary -> a picture
+
+Colours are those of Okabe and Ito (Color Universal Design, 2008), which people with any colour vision tell apart; every
+arm has a marker of its own as well.
 """
 
 from __future__ import annotations

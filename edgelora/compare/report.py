@@ -1,6 +1,6 @@
 """What a comparison found, as JSON for programs and as a page of Markdown for people.
 
-Knows nothing about how it was found.
+Settings, Summary -> JSON, Markdown
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A whole comparison: grids, adapters, scores, timing, and the three files of the report.
 
-Knows nothing about the command line; reading this file tells what a comparison is.
+Checkpoint, Settings -> Compared
+
+Reading this file tells what a comparison is.
 """
 
 from __future__ import annotations

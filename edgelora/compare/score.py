@@ -1,6 +1,6 @@
 """Scores of every arm and seed, each kept in a file with what it depends on, so that a stopped comparison goes on.
 
-Knows nothing about tables, plots or timing.
+Workshop, Arm -> Score
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The small files of a report folder, and scores that remember what they depend on.
 
-Knows nothing about what is stored.
+result, what it depends on -> a file, and back
 """
 
 from __future__ import annotations

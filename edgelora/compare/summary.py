@@ -1,6 +1,6 @@
 """From scores to the table: medians and ranges over seeds, and differences paired by seed.
 
-Knows nothing about how a table or a plot looks.
+Arm, Score -> Summary
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How long each arm takes to decode a token, all of them in turns in one run.
 
-Knows nothing about scores.
+Workshop, Arm -> Spread
 """
 
 from __future__ import annotations

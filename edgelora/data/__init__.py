@@ -1,4 +1,4 @@
 """From lines of JSON to rows, from rows to token ids.
 
-Knows nothing about models.
+data file -> Rows -> Encoded
 """

@@ -1,6 +1,6 @@
 """Turns rows into token ids with the runtime's own tokenizer, so that training renders exactly as the device does.
 
-Knows nothing about tensors or models.
+Rows, Tokenizer -> Encoded
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The prompts on which answers are compared: an artifact with PyTorch, an adapter with its receipt.
 
-Knows nothing about either side of a comparison. The texts are fixed and general, so no private row travels with them.
+Checkpoint -> ProbePrompt
+
+The texts are fixed and general, so no private row travels with them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Reads the records of a data file, whatever it is written in: JSON lines, a JSON list, CSV or Parquet.
 
-``Path -> records``: each with its number and its value, or the reason why it has none.
+Path -> Record
+
+Each has its number and its value, or the reason why it has none.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Reads training and evaluation rows from a file and says which lines cannot be used, and why.
 
-Knows nothing about tokens, models or chat templates: a row is text, and every line that is no row keeps its number.
+Path -> Rows
+
+A row is text, and every line that is no row keeps its number.
 """
 
 from __future__ import annotations

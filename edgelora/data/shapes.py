@@ -1,6 +1,8 @@
 """Reads the shapes of other trainers' data, Alpaca and ShareGPT, as the messages that they stand for.
 
-``record -> messages``: what no message may be is left to the check that all conversations go through.
+record -> messages
+
+What no message may be is left to the check that all conversations go through.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The options of what a chat template gets beside messages: variables, and the day that it writes.
 
-Knows nothing about templates; ``train``, ``recover``, ``export``, ``run``, ``chat`` and ``eval`` share them.
+NAME=JSON texts -> template variables
+
+``train``, ``recover``, ``export``, ``run``, ``chat`` and ``eval`` share them.
 """
 
 from __future__ import annotations

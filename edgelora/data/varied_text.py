@@ -1,6 +1,8 @@
 """Ninety short texts of many kinds, written for this project, to calibrate and measure on where no rows are given.
 
-Knows nothing about models. Two thirds calibrate, the rest measures, so that no grid is judged by what it was fitted to.
+Tokenizer -> token ids
+
+Two thirds calibrate, the rest measures, so that no grid is judged by what it was fitted to.
 """
 
 from __future__ import annotations

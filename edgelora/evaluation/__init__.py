@@ -1,4 +1,4 @@
 """From an artifact and rows to figures: answers, losses, milliseconds.
 
-Knows nothing about how the artifact was made.
+artifact, Row -> figures, Timings
 """

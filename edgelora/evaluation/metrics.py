@@ -1,6 +1,6 @@
 """How well answers match what was expected: exact match, JSON validity, field F1, accuracy, macro F1.
 
-Knows nothing about models; every function takes two lists of texts of the same length and returns a share from 0 to 1.
+expected texts, found texts -> a share from 0 to 1
 """
 
 from __future__ import annotations

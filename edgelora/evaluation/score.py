@@ -1,6 +1,6 @@
 """How well an artifact does on the rows of a data file, rendered exactly as training renders them.
 
-Knows nothing about files, options or the screen; it takes a loaded model and reports every row that is done.
+Model, Row -> figures
 """
 
 from __future__ import annotations

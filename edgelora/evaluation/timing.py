@@ -1,7 +1,8 @@
 """How long an artifact takes: decoding, prefill, switching adapters.
 
-Knows nothing about files of results or how they are shown. Subjects are measured in turns inside one process, so that
-their ratio holds on a machine whose speed drifts.
+artifact, Subject -> Timings
+
+Subjects are measured in turns inside one process, so that their ratio holds on a machine whose speed drifts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Mixed precision: how many bits each linear gets so that a budget holds, chosen by what rounding it costs.
 
-Knows nothing about files or training; it measures weights and returns a ``GridSpec`` with overrides.
+Checkpoint, GridSpec, Budget -> BitPlan
 """
 
 from __future__ import annotations

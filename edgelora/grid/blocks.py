@@ -1,6 +1,8 @@
 """Blockwise rounding of one weight matrix, and its exact inverse.
 
-Knows nothing about models: which tensors are quantized is decided in ``grid``.
+weight, QuantSpec -> QuantizedMatrix, and back
+
+Which tensors are quantized is decided in ``make``.
 
 Source of the layout: the ``MatMulNBits`` operator of onnxruntime's com.microsoft domain.
 """

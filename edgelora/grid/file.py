@@ -1,6 +1,8 @@
 """A grid as one file: the codes that every later ``train`` and ``export`` of a base start from.
 
-Knows nothing about how codes are chosen; it writes what a ``Grid`` holds and trusts nothing that it reads.
+Grid -> a file, and back
+
+Nothing that is read is trusted.
 """
 
 from __future__ import annotations

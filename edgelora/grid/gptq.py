@@ -1,6 +1,6 @@
 """GPTQ: rounds a weight column by column and lets the columns still to come make up for each error.
 
-Knows nothing about models or where the second moments come from.
+weight, QuantSpec, second moments -> QuantizedMatrix
 
 Source: Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
 Transformers" (ICLR 2023).

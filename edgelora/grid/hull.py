@@ -1,6 +1,6 @@
 """Spends a budget on the choices that remove most error for their cost, along each group's lower convex hull.
 
-Knows nothing about what a choice, an error or a cost is.
+Group, a limit -> the choice of each group
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The grid: which tensors of a checkpoint are quantized, and the exact values that then ship.
 
-Knows nothing about training or graphs; both ask it for the same values, which is what makes them meet.
+Checkpoint, GridSpec, Calibration -> Grid
+
+Training and graphs ask it for the same values, which is what makes them meet.
 """
 
 from __future__ import annotations

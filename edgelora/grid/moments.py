@@ -1,6 +1,8 @@
 """What a float model was seen doing on calibration text: moments of the inputs of its linears.
 
-Knows nothing about torch or rounding; training collects it, ``gptq`` and ``quantize_ranges`` read it.
+moments by tensor name -> Calibration
+
+``torch_model`` collects it, ``gptq`` and ``quantize_ranges`` read it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The values of a grid rounded to 8 bits with one step for each whole row, as integer kernels without blocks multiply.
 
-Knows nothing about graphs. The grid stays what it is: this is the arithmetic of a device, as rounded activations are.
+QuantizedMatrix -> RowMatrix -> Grid
+
+The grid stays what it is: this is the arithmetic of a device, as rounded activations are.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The default of int4: which tensors get 4 bits in wide or narrow blocks and which 8, in the bytes of one plain grid.
 
-Knows nothing about files or torch; it weighs what rounding does to a sample of rows and returns a ``GridSpec``.
+Checkpoint, GridSpec, Calibration -> GridSpec
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """From a checkpoint and an adapter to the parts of an artifact without slots, whole or layer by layer.
 
-Takes Grid, PEFT folder, Limits -> Parts
+Grid, PEFT folder, Limits -> Parts
 """

@@ -1,6 +1,6 @@
 """The ways in which each layer of one grid can take an adapter in, and what a choice among them is made of.
 
-Takes Grid, PEFT folder -> Candidates -> Parts
+Grid, PEFT folder -> Candidates -> Parts
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Adds an adapter into the weights of a base: W + scaling * B @ A, before anything is quantized.
 
-Knows nothing about graphs; the result is a checkpoint like any other.
+Checkpoint, PEFT folder -> MergedCheckpoint
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Merging a whole adapter, and the figures that tell whether anything is left of it once the sum is rounded.
 
-Takes Checkpoint, PEFT folder -> Parts
+Checkpoint, PEFT folder -> Parts
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Merging by measurement: for each layer merge with the export's own bits, merge at int8, or keep factored.
 
-Takes Grid, PEFT folder, AutoMerge, Build -> Parts
+Grid, PEFT folder, AutoMerge, Build -> Parts
 """
 
 from __future__ import annotations

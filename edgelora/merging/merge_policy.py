@@ -1,6 +1,8 @@
 """Decides what to merge: when a merge is refused, and for each layer the cheapest choice that its budgets allow.
 
-Knows nothing about tensors, graphs or clocks; sizes, times and KL divergences are handed in.
+Option by layer, Limits -> Decision
+
+Sizes, times and KL divergences are handed in.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Builds candidates of a merge and looks what they weigh and how long they take.
 
-Takes Parts, Build, Limits -> Taken
+Parts, Build, Limits -> Taken
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
 """From a checkpoint and a grid to a torch model, and what it answers.
 
-Knows nothing about artifacts; with ``edgelora.training`` the only package that imports torch.
+Checkpoint, Grid -> torch model, Reference, Calibration, Probe
+
+With ``edgelora.training`` the only package that imports torch.
 """

@@ -1,6 +1,6 @@
 """Builds the transformers model of a checkpoint with exactly the values of a grid in it.
 
-Knows nothing about adapters or training.
+Checkpoint, Grid -> torch model
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From a ``--quant`` choice to a grid: a label or a grid file, a method, a budget, and the text that calibrates them.
 
-Knows nothing about the command line; which options exclude each other is its matter.
+Checkpoint, GridChoice -> ChosenGrid
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How far a model's answers move when some of its weights hold other values.
 
-Takes a torch model and prompts -> Divergence; neither merging nor choosing bits is its matter
+torch model, prompts -> Divergence
 """
 
 from __future__ import annotations

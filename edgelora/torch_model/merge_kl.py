@@ -1,6 +1,6 @@
 """What merging some layers costs: KL divergence between the factored model and one with merged weights in it.
 
-Takes Grid, Factors, prompts -> MergeKl
+Grid, Factors, prompts -> MergeKl
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The model of a grid with an adapter in its weights, in float: what a graph with the factors beside it computes.
 
-Knows nothing about PEFT, prompts or graphs; nothing is rounded here, so the result is the adapter at its best.
+Grid, Factors -> torch model
+
+Nothing is rounded here, so the result is the adapter at its best.
 """
 
 from __future__ import annotations

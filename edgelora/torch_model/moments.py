@@ -1,6 +1,6 @@
 """Watches the float model read calibration text and keeps what gptq needs: second moments of every linear's input.
 
-Knows nothing about rounding, or about where the token ids come from.
+Checkpoint, token ids -> Calibration
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Open a base model whose tensors are those that its config asks for, before any work is done on it.
+"""Opens a base model whose tensors are those that its config asks for, before any work is done on it.
 
-Knows nothing about grids; the model is built without memory for its weights.
+folder, hub id or GGUF file -> Checkpoint
+
+The model is built without memory for its weights.
 """
 
 from __future__ import annotations

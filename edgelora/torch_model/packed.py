@@ -1,7 +1,8 @@
 """Linears and embeddings whose weight stays packed codes and becomes float only while it multiplies.
 
-Knows nothing about checkpoints, adapters or training; the values are those of ``edgelora.grid.blocks.dequantize``, bit
-for bit.
+torch module, PackedMatrix -> module that multiplies with codes
+
+The values are those of ``edgelora.grid.blocks.dequantize``, bit for bit.
 
 A frozen weight is needed twice, forward and for the gradient of the input. Neither pass keeps it: a few rows at a time
 are dequantized, multiplied and dropped, so that not even a large head is ever whole in float.

@@ -1,7 +1,8 @@
 """Asks the torch model what an adapter does: answers of base and adapted model to the built-in prompts.
 
-Knows nothing about PEFT's formats or files: it adds the factors as they were read back from the adapter folder, so
-what is recorded is what ships.
+torch model, Adapter, ProbePrompt -> Probe
+
+It adds the factors as they were read back from the adapter folder, so what is recorded is what ships.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Decoder layers that forget their activations and compute them again for the backward pass.
 
-Knows nothing about weights or adapters. Memory falls to one hidden state a layer and the insides of a single layer;
-time grows by one more forward pass. Values and gradients are the same bit for bit.
+torch model -> the same model, whose layers forget
+
+Memory falls to one hidden state a layer and the insides of a single layer; time grows by one more forward pass. Values
+and gradients are the same bit for bit.
 
 Source: Chen et al. 2016, arXiv:1604.06174. transformers' own switch turns dropout on and refuses a KV cache, over which
 ``loss`` runs what a batch opens with once; here the cache that a layer sees becomes an argument of that layer instead.

@@ -1,6 +1,8 @@
 """Asks PyTorch what the shipped values answer, so that a compiled graph can be held to it.
 
-Knows nothing about graphs; a merged adapter is part of the grid that the caller hands in.
+Grid, prompts -> Reference
+
+An adapter that was merged is part of the grid that the caller hands in.
 """
 
 from __future__ import annotations

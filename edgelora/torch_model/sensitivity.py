@@ -1,6 +1,6 @@
 """Asks the float model how much its answers change when some of its weights are rounded.
 
-Takes a checkpoint and sequences -> MeasureChange; knows nothing about bits or budgets
+Checkpoint, token ids -> MeasureChange
 """
 
 from __future__ import annotations

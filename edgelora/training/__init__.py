@@ -1,4 +1,6 @@
-"""Trains LoRA adapters on the values that ship; the only package that imports torch and peft.
+"""Trains LoRA adapters on the values that ship.
 
-Knows nothing about ONNX or artifacts: it reads a checkpoint and rows and writes a PEFT folder.
+Checkpoint, rows, Recipe -> TrainResult, a PEFT folder
+
+With ``edgelora.torch_model`` the only package that imports torch, and alone in importing peft.
 """

@@ -1,6 +1,8 @@
 """Decides which examples meet in which batch, as a pure function of lengths, seed and position.
 
-Knows nothing about tensors; a run that resumes at step N asks for batch N and gets the same one.
+lengths, seed, step -> indices of examples
+
+A run that resumes at step N asks for batch N and gets the same one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The model card of a trained adapter: what a model hub reads of it, and a few lines for people.
 
-Knows nothing about measuring; the receipt's page beside it has the rest.
+Receipt -> a README.md in the adapter's folder
+
+The receipt's page beside it has the rest.
 """
 
 from __future__ import annotations

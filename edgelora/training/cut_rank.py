@@ -1,6 +1,8 @@
 """``--rank auto``: an adapter that was trained wide is cut to the directions that count, and the cost is measured.
 
-Knows nothing about which directions those are; ``edgelora.adapter.truncate`` decides that.
+wrapped model, Recipe -> Truncation
+
+``edgelora.adapter.truncate`` decides which directions count.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The loss of a recovery adapter: how far the model on the grid is from the float model, token by token.
 
-Knows nothing about files, adapters or optimizers.
+two torch models, Example -> loss
 
 Source: knowledge distillation (Hinton et al. 2015, arXiv:1503.02531) at temperature 1, from the float weights of the
 same checkpoint, as LLM-QAT (Liu et al. 2023, arXiv:2305.17888) does for a quantized student.

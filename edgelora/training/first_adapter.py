@@ -1,6 +1,6 @@
 """An adapter that another one starts from: read, and held to the base and the grid that it was trained on.
 
-Knows nothing about torch or about how its factors get into a model.
+PEFT folder, Receipt -> FirstAdapter
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What happened at each step of a run, for whoever plots or compares it later: one JSON object a line.
 
-Knows nothing about how steps are taken, or where the lines lie.
+StepRecord -> lines
 """
 
 from __future__ import annotations

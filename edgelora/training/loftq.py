@@ -1,6 +1,6 @@
 """First LoRA factors that stand for what rounding took away, so that training starts nearest to the float model.
 
-Knows nothing about torch models or PEFT: weights in, factors out.
+Grid, modules -> Factors
 
 Source: LoftQ (Li et al. 2023, arXiv:2310.08659). There the quantized weight and the factors are fitted in turns; here
 the grid is what ships and stays as it is, so one turn gives the nearest sum that there is.

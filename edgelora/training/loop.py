@@ -1,6 +1,6 @@
 """The training loop: steps, evaluation and checkpoints, from any step on.
 
-Knows nothing about files, rows or the screen; it reports each step and hands out states to save.
+wrapped model, Example, Recipe, Schedule -> StepRecord, RunState
 """
 
 from __future__ import annotations

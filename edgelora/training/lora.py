@@ -1,6 +1,6 @@
 """Wraps the linears of a model with PEFT's LoRA and writes the result as a PEFT folder.
 
-Knows nothing about data, losses or receipts.
+torch model, Recipe -> wrapped model -> a PEFT folder
 """
 
 from __future__ import annotations

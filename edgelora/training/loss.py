@@ -1,6 +1,6 @@
 """Computes the loss over completions at the least cost that leaves its value untouched.
 
-Knows nothing about adapters, optimizers or files.
+torch model, Example -> loss
 
 Two things make a step cheap. The head, which is a quarter of a small model, sees only the positions that are
 learned. And what all rows of a batch open with (a system prompt, mostly) runs through the decoder once: rows share

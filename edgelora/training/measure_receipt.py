@@ -1,6 +1,8 @@
 """Completes the receipt of an adapter folder with what only a model can tell, and writes its readable page.
 
-Knows nothing about how the adapter was trained; it may come from elsewhere.
+PEFT folder, Grid, torch model -> Receipt
+
+The adapter may come from elsewhere.
 """
 
 from __future__ import annotations

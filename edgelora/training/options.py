@@ -1,6 +1,8 @@
 """What a training run is asked for: one list of options for the commands, Python and files of options.
 
-TrainOptions -> Recipe, with what was left open filled in
+TrainOptions -> Recipe
+
+What was left open is filled in on the way.
 """
 
 from __future__ import annotations

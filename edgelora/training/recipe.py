@@ -1,6 +1,6 @@
 """What decides the adapter of one training run, filled in and checked before anything heavy starts.
 
-Knows nothing about torch, files or the command line.
+choices of one training run -> Recipe
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A recovery adapter: it learns from the float model's own answers to give back what a coarse grid took away.
 
-Knows nothing about how a run goes; that is ``run``, which this hands another way to read and another loss.
+Checkpoint, text or rows, Recipe -> TrainResult
+
+How a run goes is ``run``'s matter, which this hands another way to read and another loss.
 """
 
 from __future__ import annotations

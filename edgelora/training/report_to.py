@@ -1,6 +1,8 @@
-"""Show the steps of a run in TensorBoard or Weights & Biases while it goes, through their own libraries.
+"""Shows the steps of a run in TensorBoard or Weights & Biases while it goes, through their own libraries.
 
-Knows nothing about how steps are taken; ``history.jsonl`` has the same figures whatever is chosen here.
+StepRecord -> what another library shows
+
+``history.jsonl`` has the same figures whatever is chosen here.
 """
 
 from __future__ import annotations

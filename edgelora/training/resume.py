@@ -1,7 +1,9 @@
 """An unfinished run on disk: everything that the rest of it depends on, in one file that is replaced atomically.
 
-Knows nothing about how steps are taken. Batches, learning rate and first factors are functions of seed and step, and
-nothing is dropped out, so a run draws no random number that would have to be saved.
+RunState -> a file, and back
+
+Batches, learning rate and first factors are functions of seed and step, and nothing is dropped out, so a run draws no
+random number that would have to be saved.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A whole training run: rows and a checkpoint in, an adapter folder with its receipt out.
 
-Knows nothing about the command line; how a step works is the loop's matter.
+Checkpoint, RunPlan, Recipe -> TrainResult
 """
 
 from __future__ import annotations

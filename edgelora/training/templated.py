@@ -1,6 +1,8 @@
 """The tokenizer of a run: the checkpoint's, with the template variables and the day of the run's options.
 
-Knows nothing about rows; whoever reads them for training opens it here, so that all see one text.
+Checkpoint, Recipe -> Tokenizer
+
+Whoever reads rows for training opens it here, so that all see one text.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A decoder graph on its way from a frontend to a file, and where its weights come from.
 
-Knows nothing about quantization or adapters; passes bring those in.
+graph, WeightSource -> DecoderGraph
 """
 
 from __future__ import annotations

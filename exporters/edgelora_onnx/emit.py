@@ -1,6 +1,8 @@
 """Writes a decoder graph and its weights as two files.
 
-Knows nothing about what the weights mean; it streams them one at a time.
+graph, Payload -> two files
+
+Payloads are computed and written one at a time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The whole export in one screen: build, run the passes, write.
 
-Knows nothing about how a pass works; reading this file tells which run and in what order.
+Grid -> ExportedModel
+
+Reading this file tells which passes run and in what order.
 """
 
 from __future__ import annotations

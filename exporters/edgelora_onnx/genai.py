@@ -1,6 +1,8 @@
 """The onnxruntime-genai view of an artifact: a twin graph over the same weights, and genai's own configuration.
 
-Knows nothing about adapters' values; ``.onnx_adapter`` files are written when an adapter is added.
+ExportedModel, Checkpoint -> a second graph and a configuration file
+
+``.onnx_adapter`` files are written when an adapter is added.
 """
 
 from __future__ import annotations

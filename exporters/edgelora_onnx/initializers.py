@@ -1,6 +1,6 @@
 """Constants of a graph: adding one, reading its shape, dropping those that nothing reads.
 
-Knows nothing about what a constant is for.
+graph, array or Payload -> graph with the constant
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What every lowering of a linear does: name the rows it holds, and take the node's place.
 
-Knows nothing about operators or how weights are stored.
+Linear node -> the node that takes its place
 """
 
 from __future__ import annotations

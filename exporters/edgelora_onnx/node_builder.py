@@ -1,6 +1,6 @@
 """Builds a short run of small nodes over counters and constants.
 
-Knows nothing about what a graph needs them for; a pass asks for them one by one and inserts them at the front.
+operators, one by one -> nodes at the front of a graph
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """An initializer's content that is computed only when it is written.
 
-Knows nothing about graphs; ``emit`` writes each key once, however many initializers point at it.
+key, shape, a function -> Payload
+
+``emit`` writes each key once, however many initializers point at it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """How scales are stored: as float16 where that holds every one of them exactly, else as float32.
 
-Knows nothing about graphs; a Cast in front of the reader widens what is stored here, and loses nothing.
+scales -> a type
+
+A Cast in front of the reader widens what is stored here, and loses nothing.
 """
 
 from __future__ import annotations

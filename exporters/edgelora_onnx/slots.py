@@ -1,6 +1,8 @@
 """Where low-rank factors belong in a graph: the slot of a ``Linear``, and the two products beside it.
 
-Knows nothing about where factors come from; they are graph inputs in one pass and constants in another.
+graph, WeightSource -> Slot, two products
+
+Factors are graph inputs in one pass and constants in another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """GGUF files as checkpoints with Hugging Face names.
 
-Knows nothing about Hugging Face folders.
+GGUF file -> GgufCheckpoint
 """

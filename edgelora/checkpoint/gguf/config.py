@@ -1,6 +1,6 @@
-"""Turn the metadata of a GGUF file into the ``config.json`` of transformers.
+"""Turns the metadata of a GGUF file into the ``config.json`` of transformers.
 
-Knows nothing about tensors beyond their shapes and the rotary factors that GGUF keeps as tensors.
+Metadata, shapes, rotary factors -> config
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Read a GGUF file as a checkpoint with Hugging Face names, and hand out its integer codes where they fit.
+"""Reads a GGUF file as a checkpoint with Hugging Face names, and hands out its integer codes where they fit.
 
-Knows nothing about where the file came from, and nothing of grids beyond the codes that the file itself stores.
+GGUF file -> GgufCheckpoint
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Build the ``tokenizers`` tokenizer that a GGUF file describes.
+"""Builds the ``tokenizers`` tokenizer that a GGUF file describes.
 
-Knows nothing about weights: vocabulary, merges and flags go in, the text of a ``tokenizer.json`` comes out.
+Metadata -> TokenizerFiles, notes
 """
 
 from __future__ import annotations

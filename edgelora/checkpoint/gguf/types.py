@@ -1,6 +1,8 @@
-"""Tell which types of GGUF tensors can be read, and refuse the others by the tensor's name and the type's.
+"""Tells which types of GGUF tensors can be read, and refuses the others by the tensor's name and the type's.
 
-Knows nothing about what a tensor is for; the values of a type are the gguf package's matter.
+tensors' types -> nothing, or CheckpointError
+
+The values of a type are the gguf package's matter.
 """
 
 from __future__ import annotations

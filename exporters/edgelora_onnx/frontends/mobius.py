@@ -1,6 +1,6 @@
 """Builds decoder graphs with mobius and mends what its version 0.1.0 gets wrong.
 
-Knows nothing about weights beyond their names and shapes.
+Checkpoint, context length -> DecoderGraph
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Rotary frequencies from transformers' own functions, so that every scaling is exact, and their tables as nodes.
 
-Knows nothing about which layer reads which table.
+config -> frequencies -> two tables as nodes
+
+Which layer reads which table is ``mobius.py``'s matter.
 """
 
 from __future__ import annotations

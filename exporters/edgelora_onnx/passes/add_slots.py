@@ -1,6 +1,8 @@
 """Adds an adapter slot beside the linears of the decoder layers, or some of them: ``y = Linear(x) + x @ a @ b``.
 
-Knows nothing about adapters themselves; their factors are graph inputs, so one graph serves every rank.
+graph, WeightSource -> graph with inputs for factors
+
+One graph serves every rank.
 """
 
 from __future__ import annotations

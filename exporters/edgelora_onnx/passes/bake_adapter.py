@@ -1,6 +1,8 @@
 """Puts the factors of one adapter into the graph as constants: always on, and no place for another.
 
-Knows nothing about which modules were chosen; those without factors stay as they are.
+graph, Factors -> graph with the adapter built in
+
+Modules without factors stay as they are.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Replaces ``attention_mask`` and ``position_ids`` by the two counters that GroupQueryAttention really reads.
 
-Knows nothing about who fills them; a runtime keeps both in place and updates a few bytes for each token.
+graph -> graph with two counters as inputs
+
+A runtime keeps both in place and updates a few bytes for each token.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Takes out of a finished graph all that rounds while it runs, so that PyTorch on the values that ship answers alike.
 
-Knows nothing about what the rounding is good for; no graph that ships has gone through here.
+finished graph -> graph that rounds nothing
+
+No graph that ships has gone through here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Turns the decoder graph into its onnxruntime-genai twin: same weights file, genai's inputs, adapters as overridable.
 
-Knows nothing about genai's configuration file. ``LoraAdapter`` of the C#, Java and Swift bindings reads the same form.
+graph, Slot -> twin for onnxruntime-genai
+
+``LoraAdapter`` of the C#, Java and Swift bindings reads the same form.
 """
 
 from __future__ import annotations

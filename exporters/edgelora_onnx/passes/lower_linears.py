@@ -1,6 +1,8 @@
 """Spells every ``Linear`` and the embedding as onnxruntime executes them: MatMulNBits, GatherBlockQuantized or float.
 
-Knows nothing about how codes are chosen; the grid hands them over, row by row.
+graph, Grid -> graph that onnxruntime executes, Payload
+
+How codes are chosen is the grid's matter, which hands them over row by row.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Spells quantized linears and the embedding for backends whose only fast integer kernel knows no blocks (wasm).
 
-Knows nothing about how codes are chosen: the grid's values are rounded once more, to 8 bits with a step for each row.
+graph, Grid -> graph of 8-bit products, Payload
+
+The grid's values are rounded once more, to 8 bits with a step for each row.
 
 Activations keep 16 bits. A token's input, divided by its largest magnitude, becomes two rows of bytes, the upper and
 the lower half; both meet the weights in one ``MatMulIntegerToFloat``, which spends most of its time on unpacking

@@ -1,7 +1,8 @@
 """Makes one ``Linear`` of the projections that read the same input: q/k/v, and gate/up.
 
-Knows nothing about adapters, which gain the most (one slot instead of three), nor about grids: it is told which weights
-may share a node.
+graph, MayPack -> graph with fewer linears
+
+Adapters gain the most: one slot instead of three.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Replaces ``MatMul(x, Transpose(weight))`` by one ``Linear`` node that names its weights in checkpoint orientation.
 
-Knows nothing about how a linear is computed in the end.
+graph, names of weights -> graph of Linear nodes
 """
 
 from __future__ import annotations

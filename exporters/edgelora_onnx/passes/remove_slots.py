@@ -1,6 +1,6 @@
 """Turns the decoder graph into its twin without slots: what the base alone computes, over the same weights.
 
-Knows nothing about which runtime opens which of the two.
+graph, Slot -> graph of the base alone
 """
 
 from __future__ import annotations

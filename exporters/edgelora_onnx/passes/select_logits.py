@@ -1,6 +1,8 @@
 """Computes the head only at the positions that the caller asks for, through the input ``logits_positions``.
 
-Knows nothing about why they are wanted: the last one to generate, all of an answer to score it.
+graph -> graph with one more input
+
+The last position is wanted to generate, all of an answer to score it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Takes apart a ``Linear`` that the frontend packed where its weights are not stored alike.
 
-Knows nothing about grids: it is told which weights may share a node.
+graph, MayPack -> graph with single linears
 """
 
 from __future__ import annotations

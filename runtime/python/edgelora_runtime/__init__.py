@@ -1,6 +1,8 @@
-"""Run EdgeLoRA artifacts on onnxruntime and swap their adapters while they run.
+"""Runs EdgeLoRA artifacts on onnxruntime and swaps their adapters while they run.
 
-Knows nothing about training or compiling; importing it loads numpy and onnxruntime alone.
+an artifact's folder -> Model -> Generation
+
+Importing it loads numpy and onnxruntime alone.
 """
 
 from edgelora_runtime.errors import AdapterError, ArtifactError, EdgeLoraError, InputError

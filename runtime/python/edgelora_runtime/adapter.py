@@ -1,6 +1,6 @@
-"""Read PEFT LoRA folders and hold them to the slots of an artifact; SPECs that name adapters.
+"""Reads PEFT LoRA folders and holds them to the slots of an artifact; reads the SPECs that name adapters.
 
-Knows nothing about sessions or slot inputs: files, and the factors that they hold.
+PEFT folder, Slot -> Adapter
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The configuration of a PEFT LoRA folder: what of it changes the answers, checked field by field.
 
-Knows nothing about factors. PEFT 0.21 is the reference for what a field means; what would change the tensors or the
-base in a way that no slot can express is refused, since ignoring it would give other answers silently.
+adapter_config.json -> LoraConfig
+
+PEFT 0.21 is the reference for what a field means; what would change the tensors or the base in a way that no slot can
+express is refused, since ignoring it would give other answers silently.
 """
 
 from __future__ import annotations

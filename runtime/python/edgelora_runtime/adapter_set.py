@@ -1,6 +1,8 @@
 """Adapters by name and SPEC, packed once and kept ready to be bound, as many as a budget has room for.
 
-Knows nothing about tokens or text; ``open_adapter.py`` reads, ``packing.py`` packs, ``session.py`` binds.
+name or SPEC -> BoundAdapter
+
+``open_adapter.py`` reads, ``packing.py`` packs, ``session.py`` binds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Let the callers of a model in one at a time, whichever threads they come from.
+"""Lets the callers of a model in one at a time, whichever threads they come from.
 
-Knows nothing about models; a call keeps the others out until it returns, a stream until it ends or is let go.
+calls of many threads -> one call at a time
+
+A call keeps the others out until it returns, a stream until it ends or is let go.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Compile and render chat templates that somebody else wrote, as transformers does, in bounded time and memory.
+"""Compiles and renders chat templates that somebody else wrote, as transformers does, in bounded time and memory.
 
-Knows nothing about tokens or messages, and alone needs the package ``jinja2``. Its sandbox keeps a template from what
-it must not touch; what it does not keep it from is work without end, so loops and calls are counted here and no value
-grows without a limit.
+text of a template, variables -> ChatTemplate -> text
+
+It alone needs the package ``jinja2``. Its sandbox keeps a template from what it must not touch; what it does not keep
+it from is work without end, so loops and calls are counted here and no value grows without a limit.
 """
 
 from __future__ import annotations

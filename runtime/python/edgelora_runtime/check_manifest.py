@@ -1,6 +1,8 @@
 """What a manifest must hold to beyond the types of its fields: ranges, hashes, safe names, slots without gaps.
 
-Knows nothing about JSON or the disk; ``docs/format.md`` ("What a reader refuses") lists the same rules in words.
+Manifest -> lines of what is wrong
+
+``docs/format.md`` ("What a reader refuses") lists the same rules in words.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""What a receipt must hold to, field by field; ``docs/format.md`` ("Receipt") says what the fields mean.
+"""What a receipt must hold to, field by field.
 
-Knows nothing about artifacts or factors. What is missing or null is unknown, and nothing is wrong with that.
+receipt as JSON -> lines of what is wrong
+
+``docs/format.md`` ("Receipt") says what the fields mean. What is missing or null is unknown, and nothing is wrong with
+that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Every error that the runtime raises on purpose.
+"""The errors that the runtime raises on purpose.
 
-Knows nothing about where it is shown: a command line prints the message alone, a library user catches the class.
+what was found, expected, to be done -> EdgeLoraError
+
+A command line prints the message alone, a library user catches the class.
 """
 
 

@@ -1,7 +1,6 @@
 """Files and folders that stand at their place whole, the old or the new, whenever a process or the power ends.
 
-Knows nothing about what they hold. What is being written lies beside its place under a name of ours and is locked by
-the process that writes it; whatever nobody holds any more is removed by the next one that writes there.
+content, Path -> a file or folder at its place
 """
 
 from __future__ import annotations

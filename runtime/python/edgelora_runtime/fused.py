@@ -1,6 +1,8 @@
-"""Adapters as inputs of the fused graph; ``docs/format.md`` ("The fused graph") is the definition.
+"""Adapters as inputs of the fused graph: packed, blended, stacked.
 
-Knows nothing about files or sessions: numpy arrays alone.
+Adapter, Slot -> Packed
+
+``docs/format.md`` ("The fused graph") is the definition.
 """
 
 from __future__ import annotations

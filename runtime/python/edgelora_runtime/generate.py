@@ -1,6 +1,8 @@
 """Decode loops over token ids: one row or many, restricted choices, log-probabilities.
 
-Knows nothing about text: the caller turns tokens into characters and says when a row has seen enough.
+Session, BoundAdapter, token ids -> token ids, log-probabilities
+
+The caller turns tokens into characters and says when a row has seen enough.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One loaded graph and what is bound to it: memory of the caller, input by input.
 
-Knows nothing about tokens, adapters' values or how long anything is.
+graph file, memory of the caller -> Graph
 """
 
 from __future__ import annotations

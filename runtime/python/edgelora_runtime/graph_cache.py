@@ -1,7 +1,9 @@
-"""Keep what onnxruntime makes of a graph on the device, so that later loads map it instead of making it again.
+"""Keeps what onnxruntime makes of a graph on the device, so that later loads map it instead of making it again.
 
-Knows nothing about tokens or adapters: one folder for each graph, weights, onnxruntime and processor. Opt-in, because
-an entry takes two to three times the bytes of the weights on disk.
+graph file, Manifest -> CacheEntry, session over it
+
+One folder for each graph, weights, onnxruntime and processor. Opt-in, because an entry takes two to three times the
+bytes of the weights on disk.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Factors of 8 bits: a scale for each rank, and codes; the floats of a file are exactly their products.
 
-Knows nothing about adapters: each side is an array with a row for each rank.
+array with a row for each rank -> Codes, scales
 """
 
 from __future__ import annotations

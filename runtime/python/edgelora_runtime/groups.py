@@ -1,6 +1,6 @@
 """Which rows of a list are computed together, so that neither their number nor their length takes memory without bound.
 
-Knows nothing about graphs or text: lengths go in, indices come out.
+lengths -> groups of indices
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Build a frozen dataclass from JSON, field by field, by the types that it declares.
+"""Builds a frozen dataclass from JSON, field by field, by the types that it declares.
 
-Knows nothing about what the fields mean: names and types are checked here, values by whoever asks.
+class, JSON -> an instance of the class
+
+Names and types are checked here, values by whoever asks.
 """
 
 from __future__ import annotations

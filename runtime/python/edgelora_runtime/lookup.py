@@ -1,6 +1,8 @@
 """Prompt lookup: guesses the next tokens from what the text said before, so that one step can hand out several.
 
-Knows nothing about text or graphs: a guess costs time when it is wrong, and never changes what is chosen.
+token ids -> a guess of the next ones
+
+A guess costs time when it is wrong, and never changes what is chosen.
 """
 
 from __future__ import annotations

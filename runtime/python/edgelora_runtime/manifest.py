@@ -1,6 +1,8 @@
-"""The index of an artifact: read, check, write. ``docs/format.md`` is the format in words.
+"""The index of an artifact: read, check, write.
 
-Knows nothing about graphs or weights; the compiler writes through the same classes that every runtime reads.
+manifest.json -> Manifest, and back
+
+``docs/format.md`` is the format in words; the compiler writes through the same classes that every runtime reads.
 """
 
 from __future__ import annotations

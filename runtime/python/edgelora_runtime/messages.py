@@ -1,6 +1,8 @@
 """What a conversation may be: messages with text or text parts, tool calls, and the tools offered beside them.
 
-Knows nothing about templates; training rows and calls of the runtime are held to the same rules, in the same words.
+messages and tools of a caller -> the same, checked
+
+Training rows and calls of the runtime are held to the same rules, in the same words.
 """
 
 from __future__ import annotations

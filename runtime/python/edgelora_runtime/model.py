@@ -1,6 +1,8 @@
 """The public model: opens an artifact, takes text and gives text, over a model of token ids.
 
-Knows nothing about buffers, kernels or how an adapter is found; it joins tokenizer, stops and choices.
+an artifact's folder, text -> Generation
+
+Token ids are ``token_model.py``'s matter; this joins tokenizer, stops and choices.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Names in a manifest that become paths, hashes or words of a SPEC, and what makes one unsafe.
 
-Knows nothing about which names a manifest has; ``docs/format.md`` ("What a reader refuses") is the rule in words.
+name, folder -> Path, or what is unsafe
+
+``docs/format.md`` ("What a reader refuses") is the rule in words.
 """
 
 from __future__ import annotations

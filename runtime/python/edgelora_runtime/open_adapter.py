@@ -1,6 +1,6 @@
-"""Read a PEFT folder for an artifact, whole and held to its receipt, or refuse it: the one check of every way in.
+"""Reads a PEFT folder for an artifact, whole and held to its receipt, or refuses it: the one check of every way in.
 
-Knows nothing about names, sessions or slot inputs.
+PEFT folder, Manifest -> Adapter
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""Keep packed adapters on the device, so that later loads map them instead of reading, checking and packing them again.
+"""Keeps packed adapters on the device, so that later loads map them instead of reading, checking and packing them
+again.
 
-Knows nothing about sessions or SPECs: PEFT folders, arrays, and one file for each of them. Opt-in like ``cache.py``,
-because a file takes up to one and a half times the bytes of its adapter.
+PEFT folder -> Packed
+
+One file for each adapter. Opt-in like ``graph_cache.py``, because a file takes up to one and a half times the bytes of
+its adapter.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Factors as slot inputs: packed, blended, stacked; ``docs/format.md`` ("Slots") is the definition.
+"""Factors as slot inputs: packed, blended, stacked.
 
-Knows nothing about files or sessions: numpy arrays alone.
+Adapter, Slot -> Packed
+
+``docs/format.md`` ("Slots") is the definition.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Parse JSON that somebody else wrote: every reader of a file comes through here.
+"""Parses JSON that somebody else wrote: every reader of a file comes through here.
 
-Knows nothing about what the JSON means; ``docs/format.md`` ("What a reader refuses") says what is refused and why.
+bytes of JSON -> value, or EdgeLoraError
+
+``docs/format.md`` ("What a reader refuses") says what is refused and why.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """PEFT's patterns for module names, in the part of regular expressions that means the same everywhere.
 
-Knows nothing about adapters. Python's ``re`` and JavaScript's ``RegExp`` disagree about the rest, and both can take
-years for a bad pattern; here a pattern is parsed into the few nodes that ``docs/format.md`` ("Patterns") names, and
-the ends that it can reach are followed all at once. Whether a name matches is what ``re`` says of it.
+pattern, module's name -> whether it matches
+
+Python's ``re`` and JavaScript's ``RegExp`` disagree about the rest, and both can take years for a bad pattern; here a
+pattern is parsed into the few nodes that ``docs/format.md`` ("Patterns") names, and the ends that it can reach are
+followed all at once. Whether a name matches is what ``re`` says of it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The KV cache after tokens that many prompts begin with, in a file, so that a fixed instruction is computed once.
 
-Knows nothing about text or graphs: tokens, one array, and what both were made with.
+Prefix -> a file, and back
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Replay a probe of a receipt: does the adapter do here what it did where its receipt was written?
+"""Replays a probe of a receipt: does the adapter do here what it did where its receipt was written?
 
-Knows nothing about text or training: token ids, log-probabilities, and two runs of the graph.
+Receipt, Probe, a model -> ProbeResult
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The receipt of an adapter: on what it was trained, what is there of it, what it does; read, checked and written here.
 
-Knows nothing about how any of it is measured, or about sessions; ``docs/format.md`` ("Receipt") is the definition.
+receipt.json -> Receipt, and back
+
+``docs/format.md`` ("Receipt") is the definition.
 """
 
 from __future__ import annotations

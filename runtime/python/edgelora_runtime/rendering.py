@@ -1,6 +1,8 @@
 """Prompts through the chat template: messages, tools and variables in, text out, as transformers renders it.
 
-Knows nothing about tokens, or about what a template may do; ``chat_template.py`` runs it.
+messages, tools, variables -> text
+
+``chat_template.py`` runs the template.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The options and token ids of one call, checked together.
 
-Knows nothing about answering: names, ranges and what excludes what.
+TextOptions, token ids -> Request
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Read and write ``.safetensors`` files with numpy alone.
+"""Reads and writes ``.safetensors`` files with numpy alone.
 
-Knows nothing about adapters: names and arrays, and a header that is checked before anything is trusted.
+safetensors file -> arrays by name, and back
+
+The header is checked before anything is trusted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Choose the next token from logits: greedy, or a seeded draw that every language repeats exactly.
+"""Chooses the next token from logits: greedy, or a seeded draw that every language repeats exactly.
 
-Knows nothing about sessions, caches or text: numbers in, one token id out. ``docs/format.md`` is the definition.
+logits, SamplingOptions -> token id
+
+``docs/format.md`` is the definition.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """One step on onnxruntime: token ids and a KV cache in pre-bound memory go in, logits come out.
 
-Knows nothing about text, sampling or adapter files; it counts tokens and owns buffers.
+token ids, BoundAdapter -> logits
+
+It counts tokens and owns buffers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Text as it is made: one token at a time into whole characters, and an end at stop strings.
 
-Knows nothing about how tokens are chosen; ``text.py`` decodes them.
+token ids -> text, piece by piece
+
+``text.py`` decodes them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Text into token ids and back, and what stands where: prompts, and answers behind them.
 
-Knows nothing about graphs or sampling; the only file that needs the package ``tokenizers``.
+text -> token ids, and back
+
+The only file that needs the package ``tokenizers``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A loaded artifact that speaks token ids: adapters by name, generation, logits, prefixes.
 
-Knows nothing about text, buffers or kernels; it joins adapters, sampling and session.
+an artifact's folder, token ids -> token ids, logits
+
+It joins adapters, sampling and session.
 """
 
 from __future__ import annotations

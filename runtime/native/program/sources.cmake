@@ -1,0 +1,9 @@
+set(EDGELORA_PROGRAM_SOURCES
+  answers.cpp
+  arguments.cpp
+  chat.cpp
+  failure.cpp
+  handles.cpp
+  main.cpp
+  process_memory.cpp
+  prompts.cpp)

@@ -1,0 +1,220 @@
+#include "adapter_set.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "errors.hpp"
+#include "open_adapter.hpp"
+
+namespace edgelora {
+
+namespace {
+
+constexpr std::size_t kMostMixed = 16;  // blends and row stacks kept ready; of single adapters the budget says how many
+
+// Put `place`, an element of `list`, behind all others: it was used last.
+template <typename List>
+void move_to_end(List& list, typename List::iterator place) {
+    list.splice(list.end(), list, place);
+}
+
+}  // namespace
+
+AdapterSet::AdapterSet(const std::filesystem::path& folder, std::shared_ptr<const Manifest> manifest,
+                       const Session& session, std::optional<std::size_t> most_bytes)
+    : manifest_(std::move(manifest)),
+      session_(session),
+      most_bytes_(most_bytes),
+      none_(session.prepare(blend_packed({}, manifest_->slots))) {
+    for (const AdapterInfo& item : manifest_->adapters) {
+        sources_.push_back({item.name, folder / std::filesystem::u8path(item.path), false});
+    }
+}
+
+std::vector<std::string> AdapterSet::names() const {
+    const std::lock_guard<std::mutex> lock(reading_);
+    std::vector<std::string> found;
+    for (const Source& item : sources_) {
+        found.push_back(item.name);
+    }
+    return found;
+}
+
+std::filesystem::path AdapterSet::folder(const std::string& name) const {
+    return source(name).folder;
+}
+
+Spec AdapterSet::parse(const std::string& text) const {
+    return parse_spec(text, names());
+}
+
+std::size_t AdapterSet::n_bytes() const {
+    std::size_t total = 0;
+    for (const Single& item : single_) {
+        total += item.adapter->packed.n_bytes();
+    }
+    for (const Mixture& item : mixed_) {
+        total += item.adapter->packed.n_bytes();
+    }
+    return total;
+}
+
+void AdapterSet::load(const std::string& name, const std::filesystem::path& folder, bool trust) {
+    check_name(name);
+    const Source made{name, folder, trust};
+    const SharedAdapter adapter = read(made);
+    forget(name);
+    {
+        const std::lock_guard<std::mutex> lock(reading_);
+        const auto known = std::find_if(sources_.begin(), sources_.end(),
+                                        [&name](const Source& item) { return item.name == name; });
+        if (known == sources_.end()) {
+            sources_.push_back(made);
+        } else {
+            *known = made;
+        }
+    }
+    single_.push_back({name, adapter});
+    drop_beyond_budget(adapter);
+}
+
+void AdapterSet::unload(const std::string& name) {
+    check_name(name);
+    parse(name);
+    {
+        const std::lock_guard<std::mutex> lock(reading_);
+        sources_.erase(std::remove_if(sources_.begin(), sources_.end(),
+                                      [&name](const Source& item) { return item.name == name; }),
+                       sources_.end());
+    }
+    forget(name);
+}
+
+void AdapterSet::clear() {
+    single_.clear();
+    mixed_.clear();
+}
+
+bool AdapterSet::holds(const SharedAdapter& adapter) const {
+    const auto is_it = [&adapter](const auto& item) { return item.adapter == adapter; };
+    return adapter == none_ || std::any_of(single_.begin(), single_.end(), is_it) ||
+           std::any_of(mixed_.begin(), mixed_.end(), is_it);
+}
+
+SharedAdapter AdapterSet::find(const std::string& text) {
+    return bound(parse(text));
+}
+
+SharedAdapter AdapterSet::find_rows(const std::vector<std::string>& texts) {
+    std::vector<Spec> specs;
+    for (const std::string& text : texts) {
+        specs.push_back(parse(text));
+    }
+    if (std::all_of(specs.begin(), specs.end(), [&specs](const Spec& spec) { return spec == specs.front(); })) {
+        return bound(specs.front());
+    }
+    return keep(specs, [this, &specs] {
+        std::vector<Packed> blends;
+        blends.reserve(specs.size());
+        std::vector<const Packed*> rows;
+        for (std::size_t row = 0; row < specs.size(); ++row) {
+            const auto same = std::find(specs.begin(), specs.end(), specs[row]) - specs.begin();
+            if (static_cast<std::size_t>(same) == row) {
+                blends.push_back(blend(specs[row]));
+                rows.push_back(&blends.back());
+            } else {
+                rows.push_back(rows[static_cast<std::size_t>(same)]);
+            }
+        }
+        return stack_packed(rows, manifest_->slots);
+    });
+}
+
+SharedAdapter AdapterSet::bound(const Spec& spec) {
+    if (spec.empty()) {
+        return none_;
+    }
+    if (spec.size() == 1 && spec.front().weight == 1.0) {
+        SharedAdapter found = pack(spec.front().name);
+        drop_beyond_budget(found);
+        return found;
+    }
+    return keep({spec}, [this, &spec] { return blend(spec); });
+}
+
+SharedAdapter AdapterSet::keep(const std::vector<Spec>& specs, const std::function<Packed()>& build) {
+    auto found = std::find_if(mixed_.begin(), mixed_.end(),
+                              [&specs](const Mixture& item) { return item.specs == specs; });
+    if (found == mixed_.end()) {
+        found = mixed_.insert(mixed_.end(), {specs, session_.prepare(build())});
+        if (mixed_.size() > kMostMixed) {
+            mixed_.pop_front();
+        }
+    }
+    move_to_end(mixed_, found);
+    SharedAdapter adapter = found->adapter;
+    drop_beyond_budget(adapter);
+    return adapter;
+}
+
+Packed AdapterSet::blend(const Spec& spec) {
+    std::vector<SharedAdapter> kept;
+    std::vector<std::pair<const Packed*, double>> parts;
+    for (const SpecTerm& term : spec) {
+        kept.push_back(pack(term.name));
+        parts.emplace_back(&kept.back()->packed, term.weight);
+    }
+    return blend_packed(parts, manifest_->slots);
+}
+
+SharedAdapter AdapterSet::pack(const std::string& name) {
+    auto found =
+        std::find_if(single_.begin(), single_.end(), [&name](const Single& item) { return item.name == name; });
+    if (found == single_.end()) {
+        found = single_.insert(single_.end(), {name, read(source(name))});
+    }
+    move_to_end(single_, found);
+    return found->adapter;
+}
+
+SharedAdapter AdapterSet::read(const Source& source) const {
+    const std::string where = "adapter " + show(source.name) + " (" + source.folder.u8string() + ")";
+    const Adapter adapter = open_adapter(source.folder, *manifest_, where, source.is_trusted);
+    return session_.prepare(pack_adapter(adapter, manifest_->slots));
+}
+
+AdapterSet::Source AdapterSet::source(const std::string& name) const {
+    const std::lock_guard<std::mutex> lock(reading_);
+    for (const Source& item : sources_) {
+        if (item.name == name) {
+            return item;
+        }
+    }
+    throw Error(Code::adapter, "unknown adapter " + show(name) + "; it was unloaded meanwhile");
+}
+
+void AdapterSet::forget(const std::string& name) {
+    single_.remove_if([&name](const Single& item) { return item.name == name; });
+    const auto names_it = [&name](const Spec& spec) {
+        return std::any_of(spec.begin(), spec.end(), [&name](const SpecTerm& term) { return term.name == name; });
+    };
+    mixed_.remove_if([&names_it](const Mixture& item) {
+        return std::any_of(item.specs.begin(), item.specs.end(), names_it);
+    });
+}
+
+// Let go of what was not used for longest, mixtures first: they are made of what is there.
+void AdapterSet::drop_beyond_budget(const SharedAdapter& needed) {
+    if (!most_bytes_) {
+        return;
+    }
+    const auto drop = [this, &needed](auto& list) {
+        for (auto item = list.begin(); item != list.end() && n_bytes() > *most_bytes_;) {
+            item = item->adapter == needed ? std::next(item) : list.erase(item);
+        }
+    };
+    drop(mixed_);
+    drop(single_);
+}
+
+}  // namespace edgelora

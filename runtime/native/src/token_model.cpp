@@ -1,0 +1,218 @@
+#include "token_model.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "errors.hpp"
+#include "groups.hpp"
+
+namespace edgelora {
+
+namespace {
+
+constexpr std::int64_t kAlwaysHashedBytes = 4 << 20;  // hashing a small file costs nothing beside loading
+
+void check_artifact(const std::filesystem::path& folder, const Manifest& manifest, bool hashes) {
+    check_files(folder, manifest, hashes);
+    if (!hashes) {
+        Manifest small = manifest;
+        for (auto item = small.files.begin(); item != small.files.end();) {
+            item = item->second.bytes > kAlwaysHashedBytes ? small.files.erase(item) : std::next(item);
+        }
+        check_files(folder, small, true);
+    }
+}
+
+}  // namespace
+
+std::unique_ptr<TokenModel> TokenModel::load(const std::filesystem::path& folder, const LoadOptions& options) {
+    if (options.threads < 0) {
+        throw Error(Code::invalid_input, "threads is " + std::to_string(options.threads) +
+                                             ", expected a whole number from 1, or 0 for the default");
+    }
+    auto manifest = std::make_shared<const Manifest>(read_manifest(folder));
+    check_artifact(folder, *manifest, options.hashes);
+    auto ort = Ort::open(options.onnxruntime);
+    return std::unique_ptr<TokenModel>(new TokenModel(std::move(ort), folder, std::move(manifest), options));
+}
+
+TokenModel::TokenModel(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
+                       std::shared_ptr<const Manifest> manifest, const LoadOptions& options)
+    : ort_(std::move(ort)),
+      folder_(std::move(folder)),
+      manifest_(std::move(manifest)),
+      session_(ort_, folder_, manifest_, {{options.threads, options.operator_library}, options.twin}),
+      adapters_(folder_, manifest_, session_, options.adapter_bytes) {}
+
+void TokenModel::close() {
+    if (!callers_.is_closed()) {
+        const auto turn = callers_.enter();
+        callers_.close(manifest_->model.name + " was closed; load the artifact again");
+        adapters_.clear();
+        session_.close();
+    }
+}
+
+std::string TokenModel::adapter() const {
+    const std::lock_guard<std::mutex> lock(reading_);
+    return spec_;
+}
+
+std::size_t TokenModel::adapter_bytes() {
+    const auto turn = callers_.enter();
+    return adapters_.n_bytes();
+}
+
+std::size_t TokenModel::cache_bytes() {
+    const auto turn = callers_.enter();
+    return session_.rows() * session_.capacity() * session_.bytes_per_token();
+}
+
+void TokenModel::set_adapter(const std::string& spec) {
+    const auto turn = callers_.enter();
+    const SharedAdapter adapter = adapters_.find(spec);
+    if (adapter != session_.adapter()) {
+        session_.begin(1, adapter);
+    }
+    const std::lock_guard<std::mutex> lock(reading_);
+    spec_ = spec;
+}
+
+void TokenModel::load_adapter(const std::string& name, const std::filesystem::path& folder, bool trust) {
+    const auto turn = callers_.enter();
+    adapters_.load(name, folder, trust);
+}
+
+void TokenModel::unload_adapter(const std::string& name) {
+    const auto turn = callers_.enter();
+    const std::string set = adapter();
+    for (const SpecTerm& term : parse_spec(set)) {
+        if (term.name == name) {
+            throw Error(Code::adapter, "adapter " + show(name) + " is in use (" + show(set) +
+                                           " is set); set another one first");
+        }
+    }
+    adapters_.unload(name);
+    if (session_.adapter() != nullptr && !adapters_.holds(session_.adapter())) {
+        session_.begin(1, adapters_.find("none"));
+    }
+}
+
+std::vector<IdsAnswer> TokenModel::generate_ids(const std::vector<Ids>& prompts, const Specs& adapters,
+                                                const Request& request, const Cancel* cancel,
+                                                const OnToken& on_token) {
+    check_request(request);
+    for (const Ids& ids : prompts) {
+        check_ids(ids, manifest_->model);
+    }
+    std::vector<IdsAnswer> answers(prompts.size());
+    const auto turn = callers_.enter(cancel);
+    decode_groups(prompts, adapters, request, cancel, [&](const std::vector<std::size_t>& group, Decoding& decoding) {
+        while (const auto found = decoding.next()) {
+            answers[group[found->row]].ids.push_back(found->token);
+            if (on_token && !on_token(group[found->row], found->token)) {
+                decoding.finish(found->row);
+            }
+        }
+        for (std::size_t row = 0; row < group.size(); ++row) {
+            answers[group[row]].reason = decoding.reasons()[row];
+        }
+    });
+    return answers;
+}
+
+Logits TokenModel::logits(const Ids& ids, const Specs& adapter, std::vector<std::size_t> positions,
+                          const Cancel* cancel) {
+    check_ids(ids, manifest_->model);
+    for (std::size_t index = 0; positions.empty() && index < ids.size(); ++index) {
+        positions.push_back(index);
+    }
+    for (const std::size_t position : positions) {
+        if (position >= ids.size()) {
+            throw Error(Code::invalid_input, "position " + std::to_string(position) +
+                                                 ": expected indices from 0 to " + std::to_string(ids.size() - 1));
+        }
+    }
+    const auto turn = callers_.enter(cancel);
+    return logits_at(session_, one(adapter), ids, positions, cancel);
+}
+
+std::vector<double> TokenModel::score(const Ids& prompt, const Ids& completion, const Specs& adapter,
+                                      const Cancel* cancel) {
+    if (prompt.empty()) {
+        throw Error(Code::invalid_input,
+                    "prompt_ids is empty; the first token of a text has no probability, give at least one");
+    }
+    Ids all = prompt;
+    all.insert(all.end(), completion.begin(), completion.end());
+    check_ids(all, manifest_->model);
+    const auto turn = callers_.enter(cancel);
+    return score_tokens(session_, one(adapter), prompt, completion, cancel);
+}
+
+std::vector<double> TokenModel::score_choices(const Ids& prompt, const std::vector<Ids>& choices,
+                                              const Specs& adapter, const Cancel* cancel) {
+    check_ids(prompt, manifest_->model);
+    std::size_t longest = 0;
+    for (const Ids& choice : choices) {
+        if (!choice.empty()) {
+            check_ids(choice, manifest_->model);
+        }
+        longest = std::max(longest, choice.size());
+    }
+    if (prompt.size() + longest > session_.context_length()) {
+        throw Error(Code::invalid_input, "prompt and longest choice are " + std::to_string(prompt.size() + longest) +
+                                             " tokens, the context length is " +
+                                             std::to_string(session_.context_length()) + "; shorten them");
+    }
+    const auto turn = callers_.enter(cancel);
+    return edgelora::score_choices(session_, one(adapter), prompt, choices, manifest_->model.eos_token_ids, cancel);
+}
+
+void TokenModel::decode_groups(const std::vector<Ids>& prompts, const Specs& adapters, const Request& request,
+                               const Cancel* cancel,
+                               const std::function<void(const std::vector<std::size_t>&, Decoding&)>& work) {
+    const Specs specs = check_specs(adapters, prompts.size());
+    const auto most_new = static_cast<std::size_t>(request.max_new_tokens);
+    std::vector<std::size_t> lengths;
+    for (const Ids& ids : prompts) {
+        // Short of an overflow: `max_new_tokens` may be anything.
+        lengths.push_back(ids.size() + std::min(most_new, session_.context_length() - ids.size()));
+    }
+    for (const std::vector<std::size_t>& group : group_rows(lengths, session_.bytes_per_token())) {
+        Specs of_group;
+        DecodingTask task;
+        for (const std::size_t index : group) {
+            of_group.push_back(specs[index]);
+            task.prompts.push_back(prompts[index]);
+            task.samplers.emplace_back(request.sampling, prompts[index], index);
+        }
+        task.adapter = adapters_.find_rows(of_group);
+        task.max_new_tokens = most_new;
+        task.end_ids = manifest_->model.eos_token_ids;
+        task.cancel = cancel;
+        Decoding decoding(session_, std::move(task));
+        work(group, decoding);
+    }
+}
+
+SharedAdapter TokenModel::one(const Specs& adapter) {
+    return adapters_.find(check_specs(adapter, 1).front());
+}
+
+Specs TokenModel::check_specs(const Specs& adapters, std::size_t n_rows) const {
+    if (n_rows == 0) {
+        throw Error(Code::invalid_input, "the batch is empty; give at least one prompt");
+    }
+    if (adapters.size() > 1 && adapters.size() != n_rows) {
+        throw Error(Code::invalid_input, std::to_string(adapters.size()) + " adapters for " + std::to_string(n_rows) +
+                                             " prompts; give one SPEC, or one for each prompt");
+    }
+    Specs specs = adapters.size() == n_rows ? adapters : Specs(n_rows, adapters.empty() ? adapter() : adapters.front());
+    for (const std::string& spec : specs) {
+        adapters_.parse(spec);
+    }
+    return specs;
+}
+
+}  // namespace edgelora

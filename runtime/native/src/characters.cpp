@@ -114,4 +114,30 @@ bool is_printable(char32_t point) {
     }
 }
 
+bool is_blank(char32_t point) {
+    return (point >= 9 && point <= 13) || (point >= 28 && point <= 32) || point == 0x85 || point == 0xa0 ||
+           point == 0x1680 || (point >= 0x2000 && point <= 0x200a) || point == 0x2028 || point == 0x2029 ||
+           point == 0x202f || point == 0x205f || point == 0x3000;
+}
+
+std::string_view strip_blanks(std::string_view text) {
+    const auto last_start = [&] {
+        std::size_t at = text.size() - 1;
+        while (at > 0 && is_continuation(text[at])) at--;
+        return at;
+    };
+    while (!text.empty()) {
+        const Found found = first_of(text);
+        if (found.size == 0 || !is_blank(found.point)) break;
+        text.remove_prefix(found.size);
+    }
+    while (!text.empty()) {
+        const std::size_t at = last_start();
+        const Found found = first_of(text.substr(at));
+        if (found.size == 0 || !is_blank(found.point)) break;
+        text = text.substr(0, at);
+    }
+    return text;
+}
+
 }  // namespace edgelora

@@ -30,4 +30,10 @@ std::string_view first_characters(std::string_view text, std::size_t count);
 // Whether a character shows as itself in a line: no control, no format character, no line break, no blank but ' '.
 bool is_printable(char32_t point);
 
+// Whether a character is white space, as Python's `str.isspace` has it.
+bool is_blank(char32_t point);
+
+// `text` without the blanks around it.
+std::string_view strip_blanks(std::string_view text);
+
 }  // namespace edgelora

@@ -226,9 +226,8 @@ std::string join_some(const std::vector<std::string>& lines, const std::string& 
 std::string one_line(std::string_view text) {
     std::u32string points;
     for (const char32_t point : decode_utf8(text.substr(0, 4 * kLongestReason))) {
-        const bool is_blank = point == U' ' || (point >= 9 && point <= 13);
         if (points.size() == kLongestReason) break;
-        if (!is_blank) {
+        if (!is_blank(point)) {
             points.push_back(is_printable(point) ? point : U'?');
         } else if (!points.empty() && points.back() != U' ') {
             points.push_back(U' ');
@@ -244,6 +243,30 @@ const Json* find_key(const Json& value, std::string_view key) {
         if (item.first == key) return &item.second;
     }
     return nullptr;
+}
+
+bool is_nothing(const Json& value) {
+    if (value.is_boolean()) return !value.get<bool>();
+    if (value.is_number()) return value == 0;
+    if (value.is_string()) return value.get_ref<const std::string&>().empty();
+    return value.empty();
+}
+
+bool is_same(const Json& one, const Json& other) {
+    if (one.is_array() && other.is_array()) {
+        return std::equal(one.begin(), one.end(), other.begin(), other.end(), is_same);
+    }
+    if (!one.is_object() || !other.is_object()) return one == other;
+    const auto sorted = [](const Json& object) {
+        std::vector<const Json::object_t::value_type*> items;
+        for (const auto& item : object.get_ref<const Json::object_t&>()) items.push_back(&item);
+        std::sort(items.begin(), items.end(), [](auto* item, auto* next) { return item->first < next->first; });
+        return items;
+    };
+    const auto ours = sorted(one), theirs = sorted(other);
+    return std::equal(ours.begin(), ours.end(), theirs.begin(), theirs.end(), [](auto* item, auto* counterpart) {
+        return item->first == counterpart->first && is_same(item->second, counterpart->second);
+    });
 }
 
 }  // namespace edgelora

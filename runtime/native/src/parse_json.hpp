@@ -42,4 +42,10 @@ std::string one_line(std::string_view text);
 // The value under a key of an object, nullptr where there is none (or where `value` is no object).
 const Json* find_key(const Json& value, std::string_view key);
 
+// What Python takes for false, as PEFT writes "not used": null, false, 0, "", [] and {}.
+bool is_nothing(const Json& value);
+
+// Whether two values are equal whatever the order of the keys of their objects.
+bool is_same(const Json& one, const Json& other);
+
 }  // namespace edgelora

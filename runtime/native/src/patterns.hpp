@@ -33,6 +33,7 @@ class Pattern {
   private:
     explicit Pattern(std::shared_ptr<const PatternNode> node) : node_(std::move(node)) {}
 
+    std::u32string plain_;  // the pattern where only its dots stand for something else, as in a name; else empty
     std::shared_ptr<const PatternNode> node_;
 };
 

@@ -1,17 +1,33 @@
 # The files of edgelora_core that lie beside this list; each folder below has a list of its own.
 set(EDGELORA_CORE_SOURCES
+  adapter.cpp
+  adapter_config.cpp
   adapter_set.cpp
   cache.cpp
   callers.cpp
   characters.cpp
+  check_manifest.cpp
+  check_receipt.cpp
+  files.cpp
   generate.cpp
   graph.cpp
   groups.cpp
+  json_fields.cpp
+  manifest.cpp
+  names.cpp
+  open_adapter.cpp
   ort.cpp
   packing.cpp
   parse_json.cpp
+  pattern_node.cpp
+  patterns.cpp
+  receipt.cpp
   request.cpp
+  safetensors.cpp
+  sampling.cpp
   session.cpp
+  sha256.cpp
+  spec.cpp
   threads.cpp
   token_model.cpp
   values.cpp

@@ -1,0 +1,256 @@
+#include "adapter.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+
+#include "files.hpp"
+#include "parse_json.hpp"
+#include "safetensors.hpp"
+
+namespace edgelora {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kNoChange = 1e-8;  // root mean square of a delta that float32 weights cannot even hold
+constexpr const char* kTrainedFor = "; use an adapter trained for this base";
+
+// One side of a module: A or B.
+struct Side {
+    std::int64_t rows = 0;
+    std::int64_t columns = 0;
+    const float* values = nullptr;
+};
+
+struct Pair {
+    std::optional<Side> a;
+    std::optional<Side> b;
+};
+
+struct Key {
+    std::string module;
+    char side;
+};
+
+bool take_ending(std::string_view& text, std::string_view ending) {
+    if (text.size() < ending.size() || text.substr(text.size() - ending.size()) != ending) return false;
+    text.remove_suffix(ending.size());
+    return true;
+}
+
+// `base_model.model.MODULE.lora_A.weight`, with or without the prefix, and with `.default` where PEFT wrote it.
+std::optional<Key> parse_key(std::string_view key) {
+    constexpr std::string_view prefix = "base_model.model.";
+    if (!take_ending(key, ".weight")) return std::nullopt;
+    take_ending(key, ".default");
+    const char side = key.empty() ? '\0' : key.back();
+    if (!take_ending(key, ".lora_A") && !take_ending(key, ".lora_B")) return std::nullopt;
+    if (key.size() > prefix.size() && key.substr(0, prefix.size()) == prefix) key.remove_prefix(prefix.size());
+    if (key.empty()) return std::nullopt;
+    return Key{std::string(key), side};
+}
+
+std::string shape_of(const StoredTensor& tensor) {
+    std::string told;
+    for (const std::int64_t size : tensor.shape) told += (told.empty() ? "" : ", ") + std::to_string(size);
+    return "(" + told + ")";
+}
+
+// No NaN and no infinity: every exponent is below the largest. One pass that a compiler does for many at once.
+bool are_finite(const float* values, std::size_t count) {
+    constexpr std::uint32_t mask = 0x7f800000;
+    bool are_all = true;
+    for (std::size_t index = 0; index < count; index++) {
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, values + index, sizeof bits);
+        are_all = are_all & ((bits & mask) != mask);
+    }
+    return are_all;
+}
+
+class Reader {
+  public:
+    explicit Reader(const fs::path& folder) : folder_(folder) {}
+
+    Adapter read() {
+        require(kConfigFile, "expected a folder saved by PEFT");
+        require(kWeightsFile, "save the adapter with safe_serialization=True");
+        const LoraConfig config = read_config(folder_);  // first: the tensors of another method would only add noise
+        const fs::path path = folder_ / kWeightsFile;
+        const auto file = MappedFile::open(path, Code::adapter);
+        adapter_.kept.push_back(file);
+        const auto tensors = parse(file->bytes(), path.u8string());
+        for (const auto& [key, tensor] : tensors) collect(key, tensor);
+        for (const auto& [module, pair] : pairs_) put_together(module, pair, config);
+        if (tensors.empty()) wrong_.push_back(std::string(kWeightsFile) + " holds no tensors");
+        if (!wrong_.empty()) {
+            throw Error(Code::adapter, folder_.u8string() + " cannot be used: " + join_some(wrong_) +
+                                           "; expected plain LoRA as PEFT saves it");
+        }
+        adapter_.targets = config.targets;
+        return std::move(adapter_);
+    }
+
+  private:
+    void require(std::string_view file, const char* advice) const {
+        std::error_code error;
+        if (fs::is_regular_file(folder_ / file, error)) return;
+        throw Error(Code::adapter, folder_.u8string() + " has no " + std::string(file) + "; " + advice);
+    }
+
+    static std::vector<std::pair<std::string, StoredTensor>> parse(std::string_view bytes, const std::string& where) {
+        try {
+            return parse_safetensors(bytes, where);
+        } catch (const Error& error) {
+            throw Error(Code::adapter, error.what());
+        }
+    }
+
+    void collect(const std::string& name, const StoredTensor& tensor) {
+        const std::optional<Key> key = parse_key(name);
+        if (!key) {
+            wrong_.push_back(name + " is no LoRA factor");
+            return;
+        }
+        if (tensor.shape.size() != 2 || !tensor.is_float() || tensor.bytes.empty()) {
+            wrong_.push_back(name + " is " + tensor.dtype + " " + shape_of(tensor) +
+                             ", expected two dimensions of floats");
+            return;
+        }
+        Pair& pair = pairs_[key->module];
+        std::optional<Side>& side = key->side == 'A' ? pair.a : pair.b;
+        if (side) {
+            wrong_.push_back(key->module + " has lora_" + key->side + " twice, under two names");
+            return;
+        }
+        const float* values = values_of(tensor);
+        if (!are_finite(values, tensor.count())) {
+            wrong_.push_back(name + " holds numbers that are not finite");
+            if (!pair.a && !pair.b) pairs_.erase(key->module);
+            return;
+        }
+        side = Side{tensor.shape[0], tensor.shape[1], values};
+    }
+
+    const float* values_of(const StoredTensor& tensor) {
+        if (const float* values = float32_view(tensor)) return values;
+        const auto widened = std::make_shared<const std::vector<float>>(to_float32(tensor));
+        adapter_.kept.push_back(widened);
+        return widened->data();
+    }
+
+    void put_together(const std::string& module, const Pair& pair, const LoraConfig& config) {
+        if (!pair.a || !pair.b) {
+            wrong_.push_back(module + ": " + (pair.a ? "lora_B" : "lora_A") + " is missing");
+            return;
+        }
+        const std::int64_t rank = config.rank_of(module);
+        if (pair.a->rows != rank || pair.b->columns != rank) {
+            wrong_.push_back(module + ": ranks of A and B are " + std::to_string(pair.a->rows) + " and " +
+                             std::to_string(pair.b->columns) + ", the config says " + std::to_string(rank));
+            return;
+        }
+        adapter_.factors[module] = {rank,           pair.a->columns, pair.b->rows,
+                                    pair.a->values, pair.b->values,  config.scaling_of(module, rank)};
+    }
+
+    const fs::path& folder_;
+    Adapter adapter_;
+    std::map<std::string, Pair> pairs_;
+    std::vector<std::string> wrong_;
+};
+
+double norm_of(const float* values, std::int64_t count) {
+    double sum = 0;
+    for (std::int64_t index = 0; index < count; index++) {
+        sum += static_cast<double>(values[index]) * static_cast<double>(values[index]);
+    }
+    return std::sqrt(sum);
+}
+
+// An upper bound on the root mean square of the delta.
+double largest_rms(const Factors& item) {
+    const double norms = norm_of(item.a, item.rank * item.in_features) * norm_of(item.b, item.out_features * item.rank);
+    const auto size = static_cast<double>(item.in_features) * static_cast<double>(item.out_features);
+    return std::abs(item.scaling) * norms / std::sqrt(size);
+}
+
+struct Place {
+    std::string_view module;
+    std::int64_t in_features;
+    std::int64_t out_features;
+};
+
+std::vector<Place> places_of(const std::vector<Slot>& slots) {
+    std::vector<Place> places;
+    for (const Slot& slot : slots) {
+        for (const SlotPart& part : slot.parts) places.push_back({part.module, slot.in_features, part.out_features});
+    }
+    return places;
+}
+
+std::string mapping(std::int64_t in_features, std::int64_t out_features) {
+    return std::to_string(in_features) + " to " + std::to_string(out_features);
+}
+
+}  // namespace
+
+std::int64_t Adapter::rank() const {
+    std::int64_t largest = 0;
+    for (const auto& item : factors) largest = std::max(largest, item.second.rank);
+    return largest;
+}
+
+Adapter read_adapter(const fs::path& folder) { return Reader(folder).read(); }
+
+void fit_adapter(const Adapter& adapter, const std::vector<Slot>& slots, const std::string& where) {
+    const std::vector<Place> places = places_of(slots);
+    std::unordered_map<std::string_view, const Place*> by_module;
+    for (const Place& place : places) by_module[place.module] = &place;
+    std::vector<std::string> missing, absent, wrong;
+    for (const auto& [module, item] : adapter.factors) {
+        const auto found = by_module.find(module);
+        if (found == by_module.end()) {
+            missing.push_back(module);
+            continue;
+        }
+        const Place& place = *found->second;
+        if (item.in_features != place.in_features || item.out_features != place.out_features) {
+            wrong.push_back(module + " maps " + mapping(item.in_features, item.out_features) + " features, expected " +
+                            mapping(place.in_features, place.out_features));
+        }
+    }
+    const std::size_t count = adapter.factors.size();
+    if (!missing.empty()) {
+        const std::string share = missing.size() == count ? "none" : std::to_string(count - missing.size());
+        const std::string known(places.empty() ? "no slots at all" : places[0].module);
+        throw Error(Code::adapter, where + ": " + share + " of its " + std::to_string(count) +
+                                       " modules are in this artifact (which has " + known + ", …); missing: " +
+                                       join_some(missing, ", ") + kTrainedFor);
+    }
+    for (const Place& place : places) {
+        std::string module(place.module);
+        if (adapter.factors.count(module) == 0 && adapter.targets.has(module)) absent.push_back(std::move(module));
+    }
+    if (!absent.empty()) {
+        throw Error(Code::adapter, where + " is incomplete: " + std::to_string(absent.size()) + " of the " +
+                                       std::to_string(absent.size() + count) +
+                                       " modules that its target_modules ask for have no factors: " +
+                                       join_some(absent, ", ") + "; save or copy the adapter again");
+    }
+    if (!wrong.empty()) throw Error(Code::adapter, where + " does not fit: " + join_some(wrong) + kTrainedFor);
+    const bool changes = std::any_of(adapter.factors.begin(), adapter.factors.end(),
+                                     [](const auto& item) { return largest_rms(item.second) > kNoChange; });
+    if (!changes) {
+        throw Error(Code::adapter,
+                    where + " changes nothing: alpha, A or B is zero or next to it in every module; was it trained "
+                            "and saved?");
+    }
+}
+
+}  // namespace edgelora

@@ -1,0 +1,239 @@
+#include "adapter_config.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "files.hpp"
+#include "parse_json.hpp"
+
+namespace edgelora {
+namespace {
+
+constexpr std::size_t kLongest = 4 << 20;  // bytes; one with a rank for each of thousands of modules has a tenth
+constexpr double kLargestRank = 65536;
+constexpr double kLargestAlpha = 1e6;
+constexpr std::size_t kMostPatterns = 4096;
+constexpr const char* kAdvice = "save the adapter again";
+
+constexpr std::pair<const char*, const char*> kRefused[] = {
+    {"use_dora", "DoRA"},
+    {"lora_bias", "LoRA biases"},
+    {"use_qalora", "QALoRA"},
+    {"use_bdlora", "block-diagonal LoRA"},
+    {"modules_to_save", "fully trained modules (modules_to_save)"},
+    {"trainable_token_indices", "trained token embeddings (trainable_token_indices)"},
+    {"target_parameters", "adapted bare parameters (target_parameters)"},
+    {"layer_replication", "replicated layers (layer_replication)"},
+    {"alora_invocation_tokens", "activated LoRA (alora_invocation_tokens)"},
+    {"arrow_config", "Arrow routing"},
+    {"kasa_config", "KaSA"},
+    {"velora_config", "VeLoRA"},
+    {"monteclora_config", "MonteCLoRA"},
+};
+constexpr const char* kNarrowing[] = {"layers_to_transform", "layers_pattern", "exclude_modules"};
+constexpr std::string_view kBaseChangingStarts[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
+
+const Json& value_of(const Json& config, const char* field) {
+    static const Json nothing;
+    const Json* found = find_key(config, field);
+    return found == nullptr ? nothing : *found;
+}
+
+template <typename Test>
+bool is_list_of(const Json& value, Test test) {
+    return value.is_array() && std::all_of(value.begin(), value.end(), test);
+}
+
+bool is_text(const Json& value) { return value.is_string(); }
+bool is_whole(const Json& value) { return value.is_number_integer(); }
+
+std::string rank_problem(const Json& value) {
+    if (value.is_number()) {
+        const auto rank = value.get<double>();
+        if (rank >= 1 && rank <= kLargestRank && std::trunc(rank) == rank) return "";
+    }
+    return "is " + show(value) + ", expected a whole number from 1 to 65536";
+}
+
+std::string alpha_problem(const Json& value) {
+    if (value.is_number()) {
+        const auto alpha = value.get<double>();
+        if (alpha > 0 && alpha <= kLargestAlpha) return "";
+    }
+    return "is " + show(value) + ", expected a number above 0, at most 1e+06";
+}
+
+std::string pattern_problem(const std::string& pattern) {
+    try {
+        Pattern::parse(pattern);
+        return "";
+    } catch (const PatternError& error) {
+        return "the pattern " + show(pattern) + " cannot be used: " + error.what();
+    }
+}
+
+// Everything of one configuration that cannot be used.
+class Checker {
+  public:
+    explicit Checker(const Json& config) : config_(config) {}
+
+    std::vector<std::string> check() {
+        refusals();
+        types();
+        number("r", "rank_pattern", rank_problem);
+        number("lora_alpha", "alpha_pattern", alpha_problem);
+        return std::move(wrong_);
+    }
+
+  private:
+    void refusals() {
+        if (const Json& kind = value_of(config_, "peft_type"); kind != "LORA") {
+            add("peft_type is " + show(kind) + ", expected 'LORA'");
+        }
+        for (const auto& [field, words] : kRefused) {
+            if (!is_nothing(value_of(config_, field))) add(std::string("it uses ") + words);
+        }
+        if (const Json* bias = find_key(config_, "bias"); bias != nullptr && *bias != "none") {
+            add("bias is " + show(*bias) + ", expected 'none'");
+        }
+        const Json& start = value_of(config_, "init_lora_weights");
+        if (start.is_string() && changes_base(start.get<std::string>())) {
+            add("init_lora_weights is " + show(start) +
+                ", which changes the base; convert it to plain LoRA when saving");
+        }
+    }
+
+    static bool changes_base(std::string start) {
+        std::transform(start.begin(), start.end(), start.begin(),
+                       [](char byte) { return byte >= 'A' && byte <= 'Z' ? static_cast<char>(byte + 32) : byte; });
+        return std::any_of(std::begin(kBaseChangingStarts), std::end(kBaseChangingStarts),
+                           [&](std::string_view known) { return start.compare(0, known.size(), known) == 0; });
+    }
+
+    void types() {
+        if (const Json& value = value_of(config_, "use_rslora"); !value.is_null() && !value.is_boolean()) {
+            add("use_rslora is " + show(value) + ", expected true or false");
+        }
+        const Json& start = value_of(config_, "init_lora_weights");
+        if (!start.is_null() && !start.is_boolean() && !start.is_string()) {
+            add("init_lora_weights is " + show(start) + ", expected true, false or text");
+        }
+        for (const char* field : {"target_modules", "exclude_modules", "layers_pattern"}) {
+            const Json& value = value_of(config_, field);
+            if (value.is_null() || value.is_string() || is_list_of(value, is_text)) continue;
+            add(field + (" is " + show(value)) + ", expected text or a list of texts");
+        }
+        const Json& layers = value_of(config_, "layers_to_transform");
+        if (!layers.is_null() && !is_whole(layers) && !is_list_of(layers, is_whole)) {
+            add("layers_to_transform is " + show(layers) + ", expected whole numbers");
+        }
+        const Json& targets = value_of(config_, "target_modules");
+        if (!targets.is_string()) return;
+        const std::string why = pattern_problem(targets.get<std::string>());
+        if (!why.empty()) add("target_modules: " + why);
+    }
+
+    void number(const std::string& field, const std::string& patterns_field, std::string (*problem)(const Json&)) {
+        if (const std::string why = problem(value_of(config_, field.c_str())); !why.empty()) add(field + " " + why);
+        const Json& patterns = value_of(config_, patterns_field.c_str());
+        if (patterns.is_null()) return;
+        if (!patterns.is_object() || patterns.size() > kMostPatterns) {
+            add(patterns_field + " is " + show(patterns) + ", expected an object of at most " +
+                std::to_string(kMostPatterns) + " patterns");
+            return;
+        }
+        for (const auto& [pattern, value] : patterns.get_ref<const Json::object_t&>()) {
+            if (const std::string why = pattern_problem(pattern); !why.empty()) add(patterns_field + ": " + why);
+            if (const std::string why = problem(value); !why.empty()) {
+                add(patterns_field + " of " + show(pattern) + " " + why);
+            }
+        }
+    }
+
+    void add(std::string line) { wrong_.push_back(std::move(line)); }
+
+    const Json& config_;
+    std::vector<std::string> wrong_;
+};
+
+// `target_modules` where nothing else in the configuration narrows them down to some layers.
+Targets targets_of(const Json& config) {
+    const Json& value = value_of(config, "target_modules");
+    const bool is_narrowed = std::any_of(std::begin(kNarrowing), std::end(kNarrowing), [&](const char* field) {
+        const Json& narrowing = value_of(config, field);  // text, a list or a number by now
+        return narrowing.is_string() ? narrowing != "" : !narrowing.empty();
+    });
+    Targets targets;
+    if (is_narrowed || value.is_null() || value == "all-linear") return targets;
+    if (value.is_string()) {
+        targets.pattern.push_back(Pattern::parse(value.get<std::string>()));
+    } else {
+        targets.endings = value.get<std::vector<std::string>>();
+    }
+    return targets;
+}
+
+template <typename Value>
+std::vector<std::pair<Pattern, Value>> patterns_of(const Json& config, const char* field) {
+    std::vector<std::pair<Pattern, Value>> found;
+    const Json& patterns = value_of(config, field);
+    if (patterns.is_null()) return found;
+    for (const auto& [pattern, value] : patterns.get_ref<const Json::object_t&>()) {
+        found.emplace_back(Pattern::parse(pattern), value.template get<Value>());
+    }
+    return found;
+}
+
+template <typename Value>
+Value first_match(const std::vector<std::pair<Pattern, Value>>& patterns, std::string_view module, Value otherwise) {
+    const auto found = std::find_if(patterns.begin(), patterns.end(),
+                                    [&](const auto& item) { return item.first.matches_ending(module); });
+    return found == patterns.end() ? otherwise : found->second;
+}
+
+}  // namespace
+
+bool Targets::has(std::string_view module) const {
+    if (!pattern.empty()) return pattern[0].matches_whole(module);
+    return std::any_of(endings.begin(), endings.end(), [&](const std::string& ending) {
+        if (module == ending) return true;
+        if (module.size() <= ending.size()) return false;
+        const std::size_t start = module.size() - ending.size();
+        return module[start - 1] == '.' && module.substr(start) == ending;
+    });
+}
+
+std::int64_t LoraConfig::rank_of(std::string_view module) const { return first_match(ranks, module, rank); }
+
+double LoraConfig::scaling_of(std::string_view module, std::int64_t module_rank) const {
+    const double module_alpha = first_match(alphas, module, alpha);
+    const auto divisor = static_cast<double>(module_rank);
+    return is_rank_stabilized ? module_alpha / std::sqrt(divisor) : module_alpha / divisor;
+}
+
+LoraConfig parse_config(std::string_view content, const std::string& where) {
+    const Json config = parse_json(content, where, Code::adapter, kAdvice, kLongest);
+    if (!config.is_object()) {
+        throw Error(Code::adapter, where + " holds " + show(config) + ", expected an object; " + kAdvice);
+    }
+    const std::string wrong = join_some(Checker(config).check());
+    if (!wrong.empty()) {
+        throw Error(Code::adapter, where + " cannot be used: " + wrong + "; expected plain LoRA as PEFT saves it");
+    }
+    LoraConfig read;
+    read.rank = value_of(config, "r").get<std::int64_t>();
+    read.alpha = value_of(config, "lora_alpha").get<double>();
+    read.is_rank_stabilized = value_of(config, "use_rslora") == true;
+    read.ranks = patterns_of<std::int64_t>(config, "rank_pattern");
+    read.alphas = patterns_of<double>(config, "alpha_pattern");
+    read.targets = targets_of(config);
+    return read;
+}
+
+LoraConfig read_config(const std::filesystem::path& folder) {
+    const std::filesystem::path path = folder / kConfigFile;
+    return parse_config(read_file(path, Code::adapter, kAdvice, kLongest), path.u8string());
+}
+
+}  // namespace edgelora

@@ -1,0 +1,204 @@
+#include "check_manifest.hpp"
+
+#include <cstdint>
+#include <map>
+#include <utility>
+
+#include "names.hpp"
+#include "parse_json.hpp"
+
+namespace edgelora {
+namespace {
+
+// Beyond all models that there are, and small enough that nothing which is made of them ends a device.
+constexpr std::int64_t kMostTokens = 1 << 24;  // of a vocabulary
+constexpr std::int64_t kMostLayers = 4096;
+constexpr std::int64_t kMostHeads = 65536;
+constexpr std::int64_t kLargestHead = 65536;
+constexpr std::int64_t kLongestContext = (std::int64_t{1} << 31) - 1;
+constexpr std::int64_t kMostFeatures = 1 << 24;
+constexpr std::int64_t kLargestRank = 65536;
+constexpr std::int64_t kLargestFile = (std::int64_t{1} << 53) - 1;  // the whole numbers that every language reads alike
+
+constexpr const char* kDriven[] = {"input_ids", "seqlens_k", "total_sequence_length", "logits_positions"};
+
+class Checker {
+  public:
+    explicit Checker(const Manifest& manifest) : manifest_(manifest) {}
+
+    std::vector<std::string> check() {
+        model();
+        files();
+        slots();
+        adapters();
+        variables();
+        control("producer", manifest_.producer);
+        control("target", manifest_.target);
+        control("model: name", manifest_.model.name);
+        control("model: architecture", manifest_.model.architecture);
+        return std::move(wrong_);
+    }
+
+  private:
+    void model() {
+        const ModelInfo& model = manifest_.model;
+        count("model: vocab_size", model.vocab_size, kMostTokens);
+        count("model: num_layers", model.num_layers, kMostLayers);
+        count("model: num_kv_heads", model.num_kv_heads, kMostHeads);
+        count("model: head_dim", model.head_dim, kLargestHead);
+        count("model: context_length", model.context_length, kLongestContext);
+        for (std::size_t index = 0; index < model.eos_token_ids.size(); index++) {
+            const std::int64_t token = model.eos_token_ids[index];
+            if (token >= 0 && token < model.vocab_size) continue;
+            add("model: eos_token_ids[" + std::to_string(index) + "] is " + std::to_string(token) +
+                ", expected an id below the " + std::to_string(model.vocab_size) + " of the vocabulary");
+        }
+        const std::string& cache = manifest_.graph.kv_cache;
+        if (cache != kFloatCache && cache != kInt8Cache) {
+            add("graph: kv_cache is " + show(cache) + ", expected 'float32' or 'int8'");
+        }
+        hash("base: fingerprint", manifest_.base.fingerprint);
+        hash("base: grid", manifest_.base.grid);
+    }
+
+    void files() {
+        for (const auto& [name, info] : manifest_.files) {
+            const std::string where = "files: " + show(name);
+            if (const std::string why = find_unsafe(name); !why.empty()) {
+                add(where + " " + why);
+            } else if (name == kManifestFile) {
+                add("files: 'manifest.json' is listed in itself");
+            }
+            if (info.bytes < 0 || info.bytes > kLargestFile) {
+                add(where + ": bytes is " + std::to_string(info.bytes) + ", expected 0 to " +
+                    std::to_string(kLargestFile));
+            }
+            hash(where + ": sha256", info.sha256);
+        }
+        const GraphInfo& graph = manifest_.graph;
+        listed("graph: file", graph.file);
+        listed("graph: weights", graph.weights);
+        if (graph.without_slots) listed("graph: without_slots", *graph.without_slots);
+        if (const auto& tokenizer = manifest_.tokenizer) {
+            listed("tokenizer: file", tokenizer->file);
+            if (tokenizer->chat_template) listed("tokenizer: chat_template", *tokenizer->chat_template);
+        }
+        if (manifest_.reference) listed("reference", *manifest_.reference);
+    }
+
+    void slots() {
+        std::vector<std::string> names, inputs(std::begin(kDriven), std::end(kDriven)), modules;
+        for (std::size_t index = 0; index < manifest_.slots.size(); index++) {
+            const Slot& slot = manifest_.slots[index];
+            const std::string where = "slots[" + std::to_string(index) + "]";
+            count(where + ": in_features", slot.in_features, kMostFeatures);
+            count(where + ": out_features", slot.out_features, kMostFeatures);
+            named(where + ": name", slot.name);
+            named(where + ": a", slot.a);
+            named(where + ": b", slot.b);
+            parts(where, slot);
+            names.push_back(slot.name);
+            inputs.push_back(slot.a);
+            inputs.push_back(slot.b);
+            for (const SlotPart& part : slot.parts) modules.push_back(part.module);
+        }
+        twice("slots: name", names);
+        twice("slots: input", inputs);
+        twice("slots: module", modules);
+    }
+
+    void parts(const std::string& where, const Slot& slot) {
+        std::int64_t end = 0;
+        for (std::size_t index = 0; index < slot.parts.size(); index++) {
+            const SlotPart& part = slot.parts[index];
+            const std::string place = where + ": parts[" + std::to_string(index) + "]";
+            if (part.module.empty() || has_control(part.module)) {
+                add(place + ": module is " + show(part.module) + ", expected the name of a module");
+            }
+            if (!count(place + ": out_features", part.out_features, kMostFeatures)) return;  // no sum of such numbers
+            if (part.offset != end) {
+                add(place + ": offset is " + std::to_string(part.offset) + ", expected " + std::to_string(end));
+                return;
+            }
+            end += part.out_features;
+        }
+        if (end != slot.out_features) {
+            add(where + ": parts end at " + std::to_string(end) + ", expected out_features " +
+                std::to_string(slot.out_features));
+        }
+    }
+
+    void adapters() {
+        std::vector<std::string> names;
+        for (std::size_t index = 0; index < manifest_.adapters.size(); index++) {
+            const AdapterInfo& info = manifest_.adapters[index];
+            const std::string where = "adapters[" + std::to_string(index) + "]";
+            if (!is_adapter_name(info.name)) add(where + ": name " + show(info.name) + " is no adapter name");
+            if (info.path != "adapters/" + info.name) {
+                add(where + ": path is " + show(info.path) + ", expected 'adapters/' and the name");
+            } else {
+                for (const char* file : {"/adapter_config.json", "/adapter_model.safetensors"}) {
+                    listed(where + ": path", info.path + file);
+                }
+            }
+            count(where + ": rank", info.rank, kLargestRank);
+            names.push_back(info.name);
+        }
+        twice("adapters: name", names);
+    }
+
+    void variables() {
+        if (!manifest_.tokenizer) return;
+        for (const auto& item : manifest_.tokenizer->template_variables.items()) {
+            if (is_variable(item.key())) continue;
+            add("tokenizer: template_variables: " + show(item.key()) + " is no name of a variable that can be set");
+        }
+    }
+
+    void control(const char* field, const std::string& text) {
+        if (has_control(text)) add(field + (": " + show(text)) + " holds a control character");
+    }
+
+    void named(const std::string& field, const std::string& text) {
+        if (!text.empty() && !has_control(text)) return;
+        add(field + " is " + show(text) + ", expected a name without control characters");
+    }
+
+    void listed(const std::string& field, const std::string& name) {
+        if (const std::string why = find_unsafe(name); !why.empty()) {
+            add(field + ": " + show(name) + " " + why);
+        } else if (manifest_.files.count(name) == 0) {
+            add(field + ": " + show(name) + " is not listed in files");
+        }
+    }
+
+    void hash(const std::string& field, const std::string& text) {
+        if (!is_hash(text)) add(field + " is " + show(text) + ", expected 64 lower-case hexadecimal digits");
+    }
+
+    bool count(const std::string& field, std::int64_t value, std::int64_t largest) {
+        const bool is_right = value >= 1 && value <= largest;
+        if (!is_right) {
+            add(field + " is " + std::to_string(value) + ", expected 1 to " + std::to_string(largest));
+        }
+        return is_right;
+    }
+
+    void twice(const std::string& field, const std::vector<std::string>& names) {
+        std::map<std::string, int> counts;
+        for (const std::string& name : names) {
+            if (++counts[name] == 2) add(field + " " + show(name) + " stands twice");
+        }
+    }
+
+    void add(std::string line) { wrong_.push_back(std::move(line)); }
+
+    const Manifest& manifest_;
+    std::vector<std::string> wrong_;
+};
+
+}  // namespace
+
+std::vector<std::string> find_wrong(const Manifest& manifest) { return Checker(manifest).check(); }
+
+}  // namespace edgelora

@@ -1,0 +1,179 @@
+#include "manifest.hpp"
+
+#include <system_error>
+
+#include "check_manifest.hpp"
+#include "files.hpp"
+#include "json_fields.hpp"
+#include "names.hpp"
+
+namespace edgelora {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kFormat = "edgelora";
+constexpr int kFormatVersion = 1;
+constexpr std::size_t kLongest = 32 << 20;  // bytes; an artifact of a hundred layers and a hundred adapters has one
+constexpr const char* kAdvice = "export the artifact again";
+constexpr std::size_t kShownDigits = 12;
+
+template <typename Item>
+std::vector<Item> list_of(const Field& field, Item (*read)(const Field&)) {
+    std::vector<Item> found;
+    for (const Field& item : field.items()) found.push_back(read(item));
+    return found;
+}
+
+SlotPart read_part(const Field& field) {
+    return {field.at("module").text(), field.at("offset").whole(), field.at("out_features").whole()};
+}
+
+Slot read_slot(const Field& field) {
+    return {field.at("name").text(),         field.at("a").text(),
+            field.at("b").text(),            field.at("in_features").whole(),
+            field.at("out_features").whole(), list_of(field.at("parts"), read_part)};
+}
+
+ModelInfo read_model(const Field& field) {
+    return {field.at("name").text(),
+            field.at("architecture").text(),
+            field.at("vocab_size").whole(),
+            field.at("num_layers").whole(),
+            field.at("num_kv_heads").whole(),
+            field.at("head_dim").whole(),
+            field.at("context_length").whole(),
+            list_of<std::int64_t>(field.at("eos_token_ids"), [](const Field& item) { return item.whole(); })};
+}
+
+GraphInfo read_graph(const Field& field) {
+    GraphInfo graph{field.at("file").text(), field.at("weights").text(), field.find_text("without_slots")};
+    if (const auto cache = field.find("kv_cache")) graph.kv_cache = cache->text();
+    return graph;
+}
+
+TokenizerInfo read_tokenizer(const Field& field) {
+    TokenizerInfo info{field.at("file").text(),      field.find_text("chat_template"), field.find_text("bos_token"),
+                       field.find_text("eos_token"), field.find_text("pad_token"),     field.find_text("unk_token")};
+    if (const auto variables = field.find("template_variables")) info.template_variables = variables->object();
+    return info;
+}
+
+AdapterInfo read_info(const Field& field) {
+    return {field.at("name").text(), field.at("path").text(), field.at("rank").whole()};
+}
+
+// What is for people and tools has the types that the format gives it, too; nothing of it is kept.
+void check_records(const Field& field) {
+    for (const char* name : {"quantization", "report"}) {
+        if (const auto record = field.find(name)) record->object();
+    }
+    if (const auto merged = field.find("merged"); merged && !merged->is_null()) merged->object();
+}
+
+Manifest build(const Field& field) {
+    Manifest manifest;
+    manifest.producer = field.at("producer").text();
+    manifest.target = field.at("target").text();
+    manifest.model = read_model(field.at("model"));
+    manifest.graph = read_graph(field.at("graph"));
+    const Field base = field.at("base");
+    manifest.base = {base.at("fingerprint").text(), base.at("grid").text()};
+    manifest.slots = list_of(field.at("slots"), read_slot);
+    manifest.adapters = list_of(field.at("adapters"), read_info);
+    for (const auto& [name, info] : field.at("files").entries()) {
+        manifest.files[name] = {info.at("bytes").whole(), info.at("sha256").text()};
+    }
+    const auto tokenizer = field.find("tokenizer");
+    if (tokenizer && !tokenizer->is_null()) manifest.tokenizer = read_tokenizer(*tokenizer);
+    manifest.reference = field.find_text("reference");
+    check_records(field);
+    return manifest;
+}
+
+void check_version(const Json& data, const std::string& where) {
+    const Json* format = find_key(data, "format");
+    if (format == nullptr || !format->is_string() || format->get_ref<const std::string&>() != kFormat) {
+        const std::string found = !data.is_object() ? data.type_name() : format == nullptr ? "missing" : show(*format);
+        throw Error(Code::artifact, where + ": format is " + found + ", expected 'edgelora'; this is no EdgeLoRA artifact");
+    }
+    const Json* version = find_key(data, "format_version");
+    const bool is_whole = version != nullptr && version->is_number_integer();
+    if (is_whole && *version > kFormatVersion) {
+        throw Error(Code::artifact, where + ": format_version " + show(*version) + " is newer than " +
+                                        std::to_string(kFormatVersion) +
+                                        ", the newest this runtime reads; update edgelora");
+    }
+    if (!is_whole || *version < 1) {
+        throw Error(Code::artifact, where + ": format_version is " + (version == nullptr ? "missing" : show(*version)) +
+                                        ", expected " + std::to_string(kFormatVersion));
+    }
+}
+
+std::string size_of(std::int64_t bytes) { return std::to_string(bytes) + " bytes"; }
+
+}  // namespace
+
+Manifest parse_manifest(std::string_view content, const std::string& where) {
+    const Json data = parse_json(content, where, Code::artifact, kAdvice, kLongest);
+    check_version(data, where);
+    Manifest manifest = build(Field(data, where));
+    const std::string wrong = join_some(find_wrong(manifest));
+    if (!wrong.empty()) throw Error(Code::artifact, where + ": " + wrong + "; " + kAdvice);
+    return manifest;
+}
+
+Manifest read_manifest(const fs::path& folder) {
+    const fs::path path = folder / kManifestFile;
+    std::error_code error;
+    const bool is_folder = fs::is_directory(folder, error);
+    if (!is_folder || !fs::is_regular_file(path, error)) {
+        const std::string what = is_folder ? " has no manifest.json" : " is not a folder";
+        throw Error(Code::artifact,
+                    folder.u8string() + what + "; expected an artifact written by `edgelora export`");
+    }
+    resolve_inside(folder, std::string(kManifestFile));
+    return parse_manifest(read_file(path, Code::artifact, kAdvice, kLongest), path.u8string());
+}
+
+std::int64_t cache_bytes(const Manifest& manifest) {
+    const ModelInfo& model = manifest.model;
+    const std::int64_t numbers = 2 * model.num_layers * model.num_kv_heads * model.head_dim;
+    return manifest.graph.kv_cache == kInt8Cache ? numbers : 4 * numbers;
+}
+
+FileInfo file_info(const fs::path& path) {
+    std::error_code error;
+    const std::uintmax_t size = fs::file_size(path, error);
+    if (error) {
+        throw Error(Code::artifact, path.u8string() + " cannot be read (" + one_line(error.message()) + "); copy it again");
+    }
+    return {static_cast<std::int64_t>(size), hash_file(path, Code::artifact)};
+}
+
+void check_files(const fs::path& folder, const Manifest& manifest, bool hashes) {
+    std::vector<std::string> wrong;
+    for (const auto& [name, expected] : manifest.files) {
+        const fs::path path = resolve_inside(folder, name);
+        std::error_code error;
+        if (!fs::is_regular_file(path, error)) {
+            wrong.push_back(name + ": missing");
+            continue;
+        }
+        const std::uintmax_t size = fs::file_size(path, error);
+        if (error || size != static_cast<std::uintmax_t>(expected.bytes)) {
+            wrong.push_back(name + ": " + size_of(error ? -1 : static_cast<std::int64_t>(size)) + ", expected " +
+                            std::to_string(expected.bytes));
+        } else if (hashes) {
+            const std::string found = hash_file(path, Code::artifact);
+            if (found == expected.sha256) continue;
+            wrong.push_back(name + ": sha256 " + found.substr(0, kShownDigits) + "…, expected " +
+                            expected.sha256.substr(0, kShownDigits) + "…");
+        }
+    }
+    if (!wrong.empty()) {
+        throw Error(Code::artifact, folder.u8string() + " is damaged: " + join_some(wrong) + "; copy or export it again");
+    }
+}
+
+}  // namespace edgelora

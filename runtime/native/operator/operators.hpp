@@ -6,5 +6,7 @@
 namespace edgelora::ops {
 
 const OrtCustomOp* low_rank();  // low_rank_operator.cpp
+const OrtCustomOp* linear();    // linear_operator.cpp
+const OrtCustomOp* embed();     // linear_operator.cpp
 
 }  // namespace edgelora::ops

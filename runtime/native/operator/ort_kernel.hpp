@@ -17,7 +17,7 @@ namespace edgelora::ops {
 constexpr uint32_t oldest_api = 24;  // of onnxruntime 1.24
 constexpr uint32_t newest_api = ORT_API_VERSION;
 
-// An input or output: its type, and whether a node may leave it out.
+// An input or output: its type (undefined: any that `compute` takes), and whether a node may leave it out.
 struct Port {
   ONNXTensorElementDataType type;
   bool is_optional = false;
@@ -28,6 +28,7 @@ struct Tensor {
   const int64_t* dims = nullptr;
   size_t n_dims = 0;
   const void* data = nullptr;
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   bool is_there = false;
 
   int64_t count() const {
@@ -111,8 +112,7 @@ class Call {
  private:
   Tensor view(const OrtValue* value) const {
     Tensor found;
-    ONNXTensorElementDataType type;
-    check(api_, api_.GetTensorElementTypeAndShapeDataReference(value, &type, &found.dims, &found.n_dims));
+    check(api_, api_.GetTensorElementTypeAndShapeDataReference(value, &found.type, &found.dims, &found.n_dims));
     void* data = nullptr;  // the C API has no other form; nothing is written through it
     check(api_, api_.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
     found.data = data;

@@ -11,6 +11,8 @@ namespace edgelora::ops {
 // One line for each operator.
 static const OrtCustomOp* (*const table[])() = {
     low_rank,
+    linear,
+    embed,
 };
 
 static const OrtApi* open_api(const OrtApiBase* base) {

@@ -1,0 +1,126 @@
+// The linear with AVX2: pairs of products in 16 bits, which must not overflow.
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+#include "linear_table.hpp"
+
+namespace edgelora::ops::in_place {
+namespace {
+
+struct Avx2 {
+  static constexpr int lanes = 8, rows_at_once = 4, groups = 2, tokens_at_once = 3;
+  template <int bits>
+  static constexpr int base = bits == 8 ? 128 : 0;
+  // Two products of a code below 16 and a byte stay below 2 ** 15; two of 8 bits only where one side has its sign moved
+  // to the other, at most 128 * 127 * 2.
+  template <int bits>
+  static constexpr int flip = bits == 8 ? 0 : 128;
+
+  using Floats = __m256;
+  using Sums = __m256i;
+  using Bytes = __m256i;
+  using Place = __m256i;
+
+  static __m256i whole(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static __m256i part(const void* p, int bytes) {
+    alignas(32) uint8_t own[32] = {};
+    std::memcpy(own, p, static_cast<size_t>(bytes));
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(own));
+  }
+  static Floats floats(float x) { return _mm256_set1_ps(x); }
+  static Floats load(const float* p) { return _mm256_loadu_ps(p); }
+  static Floats load(const float* p, int n) { return _mm256_castsi256_ps(part(p, 4 * n)); }
+  static Floats halves(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static Floats halves(const uint16_t* p, int n) { return _mm256_cvtph_ps(_mm256_castsi256_si128(part(p, 2 * n))); }
+  template <int bits>
+  static Floats zeros(const uint8_t* p, int n) {
+    uint64_t raw = 0;
+    if (n == lanes) {
+      std::memcpy(&raw, p, bits);  // of eight points
+    } else {
+      std::memcpy(&raw, p, static_cast<size_t>((n * bits + 7) / 8));
+    }
+    const __m128i bytes = _mm_cvtsi64_si128(static_cast<int64_t>(raw));
+    if constexpr (bits == 8) return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_set1_epi32(128)));
+    const __m256i each = _mm256_set1_epi32(static_cast<int32_t>(raw));
+    const __m256i shift = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(bits));
+    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srlv_epi32(each, shift), _mm256_set1_epi32((1 << bits) - 1)));
+  }
+  static void store(float* p, Floats a) { _mm256_storeu_ps(p, a); }
+  static Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+  static Floats plus_times(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(b, c, a); }
+  static Floats minus_times(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(b, c, a); }
+  static Floats to_floats(Sums a) { return _mm256_cvtepi32_ps(a); }
+  static Place place(const int32_t* p) { return whole(p); }
+
+  template <int bits>
+  static Bytes codes_of(Bytes a, int plane) {
+    if constexpr (bits == 8) return a;
+    return _mm256_and_si256(_mm256_srli_epi16(a, plane * bits), _mm256_set1_epi8(static_cast<char>((1 << bits) - 1)));
+  }
+  static __m256i signed_products(__m256i x, __m256i w) { return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)); }
+  static __m256i widen_pairs(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+
+  template <int bits, int R>
+  static void dot_rows(const uint8_t* codes, int64_t stride, const int8_t* values, int64_t plane, Place place,
+                       const Floats* scale, Floats* sum, int bytes = 4 * lanes) {
+    constexpr int planes = 8 / bits;
+    __m256i x[planes];
+    for (int p = 0; p < planes; ++p) x[p] = whole(values + p * plane);
+    for (int r = 0; r < R; ++r) {
+      const __m256i own = bytes == 32 ? whole(codes + r * stride) : part(codes + r * stride, bytes);
+      __m256i pairs;
+      if constexpr (bits == 8) {
+        pairs = signed_products(x[0], _mm256_xor_si256(own, _mm256_set1_epi8(-128)));
+      } else {
+        pairs = _mm256_maddubs_epi16(codes_of<bits>(own, 0), x[0]);
+        for (int p = 1; p < planes; ++p) pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes_of<bits>(own, p), x[p]));
+      }
+      sum[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(widen_pairs(pairs)), _mm256_permutevar8x32_ps(scale[r], place), sum[r]);
+    }
+  }
+  template <int R>
+  static void add_up(const Floats* sum, float* y) {
+    if constexpr (R == 4) {
+      const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(sum[0], sum[1]), _mm256_hadd_ps(sum[2], sum[3]));
+      _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+    } else {
+      for (int r = 0; r < R; ++r) {
+        __m128 half = _mm_add_ps(_mm256_castps256_ps128(sum[r]), _mm256_extractf128_ps(sum[r], 1));
+        half = _mm_hadd_ps(half, half);
+        y[r] = _mm_cvtss_f32(_mm_hadd_ps(half, half));
+      }
+    }
+  }
+
+  static Bytes load_lanes(const uint32_t* p) { return whole(p); }
+  static Bytes load_bytes(const int8_t* p) { return whole(p); }
+  static void store_lanes(int8_t* p, Bytes a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+  static Bytes less(Bytes a, Bytes b) { return _mm256_sub_epi8(a, b); }
+  static Sums zero() { return _mm256_setzero_si256(); }
+  static Sums no_sums() { return _mm256_setzero_si256(); }
+  static Sums add_bytes(Sums a, Bytes w) {
+    return _mm256_add_epi32(a, widen_pairs(_mm256_maddubs_epi16(_mm256_set1_epi8(1), w)));
+  }
+  static void store_starts(int32_t* p, Sums total, int flip) {
+    const __m256i start = _mm256_sub_epi32(zero(), _mm256_mullo_epi32(total, _mm256_set1_epi32(flip)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), start);
+  }
+  static Sums starts(const int32_t* p) { return whole(p); }
+  static Bytes repeat(const int8_t* p) {
+    int32_t quad;
+    std::memcpy(&quad, p, 4);
+    return _mm256_set1_epi32(quad);
+  }
+  template <int bits>
+  static Sums dot_tile(Sums a, Bytes x, Bytes w) {
+    return _mm256_add_epi32(a, widen_pairs(bits == 8 ? signed_products(x, w) : _mm256_maddubs_epi16(x, w)));
+  }
+};
+
+}  // namespace
+
+const Path linear_avx2 = path<Avx2>("avx2");
+
+}  // namespace edgelora::ops::in_place
+#endif

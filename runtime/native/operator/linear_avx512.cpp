@@ -1,0 +1,104 @@
+// The linear with AVX-512 and VNNI: bytes without a sign meet bytes with one, four to a lane.
+#if defined(__AVX512VNNI__)
+#include <immintrin.h>
+
+#include "linear_table.hpp"
+
+namespace edgelora::ops::in_place {
+namespace {
+
+struct Avx512 {
+  static constexpr int lanes = 16, rows_at_once = 4, groups = 2, tokens_at_once = 6;
+  template <int bits>
+  static constexpr int base = 0;
+  template <int bits>
+  static constexpr int flip = 128;  // activations are the side without a sign
+
+  using Floats = __m512;
+  using Sums = __m512i;
+  using Bytes = __m512i;
+  using Place = __m512i;
+
+  static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+  static Floats floats(float x) { return _mm512_set1_ps(x); }
+  static Floats load(const float* p) { return _mm512_loadu_ps(p); }
+  static Floats load(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  static Floats halves(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static Floats halves(const uint16_t* p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p)); }
+  template <int bits>
+  static Floats zeros(const uint8_t* p, int n) {
+    const __m128i raw = _mm_maskz_loadu_epi8(first((n * bits + 7) / 8), p);
+    if constexpr (bits == 8) return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(raw));
+    const __m128i mask = _mm_set1_epi8(static_cast<char>((1 << bits) - 1));
+    __m128i each = raw;
+    if constexpr (bits == 2) each = _mm_unpacklo_epi8(raw, _mm_srli_epi16(raw, 4));  // bytes with two points below bit 4
+    const __m128i low = _mm_and_si128(each, mask), high = _mm_and_si128(_mm_srli_epi16(each, bits), mask);
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_unpacklo_epi8(low, high)));
+  }
+  static void store(float* p, Floats a) { _mm512_storeu_ps(p, a); }
+  static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static Floats plus_times(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(b, c, a); }
+  static Floats minus_times(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(b, c, a); }
+  static Floats to_floats(Sums a) { return _mm512_cvtepi32_ps(a); }
+  static Place place(const int32_t* p) { return _mm512_loadu_si512(p); }
+
+  template <int bits>
+  static Bytes codes_of(Bytes a, int plane) {
+    if constexpr (bits == 8) return a;
+    return _mm512_and_si512(_mm512_srli_epi16(a, static_cast<unsigned>(plane * bits)), _mm512_set1_epi8(static_cast<char>((1 << bits) - 1)));
+  }
+  template <int bits, int R>
+  static void dot_rows(const uint8_t* codes, int64_t stride, const int8_t* values, int64_t plane, Place place,
+                       const Floats* scale, Floats* sum, int bytes = 4 * lanes) {
+    constexpr int planes = 8 / bits;
+    const __mmask64 mask = bytes == 64 ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1;
+    __m512i x[planes];
+    for (int p = 0; p < planes; ++p) x[p] = _mm512_loadu_si512(values + p * plane);
+    for (int r = 0; r < R; ++r) {
+      const __m512i own = bytes == 64 ? _mm512_loadu_si512(codes + r * stride) : _mm512_maskz_loadu_epi8(mask, codes + r * stride);
+      __m512i dot = _mm512_setzero_si512();
+      for (int p = 0; p < planes; ++p) dot = _mm512_dpbusd_epi32(dot, codes_of<bits>(own, p), x[p]);
+      sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_permutexvar_ps(place, scale[r]), sum[r]);
+    }
+  }
+  template <int R>
+  static void add_up(const Floats* sum, float* y) {
+    if constexpr (R == 4) {  // turned as they are added: two lanes of each row, then one
+      const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(sum[0], sum[1]), _mm512_unpackhi_ps(sum[0], sum[1]));
+      const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(sum[2], sum[3]), _mm512_unpackhi_ps(sum[2], sum[3]));
+      const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+      const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+      _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+    } else {
+      for (int r = 0; r < R; ++r) y[r] = _mm512_reduce_add_ps(sum[r]);
+    }
+  }
+
+  static Bytes load_lanes(const uint32_t* p) { return _mm512_loadu_si512(p); }
+  static Bytes load_bytes(const int8_t* p) { return _mm512_loadu_si512(p); }
+  static void store_lanes(int8_t* p, Bytes a) { _mm512_storeu_si512(p, a); }
+  static Bytes less(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
+  static Sums zero() { return _mm512_setzero_si512(); }
+  static Sums no_sums() { return _mm512_setzero_si512(); }
+  static Sums add_bytes(Sums a, Bytes w) { return _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), w); }
+  static void store_starts(int32_t* p, Sums total, int flip) {
+    _mm512_storeu_si512(p, _mm512_sub_epi32(zero(), _mm512_mullo_epi32(total, _mm512_set1_epi32(flip))));
+  }
+  static Sums starts(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static Bytes repeat(const int8_t* p) {
+    int32_t quad;
+    std::memcpy(&quad, p, 4);
+    return _mm512_set1_epi32(quad);
+  }
+  template <int bits>
+  static Sums dot_tile(Sums a, Bytes x, Bytes w) {
+    return _mm512_dpbusd_epi32(a, x, w);
+  }
+};
+
+}  // namespace
+
+const Path linear_avx512 = path<Avx512>("avx512");
+
+}  // namespace edgelora::ops::in_place
+#endif

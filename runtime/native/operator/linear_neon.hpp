@@ -1,0 +1,113 @@
+// What NEON does with and without its dot product of bytes; the file of each says how it multiplies.
+//
+// `Dot` has quads(sums, bytes, bytes) -> sums of four products a lane; see linear_block.hpp on names.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "linear_table.hpp"
+
+namespace edgelora::ops::in_place {
+namespace {
+
+template <class Dot>
+struct Neon {
+  static constexpr int lanes = 4, rows_at_once = 4, groups = 4, tokens_at_once = 3;
+  template <int bits>
+  static constexpr int base = bits == 8 ? 128 : 0;  // both sides of a product have a sign
+  template <int bits>
+  static constexpr int flip = 0;
+
+  using Floats = float32x4_t;
+  using Sums = int32x4_t;
+  using Bytes = int8x16_t;
+  using Place = uint8x16_t;  // the bytes of the four floats
+
+  static Floats floats(float x) { return vdupq_n_f32(x); }
+  static Floats load(const float* p) { return vld1q_f32(p); }
+  static Floats load(const float* p, int n) {
+    float own[lanes] = {};
+    std::memcpy(own, p, static_cast<size_t>(n) * 4);
+    return vld1q_f32(own);
+  }
+  static Floats halves(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+  static Floats halves(const uint16_t* p, int n) {
+    uint16_t own[lanes] = {};
+    std::memcpy(own, p, static_cast<size_t>(n) * 2);
+    return halves(own);
+  }
+  template <int bits>
+  static Floats zeros(const uint8_t* p, int n) {
+    uint32_t raw = 0;
+    if (n == lanes) {
+      std::memcpy(&raw, p, bits * lanes / 8);
+    } else {
+      std::memcpy(&raw, p, static_cast<size_t>((n * bits + 7) / 8));
+    }
+    const int32x4_t shift = {0, -bits, -2 * bits, -3 * bits};
+    const uint32x4_t each = vandq_u32(vshlq_u32(vdupq_n_u32(raw), shift), vdupq_n_u32((1u << bits) - 1));
+    return vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_u32(each), vdupq_n_s32(base<bits>)));
+  }
+  static void store(float* p, Floats a) { vst1q_f32(p, a); }
+  static Floats times(Floats a, Floats b) { return vmulq_f32(a, b); }
+  static Floats plus_times(Floats a, Floats b, Floats c) { return vfmaq_f32(a, b, c); }
+  static Floats minus_times(Floats a, Floats b, Floats c) { return vfmsq_f32(a, b, c); }
+  static Floats to_floats(Sums a) { return vcvtq_f32_s32(a); }
+  static Place place(const int32_t* p) {
+    const uint32x4_t first = vmulq_n_u32(vreinterpretq_u32_s32(vld1q_s32(p)), 0x04040404u);
+    return vreinterpretq_u8_u32(vaddq_u32(first, vdupq_n_u32(0x03020100u)));
+  }
+  static Floats choose(Floats a, Place place) {
+    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(a), place));
+  }
+
+  template <int bits>
+  static Bytes codes_of(Bytes a, int plane) {
+    if constexpr (bits == 8) return a;
+    const uint8x16_t down = vshlq_u8(vreinterpretq_u8_s8(a), vdupq_n_s8(static_cast<int8_t>(-plane * bits)));
+    return vreinterpretq_s8_u8(vandq_u8(down, vdupq_n_u8((1 << bits) - 1)));
+  }
+  template <int bits, int R>
+  static void dot_rows(const uint8_t* codes, int64_t stride, const int8_t* values, int64_t plane, Place place,
+                       const Floats* scale, Floats* sum, int bytes = 4 * lanes) {
+    constexpr int planes = 8 / bits;
+    Bytes x[planes];
+    for (int p = 0; p < planes; ++p) x[p] = vld1q_s8(values + p * plane);
+    for (int r = 0; r < R; ++r) {
+      uint8_t tail[4 * lanes] = {};
+      const uint8_t* from = codes + r * stride;
+      if (bytes < 4 * lanes) from = static_cast<const uint8_t*>(std::memcpy(tail, from, static_cast<size_t>(bytes)));
+      Bytes own = vreinterpretq_s8_u8(vld1q_u8(from));
+      if constexpr (bits == 8) own = veorq_s8(own, vdupq_n_s8(-128));
+      Sums dot = vdupq_n_s32(0);
+      for (int p = 0; p < planes; ++p) dot = Dot::quads(dot, codes_of<bits>(own, p), x[p]);
+      sum[r] = vfmaq_f32(sum[r], vcvtq_f32_s32(dot), choose(scale[r], place));
+    }
+  }
+  template <int R>
+  static void add_up(const Floats* sum, float* y) {
+    for (int r = 0; r < R; ++r) y[r] = vaddvq_f32(sum[r]);
+  }
+
+  static Bytes load_lanes(const uint32_t* p) { return vreinterpretq_s8_u32(vld1q_u32(p)); }
+  static Bytes load_bytes(const int8_t* p) { return vld1q_s8(p); }
+  static void store_lanes(int8_t* p, Bytes a) { vst1q_s8(p, a); }
+  static Bytes less(Bytes a, Bytes b) { return vsubq_s8(a, b); }
+  static Sums zero() { return vdupq_n_s32(0); }
+  static Sums no_sums() { return vdupq_n_s32(0); }
+  static Sums add_bytes(Sums a, Bytes) { return a; }
+  static void store_starts(int32_t*, Sums, int) {}
+  static Sums starts(const int32_t*) { return vdupq_n_s32(0); }
+  static Bytes repeat(const int8_t* p) {
+    int32_t quad;
+    std::memcpy(&quad, p, 4);
+    return vreinterpretq_s8_s32(vdupq_n_s32(quad));
+  }
+  template <int bits>
+  static Sums dot_tile(Sums a, Bytes x, Bytes w) {
+    return Dot::quads(a, w, x);
+  }
+};
+
+}  // namespace
+}  // namespace edgelora::ops::in_place

@@ -1,0 +1,119 @@
+// The linear in C++ alone, for every processor.
+#include "linear_table.hpp"
+
+namespace edgelora::ops::in_place {
+namespace {
+
+struct Plain {
+  static constexpr int lanes = 4, rows_at_once = 4, groups = 4, tokens_at_once = 2;
+  template <int bits>
+  static constexpr int base = 0;  // taken off every code by `dot_rows`
+  template <int bits>
+  static constexpr int flip = 0;  // added to every activation by `quantize`, for tiles
+
+  struct Floats {
+    float v[lanes];
+  };
+  struct Sums {
+    int32_t v[lanes];
+  };
+  struct Bytes {
+    int8_t v[4 * lanes];
+  };
+  using Place = const int32_t*;
+
+  static Floats floats(float x) { return {{x, x, x, x}}; }
+  static Floats load(const float* p, int n = lanes) {
+    Floats out = {};
+    for (int i = 0; i < n; ++i) out.v[i] = p[i];
+    return out;
+  }
+  static Floats halves(const uint16_t* p, int n = lanes) {
+    Floats out = {};
+    for (int i = 0; i < n; ++i) out.v[i] = from_half(p[i]);
+    return out;
+  }
+  template <int bits>
+  static Floats zeros(const uint8_t* p, int n) {
+    Floats out = {};
+    for (int i = 0; i < n; ++i) out.v[i] = static_cast<float>(p[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1));
+    return out;
+  }
+  static void store(float* p, Floats a) { std::memcpy(p, a.v, sizeof a.v); }
+  static Floats times(Floats a, Floats b) {
+    for (int i = 0; i < lanes; ++i) a.v[i] *= b.v[i];
+    return a;
+  }
+  static Floats plus_times(Floats a, Floats b, Floats c) {
+    for (int i = 0; i < lanes; ++i) a.v[i] += b.v[i] * c.v[i];
+    return a;
+  }
+  static Floats minus_times(Floats a, Floats b, Floats c) {
+    for (int i = 0; i < lanes; ++i) a.v[i] -= b.v[i] * c.v[i];
+    return a;
+  }
+  static Floats to_floats(Sums a) {
+    Floats out;
+    for (int i = 0; i < lanes; ++i) out.v[i] = static_cast<float>(a.v[i]);
+    return out;
+  }
+  static Place place(const int32_t* p) { return p; }
+  template <int bits, int R>
+  static void dot_rows(const uint8_t* codes, int64_t stride, const int8_t* values, int64_t plane, Place place,
+                       const Floats* scale, Floats* sum, int bytes = 4 * lanes) {
+    constexpr int mask = (1 << bits) - 1;
+    for (int r = 0; r < R; ++r) {
+      for (int l = 0; l < bytes / 4; ++l) {
+        int32_t dot = 0;
+        for (int i = 4 * l; i < 4 * l + 4; ++i) {
+          for (int p = 0; p < 8 / bits; ++p) {
+            dot += (codes[r * stride + i] >> (p * bits) & mask) * values[p * plane + i];
+          }
+        }
+        sum[r].v[l] += static_cast<float>(dot) * scale[r].v[place[l]];
+      }
+    }
+  }
+  template <int R>
+  static void add_up(const Floats* sum, float* y) {
+    for (int r = 0; r < R; ++r) y[r] = (sum[r].v[0] + sum[r].v[2]) + (sum[r].v[1] + sum[r].v[3]);
+  }
+
+  static Bytes load_lanes(const uint32_t* p) {
+    Bytes out;
+    std::memcpy(out.v, p, sizeof out.v);
+    return out;
+  }
+  static Bytes load_bytes(const int8_t* p) { return load_lanes(reinterpret_cast<const uint32_t*>(p)); }
+  static void store_lanes(int8_t* p, Bytes a) { std::memcpy(p, a.v, sizeof a.v); }
+  template <int bits>
+  static Bytes codes_of(Bytes a, int plane) {
+    for (int i = 0; i < 4 * lanes; ++i) {
+      a.v[i] = static_cast<int8_t>(static_cast<uint8_t>(a.v[i]) >> (plane * bits) & ((1 << bits) - 1));
+    }
+    return a;
+  }
+  static Bytes less(Bytes a, Bytes b) {
+    for (int i = 0; i < 4 * lanes; ++i) a.v[i] = static_cast<int8_t>(a.v[i] - b.v[i]);
+    return a;
+  }
+  static Sums zero() { return {}; }
+  static Sums no_sums() { return {}; }
+  static Sums add_bytes(Sums a, Bytes) { return a; }
+  static void store_starts(int32_t*, Sums, int) {}
+  static Sums starts(const int32_t*) { return {}; }
+  static const int8_t* repeat(const int8_t* p) { return p; }
+  template <int bits>
+  static Sums dot_tile(Sums a, const int8_t* x, Bytes w) {
+    for (int l = 0; l < lanes; ++l) {
+      for (int i = 0; i < 4; ++i) a.v[l] += x[i] * w.v[4 * l + i];
+    }
+    return a;
+  }
+};
+
+}  // namespace
+
+const Path linear_plain = path<Plain>("plain");
+
+}  // namespace edgelora::ops::in_place

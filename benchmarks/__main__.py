@@ -32,7 +32,7 @@ from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
-from edgelora.evaluation.timing import Timings, bind, measure, open_session, rounds_with_warm_up
+from edgelora.evaluation.timing import Timings, bind, open_session, rounds_with_warm_up, time_subjects
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import read_manifest
@@ -75,7 +75,7 @@ def main() -> None:
     add_adapter(WORK / "slots", "shared", shared)
     fewer = write_random_adapter(read_manifest(WORK / NARROW), RANKS[-1], WORK / "fewer")
     add_adapter(WORK / NARROW, "fewer", fewer)
-    timings = {str(threads): measure_all(threads, options.rounds, options.steps) for threads in (1, 2)}
+    timings = {str(threads): time_all(threads, options.rounds, options.steps) for threads in (1, 2)}
     bench = run_edgelora("bench", str(WORK / "slots"), "--adapter", "rank-16", "--rounds", "3", "--json")
     checkpoint = open_checkpoint(model)
     parameters = sum(_product(checkpoint.shape(name)) for name in checkpoint.names())
@@ -102,7 +102,7 @@ def main() -> None:
     print(write_table(result))
 
 
-def measure_all(threads: int, rounds: int, steps: int) -> Timings:
+def time_all(threads: int, rounds: int, steps: int) -> Timings:
     """The graph without slots, the one with slots at rank 0 and each of RANKS, and two cheaper adapters, in turns."""
     plain, plain_manifest = open_session(WORK / "plain", threads)
     slots, manifest = open_session(WORK / "slots", threads)
@@ -116,7 +116,7 @@ def measure_all(threads: int, rounds: int, steps: int) -> Timings:
         bind(narrow, narrow_manifest, WORK / NARROW, "fewer", f"rank {RANKS[-1]}, slots for attention alone"),
     ]
     with tqdm(total=rounds_with_warm_up(rounds), desc=f"{threads} threads", unit="round", file=sys.stderr) as bar:
-        return measure(subjects, rounds, steps, manifest.model.vocab_size, lambda: bar.update() and None)
+        return time_subjects(subjects, rounds, steps, manifest.model.vocab_size, lambda: bar.update() and None)
 
 
 def write_plain(model: str, out: Path) -> None:

@@ -84,7 +84,7 @@ def loss(logits: np.ndarray[Any, np.dtype[np.float32]], ids: Sequence[int]) -> f
     return -float(logs[torch.arange(len(ids) - 1), torch.tensor(list(ids[1:]))].sum())
 
 
-def measure(checkpoint: Checkpoint, grid: Grid, rows: Mapping[str, Sequence[Sequence[int]]]) -> Mapping[str, Any]:
+def figures_of(checkpoint: Checkpoint, grid: Grid, rows: Mapping[str, Sequence[Sequence[int]]]) -> Mapping[str, Any]:
     """KL, loss above the float model's and equal top tokens for each set of texts."""
     exact, rounded = load_torch(checkpoint, None), load_torch(checkpoint, grid)
     found = {}
@@ -151,7 +151,7 @@ def main() -> None:
         started = time.process_time()
         grid = choose_grid(checkpoint, choice).grid
         seconds = round(time.process_time() - started, 1)
-        found[label] = {"bytes": bytes_of(grid), "cpu_s": seconds, "answers": measure(checkpoint, grid, rows)}
+        found[label] = {"bytes": bytes_of(grid), "cpu_s": seconds, "answers": figures_of(checkpoint, grid, rows)}
         print(label, json.dumps(found[label]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000, flush=True)
         folder = Path(__file__).parent / "results"
         write_atomically(folder / f"{given.name}.json", json.dumps(result, indent=1) + "\n")

@@ -60,7 +60,7 @@ def read_examples(checkpoint: Checkpoint, data: Path, count: int) -> Sequence[Ex
     return found.examples[:count]
 
 
-def measure(grid: Grid, calibration: Calibration, held_out: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
+def figures_of(grid: Grid, calibration: Calibration, held_out: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
     """Bits, errors of the decoder's linears as shares, and the loss on every task, in nats per answer token."""
     linears = [name for name in grid.matrices if is_layer_linear(name)]
     model = load_torch(grid.checkpoint, grid)
@@ -112,10 +112,10 @@ def main() -> None:
     result = {}
     for label, plan in plans(checkpoint).items():
         used = calibration if plan.method == "gptq" else None
-        result[label] = measure(plan_grid(checkpoint, plan, calibration=used), calibration, held_out)
+        result[label] = figures_of(plan_grid(checkpoint, plan, calibration=used), calibration, held_out)
     narrow = given.output / f"{NARROW}.safetensors"
     if narrow.is_file():  # written by `python -m benchmarks.quality`
-        result[NARROW] = measure(read_grid(narrow, checkpoint), calibration, held_out)
+        result[NARROW] = figures_of(read_grid(narrow, checkpoint), calibration, held_out)
     print(json.dumps(result, indent=1) if given.json else to_markdown(result))
 
 

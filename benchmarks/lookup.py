@@ -60,12 +60,12 @@ def main() -> None:
     pairs = [
         pair
         for number, prompt in enumerate(bar)
-        if (pair := measure_row(subject, manifest, prompt, number, options.max_new_tokens))
+        if (pair := time_row(subject, manifest, prompt, number, options.max_new_tokens))
     ]
     print(json.dumps({"adapter": options.adapter, "threads": options.threads, "step_cost": costs, **summarize(pairs)}))
 
 
-def measure_row(
+def time_row(
     subject: Subject, manifest: Manifest, prompt: Sequence[int], number: int, max_new_tokens: int
 ) -> Pair | None:
     """Answer one prompt both ways, each first in every other row; None for answers of one token."""

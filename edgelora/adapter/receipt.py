@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.adapter.spectrum import Spectrum, find_spectra
-from edgelora.adapter.survival import Survival, measure_survival
-from edgelora.adapter.truncate import measure_cost
+from edgelora.adapter.survival import Survival, find_survival
+from edgelora.adapter.truncate import cost_of_cut
+from edgelora.checkpoint.names import module_of, weight_of
 from edgelora.grid.make import Grid
 from edgelora.values import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
@@ -35,7 +36,7 @@ def begin_receipt(grid: Grid) -> Receipt:
         name=grid.checkpoint.name,
         fingerprint=grid.base_fingerprint,
         grid=None if spec is None and not grid.plan.half else grid.fingerprint,
-        quantization=None if spec is None else grid.describe(),
+        quantization=None if spec is None else grid.record(),
         tokenizer=None if tokenizer is None else hash_text(tokenizer.tokenizer_json),
         chat_template=None if template is None else hash_text(template),
     )
@@ -44,16 +45,16 @@ def begin_receipt(grid: Grid) -> Receipt:
 def complete_receipt(receipt: Receipt, folder: Path, adapter: Adapter, grid: Grid, probes: Sequence[Probe]) -> Receipt:
     """Add what was measured of the adapter that lies in ``folder``, read from there as ``adapter``."""
     spec = None if grid.plan.spec is not None else _DEFAULT_MERGE
-    tensors = match_tensors(grid.checkpoint, adapter.factors)
-    known = {tensor: adapter.factors[module] for module, tensor in tensors.items()}
-    survivals = measure_survival(grid, known, spec=spec, max_rows=_SAMPLED_ROWS)
+    names = set(grid.checkpoint.names())
+    stored = {module: item for module, item in adapter.factors.items() if weight_of(module) in names}  # no tied head
+    survivals = find_survival(grid, stored, spec=spec, max_rows=_SAMPLED_ROWS)
     told = spec or grid.plan.spec
     return dataclasses.replace(
         receipt,
         weights=file_info(folder / WEIGHTS_FILE).sha256,
-        modules=count_modules(grid.checkpoint, adapter, tensors),
+        modules=count_modules(grid.checkpoint, adapter),
         merge=None if told is None else dataclasses.asdict(told),
-        layers=record_layers(adapter, {module: survivals[tensor] for module, tensor in tensors.items()}),
+        layers=record_layers(adapter, survivals),
         probes=tuple(probes),
     )
 
@@ -61,31 +62,19 @@ def complete_receipt(receipt: Receipt, folder: Path, adapter: Adapter, grid: Gri
 def record_layers(adapter: Adapter, survivals: Mapping[str, Survival]) -> dict[str, LayerRecord]:
     """The record of every module; without a survival, what merging does stays open."""
     return {
-        module: _describe(adapter.factors[module], spectrum, survivals.get(module))
+        module: _layer_record(adapter.factors[module], spectrum, survivals.get(module))
         for module, spectrum in find_spectra(adapter.factors).items()
     }
 
 
-def match_tensors(checkpoint: Checkpoint, factors: Mapping[str, Factors]) -> dict[str, str]:
-    """Module of the adapter -> module of the checkpoint; some checkpoints leave the prefix of the decoder out."""
-    names = set(checkpoint.names())
-    found = {module: module for module in factors if f"{module}.weight" in names}
-    for module in factors.keys() - found.keys():
-        bare = module.partition(".")[2]
-        if f"{bare}.weight" in names:
-            found[module] = bare
-    return found
-
-
-def count_modules(checkpoint: Checkpoint, adapter: Adapter, tensors: Mapping[str, str]) -> ModuleCount:
+def count_modules(checkpoint: Checkpoint, adapter: Adapter) -> ModuleCount:
     """Hold the adapter to the matrices of the base that its ``target_modules`` ask for."""
-    matched = set(tensors.values())
+    modules = {module_of(name): name for name in checkpoint.names() if name.endswith(".weight")}
+    matched = modules.keys() & adapter.factors.keys()
     wanted = {
-        name.removesuffix(".weight")
-        for name in checkpoint.names()
-        if name.endswith(".weight")
-        and len(checkpoint.shape(name)) == 2
-        and is_target(name.removesuffix(".weight"), adapter.targets)
+        module
+        for module, name in modules.items()
+        if len(checkpoint.shape(name)) == 2 and is_target(module, adapter.targets)
     }
     missing = sorted(wanted - matched)
     return ModuleCount(len(matched), len(wanted | matched), tuple(missing))
@@ -101,7 +90,7 @@ def energy_curve(spectrum: Spectrum) -> dict[str, float]:
     return curve
 
 
-def _describe(factors: Factors, spectrum: Spectrum, survival: Survival | None) -> LayerRecord:
+def _layer_record(factors: Factors, spectrum: Spectrum, survival: Survival | None) -> LayerRecord:
     measured: dict[str, Any] = {}
     if survival is not None:
         measured = {
@@ -117,7 +106,7 @@ def carry_over(receipt: Receipt, folder: Path, before: Adapter, after: Adapter, 
 
     Its probes stay those of the whole adapter, so that replaying one tells whether the cut went too far.
     """
-    costs = measure_cost(before, after)
+    costs = cost_of_cut(before, after)
     total = sum(spectrum.energy for spectrum in find_spectra(before.factors).values())
     left = sum(spectrum.energy for spectrum in find_spectra(after.factors).values())
     share = min(1.0, left / total)

@@ -36,7 +36,7 @@ class Survival:
     weights: int  # of the module
 
 
-def measure_survival(
+def find_survival(
     grid: Grid,
     factors: Mapping[str, Factors],
     *,
@@ -57,9 +57,7 @@ def measure_survival(
             f"{len(missing)} of {len(factors)} modules are not in {grid.checkpoint.name}, first {missing[0]}; "
             "use an adapter trained for this base"
         )
-    return {
-        module: _measure(grid, weight_of(module), factors[module], spec, from_float, max_rows) for module in factors
-    }
+    return {module: _find(grid, weight_of(module), factors[module], spec, from_float, max_rows) for module in factors}
 
 
 def summarize(survivals: Mapping[str, Survival]) -> Survival:
@@ -75,7 +73,7 @@ def summarize(survivals: Mapping[str, Survival]) -> Survival:
     )
 
 
-def _measure(
+def _find(
     grid: Grid, name: str, item: Factors, spec: QuantSpec | None, from_float: bool, max_rows: int | None
 ) -> Survival:
     matrix = grid.matrices.get(name)

@@ -74,7 +74,7 @@ def truncate(
     return Adapter({module: _cut(spectra[module], int(kept)) for module, kept in zip(modules, ranks, strict=True)})
 
 
-def measure_cost(before: Adapter, after: Adapter) -> dict[str, ModuleCost]:
+def cost_of_cut(before: Adapter, after: Adapter) -> dict[str, ModuleCost]:
     """What a truncation cost, module by module; both have the same modules."""
     costs = {}
     for module, spectrum in find_spectra(before.factors).items():
@@ -98,11 +98,11 @@ def write_adapter(folder: Path, adapter: Adapter, config: Mapping[str, Any]) -> 
         tensors[f"{_PREFIX}{module}.lora_A.weight"] = item.a.astype(np.float32, copy=False)
         tensors[f"{_PREFIX}{module}.lora_B.weight"] = item.b.astype(np.float32, copy=False)
     write_safetensors(folder / WEIGHTS_FILE, tensors)
-    text = json.dumps({**config, **_describe_ranks(adapter)}, indent=2, ensure_ascii=False, sort_keys=True)
+    text = json.dumps({**config, **_rank_fields(adapter)}, indent=2, ensure_ascii=False, sort_keys=True)
     write_atomically(folder / CONFIG_FILE, text + "\n")
 
 
-def _describe_ranks(adapter: Adapter) -> dict[str, Any]:
+def _rank_fields(adapter: Adapter) -> dict[str, Any]:
     """The fields of a PEFT configuration that say rank and alpha of every module: the usual ones, then exceptions."""
     ranks = {module: int(item.a.shape[0]) for module, item in adapter.factors.items()}
     alphas = {module: ranks[module] * item.scaling for module, item in adapter.factors.items()}

@@ -97,10 +97,10 @@ def build_artifact(folder: Path, parts: Parts, build: Build, reference: Referenc
 
 def _quantization_record(grid: Grid, accuracy_level: int) -> Mapping[str, Any]:
     if grid.plan.spec is None:
-        return grid.describe()
+        return grid.record()
     worst = max(grid.errors, key=lambda name: grid.errors[name], default=None)
     return {
-        **grid.describe(),
+        **grid.record(),
         "accuracy_level": accuracy_level,
         "bits_per_weight": grid.bits_per_weight(),
         "tensors_with_kept_codes": len(grid.matrices) - len(grid.errors),

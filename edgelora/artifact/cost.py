@@ -20,7 +20,7 @@ from edgelora_runtime.manifest import read_manifest
 _DIGITS = 4
 
 
-def measure_cost(
+def rounding_cost(
     artifact: Path, exact: bytes, rows: Sequence[Sequence[int]], float_answers: Sequence[HalfArray]
 ) -> Mapping[str, Any]:
     """A record for the manifest, KL in nats on average over all positions of ``rows``.

@@ -14,7 +14,7 @@ from pathlib import Path
 from edgelora.artifact.build import Build, Parts, build_artifact
 from edgelora.artifact.changing import changing, check_outside, check_replaceable
 from edgelora.artifact.check_answers import check_answers
-from edgelora.artifact.cost import measure_cost
+from edgelora.artifact.cost import rounding_cost
 from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.tokenizer import open_tokenizer
@@ -102,7 +102,7 @@ def _float_answers(parts: Parts, build: Build) -> tuple[Sequence[Sequence[int]],
 
 def _record_cost(folder: Path, exporter: Exporter, rows: Sequence[Sequence[int]], taught: Sequence[HalfArray]) -> None:
     manifest = read_manifest(folder)
-    rounding = measure_cost(folder, exporter.exact(folder / manifest.graph.file), rows, taught)
+    rounding = rounding_cost(folder, exporter.exact(folder / manifest.graph.file), rows, taught)
     manifest = dataclasses.replace(manifest, quantization={**manifest.quantization, "rounding": rounding})
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
 

@@ -102,7 +102,7 @@ def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
     if not answers:
         checks.append(Check("reference", True, "none was stored; nothing to compare with PyTorch"))
     prompt = answers[0].prompt if answers else tuple(7 * i % manifest.model.vocab_size for i in range(_PROBE))
-    rounding = measure_rounding(model, exact, [answer.prompt for answer in answers])
+    rounding = find_rounding(model, exact, [answer.prompt for answer in answers])
     checks.append(check_rounding(rounding, rounds(manifest)))
     if manifest.graph.without_slots is not None:
         checks.append(check_twin(path, manifest, prompt, threads))
@@ -167,7 +167,7 @@ def check_greedy(exact: ExactGraph, answer: Answer, index: int, manifest: Manife
     return Check(f"greedy {index}", True, detail)
 
 
-def measure_rounding(model: Model, exact: ExactGraph, prompts: Sequence[Sequence[int]]) -> Rounding:
+def find_rounding(model: Model, exact: ExactGraph, prompts: Sequence[Sequence[int]]) -> Rounding:
     """The answers that ship against exact ones, on ``prompts`` and built-in text, each position with those before."""
     info = model.manifest.model
     tally, spread = Tally(), Spread()

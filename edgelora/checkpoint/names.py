@@ -14,7 +14,7 @@ import numpy.typing as npt
 Value = TypeVar("Value", bound=np.generic)
 
 # Linears of a layer that read the same input: they are packed into one, get their bits together, and may share an A.
-SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+ONE_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 HEAD = "lm_head.weight"
 

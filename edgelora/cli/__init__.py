@@ -25,7 +25,7 @@ except ImportError:
     print("edgelora: the commands need more than the runtime; run `pip install 'edgelora[cli]'`", file=sys.stderr)
     sys.exit(2)
 
-from edgelora.cli.failures import BAD_INPUT, INTERRUPTED, describe_failure, one_line
+from edgelora.cli.failures import BAD_INPUT, INTERRUPTED, explain, one_line
 from edgelora.errors import EdgeLoraError
 from edgelora_runtime.files import naming
 
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if shows_traceback and not isinstance(error, EdgeLoraError):
             traceback.print_exception(error)
-        code, line = describe_failure(error, _EXTRAS.get(wanted or "", "cli"))
+        code, line = explain(error, _EXTRAS.get(wanted or "", "cli"))
         return _fail(line, code)
     if code == INTERRUPTED:
         return _fail("interrupted", INTERRUPTED)

@@ -119,7 +119,7 @@ def cut(
 
 
 @app.command("receipt")
-def measure(
+def write_new_receipt(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The base: HF folder, hub id or GGUF file.")],
     adapter: Folder,
     quant: Annotated[
@@ -132,7 +132,7 @@ def measure(
     """Measure an adapter on its base and write receipt.json and receipt.md, for one that was trained elsewhere too."""
     # torch and safetensors, which no other subcommand asks for
     from edgelora.torch_model.open_base import open_base
-    from edgelora.training.measure_receipt import make_receipt
+    from edgelora.training.finish_receipt import make_receipt
 
     check_outside(adapter)
     if (adapter / PAGE_FILE).exists() and not (adapter / RECEIPT_FILE).exists():

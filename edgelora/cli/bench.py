@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from edgelora.cli.output import Json, emit, table
 from edgelora.cli.thread_options import Threads
-from edgelora.evaluation.timing import PROMPT_TOKENS, Spread, bind, measure, open_session, rounds_with_warm_up
+from edgelora.evaluation.timing import PROMPT_TOKENS, Spread, bind, open_session, rounds_with_warm_up, time_subjects
 from edgelora_runtime import load
 from edgelora_runtime.graph import default_threads
 
@@ -47,7 +47,7 @@ def bench(
     specs = ["none", *dict.fromkeys(spec for spec in names if spec != "none")]
     subjects = [bind(session, manifest, artifact, spec) for spec in specs]
     with tqdm(total=rounds_with_warm_up(rounds), desc="bench", unit="round", file=sys.stderr, disable=None) as bar:
-        found = measure(subjects, rounds, 16, manifest.model.vocab_size, bar.update)
+        found = time_subjects(subjects, rounds, 16, manifest.model.vocab_size, bar.update)
     peak_bytes = peak_rss_bytes()  # before the artifact is loaded once more
     del session, subjects
     started = time.perf_counter()

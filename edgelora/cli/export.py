@@ -15,7 +15,7 @@ from edgelora.api import export as export_artifact
 from edgelora.artifact.options import ExportOptions
 from edgelora.cli.bars import BARS
 from edgelora.cli.flags import repeatable
-from edgelora.cli.merge_lines import describe_merge
+from edgelora.cli.merge_lines import merge_lines
 from edgelora.cli.output import Json, emit
 from edgelora.torch_model.choose_grid import GridChoice
 
@@ -60,16 +60,16 @@ def export(
         },
         [
             f"wrote {output}: {size / 1e6:.1f} MB with {len(manifest.slots)} slots in {result.seconds} s",
-            *_describe_rounding(manifest.quantization),
-            *_describe_cost(manifest.quantization.get("rounding")),
-            *describe_merge(manifest.merged),
-            *_describe_context(manifest.model.context_length, result.model_context),
+            *_rounding_lines(manifest.quantization),
+            *_cost_lines(manifest.quantization.get("rounding")),
+            *merge_lines(manifest.merged),
+            *_context_lines(manifest.model.context_length, result.model_context),
             *(f"note: {text}" for text in manifest.report["notes"]),
         ],
     )
 
 
-def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:
+def _rounding_lines(quantization: Mapping[str, Any]) -> list[str]:
     """How far the weights moved, for people; nothing where none was rounded."""
     if not quantization.get("worst_tensor"):
         return []
@@ -78,7 +78,7 @@ def _describe_rounding(quantization: Mapping[str, Any]) -> list[str]:
     return [f"rounding: {mean} of a weight's size on average, at most {worst} ({where}); {bits} bits per weight"]
 
 
-def _describe_cost(rounding: Mapping[str, Any] | None) -> list[str]:
+def _cost_lines(rounding: Mapping[str, Any] | None) -> list[str]:
     """What rounding does to answers; nothing where it was not measured."""
     if rounding is None:
         return []
@@ -88,6 +88,6 @@ def _describe_cost(rounding: Mapping[str, Any] | None) -> list[str]:
     return [f"answers: KL {rounding['kl']:.3g} nats from the float model ({parts}), {kept}; {where}"]
 
 
-def _describe_context(length: int, own: int) -> list[str]:
+def _context_lines(length: int, own: int) -> list[str]:
     """A context that is shorter than it could be; nothing where it is whole."""
     return [f"context: {length} tokens; the model knows {own} (--context-length)"] if length < own else []

@@ -40,7 +40,7 @@ _NO_MEMORY = re.compile(
 )
 
 
-def describe_failure(error: BaseException, extra: str) -> tuple[int, str]:
+def explain(error: BaseException, extra: str) -> tuple[int, str]:
     """Exit code and line; the line says what was found and what to do, whoever raised the error.
 
     ``extra`` is the one of pyproject.toml that the command needs.

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from edgelora.adapter.page import headline, layer_rows
-from edgelora.cli.merge_lines import describe_merge
+from edgelora.cli.merge_lines import merge_lines
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import read_adapter
@@ -36,16 +36,16 @@ def inspect(
     """
     if (folder / MANIFEST_FILE).is_file():
         manifest = read_manifest(folder)
-        payload = describe_artifact(folder, manifest)
+        payload = artifact_payload(folder, manifest)
         emit(as_json, payload, [*_artifact_lines(payload), *_listed_lines(folder, manifest)])
     elif (folder / _CONFIG_FILE).is_file():
-        payload = describe_adapter(folder)
+        payload = adapter_payload(folder)
         emit(as_json, payload, [*_adapter_lines(payload), *_receipt_lines(folder)])
     else:
         raise ConfigError(f"{folder} has neither {MANIFEST_FILE} nor {_CONFIG_FILE}; it is no artifact and no adapter")
 
 
-def describe_artifact(folder: Path, manifest: Manifest) -> dict[str, Any]:
+def artifact_payload(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """Everything that the manifest and the receipts say, as JSON."""
     files = {name: info.bytes for name, info in manifest.files.items()}
     return {
@@ -78,7 +78,7 @@ def describe_artifact(folder: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def describe_adapter(folder: Path) -> dict[str, Any]:
+def adapter_payload(folder: Path) -> dict[str, Any]:
     """What a PEFT folder holds, as JSON; raises AdapterError when it cannot be read."""
     adapter = read_adapter(folder)
     ranks = Counter(int(factors.a.shape[0]) for factors in adapter.factors.values())
@@ -119,7 +119,7 @@ def _artifact_lines(data: dict[str, Any]) -> list[str]:
     ]
     if data["merged"] is not None:
         lines.append(f"merged     {data['merged']['adapter']}")
-        lines += [f"           {line}" for line in describe_merge(data["merged"])]
+        lines += [f"           {line}" for line in merge_lines(data["merged"])]
     lines += ["", *table([("file", "size"), *((name, size(count)) for name, count in data["files"].items())])]
     if data["adapters"]:
         rows = [("adapter", "rank", "size", "trained on")]

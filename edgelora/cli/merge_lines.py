@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def describe_merge(merged: Mapping[str, Any] | None) -> list[str]:
+def merge_lines(merged: Mapping[str, Any] | None) -> list[str]:
     """Lines about what was merged and what is left of it; none without a merge."""
     if merged is None:
         return []

@@ -42,11 +42,11 @@ def quantize(
 
     Example: edgelora quantize SmolLM2.gguf -o smol.safetensors --quant int2 --budget-bits 3 --calibration rows.jsonl
     """
-    found = describe(write_quantized(model, output, grid, overwrite=overwrite, progress=BARS))
+    found = payload(write_quantized(model, output, grid, overwrite=overwrite, progress=BARS))
     emit(as_json, found, _lines(found))
 
 
-def describe(result: QuantizeResult) -> dict[str, Any]:
+def payload(result: QuantizeResult) -> dict[str, Any]:
     """What the command reports, as JSON."""
     chosen = result.chosen
     grid = chosen.grid

@@ -32,11 +32,11 @@ def verify(
     lines = [f"{'ok    ' if check.passed else 'FAILED'} {check.name}: {check.detail}" for check in report.checks]
     lines.append(f"{failed} of {len(report.checks)} checks failed" if failed else "all checks passed")
     checks = [dataclasses.asdict(check) for check in report.checks]
-    rounding = None if report.rounding is None else _describe(report.rounding)
+    rounding = None if report.rounding is None else _rounding_payload(report.rounding)
     emit(as_json, {"passed": report.passed, "checks": checks, "rounding": rounding}, lines)
     if not report.passed:
         raise typer.Exit(1)
 
 
-def _describe(rounding: Rounding) -> dict[str, object]:
+def _rounding_payload(rounding: Rounding) -> dict[str, object]:
     return {**dataclasses.asdict(rounding.figures), "unread_kl": rounding.unread_kl}

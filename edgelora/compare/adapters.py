@@ -69,9 +69,9 @@ def obtain_adapters(
     lines = Lines(len(encoded.examples), hash_examples(encoded.examples))
     wanted = [(values, seed) for seed in settings.seeds for values in grids]
     starts = {name: read_first_adapter(path) for name, path in settings.starts}
-    for name, start in starts.items():
-        check_first_adapter(start, begin_receipt(grids[name]))
-        check_shape(start, settings.options_of(settings.seeds[0], start))
+    for name, first in starts.items():
+        check_first_adapter(first, begin_receipt(grids[name]))
+        check_shape(first, settings.options_of(settings.seeds[0], first))
     trained = {}
     for values, seed in wanted:
         name = adapter_name(values, seed)
@@ -89,7 +89,7 @@ def obtain_adapters(
 
 
 def differences(
-    receipt: Receipt, grid: Grid, options: Recipe, lines: Lines, start: FirstAdapter | None = None
+    receipt: Receipt, grid: Grid, options: Recipe, lines: Lines, first: FirstAdapter | None = None
 ) -> list[str]:
     """Why a receipt is not that of this training, in words; fields that it does not have say nothing."""
     wrong = []
@@ -98,7 +98,7 @@ def differences(
     expected = None if grid.plan.spec is None else grid.fingerprint
     if receipt.grid != expected:
         wrong.append(f"grid {str(receipt.grid)[:12]}, now {str(expected)[:12]}")
-    origin = {"lesson": COMPLETIONS.name, "start_from": None if start is None else start.sha256}
+    origin = {"lesson": COMPLETIONS.name, "start_from": None if first is None else first.sha256}
     record = {**options.record(), **origin, "rows": lines.count, "data_sha256": lines.sha256}
     if options.date is None:
         del record["date"]  # the day on which it was trained, which is that of the adapter
@@ -113,10 +113,10 @@ def differences(
 
 
 def _reuse(
-    folder: Path, grid: Grid, settings: Settings, seed: int, start: FirstAdapter | None, lines: Lines
+    folder: Path, grid: Grid, settings: Settings, seed: int, first: FirstAdapter | None, lines: Lines
 ) -> Trained:
-    receipt, options = read_receipt(folder), settings.options_of(seed, start)
-    wrong = ["no receipt"] if receipt is None else differences(receipt, grid, options, lines, start)
+    receipt, options = read_receipt(folder), settings.options_of(seed, first)
+    wrong = ["no receipt"] if receipt is None else differences(receipt, grid, options, lines, first)
     if wrong or receipt is None:
         raise ConfigError(
             f"{folder} holds an adapter of another training: {'; '.join(wrong)}; give the same options and data "
@@ -130,12 +130,12 @@ def _train(
     grid: Grid,
     settings: Settings,
     seed: int,
-    start: FirstAdapter | None,
+    first: FirstAdapter | None,
     folder: Path,
     progress: Progress,
 ) -> Trained:
     # No evaluation data: the rows that judge the adapters must not choose between their steps.
-    plan = RunPlan(settings.data, folder, resume=True, start_from=None if start is None else start.folder)
-    train_adapter(checkpoint, lambda _: grid, plan, settings.options_of(seed, start), progress=progress)
+    plan = RunPlan(settings.data, folder, resume=True, start_from=None if first is None else first.folder)
+    train_adapter(checkpoint, lambda _: grid, plan, settings.options_of(seed, first), progress=progress)
     receipt = read_receipt(folder)
     return Trained(folder, False, {} if receipt is None else receipt.training)

@@ -84,9 +84,9 @@ class Settings:
         """The grid of the arms that are quantized, by one method."""
         return parse_quant(self.quant, self.block_size, self.symmetric, method)
 
-    def options_of(self, seed: int, start: FirstAdapter | None = None) -> Recipe:
+    def options_of(self, seed: int, first: FirstAdapter | None = None) -> Recipe:
         """The training of one seed; an adapter to start from brings its own modules."""
-        modules = self.options.target_modules if start is None else start.target_modules
+        modules = self.options.target_modules if first is None else first.target_modules
         return dataclasses.replace(self.options, seed=seed, target_modules=modules)
 
 
@@ -102,11 +102,11 @@ def list_arms(better: Sequence[str], repaired: Collection[str] = ()) -> tuple[Ar
         Arm("float-merged", GRID, FLOAT, True, "the same LoRA, merged in float and then quantized"),
         Arm("float-factored", GRID, FLOAT, False, "the same LoRA beside the quantized base"),
         Arm("grid", GRID, GRID, False, "LoRA trained on the quantized values, beside them"),
-        *(Arm(f"grid-{name}", name, name, False, _describe(name, name in repaired)) for name in better),
+        *(Arm(f"grid-{name}", name, name, False, _caption(name, name in repaired)) for name in better),
     )
 
 
-def _describe(grid: str, is_repaired: bool) -> str:
+def _caption(grid: str, is_repaired: bool) -> str:
     after = ", from an adapter that repairs it" if is_repaired else ""
     return f"LoRA trained on the {grid} grid{after}, beside it"
 

@@ -66,7 +66,7 @@ def to_json(
         "command": command_line(settings, output),
         "model": grids[FLOAT].checkpoint.name,
         "base": grids[FLOAT].base_fingerprint,
-        "grids": {name: {"fingerprint": grid.fingerprint, **_describe(grid)} for name, grid in grids.items()},
+        "grids": {name: {"fingerprint": grid.fingerprint, **_grid_record(grid)} for name, grid in grids.items()},
         "data": {"file": settings.data.name, "sha256": hash_file(settings.data)},
         "eval_data": {"file": settings.eval_data.name, "sha256": hash_file(settings.eval_data)},
         "options": {key: value for key, value in settings.options.record().items() if key != "seed"},
@@ -160,8 +160,8 @@ def _over(value: Over, spec: str) -> str:
     return f"{median} ({format(value.least, spec)} to {format(value.most, spec)})"
 
 
-def _describe(grid: Grid) -> Mapping[str, Any]:
-    return {**grid.describe(), "bits_per_weight": grid.bits_per_weight()}
+def _grid_record(grid: Grid) -> Mapping[str, Any]:
+    return {**grid.record(), "bits_per_weight": grid.bits_per_weight()}
 
 
 def _name(grid: Grid) -> str:

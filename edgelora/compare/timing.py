@@ -13,7 +13,7 @@ from edgelora.compare.arms import FLOAT, Arm, adapter_name
 from edgelora.compare.artifacts import TARGET, Workshop
 from edgelora.compare.score import versions
 from edgelora.compare.storage import read_result, write_result
-from edgelora.evaluation.timing import Spread, Subject, bind, measure, open_session, rounds_with_warm_up
+from edgelora.evaluation.timing import Spread, Subject, bind, open_session, rounds_with_warm_up, time_subjects
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.session import Session
 
@@ -60,7 +60,7 @@ def _time(workshop: Workshop, arms: Sequence[Arm]) -> Mapping[str, Spread]:
         def round_done() -> None:
             step(1)
 
-        return measure(subjects, ROUNDS, STEPS, vocab_size, round_done).decode_ms
+        return time_subjects(subjects, ROUNDS, STEPS, vocab_size, round_done).decode_ms
 
 
 def _artifact(workshop: Workshop, arm: Arm) -> Path:

@@ -73,7 +73,7 @@ def bind(session: Session, manifest: Manifest, artifact: Path, spec: str, label:
     return Subject(label or spec, session, session.prepare(blend_packed(parts, manifest.slots)))
 
 
-def measure(
+def time_subjects(
     subjects: Sequence[Subject], rounds: int, steps: int, vocab_size: int, step: Callable[[], None] = lambda: None
 ) -> Timings:
     """Measure every subject in every round, ``steps`` tokens each; ``step`` is called after each round."""
@@ -91,7 +91,7 @@ def measure(
                 decode[subject.label] += decode_ms
                 rounds_ms[subject.label].append(float(np.median(decode_ms)))
         if number >= _WARM_UP:
-            swap += _swap(subjects)
+            swap += _switch(subjects)
         step()
     first = np.array(rounds_ms[subjects[0].label])
     return Timings(
@@ -109,7 +109,7 @@ def spread(times: Sequence[float]) -> Spread:
 
 
 def rounds_with_warm_up(rounds: int) -> int:
-    """How often ``step`` is called by ``measure``."""
+    """How often ``step`` is called by ``time_subjects``."""
     return rounds + _WARM_UP
 
 
@@ -128,7 +128,7 @@ def _generate(subject: Subject, prompt: Sequence[int], steps: int) -> tuple[floa
     return prefill_ms, times
 
 
-def _swap(subjects: Sequence[Subject]) -> Iterator[float]:
+def _switch(subjects: Sequence[Subject]) -> Iterator[float]:
     """Switch between the adapters of the last subject's session; to an equal one where there is but one."""
     session = subjects[-1].session
     loaded = [subject.adapter for subject in subjects if subject.session is session]

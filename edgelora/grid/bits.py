@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgelora.checkpoint.names import SIBLINGS, is_vocabulary, turned, turned_shape
+from edgelora.checkpoint.names import ONE_INPUT, is_vocabulary, turned, turned_shape
 from edgelora.errors import ConfigError
 from edgelora.grid.blocks import dequantize, quantize
 from edgelora.grid.hull import hull, spend
@@ -29,7 +29,7 @@ _WIDTHS = (2, 4, 8)
 _SCALE_BYTES = 2  # an artifact stores scales at 16 bits
 _PAGE_BYTES = 4096  # an array of a page or more starts on a page of weights.bin, a smaller one on 64 bytes
 _SMALL_BYTES = 64
-_PACKED_TOGETHER = re.compile(rf"\.({'|'.join(leaf for leaves in SIBLINGS for leaf in leaves)})\.weight$")
+_PACKED_TOGETHER = re.compile(rf"\.({'|'.join(leaf for leaves in ONE_INPUT for leaf in leaves)})\.weight$")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def plan_bits(
     """
     if plan.spec is None:
         raise ConfigError(f"{budget.option} chooses bits, but --quant {plan.label} keeps floats; give --quant int2")
-    groups = _measure(checkpoint, plan, budget, symmetric, calibration, change, progress)
+    groups = _weigh_groups(checkpoint, plan, budget, symmetric, calibration, change, progress)
     fixed, limit = _limit(checkpoint, groups, budget, plan)
     smallest = fixed + sum(group.costs[min(group.costs)] for group in groups)
     if smallest > limit:
@@ -149,7 +149,7 @@ def group_tensors(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(members) for members in groups.values())
 
 
-def _measure(
+def _weigh_groups(
     checkpoint: Checkpoint,
     plan: GridSpec,
     budget: Budget,

@@ -270,15 +270,15 @@ class _Best:
     ) -> None:
         self._blocks, self._bits, self._importance = blocks, bits, importance
         self.scales, self.zeros = scales.copy(), zeros.copy()
-        self._errors = self._measure(scales, zeros)
+        self._errors = self._errors_of(scales, zeros)
 
     def offer(self, scales: FloatArray, zeros: FloatArray) -> None:
         """Take ``scales`` and ``zeros`` (rows, n_blocks) wherever they are better."""
-        errors = self._measure(scales, zeros)
+        errors = self._errors_of(scales, zeros)
         better = errors < self._errors * _CLEARLY
         self.scales[better], self.zeros[better], self._errors[better] = scales[better], zeros[better], errors[better]
 
-    def _measure(self, scales: FloatArray, zeros: FloatArray) -> npt.NDArray[np.float64]:
+    def _errors_of(self, scales: FloatArray, zeros: FloatArray) -> npt.NDArray[np.float64]:
         moved = round_to_levels(self._blocks, scales, zeros, self._bits)
         moved *= scales[:, :, None]
         moved -= self._blocks

@@ -98,7 +98,7 @@ class Grid:
             "all": self.bits_per_weight(),
         }
 
-    def describe(self) -> Mapping[str, Any]:
+    def record(self) -> Mapping[str, Any]:
         """What receipts and manifests record as ``quantization``, ready for JSON; enough to make an rtn grid again."""
         spec = self.plan.spec
         if spec is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgelora.adapter.survival import Survival, measure_survival, summarize
+from edgelora.adapter.survival import Survival, find_survival, summarize
 from edgelora.artifact.build import Parts
 from edgelora.checkpoint.names import module_of
 from edgelora.grid.make import CALIBRATED, Grid, GridSpec, MakeGrid, plan_grid
@@ -61,10 +61,8 @@ def _survival(merged: MergedCheckpoint, grid: Grid) -> Survival | None:
     for name, item in merged.factors.items():
         if name in grid.specs:
             by_spec.setdefault(grid.specs[name], {})[module_of(name)] = item
-    start = merged.trained_on or dataclasses.replace(grid, checkpoint=merged.base)
+    before = merged.trained_on or dataclasses.replace(grid, checkpoint=merged.base)
     found: dict[str, Survival] = {}
     for spec, factors in by_spec.items():
-        found |= measure_survival(
-            start, factors, spec=spec, from_float=merged.trained_on is None, max_rows=SAMPLED_ROWS
-        )
+        found |= find_survival(before, factors, spec=spec, from_float=merged.trained_on is None, max_rows=SAMPLED_ROWS)
     return summarize(found) if found else None

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelora.adapter.survival import measure_survival, summarize
+from edgelora.adapter.survival import find_survival, summarize
 from edgelora.artifact.build import Build, Parts
 from edgelora.data.probes import probe_prompts
 from edgelora.grid.make import Grid
@@ -55,7 +55,7 @@ def merge_auto(grid: Grid, folder: Path, settings: AutoMerge, build: Build) -> P
         decision, found = _decide(candidates, options, rest, divergence, trial)
     if found is not None:
         check_budgets(limits, found.bytes, found.ms, decision.kl)
-    survival = survival_record(summarize(measure_survival(grid, candidates.by_module, max_rows=SAMPLED_ROWS)))
+    survival = survival_record(summarize(find_survival(grid, candidates.by_module, max_rows=SAMPLED_ROWS)))
     record = {
         "adapter": folder.name,
         "policy": "auto",

@@ -93,13 +93,13 @@ def refuse_lossy(survival: Survival, name: str) -> None:
 def choose(
     options: Mapping[str, Mapping[str, Option]],
     limits: Limits,
-    measure: Callable[[Choices], float],
+    kl_of: Callable[[Choices], float],
     fixed: Option,
 ) -> Decision:
     """Start with every layer factored and take, one at a time, the move that saves most for each nat of KL.
 
     ``options`` has FACTORED for every layer; ``fixed`` is what the rest of the model takes. A move is kept where
-    ``measure`` (KL of all choices together) stays within ``limits``. With budgets, moves end when all are met, so that
+    ``kl_of`` (KL of all choices together) stays within ``limits``. With budgets, moves end when all are met, so that
     no more is given away than was asked for; without any, when nothing more can be saved.
     """
     chosen = dict.fromkeys(options, FACTORED)
@@ -112,7 +112,7 @@ def choose(
             break
         move = max(moves, key=lambda item: item.worth / max(item.kl, 1e-9))
         predicted = kl + move.kl
-        found = measure({**chosen, move.layer: move.label}) if predicted <= limits.max_kl else predicted
+        found = kl_of({**chosen, move.layer: move.label}) if predicted <= limits.max_kl else predicted
         if found > limits.max_kl:
             dropped.add((move.layer, move.label))
             continue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelora.artifact.build import Build, Parts, build_artifact
-from edgelora.evaluation.timing import bind, measure, open_session
+from edgelora.evaluation.timing import bind, open_session, time_subjects
 from edgelora.merging.merge_policy import Limits
 from edgelora_runtime.files import temporary_folder
 from edgelora_runtime.manifest import read_manifest
@@ -58,5 +58,5 @@ class Trial:
             return {name: Taken(size, None) for name, size in sizes.items()}
         subjects = [bind(*open_session(folder), folder, NO_ADAPTER, folder.name) for folder in folders]
         vocab_size = next(iter(manifests.values())).model.vocab_size
-        times = measure(subjects, _ROUNDS, _STEPS, vocab_size).decode_ms
+        times = time_subjects(subjects, _ROUNDS, _STEPS, vocab_size).decode_ms
         return {name: Taken(size, times[name].median) for name, size in sizes.items()}

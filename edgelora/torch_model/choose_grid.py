@@ -196,7 +196,7 @@ def choose_grid(checkpoint: Checkpoint, choice: GridChoice, progress: Progress =
         plan = _widen_vocabulary(checkpoint, plan, choice.embedding_bits)
     if budget is None:
         return ChosenGrid(plan_grid(checkpoint, plan, progress, calibration), None)
-    change = None if data is None else measure_on(checkpoint, data)
+    change = None if data is None else sensitivity_on(checkpoint, data)
     bits = plan_bits(checkpoint, plan, budget, choice.symmetric, calibration, change, progress)
     return ChosenGrid(plan_grid(checkpoint, bits.plan, progress, calibration), bits)
 
@@ -264,7 +264,7 @@ def _calibrate(checkpoint: Checkpoint, method: str, data: Path | None, progress:
     return (calibrate if is_gptq else weigh_inputs)(checkpoint, ids, progress)
 
 
-def measure_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:
+def sensitivity_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:
     """What rounding does to the float model's answers on the sequences of ``data``, for a budget."""
     from edgelora.torch_model.sensitivity import open_sensitivity  # torch again
 

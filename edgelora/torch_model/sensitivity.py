@@ -33,7 +33,7 @@ def open_sensitivity(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]])
     prompts = [sequences[index * len(sequences) // count] for index in range(count)]
     divergence = Divergence(model, checkpoint.read, prompts, _POSITIONS)
 
-    def measure(values: Mapping[str, FloatArray]) -> float:
+    def change(values: Mapping[str, FloatArray]) -> float:
         return divergence(dict.fromkeys(values, values.__getitem__))
 
-    return measure
+    return change

@@ -62,14 +62,14 @@ class Truncation:
 
 
 def truncate_trained(
-    wrapped: Any, state: Mapping[str, torch.Tensor], loss: Loss, judged: Sequence[Example], options: Recipe
+    wrapped: Any, tensors: Mapping[str, torch.Tensor], loss: Loss, judged: Sequence[Example], options: Recipe
 ) -> Truncation:
-    """Cut the factors of ``state`` at ``options.rank_auto_energy``; ``wrapped`` is left with the truncated ones.
+    """Cut the factors of ``tensors`` at ``options.rank_auto_energy``; ``wrapped`` is left with the truncated ones.
 
     ``judged`` are the examples that the loss before and after is the mean of.
     """
     assert options.rank_auto_energy is not None
-    restore_adapter(wrapped, state)
+    restore_adapter(wrapped, tensors)
     whole = Adapter(current_factors(wrapped))
     before = mean_loss(loss, judged, options.batch_size)
     cut = truncate(whole, energy=options.rank_auto_energy)

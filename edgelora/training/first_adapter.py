@@ -49,38 +49,38 @@ def read_first_adapter(folder: Path) -> FirstAdapter:
     return FirstAdapter(folder, digest, adapter.factors, read_receipt(folder))
 
 
-def check_first_adapter(start: FirstAdapter, ours: Receipt) -> None:
+def check_first_adapter(first: FirstAdapter, ours: Receipt) -> None:
     """Raise AdapterError when the receipt names another base or grid than this run's; without a receipt all goes."""
-    theirs = start.receipt
+    theirs = first.receipt
     if theirs is None:
         return
     if theirs.fingerprint != ours.fingerprint:
         raise AdapterError(
-            f"--from {start.folder} was trained on another base: {theirs.name or 'unnamed'} "
+            f"--from {first.folder} was trained on another base: {theirs.name or 'unnamed'} "
             f"({theirs.fingerprint[:12]}), this one is {ours.name} ({ours.fingerprint[:12]}); start from an adapter "
             "of this base"
         )
     if theirs.grid != ours.grid:
         raise AdapterError(
-            f"--from {start.folder} was trained on another grid of {ours.name}: {_short(theirs.grid)}, this run uses "
+            f"--from {first.folder} was trained on another grid of {ours.name}: {_short(theirs.grid)}, this run uses "
             f"{_short(ours.grid)}; give the same --quant, --block-size and --quant-method as it was trained with"
         )
 
 
-def check_shape(start: FirstAdapter, options: Recipe) -> None:
+def check_shape(first: FirstAdapter, options: Recipe) -> None:
     """Raise ConfigError unless the options ask for what the adapter is; target modules by their last parts."""
     modules = sorted({name.rsplit(".", 1)[-1] for name in options.target_modules})
     wrong = [
         f"{option} is {asked}, it has {found}"
         for option, asked, found in (
-            ("--rank", options.rank, start.rank),
-            ("--alpha", options.alpha, start.alpha),
-            ("--target-modules", ",".join(modules), ",".join(start.target_modules)),
+            ("--rank", options.rank, first.rank),
+            ("--alpha", options.alpha, first.alpha),
+            ("--target-modules", ",".join(modules), ",".join(first.target_modules)),
         )
         if asked != found
     ]
     if wrong:
-        raise ConfigError(f"--from {start.folder}: {'; '.join(wrong)}; leave them out to take the adapter's own")
+        raise ConfigError(f"--from {first.folder}: {'; '.join(wrong)}; leave them out to take the adapter's own")
 
 
 def _short(grid: str | None) -> str:

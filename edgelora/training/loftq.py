@@ -34,9 +34,9 @@ def loftq_factors(
         name = weight_of(module)
         if name not in grid.matrices:
             continue
-        residual = turned(name, grid.checkpoint.read(name) - grid.value(name))
-        if residual.any():
-            factors[module] = best_factors(residual, rank, scaling)
+        lost = turned(name, grid.checkpoint.read(name) - grid.value(name))
+        if lost.any():
+            factors[module] = best_factors(lost, rank, scaling)
     if not factors:
         raise ConfigError(
             f"--init residual repairs the rounding of a quantized base, and {grid.plan.label} rounds none of the "
@@ -45,17 +45,17 @@ def loftq_factors(
     return factors
 
 
-def best_factors(residual: FloatArray, rank: int, scaling: float) -> Factors:
-    """``scaling * b @ a`` is the best approximation of ``residual`` (out_features, in_features) in Frobenius norm.
+def best_factors(lost: FloatArray, rank: int, scaling: float) -> Factors:
+    """``scaling * b @ a`` is the best approximation of ``lost`` (out_features, in_features) in Frobenius norm.
 
     The singular values are split evenly between the two factors, and the largest entry of each column of b is
     positive, so that equal weights always give equal factors. A rank above that of the matrix leaves zeros.
     """
-    out_features, in_features = residual.shape
+    out_features, in_features = lost.shape
     wide = in_features >= out_features
     # A weight is small on one side at least; the eigenvectors of that side's gram matrix are its singular vectors. In
     # float64, squaring the values costs no digit that float32 would have kept.
-    small = np.asarray(residual if wide else residual.T, np.float64)  # (n_small, n_large)
+    small = np.asarray(lost if wide else lost.T, np.float64)  # (n_small, n_large)
     kept = min(rank, small.shape[0])
     vectors = np.linalg.eigh(small @ small.T)[1][:, ::-1][:, :kept]  # largest first
     others = vectors.T @ small  # (kept, n_large), rows of length sigma

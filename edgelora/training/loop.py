@@ -44,7 +44,7 @@ def fit(
     held_out: Sequence[Example],
     options: Recipe,
     schedule: Schedule,
-    start: RunState | None,
+    unfinished: RunState | None,
     record: Callable[[StepRecord], None],
     save: Callable[[RunState], None],
     report: Callable[[StepReport], None],
@@ -60,15 +60,15 @@ def fit(
     device = next(model.parameters()).device
     parameters = trainable(model)
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
-    state = start or RunState(0, {}, {}, [], None, None, 0, 0.0)
-    if start is not None:
-        restore_adapter(wrapped, start.adapter)
-        optimizer.load_state_dict(start.optimizer)
+    run = unfinished or RunState(0, {}, {}, [], None, None, 0, 0.0)
+    if unfinished is not None:
+        restore_adapter(wrapped, unfinished.adapter)
+        optimizer.load_state_dict(unfinished.optimizer)
     plan, total, last_batch = _plan_batches(examples, options)
     eval_every = max(1, total // 4) if schedule.eval_every is None else schedule.eval_every
-    history, tokens, best_loss, best_adapter = list(state.history), state.tokens, state.best_loss, state.best_adapter
-    began = time.perf_counter() - state.seconds
-    for step in range(state.step, total):
+    history, tokens, best_loss, best_adapter = list(run.history), run.tokens, run.best_loss, run.best_adapter
+    began = time.perf_counter() - run.seconds
+    for step in range(run.step, total):
         if schedule.patience is not None and evaluations_since_best(history) >= schedule.patience:
             break
         batches = [

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from edgelora.checkpoint.names import SIBLINGS
+from edgelora.checkpoint.names import ONE_INPUT
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.training.recipe import ALL_LINEAR, Recipe
 from edgelora_runtime.adapter import Factors
@@ -25,23 +25,23 @@ from edgelora_runtime.adapter import Factors
 _LAYER_LINEAR = re.compile(r"(^|\.)(layers|h)\.\d+\.(?P<inside>.+)$")
 
 
-def attach_lora(model: Any, options: Recipe, base_name: str, start: Mapping[str, Factors] | None = None) -> Any:
+def attach_lora(model: Any, options: Recipe, base_name: str, first: Mapping[str, Factors] | None = None) -> Any:
     """Freeze the model and give it LoRA factors; returns the PEFT model around it.
 
-    They are fresh ones drawn from the seed, or those of ``start`` (module name -> factors), in which each module may
+    They are fresh ones drawn from the seed, or those of ``first`` (module name -> factors), in which each module may
     have a rank and a scaling of its own. Raises ConfigError when a target module does not exist, and AdapterError when
-    ``start`` does not fit the model.
+    ``first`` does not fit the model.
     """
     linears = layer_linears(model)
     targets = choose_targets(linears, options.target_modules)
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
-    if start is not None:
-        _check_modules(linears, start)
-        if set(start) != {name for name in linears if name.rsplit(".", 1)[-1] in targets}:
-            targets = sorted(start)
-        ranks = {name: item.a.shape[0] for name, item in start.items()}
-        alphas = {name: round(item.scaling * ranks[name], 9) for name, item in start.items()}
+    if first is not None:
+        _check_modules(linears, first)
+        if set(first) != {name for name in linears if name.rsplit(".", 1)[-1] in targets}:
+            targets = sorted(first)
+        ranks = {name: item.a.shape[0] for name, item in first.items()}
+        alphas = {name: round(item.scaling * ranks[name], 9) for name, item in first.items()}
     config = peft.LoraConfig(
         r=options.rank,
         lora_alpha=_plain(options.alpha),
@@ -58,15 +58,15 @@ def attach_lora(model: Any, options: Recipe, base_name: str, start: Mapping[str,
     wrapped = peft.get_peft_model(model, config)
     config.base_model_name_or_path = base_name  # before the call, PEFT would replace it with the model's empty path
     if options.share_a:
-        _share_a(adapted_layers(wrapped), start)
-    if start is not None:
-        set_factors(wrapped, start)
+        _share_a(lora_layers(wrapped), first)
+    if first is not None:
+        set_factors(wrapped, first)
     return wrapped
 
 
-def _share_a(layers: Mapping[str, Any], start: Mapping[str, Factors] | None) -> None:
+def _share_a(layers: Mapping[str, Any], given: Mapping[str, Factors] | None) -> None:
     """Let the layers of one input learn one A, that of the first of them."""
-    for leaves in SIBLINGS:
+    for leaves in ONE_INPUT:
         groups: dict[str, list[str]] = defaultdict(list)
         for name in layers:
             parent, _, leaf = name.rpartition(".")
@@ -74,14 +74,14 @@ def _share_a(layers: Mapping[str, Any], start: Mapping[str, Factors] | None) -> 
                 groups[parent].append(name)
         for first, *others in groups.values():
             for other in others:
-                if start is not None and not np.array_equal(start[first].a, start[other].a):
+                if given is not None and not np.array_equal(given[first].a, given[other].a):
                     raise ConfigError(
                         f"--share-a: {first} and {other} have an A each in the adapter to start from; leave it out"
                     )
                 layers[other].lora_A["default"].weight = layers[first].lora_A["default"].weight
 
 
-def adapted_layers(wrapped: Any) -> dict[str, Any]:
+def lora_layers(wrapped: Any) -> dict[str, Any]:
     """Every layer with LoRA factors by its name in the model below."""
     layers = wrapped.base_model.model.named_modules()
     return {name: layer for name, layer in layers if isinstance(layer, peft.tuners.lora.LoraLayer)}
@@ -92,7 +92,7 @@ def set_factors(wrapped: Any, factors: Mapping[str, Factors]) -> None:
 
     A direction that is zero in both factors could never learn: it keeps the A that the layer has.
     """
-    layers = adapted_layers(wrapped)
+    layers = lora_layers(wrapped)
     with torch.no_grad():
         for name, item in factors.items():
             layer = layers[name]
@@ -113,7 +113,7 @@ def current_factors(wrapped: Any) -> dict[str, Factors]:
             layer.lora_B["default"].weight.detach().cpu().numpy().copy(),
             float(layer.scaling["default"]),
         )
-        for name, layer in adapted_layers(wrapped).items()
+        for name, layer in lora_layers(wrapped).items()
     }
 
 
@@ -148,18 +148,18 @@ def trainable(model: Any) -> list[torch.nn.Parameter]:
 def adapter_state(wrapped: Any) -> dict[str, torch.Tensor]:
     """A copy of the LoRA factors under the names of a PEFT file, on the CPU."""
     # Asked for embeddings, PEFT would look the base up on the hub.
-    state = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in sorted(state.items())}
+    tensors = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in sorted(tensors.items())}
 
 
-def restore_adapter(wrapped: Any, state: Mapping[str, torch.Tensor]) -> None:
+def restore_adapter(wrapped: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put saved factors back."""
-    peft.set_peft_model_state_dict(wrapped, dict(state))
+    peft.set_peft_model_state_dict(wrapped, dict(tensors))
 
 
-def _check_modules(linears: Mapping[str, Any], start: Mapping[str, Factors]) -> None:
-    wrong = [f"{name}: the base has no such linear in its layers" for name in start if name not in linears]
-    for name, item in start.items():
+def _check_modules(linears: Mapping[str, Any], first: Mapping[str, Factors]) -> None:
+    wrong = [f"{name}: the base has no such linear in its layers" for name in first if name not in linears]
+    for name, item in first.items():
         if name in linears:
             shape = tuple(linears[name].weight.shape)  # (out_features, in_features), of Conv1D the other way round
             expected = shape[::-1] if isinstance(linears[name], Conv1D) else shape
@@ -174,10 +174,10 @@ def _plain(alpha: float) -> float | int:
     return int(alpha) if float(alpha).is_integer() else alpha
 
 
-def write_peft(wrapped: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
+def write_peft(wrapped: Any, tensors: dict[str, torch.Tensor], folder: Path) -> None:
     """Write ``adapter_model.safetensors`` and ``adapter_config.json``."""
     # Written as bytes, the file gets the permissions of its neighbours; safetensors would keep it to its owner.
-    (folder / "adapter_model.safetensors").write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+    (folder / "adapter_model.safetensors").write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
     config = wrapped.peft_config["default"]
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules)  # PEFT holds a set, whose order differs from run to run

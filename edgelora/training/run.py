@@ -32,13 +32,13 @@ from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.card import CARD_FILE, is_card, write_card
 from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_trained
+from edgelora.training.finish_receipt import finish_receipt
 from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
 from edgelora.training.history import HISTORY_FILE, StepRecord, history_lines
 from edgelora.training.loftq import loftq_factors
 from edgelora.training.loop import Schedule, fit, last_examples, planned_steps, recent
-from edgelora.training.lora import adapted_layers, attach_lora, set_factors, trainable, write_peft
+from edgelora.training.lora import attach_lora, lora_layers, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
-from edgelora.training.measure_receipt import measure_receipt
 from edgelora.training.recipe import Recipe
 from edgelora.training.report_to import check_reporter, reporting
 from edgelora.training.resume import (
@@ -166,7 +166,7 @@ def _train(
         check_first_adapter(source, receipt)
     origin = {"lesson": lesson.name, "start_from": None if source is None else source.sha256}
     identity = _identity(receipt, options, origin, data.examples, held_out.examples)
-    start = load_state(out, identity) if plan.resume else None
+    unfinished = load_state(out, identity) if plan.resume else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_torch(checkpoint, grid, low_memory=plan.low_memory).to(device)
     base_weights = weigh(model).weights
@@ -175,12 +175,12 @@ def _train(
     wrapped = attach_lora(
         model, options, plan.hub_repository or checkpoint.name, None if source is None else source.factors
     )
-    if options.init == "residual" and start is None:
-        _start_at_residual(grid, wrapped, options, progress)
+    if options.init == "residual" and unfinished is None:
+        _mend_rounding(grid, wrapped, options, progress)
     count = sum(parameter.numel() for parameter in trainable(model))
     share = count / (count + base_weights)
     loss = lesson.make_loss(checkpoint, model, device)
-    earlier = start.history if start else ()
+    earlier = unfinished.history if unfinished else ()
     with (
         progress.training(plan.out.name) as report,
         reporting(plan.report_to, plan.out.name, plan.config or {}, earlier) as show,
@@ -199,7 +199,7 @@ def _train(
             held_out.examples,
             options,
             Schedule(plan.eval_every, plan.save_every, plan.patience),
-            start,
+            unfinished,
             record,
             lambda state: save_state(out, state, identity, options.date),
             report,
@@ -241,7 +241,7 @@ def _train(
     receipt = dataclasses.replace(receipt, training=training, truncation=cut)
     used = [(path.name, len(rows.examples)) for path, rows in ((plan.data, data), (plan.eval_data, held_out)) if path]
     _publish(
-        plan, wrapped, final, truncation, used, lambda folder: measure_receipt(folder, receipt, grid, model, wrapped)
+        plan, wrapped, final, truncation, used, lambda folder: finish_receipt(folder, receipt, grid, model, wrapped)
     )
     return result
 
@@ -290,9 +290,9 @@ def _settle_date(options: Recipe, unfinished: Path | None) -> Recipe:
     return dataclasses.replace(options, date=kept or datetime.date.today().isoformat())
 
 
-def _start_at_residual(grid: Grid, wrapped: Any, options: Recipe, progress: Progress) -> None:
+def _mend_rounding(grid: Grid, wrapped: Any, options: Recipe, progress: Progress) -> None:
     """Replace the fresh factors by those that mend the rounding best."""
-    modules = list(adapted_layers(wrapped))
+    modules = list(lora_layers(wrapped))
     set_factors(wrapped, loftq_factors(grid, modules, options.rank, options.alpha / options.rank, progress))
 
 

@@ -23,7 +23,7 @@ def find_slots(graph: ir.Graph, sources: Mapping[str, WeightSource]) -> Iterator
     """Every ``Linear`` of the decoder layers with its slot, in graph order; the head has none."""
     for node in list(graph):
         if node.op_type == LINEAR:
-            slot = _describe(node, sources)
+            slot = _slot_of(node, sources)
             if _IN_A_LAYER.search(slot.name):
                 yield node, slot
 
@@ -63,7 +63,7 @@ def _reader(value: ir.Value) -> ir.Node:
     return use.node
 
 
-def _describe(node: ir.Node, sources: Mapping[str, WeightSource]) -> Slot:
+def _slot_of(node: ir.Node, sources: Mapping[str, WeightSource]) -> Slot:
     """Name the modules of the checkpoint; neighbouring rows of one tensor are one module."""
     parts: list[SlotPart] = []
     offset = 0

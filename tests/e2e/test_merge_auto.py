@@ -227,7 +227,7 @@ def test_an_adapter_of_this_grid_is_taken_and_one_of_another_refused(
 ) -> None:
     adapter = _layered(tmp_path / "trained", [_LARGE, _SMALL])
     grid = plan_grid(open_checkpoint(str(base)), parse_quant("int4"))
-    write_receipt(adapter, Receipt("base", grid.base_fingerprint, grid.fingerprint, grid.describe()))
+    write_receipt(adapter, Receipt("base", grid.base_fingerprint, grid.fingerprint, grid.record()))
     assert _choices(_auto(base, tmp_path / "a", adapter)) == ["int8", "int4"]
     capsys.readouterr()
     assert _export(base, tmp_path / "b", adapter, "--merge-policy", "auto", "--quant", "int8") == 2

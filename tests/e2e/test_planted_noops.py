@@ -19,7 +19,7 @@ from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.cli import main
 from edgelora.errors import AdapterError
 from edgelora.grid.make import parse_quant, plan_grid
-from edgelora.training.measure_receipt import make_receipt
+from edgelora.training.finish_receipt import make_receipt
 from edgelora_runtime import load
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors

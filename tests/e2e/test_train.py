@@ -133,7 +133,7 @@ def test_training_lowers_the_loss_and_leaves_a_peft_folder(base, rows, tmp_path,
     grid = choose_grid(checkpoint, GridChoice("int4")).grid
     receipt = read_receipt(out)
     assert (receipt.fingerprint, receipt.grid) == (grid.base_fingerprint, grid.fingerprint)
-    assert receipt.quantization == grid.describe()
+    assert receipt.quantization == grid.record()
     # PEFT opens the folder, and on the same grid it has learned the answer.
     model = peft.PeftModel.from_pretrained(load_torch(checkpoint, grid), out)
     prompt = list(b"<s>user\nsay two</s>\n<s>assistant\n")

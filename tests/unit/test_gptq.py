@@ -126,7 +126,7 @@ def test_a_gptq_grid_records_its_calibration_and_other_grids_none(
         method: plan_grid(checkpoint, parse_quant("int4", method=method), calibration=calibration)
         for method in ("rtn", "gptq")
     }
-    assert {method: grid.describe()["calibration"] for method, grid in grids.items()} == {
+    assert {method: grid.record()["calibration"] for method, grid in grids.items()} == {
         "rtn": None,
         "gptq": calibration.fingerprint,
     }

@@ -98,7 +98,7 @@ def test_overrides_give_single_tensors_bits_of_their_own() -> None:
     assert (grid.specs[q], grid.specs[head]) == (wider[q], wider[head])
     assert grid.specs[embedding] == QuantSpec(4, 16)  # GatherBlockQuantized reads no 2 bits
     assert grid.specs["transformer.h.0.attn.c_attn.weight"] == plan.spec
-    described = json.loads(json.dumps(grid.describe()))
+    described = json.loads(json.dumps(grid.record()))
     assert described["overrides"][q] == {"bits": 8, "block_size": 16, "symmetric": True}
     assert (described["label"], described["method"], described["calibration"]) == ("int4", "rtn", None)
     assert grid.fingerprint != plan_grid(_checkpoint(), parse_quant("int4")).fingerprint
@@ -125,7 +125,7 @@ def test_methods_that_cannot_work_are_refused() -> None:
 
 
 def test_a_float_grid_describes_itself_by_its_label() -> None:
-    assert plan_grid(_checkpoint(), parse_quant("fp16")).describe() == {"label": "fp16"}
+    assert plan_grid(_checkpoint(), parse_quant("fp16")).record() == {"label": "fp16"}
 
 
 def test_bits_are_told_apart_by_kind() -> None:

@@ -41,7 +41,7 @@ def base(seed: int = 0, hidden: int = 64) -> TorchCheckpoint:
 def same(first: Grid, second: Grid) -> None:
     assert first.fingerprint == second.fingerprint
     assert first.base_fingerprint == second.base_fingerprint
-    assert first.describe() == second.describe()
+    assert first.record() == second.record()
     assert first.errors == second.errors
     assert first.specs == second.specs
     for name in first.checkpoint.names():

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from edgelora.adapter.spectrum import find_spectra, find_spectrum
-from edgelora.adapter.truncate import measure_cost, truncate, write_adapter
+from edgelora.adapter.truncate import cost_of_cut, truncate, write_adapter
 from edgelora.errors import AdapterError, ConfigError
 from edgelora_runtime.adapter import Adapter, Factors, read_adapter
 from tests.tiny import write_adapter as make_adapter
@@ -92,7 +92,7 @@ def test_bytes_are_a_bound_on_the_file(adapter: Adapter, tmp_path: Path) -> None
 
 def test_cost_is_what_was_cut(adapter: Adapter) -> None:
     cut = truncate(adapter, energy=0.8)
-    for module, cost in measure_cost(adapter, cut).items():
+    for module, cost in cost_of_cut(adapter, cut).items():
         before, after = product(adapter.factors[module]), product(cut.factors[module])
         assert (cost.rank_before, cost.rank_after) == (8, cut.factors[module].a.shape[0])
         assert cost.relative_error == pytest.approx(

@@ -245,7 +245,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
             *left_out,
             *inferred,
             *unreachable_tokens(known, rows, path.name),
-            *_describe_types(located),
+            *_type_notes(located),
         ),
         architecture=architecture,
         path=path,
@@ -306,7 +306,7 @@ def _rows(tensor: _Stored, path: Path) -> Iterator[FloatArray]:
         yield _dequantize(data[rows], dataclasses.replace(tensor, shape=(rows.stop - rows.start, *tensor.shape[1:])))
 
 
-def _describe_types(tensors: Mapping[str, _Stored]) -> tuple[str, ...]:
+def _type_notes(tensors: Mapping[str, _Stored]) -> tuple[str, ...]:
     counts = Counter(tensor.kind.name for tensor in tensors.values())
     return tuple(
         f"{count} {'tensor is' if count == 1 else 'tensors are'} {kind} and {'was' if count == 1 else 'were'} "

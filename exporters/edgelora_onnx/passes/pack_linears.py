@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgelora.checkpoint.names import SIBLINGS
+from edgelora.checkpoint.names import ONE_INPUT
 from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN
 from edgelora_onnx.initializers import add_constant, shape_of
 from edgelora_onnx.passes.unpack_linears import MayPack, weight_names
 
 
 class PackLinears(ir.passes.InPlacePass):
-    """The parts come back through one ``Split``, in the order of SIBLINGS."""
+    """The parts come back through one ``Split``, in the order of ONE_INPUT."""
 
     def __init__(self, may_pack: MayPack) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class PackLinears(ir.passes.InPlacePass):
                 groups[parent, id(node.inputs[0])][leaf] = node
         modified = False
         for members in groups.values():
-            for leaves in SIBLINGS:
+            for leaves in ONE_INPUT:
                 nodes = [members[leaf] for leaf in leaves if leaf in members]
                 if len(nodes) == len(leaves) and self._may_pack([weight_names(node)[0] for node in nodes]):
                     _pack(model.graph, nodes)

@@ -155,11 +155,11 @@ def default_threads() -> int:
 
 def _physical_cores() -> int:
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    siblings = set()
+    cores = set()
     for cpu in usable:
         path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         try:
-            siblings.add(path.read_text(encoding="ascii").strip())
+            cores.add(path.read_text(encoding="ascii").strip())
         except OSError:  # not Linux, or hidden: count logical cores
-            siblings.add(str(cpu))
-    return len(siblings)
+            cores.add(str(cpu))
+    return len(cores)

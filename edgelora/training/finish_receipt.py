@@ -25,7 +25,7 @@ from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.receipt import Receipt, read_receipt, write_receipt
 
 
-def measure_receipt(folder: Path, receipt: Receipt, grid: Grid, model: Any, wrapped: Any | None = None) -> Receipt:
+def finish_receipt(folder: Path, receipt: Receipt, grid: Grid, model: Any, wrapped: Any | None = None) -> Receipt:
     """Measure the adapter in ``folder``, write ``receipt.json`` and ``receipt.md`` beside it, and return the receipt.
 
     ``model`` is that of ``grid``; ``wrapped`` the PEFT model around it, where there is one.
@@ -61,4 +61,4 @@ def make_receipt(checkpoint: Checkpoint, folder: Path, make_grid: Callable[[Chec
                 f"{given or 'the float weights'}; use the --quant and --block-size of its training"
             )
         fresh = dataclasses.replace(fresh, training=old.training, truncation=old.truncation)
-    return measure_receipt(folder, fresh, grid, load_torch(checkpoint, grid))
+    return finish_receipt(folder, fresh, grid, load_torch(checkpoint, grid))

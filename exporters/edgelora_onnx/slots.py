@@ -8,7 +8,7 @@ Factors are graph inputs in one pass and constants in another.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -56,6 +56,28 @@ def remove_delta(graph: ir.Graph, a: ir.Value, b: ir.Value) -> None:
     y = next(value for value in add.inputs if value is not None and value is not expand.outputs[0])
     add.outputs[0].replace_all_uses_with(y)
     graph.remove([add, expand, shrink], safe=True)
+
+
+def fuse_delta(
+    graph: ir.Graph,
+    a: ir.Value,
+    b: ir.Value,
+    adapters: Sequence[ir.Value],
+    operator: tuple[str, str],
+    attributes: Mapping[str, int | list[int]],
+) -> None:
+    """Put one node of ``operator`` (domain, type) in the place of what ``add_delta`` added: x, y and ``adapters``."""
+    shrink, expand = _reader(a), _reader(b)
+    add = _reader(expand.outputs[0])
+    y = next(value for value in add.inputs if value is not None and value is not expand.outputs[0])
+    adapted = add.outputs[0]
+    domain, kind = operator
+    fused = ir.node(kind, [shrink.inputs[0], y, *adapters], attributes, domain=domain, num_outputs=1)
+    name, fused.outputs[0].shape, fused.outputs[0].type = adapted.name, adapted.shape, adapted.type
+    graph.insert_before(add, fused)
+    adapted.replace_all_uses_with(fused.outputs[0])
+    graph.remove([add, expand, shrink], safe=True)
+    fused.outputs[0].name = name
 
 
 def _reader(value: ir.Value) -> ir.Node:

@@ -143,9 +143,10 @@ def _as_half(values: FloatArray) -> Array | None:
 def _lanes(values: Array) -> Array:
     """(ranks, n) as (lanes, ranks, 16), zeros behind the last of n."""
     ranks, count = values.shape
-    padded = np.zeros((ranks, LANE * -(-count // LANE)), values.dtype)
+    n_lanes = -(-count // LANE)
+    padded = np.zeros((ranks, n_lanes * LANE), values.dtype)
     padded[:, :count] = values
-    return np.ascontiguousarray(padded.reshape(ranks, -1, LANE).transpose(1, 0, 2))
+    return np.ascontiguousarray(padded.reshape(ranks, n_lanes, LANE).transpose(1, 0, 2))
 
 
 def _none(out_features: int) -> FloatArray:

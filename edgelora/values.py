@@ -134,5 +134,6 @@ class ExportedModel:
     head_dim: int
     context_length: int
     vocab_size: int
+    fused_file: str | None = None  # the graph with one node for each slot, over the same weights
     kv_cache: str = FLOAT_CACHE
     report: Mapping[str, Any] = field(default_factory=dict)

@@ -20,7 +20,7 @@ def operator_library() -> Path:
     headers = os.environ.get("EDGELORA_ORT_INCLUDE") or _run("node", str(SOURCE / "tools/fetch_headers.mjs")).strip()
     made = BUILD / "build.ninja"
     if not made.exists():
-        _run("cmake", "-S", str(SOURCE / "operator"), "-B", str(BUILD), "-G", "Ninja", f"-DEDGELORA_ORT_INCLUDE={headers}")
+        _run("cmake", "-S", str(SOURCE / "operator"), "-B", str(BUILD), "-GNinja", f"-DEDGELORA_ORT_INCLUDE={headers}")
     _run("cmake", "--build", str(BUILD))
     return BUILD / "libedgelora_ops.so"
 

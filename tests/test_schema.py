@@ -36,12 +36,13 @@ FULL = Manifest(
     producer="edgelora 0.1.0",
     target="cpu",
     model=ModelInfo("tiny é", "llama", 64, 2, 1, 8, 128, (1, 2)),
-    graph=GraphInfo("decoder.onnx", "weights.bin"),
+    graph=GraphInfo("decoder.onnx", "weights.bin", fused="decoder.fused.onnx"),
     base=BaseInfo("ab" * 32, "cd" * 32),
     slots=(Slot("l.0.qkv", "l.0.qkv.a", "l.0.qkv.b", 16, 24, (SlotPart("q_proj", 0, 16), SlotPart("k_proj", 16, 8))),),
-    adapters=(AdapterInfo("mail", "adapters/mail", 4),),
+    adapters=(AdapterInfo("mail", "adapters/mail", 4, "int8"),),
     files={
         "decoder.onnx": FileInfo(10, "00" * 32),
+        "decoder.fused.onnx": FileInfo(11, "77" * 32),
         "weights.bin": FileInfo(2**40, "22" * 32),
         "tokenizer.json": FileInfo(3, "33" * 32),
         "chat_template.jinja": FileInfo(4, "44" * 32),
@@ -57,6 +58,7 @@ FULL = Manifest(
 )
 BARE = dataclasses.replace(
     FULL,
+    graph=GraphInfo("decoder.onnx", "weights.bin"),
     slots=(),
     adapters=(),
     files={name: FULL.files[name] for name in ("decoder.onnx", "weights.bin")},
@@ -134,6 +136,9 @@ BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "graph above": put("graph", "file", value="../decoder.onnx"),
     "weights absolute": put("graph", "weights", value="/weights.bin"),
     "twin above": put("graph", "without_slots", value="adapters/../../x"),
+    "fused graph above": put("graph", "fused", value="../decoder.fused.onnx"),
+    "unknown store": put("adapters", 0, "store", value="int4"),
+    "store null": put("adapters", 0, "store", value=None),
     "tokenizer above": put("tokenizer", "file", value="../tokenizer.json"),
     "template absolute": put("tokenizer", "chat_template", value="/etc/passwd"),
     "reference above": put("reference", value="../../x"),

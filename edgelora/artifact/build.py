@@ -75,6 +75,7 @@ def build_artifact(folder: Path, parts: Parts, build: Build, reference: Referenc
         slots=options.slots if parts.record is None else (),
         baked=parts.baked,
         linear_op=options.profile.linear_op,
+        fused=options.profile.has_operators,
         context_length=build.context_length(checkpoint),
     )
     if options.genai:

@@ -30,12 +30,14 @@ class Exporter(Protocol):
         slots: Collection[str] | None = None,
         baked: Mapping[str, Factors] | None = None,
         linear_op: str = MATMUL_NBITS,
+        fused: bool = False,
         context_length: int | None = None,
     ) -> ExportedModel:
         """Write the files. ``slots`` are the last parts of the names of modules that adapters may plug into: None for
         every linear of the layers, empty for none. ``baked`` (by module name) builds an adapter in.
 
-        ``linear_op`` is the target's: the operator that multiplies with the grid. ``context_length`` is the most
+        ``linear_op`` is the target's: the operator that multiplies with the grid. ``fused`` adds a graph for devices
+        that load the project's own operators. ``context_length`` is the most
         tokens that the graph takes, by default what ``choose_context_length`` says.
         """
 

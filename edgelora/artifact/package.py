@@ -63,7 +63,7 @@ def package(
             context_length=exported.context_length,
             eos_token_ids=checkpoint.eos_token_ids,
         ),
-        graph=GraphInfo(exported.graph_file, exported.weights_file, exported.twin_file, exported.kv_cache),
+        graph=_graph_info(exported),
         base=BaseInfo(grid.base_fingerprint, grid.fingerprint),
         slots=exported.slots,
         adapters=(),
@@ -78,6 +78,11 @@ def package(
     parse_manifest(text, f"the manifest of {checkpoint.name}")  # what is written can be read, or is not written
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
     return manifest
+
+
+def _graph_info(exported: ExportedModel) -> GraphInfo:
+    files = (exported.graph_file, exported.weights_file, exported.twin_file)
+    return GraphInfo(*files, kv_cache=exported.kv_cache, fused=exported.fused_file)
 
 
 def _write_tokenizer(folder: Path, files: TokenizerFiles, variables: Mapping[str, Any]) -> TokenizerInfo:

@@ -7,6 +7,7 @@ The graph is never touched: only ``adapters/`` and the manifest change.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -74,7 +75,7 @@ def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True) -> 
                 (fresh / MARK_FILE).touch()
                 put_folder(fresh, target)
         data = _read(place)
-        data["adapters"] = [*data["adapters"], {"name": name, "path": info.path, "rank": info.rank}]
+        data["adapters"] = [*data["adapters"], dataclasses.asdict(info)]
         data["files"] |= {
             f"{info.path}/{file}": {"bytes": found.bytes, "sha256": found.sha256} for file, found in files.items()
         }

@@ -23,21 +23,23 @@ class Target:
     accuracy_level: int  # 4 multiplies rounded activations (8 bits, or 16 with MATMUL_INTEGER), 0 keeps float32
     linear_op: str  # the fastest operator with quantized weights there
     has_int8_cache: bool  # whether attention there can keep keys and values in 8 bits (slower in wasm, but smaller)
+    has_operators: bool  # whether onnxruntime there loads operators of a library
     note: str
 
 
 TARGETS = {
     target.name: target
     for target in (
-        Target("cpu", 4, MATMUL_NBITS, True, "desktop or server CPU, native onnxruntime"),
-        Target("mobile", 4, MATMUL_NBITS, True, "Android and iOS, native onnxruntime"),
-        Target("embedded", 4, MATMUL_NBITS, True, "aarch64 and x86 boards, native onnxruntime"),
-        Target("web-webgpu", 4, MATMUL_NBITS, False, "browser with WebGPU"),
+        Target("cpu", 4, MATMUL_NBITS, True, True, "desktop or server CPU, native onnxruntime"),
+        Target("mobile", 4, MATMUL_NBITS, True, True, "Android and iOS, native onnxruntime"),
+        Target("embedded", 4, MATMUL_NBITS, True, True, "aarch64 and x86 boards, native onnxruntime"),
+        Target("web-webgpu", 4, MATMUL_NBITS, False, False, "browser with WebGPU"),
         Target(
             "web-wasm",
             4,
             MATMUL_INTEGER,
             True,
+            False,
             "browser without a GPU; MatMulNBits takes 30 times as long there",
         ),
     )

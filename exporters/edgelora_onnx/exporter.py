@@ -31,6 +31,7 @@ from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.exact_arithmetic import ExactArithmetic
+from edgelora_onnx.passes.fuse_slots import FuseSlots
 from edgelora_onnx.passes.lower_linears import LowerLinears
 from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
 from edgelora_onnx.passes.pack_linears import PackLinears
@@ -45,6 +46,7 @@ from edgelora_runtime.manifest import INT8_CACHE
 
 GRAPH_FILE = "decoder.onnx"
 TWIN_FILE = "decoder.plain.onnx"
+FUSED_FILE = "decoder.fused.onnx"
 WEIGHTS_FILE = "weights.bin"
 
 
@@ -59,9 +61,10 @@ class OnnxExporter:
         slots: Collection[str] | None = None,
         baked: Mapping[str, Factors] | None = None,
         linear_op: str = MATMUL_NBITS,
+        fused: bool = False,
         context_length: int | None = None,
     ) -> ExportedModel:
-        """Write weights, graph and its twin without slots.
+        """Write weights, graph and its twin without slots; with ``fused`` also the one with a node for each slot.
 
         ``slots`` are the last parts of the names of modules that adapters may plug into: None for every linear of the
         layers, empty for none. ``baked`` are factors by module name that become constants of the graph, always on;
@@ -96,6 +99,10 @@ class OnnxExporter:
         payloads = {**_left_float(decoder, grid), **integers.payloads, **lower.payloads}
         emit(decoder.model, payloads, folder, GRAPH_FILE, WEIGHTS_FILE)
         report = _count_ops(decoder.model)
+        if add_slots.slots and fused:
+            twin = ir.load(folder / GRAPH_FILE)
+            FuseSlots(add_slots.slots)(twin)
+            ir.save(twin, folder / FUSED_FILE)
         if add_slots.slots:
             RemoveSlots(add_slots.slots)(decoder.model)
             ir.save(decoder.model, folder / TWIN_FILE)
@@ -103,6 +110,7 @@ class OnnxExporter:
             graph_file=GRAPH_FILE,
             weights_file=WEIGHTS_FILE,
             twin_file=TWIN_FILE if add_slots.slots else None,
+            fused_file=FUSED_FILE if add_slots.slots and fused else None,
             slots=add_slots.slots,
             num_layers=decoder.num_layers,
             num_kv_heads=decoder.num_kv_heads,
@@ -113,11 +121,11 @@ class OnnxExporter:
         )
 
     def quantize_cache(self, folder: Path, exported: ExportedModel, scales: FloatArray) -> ExportedModel:
-        """Rewrite the graph and its twin in ``folder``, so that they keep keys and values in 8 bits.
+        """Rewrite the graph and its twins in ``folder``, so that they keep keys and values in 8 bits.
 
         ``scales`` (2 * num_layers, num_kv_heads, head_dim) are the steps of key and value of each layer in turn.
         """
-        for file in (exported.graph_file, exported.twin_file):
+        for file in (exported.graph_file, exported.twin_file, exported.fused_file):
             if file is not None:
                 model = ir.load(folder / file)
                 QuantizeCache(scales)(model)

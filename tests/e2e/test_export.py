@@ -43,6 +43,7 @@ def test_an_artifact_holds_what_its_manifest_lists(base: Path, tmp_path: Path) -
     assert set(manifest.files) == {
         "decoder.onnx",
         "decoder.plain.onnx",
+        "decoder.fused.onnx",
         "weights.bin",
         "tokenizer.json",
         "chat_template.jinja",

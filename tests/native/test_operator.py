@@ -26,7 +26,9 @@ SIZES = [(64, (48,)), (37, (19,)), (576, (576, 192, 192)), (5, (3, 1)), (130, (3
 def make_slots(in_features: int, widths: Sequence[int]) -> list[Slot]:
     """The slot of the node, behind one that no adapter touches."""
     ends = np.cumsum(widths).tolist()
-    parts = tuple(SlotPart(f"m.{i}", end - width, width) for i, (width, end) in enumerate(zip(widths, ends, strict=True)))
+    parts = tuple(
+        SlotPart(f"m.{i}", end - width, width) for i, (width, end) in enumerate(zip(widths, ends, strict=True))
+    )
     other = Slot("other", "other.a", "other.b", 8, 8, (SlotPart("n", 0, 8),))
     return [other, Slot("m", "m.a", "m.b", in_features, ends[-1], parts)]
 
@@ -166,7 +168,9 @@ def test_no_adapter_changes_nothing_at_all() -> None:
     slots = make_slots(20, (17,))
     session = open_node(slots)
     x, y = inputs_of(slots[1], 3, 2)
-    untouched = pack_fused(Adapter({"n": Factors(np.ones((2, 8), np.float32), np.ones((8, 2), np.float32), 1.0)}), slots)
+    untouched = pack_fused(
+        Adapter({"n": Factors(np.ones((2, 8), np.float32), np.ones((8, 2), np.float32), 1.0)}), slots
+    )
     for packed in (blend_fused([], slots), untouched, stack_fused([untouched] * 3)):
         assert np.array_equal(run(session, x, y, packed), y)
     assert run(session, x[:, :0], y[:, :0], untouched).shape == (3, 0, 17)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgelora_runtime.manifest import Manifest, Slot
 
 CACHES = ("float32", "int8")
+STORES = ("float32", "float16", "int8")  # what the factors of an adapter were rounded to
 DRIVEN = ("input_ids", "seqlens_k", "total_sequence_length", "logits_positions")  # inputs of every graph
 
 # Beyond all models that there are, and small enough that nothing which is made of them ends a device.
@@ -76,7 +77,7 @@ def _files(manifest: Manifest) -> Iterator[str]:
             yield f"files: {show(name)}: bytes is {show(info.bytes)}, expected 0 to {LARGEST_FILE}"
         yield from _hash(f"files: {show(name)}: sha256", info.sha256)
     graph, tokenizer = manifest.graph, manifest.tokenizer
-    named = {"graph: file": graph.file, "graph: weights": graph.weights, "graph: without_slots": graph.without_slots}
+    named = {f"graph: {field}": getattr(graph, field) for field in ("file", "weights", "without_slots", "fused")}
     if tokenizer is not None:
         named |= {"tokenizer: file": tokenizer.file, "tokenizer: chat_template": tokenizer.chat_template}
     named["reference"] = manifest.reference
@@ -96,6 +97,8 @@ def _adapters(manifest: Manifest) -> Iterator[str]:
             for file in ("adapter_config.json", "adapter_model.safetensors"):
                 yield from _listed(f"{where}: path", f"{info.path}/{file}", manifest)
         yield from _count(f"{where}: rank", info.rank, "rank")
+        if info.store not in STORES:
+            yield f"{where}: store is {show(info.store)}, expected {' or '.join(map(repr, STORES))}"
     yield from _twice("adapters: name", (info.name for info in manifest.adapters))
 
 

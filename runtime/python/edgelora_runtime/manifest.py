@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelora_runtime.check_manifest import CACHES, find_wrong
+from edgelora_runtime.check_manifest import CACHES, STORES, find_wrong
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.files import restore
 from edgelora_runtime.json_fields import build
@@ -27,6 +27,7 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 
 FLOAT_CACHE, INT8_CACHE = CACHES
+FLOAT_STORE, HALF_STORE, INT8_STORE = STORES
 
 _LONGEST = 32 << 20  # bytes; an artifact of a hundred layers and a hundred adapters has one
 
@@ -68,15 +69,17 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class GraphInfo:
-    """The graph file, the one file its initializers live in, and the graph's twin without slots over the same file.
+    """The graph file, the one file its initializers live in, and the graph's twins over the same file.
 
-    ``kv_cache`` is the type of what both graphs keep in the KV cache: float32, or int8 with steps of their own.
+    ``without_slots`` takes no adapter, ``fused`` needs the operators of ``edgelora-ops``. ``kv_cache`` is the type of
+    what all of them keep in the KV cache: float32, or int8 with steps of their own.
     """
 
     file: str
     weights: str
     without_slots: str | None = None
     kv_cache: str = FLOAT_CACHE
+    fused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,12 @@ class BaseInfo:
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """One adapter of the artifact: a PEFT folder at ``path``."""
+    """One adapter of the artifact: a PEFT folder at ``path``, its factors rounded as ``store`` says."""
 
     name: str
     path: str
     rank: int
+    store: str = FLOAT_STORE
 
 
 @dataclass(frozen=True)

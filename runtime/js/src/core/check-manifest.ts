@@ -69,6 +69,7 @@ function* checkFiles(manifest: Manifest): Generator<string> {
     "graph: file": graph.file,
     "graph: weights": graph.weights,
     "graph: without_slots": graph.withoutSlots,
+    "graph: fused": graph.fused,
     "tokenizer: file": tokenizer?.file,
     "tokenizer: chat_template": tokenizer?.chatTemplate,
     reference: manifest.reference,

@@ -39,11 +39,13 @@ export interface ModelInfo {
   readonly eosTokenIds: readonly number[];
 }
 
-/** The graph file, the one file its initializers live in, and the graph's twin without slots over the same file. */
+/** The graph file, the one file its initializers live in, and its twins over that file: without slots, and fused. */
 export interface GraphInfo {
   readonly file: string;
   readonly weights: string;
   readonly withoutSlots: string | null;
+  /** For devices that load native operators; nothing here opens it. */
+  readonly fused: string | null;
   readonly kvCache: CacheType;
 }
 
@@ -68,11 +70,12 @@ export interface BaseInfo {
   readonly grid: string;
 }
 
-/** One adapter of the artifact: a PEFT folder at `path`. */
+/** One adapter of the artifact: a PEFT folder at `path`, its factors rounded as `store` says. */
 export interface AdapterInfo {
   readonly name: string;
   readonly path: string;
   readonly rank: number;
+  readonly store: "float32" | "float16" | "int8";
 }
 
 /** Size and SHA-256 (hex) of one file. */

@@ -185,6 +185,7 @@ function readGraph(data: Fields): GraphInfo {
     file: data.text("file"),
     weights: data.text("weights"),
     withoutSlots: data.textOrNull("without_slots"),
+    fused: data.textOrNull("fused"),
     kvCache,
   };
 }
@@ -209,7 +210,11 @@ function readSlot(data: Fields): Slot {
 }
 
 function readAdapterInfo(data: Fields): AdapterInfo {
-  return { name: data.text("name"), path: data.text("path"), rank: data.whole("rank") };
+  const store = data.raw("store") === undefined ? "float32" : data.text("store");
+  if (store !== "float32" && store !== "float16" && store !== "int8") {
+    throw data.wrong("store", '"float32", "float16" or "int8"', store);
+  }
+  return { name: data.text("name"), path: data.text("path"), rank: data.whole("rank"), store };
 }
 
 function readFileInfo(data: Fields): FileInfo {

@@ -35,7 +35,7 @@ class FuseSlots(ir.passes.InPlacePass):
             _input(WEIGHTS, ir.DataType.FLOAT, ["adapter.rows", "adapter.pieces"]),
         ]
         for index, slot in enumerate(self._slots):
-            attributes = {
+            attributes: dict[str, int | list[int]] = {
                 "in_features": slot.in_features,
                 "columns": [*(part.offset for part in slot.parts), slot.out_features],
                 "slot": index,

@@ -1,6 +1,8 @@
 """Turns the decoder graph into its fused twin: each slot is one node that multiplies packed adapters by row.
 
-Knows nothing about which device has the operator; ``docs/format.md`` ("The fused graph") says what the inputs hold.
+decoder graph with slots -> the same with one ``LowRank`` for each
+
+``docs/format.md`` ("The fused graph") says what the inputs hold.
 """
 
 from __future__ import annotations

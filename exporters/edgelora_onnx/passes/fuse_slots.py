@@ -1,6 +1,6 @@
 """Turns the decoder graph into its fused twin: each slot is one node that multiplies packed adapters by row.
 
-decoder graph with slots -> the same with one ``LowRank`` for each
+decoder graph with slots -> the same with one node for each
 
 ``docs/format.md`` ("The fused graph") says what the inputs hold.
 """

@@ -33,7 +33,11 @@ std::unique_ptr<TokenModel> TokenModel::load(const std::filesystem::path& folder
     auto manifest = std::make_shared<const Manifest>(read_manifest(folder));
     check_artifact(folder, *manifest, options.hashes);
     auto ort = Ort::open(options.onnxruntime);
-    return std::unique_ptr<TokenModel>(new TokenModel(std::move(ort), folder, std::move(manifest), options));
+    std::unique_ptr<TokenModel> model(new TokenModel(std::move(ort), folder, std::move(manifest), options));
+    for (const std::string& name : options.probe ? model->adapters() : std::vector<std::string>()) {
+        model->probe(name);
+    }
+    return model;
 }
 
 TokenModel::TokenModel(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
@@ -96,6 +100,16 @@ void TokenModel::unload_adapter(const std::string& name) {
     if (session_.adapter() != nullptr && !adapters_.holds(session_.adapter())) {
         session_.begin(1, adapters_.find("none"));
     }
+}
+
+std::optional<ProbeResult> TokenModel::probe(const std::string& name, const Cancel* cancel) {
+    const auto turn = callers_.enter(cancel);
+    adapters_.find(name);
+    const auto answer = [this, cancel](const Ids& ids, const std::string& spec) {
+        const Logits found = logits(ids, {spec}, {ids.size() - 1}, cancel);
+        return log_softmax(found.row(0), found.vocab_size());
+    };
+    return check_adapter(answer, *manifest_, name, adapters_.folder(name));
 }
 
 std::vector<IdsAnswer> TokenModel::generate_ids(const std::vector<Ids>& prompts, const Specs& adapters,

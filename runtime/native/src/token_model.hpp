@@ -15,6 +15,7 @@
 #include "adapter_set.hpp"
 #include "callers.hpp"
 #include "generate.hpp"
+#include "probe.hpp"
 #include "request.hpp"
 #include "session.hpp"
 
@@ -74,6 +75,10 @@ class TokenModel {
     void load_adapter(const std::string& name, const std::filesystem::path& folder, bool trust = false);
     // Forget `name` and give its memory back; throws Error{adapter} for an unknown name and the one that is set.
     void unload_adapter(const std::string& name);
+
+    // Hold an adapter to its receipt and replay a probe of it; nothing where the receipt has none, or there is none.
+    // Throws Error{adapter} when it does nothing, or not what its receipt says.
+    std::optional<ProbeResult> probe(const std::string& name, const Cancel* cancel = nullptr);
 
     // Continue each list of token ids.
     std::vector<IdsAnswer> generate_ids(const std::vector<Ids>& prompts, const Specs& adapters, const Request& request,

@@ -21,6 +21,7 @@ set(EDGELORA_CORE_SOURCES
   parse_json.cpp
   pattern_node.cpp
   patterns.cpp
+  probe.cpp
   receipt.cpp
   request.cpp
   safetensors.cpp

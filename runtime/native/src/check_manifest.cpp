@@ -79,6 +79,7 @@ class Checker {
         listed("graph: file", graph.file);
         listed("graph: weights", graph.weights);
         if (graph.without_slots) listed("graph: without_slots", *graph.without_slots);
+        if (graph.fused) listed("graph: fused", *graph.fused);
         if (const auto& tokenizer = manifest_.tokenizer) {
             listed("tokenizer: file", tokenizer->file);
             if (tokenizer->chat_template) listed("tokenizer: chat_template", *tokenizer->chat_template);
@@ -142,6 +143,9 @@ class Checker {
                 }
             }
             count(where + ": rank", info.rank, kLargestRank);
+            if (info.store != "float32" && info.store != "float16" && info.store != "int8") {
+                add(where + ": store is " + show(info.store) + ", expected 'float32' or 'float16' or 'int8'");
+            }
             names.push_back(info.name);
         }
         twice("adapters: name", names);

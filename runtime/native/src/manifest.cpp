@@ -47,8 +47,12 @@ ModelInfo read_model(const Field& field) {
 }
 
 GraphInfo read_graph(const Field& field) {
-    GraphInfo graph{field.at("file").text(), field.at("weights").text(), field.find_text("without_slots")};
+    GraphInfo graph;
+    graph.file = field.at("file").text();
+    graph.weights = field.at("weights").text();
+    graph.without_slots = field.find_text("without_slots");
     if (const auto cache = field.find("kv_cache")) graph.kv_cache = cache->text();
+    graph.fused = field.find_text("fused");
     return graph;
 }
 
@@ -60,7 +64,12 @@ TokenizerInfo read_tokenizer(const Field& field) {
 }
 
 AdapterInfo read_info(const Field& field) {
-    return {field.at("name").text(), field.at("path").text(), field.at("rank").whole()};
+    AdapterInfo info;
+    info.name = field.at("name").text();
+    info.path = field.at("path").text();
+    info.rank = field.at("rank").whole();
+    if (const auto store = field.find("store")) info.store = store->text();
+    return info;
 }
 
 // What is for people and tools has the types that the format gives it, too; nothing of it is kept.

@@ -49,13 +49,15 @@ struct ModelInfo {
     std::vector<std::int64_t> eos_token_ids;
 };
 
-// The graph file, the one file its initializers live in, and the graph's twin without slots over the same file.
-// `kv_cache` is the type of what both graphs keep in the KV cache: float32, or int8 with steps of their own.
+// The graph file, the one file its initializers live in, and the graph's twins over the same file: `without_slots` takes
+// no adapter, `fused` needs libedgelora_ops. `kv_cache` is the type of what all of them keep in the KV cache: float32, or
+// int8 with steps of their own.
 struct GraphInfo {
     std::string file;
     std::string weights;
     std::optional<std::string> without_slots;
     std::string kv_cache = std::string(kFloatCache);
+    std::optional<std::string> fused;
 };
 
 // Tokenizer file, chat template file, the special tokens that templates ask for, and other variables of theirs.
@@ -75,11 +77,12 @@ struct BaseInfo {
     std::string grid;
 };
 
-// One adapter of the artifact: a PEFT folder at `path`.
+// One adapter of the artifact: a PEFT folder at `path`, its factors rounded as `store` says.
 struct AdapterInfo {
     std::string name;
     std::string path;
     std::int64_t rank = 0;
+    std::string store = "float32";
 };
 
 // Size and SHA-256 (hex) of one file.

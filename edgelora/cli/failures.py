@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,10 +92,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The last line of ours that was running."""
+    """The last line of ours that was running; a folder that has the name of a package, as a checkout has, is none."""
+    loaded = [sys.modules[name].__file__ for name in _PACKAGES if name in sys.modules]
+    homes = [Path(file).parent for file in loaded if file is not None]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        parts = Path(frame.filename).parts
-        ours = [index for index, part in enumerate(parts) if part in _PACKAGES]
-        if ours:
-            return f"{'/'.join(parts[ours[-1] :])}:{frame.lineno}"
+        for home in homes:
+            if home in Path(frame.filename).parents:
+                return f"{Path(frame.filename).relative_to(home.parent).as_posix()}:{frame.lineno}"
     return "outside of its files"

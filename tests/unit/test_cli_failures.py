@@ -104,6 +104,14 @@ def test_a_traceback_is_shown_when_asked_for_before_the_line(
     assert call("inspect", shared_artifact, "--traceback") == (2, "", "edgelora: mine\n")
 
 
+def test_a_folder_that_has_the_name_of_a_package_is_not_taken_for_it(
+    call: Call, monkeypatch: pytest.MonkeyPatch, shared_artifact: Path, tmp_path: Path
+) -> None:
+    code = compile("raise KeyError('decoder.onnx')", tmp_path / "edgelora" / "other.py", "exec")
+    monkeypatch.setattr("edgelora.cli.inspect.read_manifest", lambda *_: exec(code))
+    assert "(edgelora/cli/inspect.py:" in call("inspect", shared_artifact)[2]
+
+
 def test_a_prompt_may_be_the_name_of_an_option(shared_artifact: Path) -> None:
     command = [sys.executable, "-m", "edgelora", "--traceback", "run", str(shared_artifact), "--prompt=--traceback"]
     done = subprocess.run([*command, "--max-new-tokens", "1"], capture_output=True, text=True, env=environment())

@@ -21,9 +21,11 @@ class Opened:
     adapters: AdapterSet
 
 
-def open_parts(folder: Path, threads: int | None = None, adapter_bytes: int | None = None) -> Opened:
+def open_parts(
+    folder: Path, threads: int | None = None, adapter_bytes: int | None = None, library: Path | None = None
+) -> Opened:
     """What ``load`` makes of a folder without a cache, with the parts that the model keeps to itself."""
     manifest = read_manifest(folder)
-    session = Session(folder, manifest, threads)
+    session = Session(folder, manifest, threads, library=library)
     adapters = AdapterSet(folder, manifest, session, None, adapter_bytes)
     return Opened(Model(folder, manifest, session, adapters), session, adapters)

@@ -100,7 +100,7 @@ class EdgeloraEngine:
         session, manifest, adapters = next(item for item in self._opened if item[1].adapters)
         folder = _largest(manifest, adapters)
         with tempfile.TemporaryDirectory() as place:
-            cache = PackedCache(Path(place), name_artifact(manifest), manifest.slots)
+            cache = PackedCache(Path(place), name_artifact(manifest), session.packer)
             caching = AdapterSet(folder.parents[1], manifest, session, cache)
             caching.load("kept", folder)
             return self._times_to_load(caching, folder)

@@ -18,7 +18,7 @@ from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packed_adapters import PackedCache
-from edgelora_runtime.packing import Packed, blend_packed, pack_adapter, stack_packed
+from edgelora_runtime.packing import Packed
 from edgelora_runtime.session import BoundAdapter, Session
 
 _MAX_MIXED = 16  # blends and row stacks kept ready; of single adapters the budget alone says how many
@@ -47,12 +47,12 @@ class AdapterSet:
         most_bytes: int | None = None,
     ) -> None:
         self._manifest = manifest
-        self._slots = manifest.slots
+        self._packer = session.packer
         self._session = session
         self._cache = cache
         self._most_bytes = most_bytes
         self._sources = {item.name: _Source(folder / item.path, False) for item in manifest.adapters}
-        self._none = session.prepare(blend_packed([], self._slots))
+        self._none = session.prepare(self._packer.blend([]))
         self._single: OrderedDict[str, tuple[Packed, BoundAdapter]] = OrderedDict()  # least recently used first
         self._mixed: OrderedDict[tuple[Spec, ...], BoundAdapter] = OrderedDict()  # likewise
 
@@ -106,7 +106,7 @@ class AdapterSet:
         specs = tuple(self.parse(text) for text in texts)
         if len(set(specs)) == 1:
             return self._bound(specs[0])
-        return self._keep(specs, lambda: stack_packed([self._blend(spec) for spec in specs], self._slots))
+        return self._keep(specs, lambda: self._packer.stack([self._blend(spec) for spec in specs]))
 
     def parse(self, text: str) -> Spec:
         """The SPEC taken apart, every name known."""
@@ -140,7 +140,7 @@ class AdapterSet:
         return found
 
     def _blend(self, spec: Spec) -> Packed:
-        return blend_packed([(self._pack(name), weight) for name, weight in spec], self._slots)
+        return self._packer.blend([(self._pack(name), weight) for name, weight in spec])
 
     def _pack(self, name: str) -> Packed:
         if name not in self._single:
@@ -175,7 +175,7 @@ class AdapterSet:
         if packed is None:
             where = f"adapter {name!r} ({source.folder})"
             adapter = open_adapter(source.folder, self._manifest, where, trust=source.is_trusted)
-            packed = pack_adapter(adapter, self._slots)
+            packed = self._packer.pack(adapter)
             if self._cache is not None and path is not None:
                 self._cache.write(path, packed)
         return packed

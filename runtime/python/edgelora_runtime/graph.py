@@ -18,7 +18,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgelora_runtime import graph_cache
-from edgelora_runtime.errors import ArtifactError
+from edgelora_runtime.errors import ArtifactError, InputError
 from edgelora_runtime.parse_json import join_some, one_line, show
 
 MAX_DEFAULT_THREADS = 4
@@ -77,9 +77,14 @@ class Graph:
         inputs: Mapping[str, ValueType],
         outputs: Mapping[str, ValueType],
         entry: graph_cache.CacheEntry | None = None,
+        library: Path | None = None,
     ) -> None:
-        """``outputs`` may leave some out; raises ArtifactError for a graph that cannot be loaded or has others."""
-        make_options = functools.partial(_options, default_threads() if threads is None else threads)
+        """``outputs`` may leave some out; ``library`` has operators that onnxruntime lacks.
+
+        Raises ArtifactError for a graph that cannot be loaded or has others, InputError for such a library.
+        """
+        make_options = functools.partial(_options, default_threads() if threads is None else threads, library)
+        make_options()  # first: what is wrong with the library is not the graph's fault
         try:
             if entry is None:
                 self._session = ort.InferenceSession(
@@ -135,11 +140,19 @@ class Graph:
         self._session.run_with_iobinding(self._current.io)
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def _options(threads: int, library: Path | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 3  # a warning for each of hundreds of slot inputs helps nobody
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if library is not None:
+        try:
+            options.register_custom_ops_library(str(library))
+        except _LOAD_ERRORS as error:
+            raise InputError(
+                f"{library} cannot be loaded as operators ({one_line(error, named=False)}); install edgelora-ops, or "
+                "load with operator=False"
+            ) from error
     return options
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.errors import InputError
+from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import FinishReason, score_choices
 from edgelora_runtime.graph_cache import find_entry
 from edgelora_runtime.manifest import Manifest, check_files, read_manifest
@@ -63,6 +64,7 @@ def load(
     twin: bool = False,
     cache: str | Path | None = None,
     adapter_bytes: int | None = None,
+    operator: bool | str | Path | None = None,
 ) -> Model:
     """Open an artifact. Sizes and small files are always checked; ``hashes`` reads every byte of the weights too.
 
@@ -73,6 +75,8 @@ def load(
     Adapters are kept there packed, too, until their files change.
     ``adapter_bytes`` bounds the memory of adapters: beyond it, those that were not used for longest are dropped, and
     read again when they are asked for. The model is a context manager: leaving it closes it.
+    ``operator`` is whether adapters are multiplied by the native operators of ``edgelora-ops``: None where the package
+    is installed and the artifact has a graph for it, False never, True always, or the path of such a library.
     Raises ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says.
     """
     folder = Path(path)
@@ -86,10 +90,10 @@ def load(
         check_files(folder, dataclasses.replace(manifest, files=small))
     kept = None if cache is None else Path(cache)
     find = None if kept is None else functools.partial(find_entry, kept, folder, manifest, hashes=hashes)
+    session = Session(folder, manifest, threads, twin, find, find_operators(operator, manifest))
     packed = None
     if kept is not None and not hashes:  # adapters are trusted by size and time of their files, or read anew
-        packed = PackedCache(kept / "adapters", name_artifact(manifest), manifest.slots)
-    session = Session(folder, manifest, threads, twin, find)
+        packed = PackedCache(kept / "adapters", name_artifact(manifest), session.packer)
     model = Model(folder, manifest, session, AdapterSet(folder, manifest, session, packed, adapter_bytes))
     for info in manifest.adapters if probe else ():
         model.probe(info.name)

@@ -13,24 +13,20 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import write_atomically
-from edgelora_runtime.manifest import Manifest, Slot
-from edgelora_runtime.packing import Packed, packed_size, packed_views
+from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.packers import Packer
+from edgelora_runtime.packing import Packed
 from edgelora_runtime.receipt import RECEIPT_FILE
 
-# Of a file: the rank of each slot as int64, zeros up to the next cache line, then the floats of ``packed_views``.
-_LAYOUT = 1
-_LINE = 64  # bytes
+_LAYOUT = 1  # of a file; raised when what a packer writes changes
 _SUFFIX = ".packed"
 
 _log = logging.getLogger(__name__)
@@ -42,7 +38,7 @@ class PackedCache:
 
     folder: Path
     artifact: str
-    slots: tuple[Slot, ...]
+    packer: Packer
 
     def find(self, adapter: Path, trust: bool = False) -> Path:
         """The file, there already or not, for a PEFT folder as its files are now, its receipt read or trusted.
@@ -51,7 +47,7 @@ class PackedCache:
         both times, of which no program can set the second back. Ask before reading the adapter: files that are replaced
         meanwhile then have another name the next time.
         """
-        place = _digest([_LAYOUT, self.artifact, str(adapter.resolve())])
+        place = _digest([_LAYOUT, self.packer.form, self.artifact, str(adapter.resolve())])
         found: list[object] = [trust]
         for name in (WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE):
             with contextlib.suppress(OSError):  # missing: reading the adapter says so
@@ -66,26 +62,16 @@ class PackedCache:
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError):  # missing, or empty
             return None
-        count = len(self.slots)
-        start = _start(count)
-        if len(data) < start:
-            return None
-        ranks = np.frombuffer(data, np.int64, count).tolist()
-        if min(ranks, default=0) < 0 or len(data) != start + 4 * packed_size(self.slots, ranks):
+        packed = self.packer.from_buffer(data)
+        if packed is None:
             _log.warning("%s is damaged, and the adapter is packed again", path)
-            return None
-        return packed_views(np.frombuffer(data, np.float32, offset=start), self.slots, ranks)
+        return packed
 
     def write(self, path: Path, packed: Packed) -> None:
         """Keep ``packed`` for the next load, in place of what was kept of that folder; a full disk is a warning."""
-        ranks = [packed[slot.a].shape[2] for slot in self.slots]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            memory = np.zeros(packed_size(self.slots, ranks), np.float32)
-            for name, view in packed_views(memory, self.slots, ranks).items():
-                view[...] = packed[name]
-            head = np.array(ranks, np.int64).tobytes().ljust(_start(len(ranks)), b"\0")
-            write_atomically(path, lambda stream: stream.writelines((head, memory.data)))
+            write_atomically(path, lambda stream: stream.writelines(self.packer.to_buffers(packed)))
             for other in self.folder.glob(f"{path.name.split('-')[0]}-*{_SUFFIX}"):
                 if other != path:
                     other.unlink(missing_ok=True)  # a process that has it mapped keeps its bytes until it ends
@@ -99,11 +85,6 @@ def name_artifact(manifest: Manifest) -> str:
     files = [manifest.graph.file, *((text.file, text.chat_template) if text is not None else ())]
     hashes = [manifest.files[name].sha256 for name in files if name is not None]
     return _digest([*hashes, manifest.base.fingerprint, manifest.base.grid])
-
-
-def _start(count: int) -> int:
-    """Bytes before the floats."""
-    return _LINE * math.ceil(8 * count / _LINE)
 
 
 def _digest(value: Sequence[object]) -> str:

@@ -8,7 +8,7 @@ It counts tokens and owns buffers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from edgelora_runtime.errors import InputError
-from edgelora_runtime.graph import Graph, ValueType, value_over
+from edgelora_runtime.graph import Graph, value_over
 from edgelora_runtime.graph_cache import CacheEntry
+from edgelora_runtime.graph_values import Form, cache_names, graph_file, graph_values
 from edgelora_runtime.groups import split_rows
 from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.packers import FusedPacker, Packer, SlotPacker
+from edgelora_runtime.packing import Packed
 from edgelora_runtime.prefix import CacheArray, Prefix, shared_length
 
 FloatArray = npt.NDArray[np.float32]
@@ -32,20 +35,13 @@ _Named = list[tuple[str, ort.OrtValue]]
 FIRST_CAPACITY = 256  # tokens; doubled whenever more are needed
 PREFILL_CHUNK = 384  # tokens of one row per call; attention memory grows with these times all tokens so far
 
-_COUNTERS = {
-    "input_ids": ValueType("tensor(int64)", (None, None)),
-    "seqlens_k": ValueType("tensor(int32)", (None,)),
-    "total_sequence_length": ValueType("tensor(int32)", ()),
-    "logits_positions": ValueType("tensor(int64)", (None, None)),
-}
-
 
 @dataclass(frozen=True, eq=False)
 class BoundAdapter:
     """Slot inputs as onnxruntime values over memory that stays where it is; compared by identity."""
 
     rows: int  # 1 (shared by every row) or the number of rows
-    arrays: Mapping[str, FloatArray]
+    arrays: Packed
     inputs: Sequence[tuple[str, ort.OrtValue]]
     is_none: bool  # every slot has rank 0
 
@@ -53,6 +49,10 @@ class BoundAdapter:
     def n_bytes(self) -> int:
         """Memory of the slot inputs."""
         return sum(array.nbytes for array in self.arrays.values())
+
+    def inputs_of(self, rows: slice) -> _Named:
+        """The inputs of some rows; what has one dimension belongs to all of them."""
+        return [(name, value_over(item[rows] if item.ndim > 1 else item)) for name, item in self.arrays.items()]
 
     def digest(self) -> str:
         """SHA-256 (hex) of the slot inputs: what a KV cache that went through them depends on."""
@@ -78,19 +78,18 @@ class Session:
         threads: int | None = None,
         twin: bool = False,
         find_entry: Callable[[str], CacheEntry] | None = None,
+        library: Path | None = None,
     ) -> None:
         self._folder = folder
         self._find_entry = find_entry  # where the device keeps what was made of a graph file
         self._manifest = manifest
         self._model = manifest.model
         self._threads = threads
+        self._library = library  # of operators: the fused graph is in the place of the one with slots
+        self.packer: Packer = SlotPacker(manifest.slots) if library is None else FusedPacker(manifest.slots)
         self._keeps_both = twin
         self._cache_type = np.dtype(manifest.graph.kv_cache)
-        self._cache_names = [
-            (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
-            for layer in range(self._model.num_layers)
-            for part in ("key", "value")
-        ]
+        self._cache_names = cache_names(manifest)
         has_twin = manifest.graph.without_slots is not None
         self._plain = self._load(with_slots=False) if has_twin and (twin or not manifest.adapters) else None
         self._slotted = self._load(with_slots=True) if twin or self._plain is None else None
@@ -130,9 +129,9 @@ class Session:
         """Tokens that a row can hold at most."""
         return self._model.context_length
 
-    def prepare(self, packed: Mapping[str, FloatArray]) -> BoundAdapter:
-        """Slot inputs, each (n, in_features, rank) or (n, rank, out_features), ready to be bound without a copy."""
-        rows = max((array.shape[0] for array in packed.values()), default=1)
+    def prepare(self, packed: Packed) -> BoundAdapter:
+        """What ``packer`` made, ready to be bound without a copy."""
+        rows = max((array.shape[0] for array in packed.values() if array.ndim > 1), default=1)
         arrays = {name: np.ascontiguousarray(item) for name, item in packed.items()}
         inputs = tuple((name, value_over(item)) for name, item in arrays.items())
         return BoundAdapter(rows, arrays, inputs, all(item.size == 0 for item in arrays.values()))
@@ -295,7 +294,7 @@ class Session:
             self._bind_rows(lengths, [value_over(cache[rows]) for cache in self._caches])
         adapter = self._adapter
         if adapter is not None and adapter.rows > 1 and self._graph is not self._plain:
-            slots = adapter.inputs if rows is None else [(k, value_over(v[rows])) for k, v in adapter.arrays.items()]
+            slots = adapter.inputs if rows is None else adapter.inputs_of(rows)
             self._graph.bind_inputs("adapter", slots, slots)
         self._graph.run()
 
@@ -332,19 +331,12 @@ class Session:
         return self._slotted
 
     def _load(self, *, with_slots: bool) -> Graph:
-        info = self._manifest.graph
-        file = info.file if with_slots or info.without_slots is None else info.without_slots
-        slots = self._manifest.slots if with_slots else ()
-        heads, width = self._model.num_kv_heads, self._model.head_dim
-        kept = ValueType(f"tensor({'int8' if self._cache_type == np.int8 else 'float'})", (None, heads, None, width))
-        inputs = _COUNTERS | {past: kept for past, _ in self._cache_names}
-        for slot in slots:
-            inputs[slot.a] = ValueType("tensor(float)", (None, slot.in_features, None))
-            inputs[slot.b] = ValueType("tensor(float)", (None, None, slot.out_features))
-        logits = ValueType("tensor(float)", (None, None, self._model.vocab_size))
-        outputs = {"logits": logits} | {present: kept for _, present in self._cache_names}
+        given: Form = "fused" if self._library is not None else "slots"
+        form = given if with_slots else "without slots"
+        file, values = graph_file(self._manifest, form), graph_values(self._manifest, form)
         entry = None if self._find_entry is None else self._find_entry(file)
-        return Graph(self._folder / file, self._threads, inputs, outputs, entry)
+        library = self._library if form == "fused" else None
+        return Graph(self._folder / file, self._threads, values.inputs, values.outputs, entry, library)
 
     def _allocate_rows(self, rows: int) -> None:
         self._forget_bindings()

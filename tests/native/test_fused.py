@@ -110,7 +110,7 @@ def test_what_is_no_library_or_has_no_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.so").write_text("no library")
     with pytest.raises(InputError, match=r"text\.so cannot be loaded as operators"):
         load(FOLDER / "tiny-float", operator=tmp_path / "text.so").logits(IDS, adapter="one")
-    with pytest.raises(InputError, match=r"has no fused graph \(target 'web-wasm'\)"):
+    with pytest.raises(InputError, match="has no fused graph"):
         load(FOLDER / "tiny-web", operator=operator_library())
 
 

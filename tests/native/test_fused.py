@@ -1,4 +1,4 @@
-"""Fused graphs in the Python runtime: the conformance cases, the answers of the graph with slots, and what is refused."""
+"""Fused graphs in the Python runtime: conformance cases, the answers of the graph with slots, what is refused."""
 
 import functools
 import shutil
@@ -120,5 +120,5 @@ def test_a_fused_graph_with_other_inputs_is_refused(tmp_path: Path) -> None:
     text = (folder / "manifest.json").read_text(encoding="utf-8")
     (folder / "manifest.json").write_text(text.replace('"fused": "decoder.fused.onnx"', '"fused": "decoder.onnx"'))
     assert read_manifest(folder).graph.fused == "decoder.onnx"
-    with pytest.raises(ArtifactError, match="adapter.blocks is missing"):
+    with pytest.raises(ArtifactError, match=r"adapter\.blocks is missing"):
         load(folder, operator=operator_library())

@@ -1,0 +1,43 @@
+// What the handles of models, generations and cancel flags hold, and what keeps a callback from calling its own model.
+//
+// Knows nothing about how a model answers.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "edgelora.h"
+#include "model.hpp"
+
+struct edgelora_cancel {
+    edgelora::Cancel flag;
+};
+
+struct edgelora_model {
+    std::unique_ptr<edgelora::Model> model;
+};
+
+struct edgelora_generation {
+    std::vector<edgelora::Answer> answers;
+};
+
+namespace edgelora::interface {
+
+// Says, while it lives, that this thread runs a call of `model`; a callback of that call finds it.
+class Calling {
+   public:
+    // Throws Error{invalid_input} for NULL, and where this thread is in a call of `model` already.
+    explicit Calling(edgelora_model* model);
+    ~Calling();
+    Calling(const Calling&) = delete;
+    Calling& operator=(const Calling&) = delete;
+
+    Model& operator*() const { return *model_->model; }
+    Model* operator->() const { return model_->model.get(); }
+
+   private:
+    edgelora_model* model_;
+    Calling* outer_;
+};
+
+}  // namespace edgelora::interface

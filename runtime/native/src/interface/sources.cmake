@@ -1,0 +1,9 @@
+set(EDGELORA_INTERFACE_SOURCES
+  answers.cpp
+  cancel.cpp
+  generation.cpp
+  guard.cpp
+  models.cpp
+  options.cpp
+  readers.cpp
+  texts.cpp)

@@ -14,10 +14,11 @@ namespace {
 
 // Where a signal handler finds them: it can be given nothing.
 edgelora_cancel* asked_flag = nullptr;
+volatile std::sig_atomic_t is_computing = 0;
 volatile std::sig_atomic_t asked = 0;
 
 void handle_interrupt(int) {
-    if (asked != 0) {
+    if (is_computing == 0 || asked != 0) {
         constexpr char line[] = "\nedgelora-run: interrupted\n";
         [[maybe_unused]] const auto written = write(STDERR_FILENO, line, sizeof line - 1);
         _exit(INTERRUPTED);
@@ -126,15 +127,17 @@ std::string text_of(const Generation& generation) {
     return std::string(text, n_bytes);
 }
 
+void catch_interrupts() { std::signal(SIGINT, handle_interrupt); }
+
 Interrupt::Interrupt() {
     asked_flag = edgelora_cancel_create();
     if (asked_flag == nullptr) throw std::bad_alloc();
     asked = 0;
-    std::signal(SIGINT, handle_interrupt);
+    is_computing = 1;
 }
 
 Interrupt::~Interrupt() {
-    std::signal(SIGINT, SIG_DFL);
+    is_computing = 0;
     edgelora_cancel_free(asked_flag);
     asked_flag = nullptr;
 }

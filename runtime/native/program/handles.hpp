@@ -46,10 +46,13 @@ class AnswerOptions {
 Generation answer(const Model& model, const Json& prompt, const edgelora_generate_options& options);
 std::string text_of(const Generation& generation);
 
-// Ctrl-C sets the flag that a call was given, or ends the program where none computes or it is the second one.
+// From now on Ctrl-C ends the program with its own line and code.
+void catch_interrupts();
+
+// While it lives, the first Ctrl-C is for what is computed: it sets a flag that a call may be given. A second one ends
+// the program. One at a time.
 class Interrupt {
-   public:
-    // Catches Ctrl-C while it lives; one at a time.
+  public:
     Interrupt();
     ~Interrupt();
     Interrupt(const Interrupt&) = delete;

@@ -11,6 +11,7 @@
 #include "edgelora.h"
 #include "errors.hpp"
 #include "failure.hpp"
+#include "handles.hpp"
 
 using namespace edgelora::program;
 
@@ -38,6 +39,7 @@ int run(const std::vector<std::string>& words) {
 
 int main(int count, char** words) {
     std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is seen where something is written
+    catch_interrupts();
     try {
         return run(std::vector<std::string>(words + 1, words + count));
     } catch (const ReaderLeft&) {

@@ -1,0 +1,48 @@
+"""The conformance cases in C++: as the runtime is shipped, and watched by sanitizers.
+
+Knows nothing about the cases; the program ``conformance`` reads them.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from tests.conformance_check import FOLDER, read_cases
+from tests.native.conftest import ROOT, build
+from tests.test_refuse import FILE
+
+SUPPRESSED = Path(__file__).parent / "leaks.txt"  # what libraries never free
+
+
+def run(program: Path, onnxruntime: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [program, FOLDER],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "EDGELORA_ONNXRUNTIME": str(onnxruntime), **environment},
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    return done.stdout
+
+
+def check(told: str) -> None:
+    found = re.search(r"(\d+) cases run, 0 failed, 0 of other kinds", told)
+    assert found is not None, told[-2000:]
+    assert int(found[1]) == len(read_cases()) + len(FILE["cases"])
+
+
+def test_every_case(built: Path, onnxruntime: Path) -> None:
+    check(run(built / "conformance", onnxruntime))
+
+
+def test_every_case_with_address_and_undefined_behaviour_sanitizers(onnxruntime: Path) -> None:
+    folder = build(
+        ROOT / "build" / "native-sanitized",
+        "-DEDGELORA_SANITIZE=address,undefined",
+        "-DCMAKE_BUILD_TYPE=Debug",
+        "-DEDGELORA_PROGRAM=OFF",
+        "-DEDGELORA_OPERATORS=OFF",
+    )
+    check(run(folder / "conformance", onnxruntime, LSAN_OPTIONS=f"suppressions={SUPPRESSED}:print_suppressions=0"))

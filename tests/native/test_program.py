@@ -1,0 +1,249 @@
+"""``edgelora-run`` from end to end: answers, exit codes, one line for whatever is wrong, a folder of its own.
+
+Knows nothing about C++; the Python runtime says what the answers are.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelora_runtime import load
+from tests.conformance_check import FOLDER, read_cases
+
+TINY = FOLDER / "tiny-float"
+LARGEST_PROGRAM = 2_000_000  # bytes, stripped
+
+TEXTS = [case for case in read_cases() if case["kind"] == "text" and case["artifact"] == "tiny-float"]
+CHOICES = [case for case in read_cases() if case["kind"] == "choices" and case["artifact"] == "tiny-float"]
+
+
+class Program:
+    def __init__(self, path: Path, onnxruntime: Path) -> None:
+        self.path = path
+        self.environment = {**os.environ, "EDGELORA_ONNXRUNTIME": str(onnxruntime)}
+
+    def run(self, *words: object, stdin: str | bytes | None = None) -> subprocess.CompletedProcess[str]:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        command = [self.path, *map(str, words)]
+        source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if given is None else {"input": given}
+        done = subprocess.run(command, capture_output=True, env=self.environment, timeout=300, **source)
+        return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def fails(self, code: int, *words: object, stdin: str | bytes | None = None) -> str:
+        """What standard error says, in one line of bearable length."""
+        done = self.run(*words, stdin=stdin)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("edgelora-run: ") and len(line) < 600
+        return line.removeprefix("edgelora-run: ")
+
+
+@pytest.fixture(scope="module")
+def program(built: Path, onnxruntime: Path) -> Program:
+    return Program(built / "edgelora-run", onnxruntime)
+
+
+def words_of(case: dict[str, Any]) -> list[str]:
+    words = ["--adapter", case["adapter"], "--max-new-tokens", str(case.get("max_new_tokens", 128))]
+    words += ["--raw"] if case["raw"] else []
+    for key, value in case.get("sampling", {}).items():
+        words += [f"--{key.replace('_', '-')}", str(value)]
+    for stop in case.get("stop", ()):
+        words += ["--stop", stop]
+    return words
+
+
+@pytest.mark.parametrize("case", TEXTS[:5], ids=lambda case: case["name"])
+def test_answers_are_those_of_the_cases_streamed_and_as_json(program: Program, case: dict[str, Any]) -> None:
+    done = program.run(TINY, "--prompt", case["prompt"], *words_of(case))
+    assert (done.returncode, done.stdout, done.stderr) == (0, case["expected_text"] + "\n", "")
+    done = program.run(TINY, f"--prompt={case['prompt']}", "--json", *words_of(case))
+    assert json.loads(done.stdout) == {
+        "results": [
+            {
+                "prompt": case["prompt"],
+                "adapter": case["adapter"],
+                "text": case["expected_text"],
+                "token_ids": case["expected_ids"],
+                "finish_reason": case["expected_reason"],
+            }
+        ]
+    }
+
+
+def test_choices_have_scores_in_json(program: Program) -> None:
+    case = CHOICES[0]
+    words = [word for choice in case["choices"] for word in ("--choices", choice)]
+    done = program.run(TINY, "--prompt", case["prompt"], "--adapter", case["adapter"], *words)
+    assert (done.returncode, done.stdout) == (0, case["expected_text"] + "\n")
+    done = program.run(TINY, "--prompt", case["prompt"], "--adapter", case["adapter"], "--json", *words)
+    (result,) = json.loads(done.stdout)["results"]
+    assert list(result["choice_scores"]) == case["choices"]
+    assert list(result["choice_scores"].values()) == pytest.approx(case["expected_scores"], abs=case["tolerance"])
+
+
+def test_a_file_answers_each_line_with_its_adapter(program: Program, tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "dog"}]
+    path = tmp_path / "prompts.jsonl"
+    lines = [{"prompt": "fox"}, {"messages": messages, "adapter": "four:0.5"}]
+    path.write_text("\n\n".join(map(json.dumps, lines)))
+    done = program.run(TINY, "--file", path, "--adapter", "one", "--json", "--max-new-tokens", 6)
+    assert done.returncode == 0, done.stderr
+    with load(TINY) as model:
+        expected = [
+            model.generate("fox", adapter="one", max_new_tokens=6),
+            model.chat(messages, adapter="four:0.5", max_new_tokens=6),
+        ]
+    results = json.loads(done.stdout)["results"]
+    assert [(item["adapter"], item["prompt"]) for item in results] == [("one", "fox"), ("four:0.5", messages)]
+    assert [item["text"] for item in results] == [answer.text for answer in expected]
+
+
+def test_the_prompt_may_come_from_standard_input(program: Program) -> None:
+    piped = program.run(TINY, "--max-new-tokens", 5, stdin="fox\n")
+    assert piped.returncode == 0
+    assert piped.stdout == program.run(TINY, "--max-new-tokens", 5, "--prompt", "fox").stdout
+
+
+def test_a_conversation_changes_its_adapter_and_forgets(program: Program) -> None:
+    said = "fox\n/adapter four\ndog\n/reset\n/stats\nfox\n/nothing\n/quit\nnever read\n"
+    done = program.run(TINY, "--chat", "--max-new-tokens", 5, "--system", "Be brief.", stdin=said)
+    assert done.returncode == 0, done.stderr
+    system = {"role": "system", "content": "Be brief."}
+    with load(TINY) as model:
+        talk: list[dict[str, str]] = [system, {"role": "user", "content": "fox"}]
+        first = model.chat(talk, max_new_tokens=5)
+        talk += [{"role": "assistant", "content": first.text}, {"role": "user", "content": "dog"}]
+        second = model.chat(talk, adapter="four", max_new_tokens=5)
+        third = model.chat([system, {"role": "user", "content": "fox"}], adapter="four", max_new_tokens=5)
+    assert done.stdout == "".join(f"{answer.text}\n" for answer in (first, second, third))
+    notes = [line.removeprefix("edgelora-run: ") for line in done.stderr.splitlines()]
+    assert notes[1] == "adapter four of none, one, four, eight"
+    assert notes[3] == "a new conversation"
+    assert notes[4].startswith("2 answers, 10 tokens, ") and "resident" in notes[4]
+    assert notes[6].startswith("no command '/nothing'")
+    assert len(notes) == 7
+
+
+def test_list_version_help_and_memory(program: Program) -> None:
+    assert program.run(TINY, "--list").stdout == "none\none  rank 1\nfour  rank 4\neight  rank 8\n"
+    assert program.run("--version").stdout == "edgelora-run 0.1.0\n"
+    shown = program.run("--help").stdout
+    assert "Usage: edgelora-run ARTIFACT" in shown and "--repetition-penalty X" in shown
+    assert max(map(len, shown.splitlines())) <= 120
+    done = program.run(TINY, "--prompt", "fox", "--memory", "--json", "--max-new-tokens", 2)
+    memory = json.loads(done.stdout)["memory"]
+    assert memory["resident"] == memory["private"] + memory["shared"]
+    assert 1e6 < memory["private"] < memory["resident"] < 1e9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "no artifact"),
+        (("{nothing}", "--prompt", "x"), "manifest.json"),
+        (("{tiny}", "--promt", "x"), "no such option: --promt; did you mean --prompt?"),
+        (("{tiny}", "--prompt"), "--prompt needs a value"),
+        (("{tiny}", "again"), "unexpected 'again'"),
+        (("{tiny}", "--prompt", "x", "--file", "y"), "exclude each other"),
+        (("{tiny}", "--file", "{nothing}"), "none: No such file"),
+        (("{tiny}", "--prompt", "x", "--adapter", "fuor"), "four"),
+        (("{tiny}", "--prompt", "x", "--adapter", "one:x"), "weight"),
+        (("{tiny}", "--prompt", "x", "--temperature", "-1"), "temperature is -1"),
+        (("{tiny}", "--prompt", "x", "--temperature", "hot"), "--temperature is 'hot', expected a number"),
+        (("{tiny}", "--prompt", "x", "--max-new-tokens", "0"), "expected a whole number from 1"),
+        (("{tiny}", "--prompt", "x", "--seed", "-1"), "--seed is '-1'"),
+        (("{tiny}", "--prompt", "x", "--template-var", "a=True"), "write a=true"),
+        (("{tiny}", "--prompt", "x", "--json=1"), "--json takes no value"),
+        (("{tiny}", "--prompt", "x", "--onnxruntime", "{nothing}"), "onnxruntime"),
+        (("{tiny}", "--chat", "--raw"), "leave out --raw"),
+        (("{tiny}",), "no prompt"),
+    ],
+)
+def test_bad_usage_and_bad_input_end_with_2_and_one_line(
+    program: Program, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    given = [word.format(tiny=TINY, nothing=tmp_path / "none") for word in words]
+    assert message in program.fails(2, *given)
+
+
+def test_a_file_names_the_lines_that_hold_no_prompt(program: Program, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "x"}\n[1]\n{"question": "x"}\nno\n{"prompt": "x", "adapter": 3}\n')
+    line = program.fails(2, TINY, "--file", path)
+    assert "line 2: a JSON array" in line and "line 3: has the keys" in line and "and 1 more" in line
+    path.write_text("\n")
+    assert "is empty" in program.fails(2, TINY, "--file", path)
+
+
+def test_text_that_is_no_utf8_is_refused(program: Program) -> None:
+    assert "no UTF-8 at byte 1" in program.fails(2, TINY, stdin=b"a\xff")
+    done = subprocess.run(
+        [program.path, TINY, "--prompt", b"\xff"], capture_output=True, env=program.environment, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, b"") and b"--prompt is no UTF-8" in done.stderr
+
+
+def test_verify_tells_a_changed_file_with_1(program: Program, tmp_path: Path) -> None:
+    assert program.run(TINY, "--verify").returncode == 0
+    copy = shutil.copytree(TINY, tmp_path / "copy")
+    adapter = copy / "adapters/one/adapter_model.safetensors"
+    content = adapter.read_bytes()
+    adapter.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (copy / "weights.bin").write_bytes((copy / "weights.bin").read_bytes())
+    assert "adapter_model.safetensors" in program.fails(2, copy, "--prompt", "x"), "small files are always hashed"
+    assert program.run(copy, "--verify").returncode in (1, 2)
+
+
+def test_the_reader_of_the_answer_may_leave(program: Program) -> None:
+    command = [program.path, TINY, "--prompt", "fox", "--max-new-tokens", "200"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=program.environment
+    ) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(60) == 0
+
+
+def test_an_interrupt_ends_it_with_130(program: Program) -> None:
+    command = [program.path, TINY, "--chat"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=program.environment
+    ) as running:
+        assert running.stdin is not None and running.stdout is not None
+        running.stdin.write(b"fox\n")
+        running.stdin.flush()
+        running.stdout.read(1)
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        assert running.returncode == 130
+        assert said.endswith(b"edgelora-run: interrupted\n")
+
+
+def test_it_is_small_and_needs_nothing_but_glibc(program: Program, tmp_path: Path) -> None:
+    stripped = tmp_path / "edgelora-run"
+    subprocess.run(["strip", "-o", stripped, program.path], check=True)
+    assert stripped.stat().st_size < LARGEST_PROGRAM
+    shown = subprocess.run(["ldd", stripped], capture_output=True, text=True, check=True).stdout
+    needed = {line.split()[0].split("/")[-1] for line in shown.splitlines()}
+    assert {name for name in needed if not name.startswith(("linux-vdso", "ld-linux", "libc.", "libm."))} == set()
+
+
+def test_a_folder_with_onnxruntime_beside_the_program_needs_no_setting(
+    program: Program, onnxruntime: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copy(program.path, tmp_path / "edgelora-run")
+    (tmp_path / onnxruntime.name).symlink_to(onnxruntime)
+    environment = {key: value for key, value in os.environ.items() if key != "EDGELORA_ONNXRUNTIME"}
+    command = [copy, TINY, "--prompt", "fox", "--max-new-tokens", "3"]
+    done = subprocess.run(command, capture_output=True, env=environment, stdin=subprocess.DEVNULL, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

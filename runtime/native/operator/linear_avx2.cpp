@@ -93,17 +93,43 @@ struct Avx2 {
     }
   }
 
-  static Bytes load_lanes(const uint32_t* p) { return whole(p); }
+  // Columns become rows: pairs, then fours, then halves of the vectors change places.
+  static void turn(Bytes (&v)[lanes]) {
+    __m256i t[lanes];
+    for (int i = 0; i < lanes; i += 2) {
+      t[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+      t[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < lanes; i += 4) {
+      v[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+      v[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+      v[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+      v[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+      t[i] = _mm256_permute2x128_si256(v[i], v[i + 4], 0x20);
+      t[i + 4] = _mm256_permute2x128_si256(v[i], v[i + 4], 0x31);
+    }
+    for (int i = 0; i < lanes; ++i) v[i] = t[i];
+  }
+  static void turn(Floats (&v)[lanes]) {
+    __m256i as[lanes];
+    for (int i = 0; i < lanes; ++i) as[i] = _mm256_castps_si256(v[i]);
+    turn(as);
+    for (int i = 0; i < lanes; ++i) v[i] = _mm256_castsi256_ps(as[i]);
+  }
+  static Bytes load_codes(const uint8_t* p) { return whole(p); }
+  static Bytes load_codes(const uint8_t* p, int n) { return part(p, n); }
   static Bytes load_bytes(const int8_t* p) { return whole(p); }
-  static void store_lanes(int8_t* p, Bytes a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+  static void store_bytes(int8_t* p, Bytes a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+  static Bytes bytes_of(Floats a) { return _mm256_mullo_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(0x01010101)); }
   static Bytes less(Bytes a, Bytes b) { return _mm256_sub_epi8(a, b); }
-  static Sums zero() { return _mm256_setzero_si256(); }
   static Sums no_sums() { return _mm256_setzero_si256(); }
   static Sums add_bytes(Sums a, Bytes w) {
     return _mm256_add_epi32(a, widen_pairs(_mm256_maddubs_epi16(_mm256_set1_epi8(1), w)));
   }
   static void store_starts(int32_t* p, Sums total, int flip) {
-    const __m256i start = _mm256_sub_epi32(zero(), _mm256_mullo_epi32(total, _mm256_set1_epi32(flip)));
+    const __m256i start = _mm256_sub_epi32(no_sums(), _mm256_mullo_epi32(total, _mm256_set1_epi32(flip)));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), start);
   }
   static Sums starts(const int32_t* p) { return whole(p); }

@@ -74,15 +74,45 @@ struct Avx512 {
     }
   }
 
-  static Bytes load_lanes(const uint32_t* p) { return _mm512_loadu_si512(p); }
+  // Columns become rows: pairs, then fours, then quarters of the vectors change places.
+  static void turn(Bytes (&v)[lanes]) {
+    __m512i t[lanes];
+    for (int i = 0; i < lanes; i += 2) {
+      t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+      t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < lanes; i += 4) {
+      v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+      v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+      v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+      v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+      const __m512i a = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88), b = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
+      const __m512i c = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd), d = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
+      t[i] = _mm512_shuffle_i32x4(a, b, 0x88);
+      t[i + 4] = _mm512_shuffle_i32x4(c, d, 0x88);
+      t[i + 8] = _mm512_shuffle_i32x4(a, b, 0xdd);
+      t[i + 12] = _mm512_shuffle_i32x4(c, d, 0xdd);
+    }
+    for (int i = 0; i < lanes; ++i) v[i] = t[i];
+  }
+  static void turn(Floats (&v)[lanes]) {
+    __m512i as[lanes];
+    for (int i = 0; i < lanes; ++i) as[i] = _mm512_castps_si512(v[i]);
+    turn(as);
+    for (int i = 0; i < lanes; ++i) v[i] = _mm512_castsi512_ps(as[i]);
+  }
+  static Bytes load_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static Bytes load_codes(const uint8_t* p, int n) { return _mm512_maskz_loadu_epi8((__mmask64{1} << n) - 1, p); }
   static Bytes load_bytes(const int8_t* p) { return _mm512_loadu_si512(p); }
-  static void store_lanes(int8_t* p, Bytes a) { _mm512_storeu_si512(p, a); }
+  static void store_bytes(int8_t* p, Bytes a) { _mm512_storeu_si512(p, a); }
+  static Bytes bytes_of(Floats a) { return _mm512_mullo_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(0x01010101)); }
   static Bytes less(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
-  static Sums zero() { return _mm512_setzero_si512(); }
   static Sums no_sums() { return _mm512_setzero_si512(); }
   static Sums add_bytes(Sums a, Bytes w) { return _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), w); }
   static void store_starts(int32_t* p, Sums total, int flip) {
-    _mm512_storeu_si512(p, _mm512_sub_epi32(zero(), _mm512_mullo_epi32(total, _mm512_set1_epi32(flip))));
+    _mm512_storeu_si512(p, _mm512_sub_epi32(no_sums(), _mm512_mullo_epi32(total, _mm512_set1_epi32(flip))));
   }
   static Sums starts(const int32_t* p) { return _mm512_loadu_si512(p); }
   static Bytes repeat(const int8_t* p) {

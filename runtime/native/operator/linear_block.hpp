@@ -17,6 +17,10 @@ inline int64_t row_bytes(const Matrix& m) { return m.blocks * block_bytes(m); }
 inline int64_t zero_bytes(const Matrix& m) { return (m.blocks * m.bits + 7) / 8; }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Whole vectors may reach beyond a row: into the next ones, whose codes meet activations of 0, but not beyond the last.
+// Rows behind a row that are enough for it.
+inline int64_t reach(const Matrix& m) { return 64 / least(64, m.blocks) + 1; }
+
 inline float as_float(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, 4);

@@ -89,11 +89,31 @@ struct Neon {
     for (int r = 0; r < R; ++r) y[r] = vaddvq_f32(sum[r]);
   }
 
-  static Bytes load_lanes(const uint32_t* p) { return vreinterpretq_s8_u32(vld1q_u32(p)); }
+  // Columns become rows.
+  static void turn(Floats (&v)[lanes]) {
+    const float32x4_t a = vtrn1q_f32(v[0], v[1]), b = vtrn2q_f32(v[0], v[1]);
+    const float32x4_t c = vtrn1q_f32(v[2], v[3]), d = vtrn2q_f32(v[2], v[3]);
+    v[0] = vcombine_f32(vget_low_f32(a), vget_low_f32(c));
+    v[1] = vcombine_f32(vget_low_f32(b), vget_low_f32(d));
+    v[2] = vcombine_f32(vget_high_f32(a), vget_high_f32(c));
+    v[3] = vcombine_f32(vget_high_f32(b), vget_high_f32(d));
+  }
+  static void turn(Bytes (&v)[lanes]) {
+    Floats as[lanes];
+    for (int i = 0; i < lanes; ++i) as[i] = vreinterpretq_f32_s8(v[i]);
+    turn(as);
+    for (int i = 0; i < lanes; ++i) v[i] = vreinterpretq_s8_f32(as[i]);
+  }
+  static Bytes load_codes(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+  static Bytes load_codes(const uint8_t* p, int n) {
+    uint8_t own[4 * lanes] = {};
+    std::memcpy(own, p, static_cast<size_t>(n));
+    return load_codes(own);
+  }
   static Bytes load_bytes(const int8_t* p) { return vld1q_s8(p); }
-  static void store_lanes(int8_t* p, Bytes a) { vst1q_s8(p, a); }
+  static void store_bytes(int8_t* p, Bytes a) { vst1q_s8(p, a); }
+  static Bytes bytes_of(Floats a) { return vreinterpretq_s8_s32(vmulq_n_s32(vcvtq_s32_f32(a), 0x01010101)); }
   static Bytes less(Bytes a, Bytes b) { return vsubq_s8(a, b); }
-  static Sums zero() { return vdupq_n_s32(0); }
   static Sums no_sums() { return vdupq_n_s32(0); }
   static Sums add_bytes(Sums a, Bytes) { return a; }
   static void store_starts(int32_t*, Sums, int) {}

@@ -79,13 +79,29 @@ struct Plain {
     for (int r = 0; r < R; ++r) y[r] = (sum[r].v[0] + sum[r].v[2]) + (sum[r].v[1] + sum[r].v[3]);
   }
 
-  static Bytes load_lanes(const uint32_t* p) {
-    Bytes out;
-    std::memcpy(out.v, p, sizeof out.v);
+  // Columns become rows.
+  template <class Vector>
+  static void turn(Vector (&v)[lanes]) {
+    static_assert(sizeof(Vector) == 4 * lanes);
+    uint32_t from[lanes][lanes], to[lanes][lanes];
+    std::memcpy(from, v, sizeof from);
+    for (int i = 0; i < lanes; ++i) {
+      for (int j = 0; j < lanes; ++j) to[j][i] = from[i][j];
+    }
+    std::memcpy(v, to, sizeof to);
+  }
+  static Bytes load_codes(const uint8_t* p, int n = 4 * lanes) {
+    Bytes out = {};
+    std::memcpy(out.v, p, static_cast<size_t>(n));
     return out;
   }
-  static Bytes load_bytes(const int8_t* p) { return load_lanes(reinterpret_cast<const uint32_t*>(p)); }
-  static void store_lanes(int8_t* p, Bytes a) { std::memcpy(p, a.v, sizeof a.v); }
+  static Bytes load_bytes(const int8_t* p) { return load_codes(reinterpret_cast<const uint8_t*>(p)); }
+  static void store_bytes(int8_t* p, Bytes a) { std::memcpy(p, a.v, sizeof a.v); }
+  static Bytes bytes_of(Floats a) {  // small numbers, each four times
+    Bytes out;
+    for (int i = 0; i < 4 * lanes; ++i) out.v[i] = static_cast<int8_t>(static_cast<int>(a.v[i / 4]));
+    return out;
+  }
   template <int bits>
   static Bytes codes_of(Bytes a, int plane) {
     for (int i = 0; i < 4 * lanes; ++i) {
@@ -97,7 +113,6 @@ struct Plain {
     for (int i = 0; i < 4 * lanes; ++i) a.v[i] = static_cast<int8_t>(a.v[i] - b.v[i]);
     return a;
   }
-  static Sums zero() { return {}; }
   static Sums no_sums() { return {}; }
   static Sums add_bytes(Sums a, Bytes) { return a; }
   static void store_starts(int32_t*, Sums, int) {}

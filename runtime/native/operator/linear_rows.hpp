@@ -60,13 +60,11 @@ void some_rows(const Matrix& m, const int32_t* places, const Tokens& t, int64_t 
 template <class V, int bits, bool half, bool has_zeros>
 void rows_of(const Matrix& m, const int32_t* places, const Tokens& t, const Part& part) {
   constexpr int R = V::rows_at_once;
-  // Whole vectors may reach beyond a row: into the next one, whose codes meet values of 0, but not beyond the last.
-  const int64_t reach = 64 / least(64, least(row_bytes(m), m.blocks)) + 1;
   float y[R];
   int64_t row = part.first;
   while (row < part.last) {
     const bool many = row + R <= part.last;
-    const bool at_end = row + (many ? R : 1) + reach > m.rows;
+    const bool at_end = row + (many ? R : 1) + reach(m) > m.rows;
     for (int64_t token = 0; token < t.count; ++token) {
       float* out = part.y + token * m.rows + row;
       if (many) {

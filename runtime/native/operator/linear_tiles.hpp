@@ -26,46 +26,80 @@ struct Tile {
   static size_t bytes(const Matrix& m) { return static_cast<size_t>(m.blocks * rows * (m.block_size + 12)); }
 };
 
+// Scales and zero points of a stretch of V::lanes blocks of V::lanes rows, turned: a vector for each block.
+template <class V, int bits>
+struct Turned {
+  typename V::Floats scales[V::lanes];
+  typename V::Floats zeros[V::lanes];
+
+  Turned(const Matrix& m, const int64_t* rows, int64_t block, int count, bool at_end) {
+    for (int l = 0; l < V::lanes; ++l) {
+      const int64_t at = rows[l] * m.blocks + block;
+      if (m.half) {
+        const uint16_t* from = static_cast<const uint16_t*>(m.scales) + at;
+        scales[l] = at_end ? V::halves(from, count) : V::halves(from);
+      } else {
+        const float* from = static_cast<const float*>(m.scales) + at;
+        scales[l] = at_end ? V::load(from, count) : V::load(from);
+      }
+      zeros[l] = m.zeros == nullptr ? V::floats(static_cast<float>((1 << (bits - 1)) - V::template base<bits>))
+                                    : V::template zeros<bits>(m.zeros + rows[l] * zero_bytes(m) + block * bits / 8,
+                                                              at_end ? count : V::lanes);
+    }
+    V::turn(scales);
+    V::turn(zeros);
+  }
+};
+
 template <class V, int bits>
 void unpack(const Matrix& m, int64_t row, int64_t last, const Tile<V>& tile) {
-  constexpr int lanes = V::lanes, quads = 8 / bits, in_lane = 32 / bits, stretch = 16;  // lanes of codes turned at once
-  alignas(64) uint32_t turned[stretch][lanes];
-  alignas(64) uint32_t zero[lanes];
+  constexpr int lanes = V::lanes, width = 4 * lanes, step = V::groups * width;
   const int64_t bytes = row_bytes(m), blob = block_bytes(m);
+  const int lanes_of_block = static_cast<int>(blob / 4);
   for (int g = 0; g < V::groups; ++g) {
-    int64_t at[lanes];  // rows beyond the last are those of the last again, and nobody reads what they give
-    for (int l = 0; l < lanes; ++l) at[l] = least(row + g * lanes + l, last - 1);
-    for (int64_t b = 0; b < m.blocks; ++b) {
-      const int64_t place = (b * V::groups + g) * lanes;
-      for (int l = 0; l < lanes; ++l) {
-        const float scale = scale_of(m, at[l], b);
-        const int point = zero_of(m, at[l], b);
-        tile.scales[place + l] = scale;
-        zero[l] = static_cast<uint32_t>(bits == 8 ? 128 : point) * 0x01010101u;
-        if (bits == 8) tile.shifts[place + l] = scale * static_cast<float>(point - 128);
-      }
-      const auto points = V::load_lanes(zero);
-      auto total = V::zero();
-      int8_t* out = tile.weights + (b * m.block_size / 4 * V::groups + g) * 4 * lanes;
-      for (int first = 0; first < blob / 4; first += stretch) {
-        const int n = static_cast<int>(least(stretch, blob / 4 - first));
-        for (int l = 0; l < lanes; ++l) {
-          const uint8_t* codes = m.codes + at[l] * bytes + b * blob + first * 4;
-          for (int j = 0; j < n; ++j) std::memcpy(&turned[j][l], codes + j * 4, 4);
+    int64_t rows[lanes];  // those beyond the last are the last again, and nobody reads what they give
+    for (int l = 0; l < lanes; ++l) rows[l] = least(row + g * lanes + l, last - 1);
+    const bool at_end = rows[lanes - 1] + reach(m) >= m.rows;
+    int8_t* out = tile.weights + g * width;
+    for (int64_t b = 0; b < m.blocks; b += lanes) {
+      const int count = static_cast<int>(least(lanes, m.blocks - b));
+      const Turned<V, bits> turned(m, rows, b, count, at_end && count < lanes);
+      typename V::Bytes points[lanes];
+      for (int k = 0; k < count; ++k) {
+        const int64_t place = ((b + k) * V::groups + g) * lanes;
+        V::store(tile.scales + place, turned.scales[k]);
+        if constexpr (bits == 8) {
+          const auto shift = V::floats(static_cast<float>(128 - V::template base<bits>));
+          const auto zero = V::minus_times(turned.zeros[k], shift, V::floats(1.0f));
+          V::store(tile.shifts + place, V::times(turned.scales[k], zero));
         }
-        for (int j = 0; j < n; ++j) {
-          for (int p = 0; p < quads; ++p) {
-            const auto weights = V::less(V::template codes_of<bits>(V::load_lanes(turned[j]), p), points);
-            V::store_lanes(out, weights);
+        points[k] = bits == 8 ? V::bytes_of(V::floats(128.0f)) : V::bytes_of(turned.zeros[k]);
+      }
+      const int n = count * lanes_of_block;  // lanes of codes of this stretch
+      auto total = V::no_sums();
+      for (int first = 0; first < n; first += lanes) {
+        const int here = static_cast<int>(least(lanes, n - first));
+        typename V::Bytes codes[lanes];
+        for (int l = 0; l < lanes; ++l) {
+          const uint8_t* from = m.codes + rows[l] * bytes + b * blob + first * 4;
+          codes[l] = at_end && here < lanes ? V::load_codes(from, 4 * here) : V::load_codes(from);
+        }
+        V::turn(codes);
+        for (int j = 0; j < here; ++j) {
+          const int k = (first + j) / lanes_of_block;
+          for (int p = 0; p < 8 / bits; ++p, out += step) {
+            const auto weights = V::less(V::template codes_of<bits>(codes[j], p), points[k]);
+            V::store_bytes(out, weights);
             if (V::template flip<bits> != 0) total = V::add_bytes(total, weights);
-            out += V::groups * 4 * lanes;
+          }
+          if (V::template flip<bits> != 0 && (first + j + 1) % lanes_of_block == 0) {
+            V::store_starts(tile.starts + ((b + k) * V::groups + g) * lanes, total, V::template flip<bits>);
+            total = V::no_sums();
           }
         }
       }
-      if (V::template flip<bits> != 0) V::store_starts(tile.starts + place, total, V::template flip<bits>);
     }
   }
-  (void)in_lane;
 }
 
 template <class V, int bits, bool shifted, int T>

@@ -15,7 +15,7 @@
 namespace edgelora::ops::in_place {
 namespace {
 
-constexpr int64_t few_tokens = 4;           // below, unpacking rows costs more than reading their codes again
+constexpr int64_t few_tokens = 5;           // below, unpacking rows costs more than reading their codes again
 constexpr int64_t bytes_in_part = 1 << 14;  // of codes: below, another thread does not pay
 constexpr int64_t most_parts = 32;
 constexpr int64_t tokens_in_part = 8;  // that are rounded together

@@ -32,6 +32,7 @@ from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.exact_arithmetic import ExactArithmetic
 from edgelora_onnx.passes.fuse_slots import FuseSlots
+from edgelora_onnx.passes.lower_in_place import LowerInPlace
 from edgelora_onnx.passes.lower_linears import LowerLinears
 from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
 from edgelora_onnx.passes.pack_linears import PackLinears
@@ -64,7 +65,7 @@ class OnnxExporter:
         fused: bool = False,
         context_length: int | None = None,
     ) -> ExportedModel:
-        """Write weights, graph and its twin without slots; with ``fused`` also the one with a node for each slot.
+        """Write weights, graph and its twin without slots; with ``fused`` also the one of our own operators.
 
         ``slots`` are the last parts of the names of modules that adapters may plug into: None for every linear of the
         layers, empty for none. ``baked`` are factors by module name that become constants of the graph, always on;
@@ -102,6 +103,7 @@ class OnnxExporter:
         if add_slots.slots and fused:
             twin = ir.load(folder / GRAPH_FILE)
             FuseSlots(add_slots.slots)(twin)
+            LowerInPlace()(twin)
             ir.save(twin, folder / FUSED_FILE)
         if add_slots.slots:
             RemoveSlots(add_slots.slots)(decoder.model)

@@ -23,7 +23,7 @@ from edgelora.data.rows import is_text
 from edgelora.errors import ConfigError
 from edgelora.grid.file import check_is_grid, write_grid
 from edgelora.grid.make import parse_quant
-from edgelora.option import COMMAND_KEY, record_options
+from edgelora.option import COMMAND_KEY, is_options_of, record_options, write_options
 from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.choose_grid import (
     ChosenGrid,
@@ -120,7 +120,10 @@ def quantize(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> QuantizeResult:
-    """Write the grid of a base as one file, for ``GridChoice(quant=FILE)`` in ``train`` and ``export``."""
+    """Write the grid of a base as one file, for ``GridChoice(quant=FILE)`` in ``train`` and ``export``.
+
+    Beside it, under the same name with ``.options.json``, is what ``--config`` reads to repeat it.
+    """
     path = Path(out)
     _check_grid_file(path, overwrite)
     if is_grid_file(grid.quant):
@@ -131,7 +134,10 @@ def quantize(
     started = time.perf_counter()
     chosen = choose_grid(open_base(os.fspath(model)), grid, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
+    beside = options_beside(path)
+    beside.unlink(missing_ok=True)  # never those of another grid, whenever this ends
     write_grid(path, chosen.grid)
+    write_options(beside, _config("quantize", (grid,), model=model))
     return QuantizeResult(path, chosen, round(time.perf_counter() - started, 1))
 
 
@@ -175,6 +181,7 @@ def export(
         budget_mb=choice.budget_mb,
         has_reference=True,
         has_cost=not auto,  # which says itself what it loses
+        config=_config("export", (grid, options), model=model),
     )
     with place_artifact(Path(out), checkpoint, build) as folder:
         if options.merge is None:
@@ -257,8 +264,16 @@ def _grid_of(grid: GridChoice, options: ExportOptions) -> GridChoice:
     return choice
 
 
+def options_beside(grid: Path) -> Path:
+    """Where the options of a grid file are."""
+    return grid.with_suffix(".options.json")
+
+
 def _check_grid_file(path: Path, overwrite: bool) -> None:
-    """Raise ConfigError when ``path`` holds anything but a grid file that may be replaced."""
+    """Raise ConfigError when ``path`` holds anything but a grid file that may be replaced, with its options."""
+    beside = options_beside(path)
+    if os.path.lexists(beside) and not is_options_of(beside, "quantize"):
+        raise ConfigError(f"{beside} is not of `edgelora quantize`, which writes its options there; move it away")
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; choose a file name, such as {path.name}.safetensors")
     if path.exists() and not overwrite:

@@ -6,11 +6,17 @@ dataclass whose fields are annotated with an Option -> a file of options, and ba
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from edgelora.errors import ConfigError
+from edgelora_runtime.files import write_atomically
+from edgelora_runtime.parse_json import read_json
+
+OPTIONS_FILE = "options.json"  # in the folder of a result
 COMMAND_KEY = "command"  # in a file of options: whose they are
 
 
@@ -63,6 +69,20 @@ def record_options(options: Any) -> dict[str, Any]:
         if value is not None:
             found[option.key(name)] = _plain(value)
     return found
+
+
+def write_options(path: Path, config: Mapping[str, Any]) -> None:
+    """Write a file that ``--config`` reads."""
+    write_atomically(path, json.dumps(config, indent=1, ensure_ascii=False) + "\n")
+
+
+def is_options_of(path: Path, command: str) -> bool:
+    """Whether ``path`` is a file that ``command`` has written with its result, and may replace."""
+    try:
+        found = read_json(path, ConfigError, "leave it out")
+    except ConfigError:
+        return False
+    return isinstance(found, dict) and found.get(COMMAND_KEY) == command
 
 
 def _plain(value: Any) -> Any:

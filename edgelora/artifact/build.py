@@ -49,6 +49,7 @@ class Build:
     budget_mb: float | None = None
     has_reference: bool = False
     has_cost: bool = False
+    config: Mapping[str, Any] | None = None  # what ``--config`` reads to repeat the export; written beside the manifest
 
     def context_length(self, checkpoint: Checkpoint) -> int:
         """Tokens that the artifact remembers; raises ConfigError for more than the model knows."""

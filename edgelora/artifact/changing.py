@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from edgelora.errors import AdapterError, ConfigError
+from edgelora.option import OPTIONS_FILE, is_options_of
 from edgelora_runtime.files import discard_folder, follow, is_temporary, restore, sweep
 from edgelora_runtime.manifest import FORMAT, MANIFEST_FILE, read_manifest
 
@@ -66,6 +67,8 @@ def check_replaceable(folder: Path) -> None:
     if index is None:
         read_manifest(folder)
     known = {*(index or {}).get("files", {}), MANIFEST_FILE, LOCK_FILE}
+    if is_options_of(folder / OPTIONS_FILE, "export"):
+        known.add(OPTIONS_FILE)
     foreign = [name for name in _walk(folder) if name not in known]
     if foreign:
         raise ConfigError(

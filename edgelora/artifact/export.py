@@ -20,6 +20,7 @@ from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.varied_text import measured_ids
 from edgelora.errors import ConfigError
+from edgelora.option import OPTIONS_FILE, write_options
 from edgelora.values import Checkpoint, HalfArray, Reference
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.files import replace_folder, reserve, restore
@@ -64,6 +65,8 @@ def fill_artifact(folder: Path, parts: Parts, build: Build) -> Manifest:
         _record_cost(folder, build.exporter, rows, taught)
     for name, adapter in build.options.adapters.items():
         add_adapter(folder, name, adapter)
+    if build.config is not None:
+        write_options(folder / OPTIONS_FILE, build.config)
     return read_manifest(folder)
 
 

@@ -26,6 +26,7 @@ from edgelora.data.encode import Encoded, Example, encode_rows
 from edgelora.data.rows import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid, MakeGrid
+from edgelora.option import OPTIONS_FILE, write_options
 from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.packed import weigh
@@ -57,7 +58,6 @@ from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve, restore, write_atomically
 from edgelora_runtime.receipt import RECEIPT_FILE, Receipt
 
-OPTIONS_FILE = "options.json"
 _WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, CARD_FILE, OPTIONS_FILE, HISTORY_FILE, *UNFINISHED}
 _RECORDED_PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy")
 
@@ -355,4 +355,4 @@ def _publish(
         write_card(fresh, receipt, used, plan.hub_repository or receipt.name)
         write_atomically(fresh / HISTORY_FILE, history_lines(final.history))
         if plan.config is not None:
-            write_atomically(fresh / OPTIONS_FILE, json.dumps(plan.config, indent=1, ensure_ascii=False) + "\n")
+            write_options(fresh / OPTIONS_FILE, plan.config)

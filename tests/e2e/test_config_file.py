@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from edgelora.cli import main
+from edgelora.grid.file import check_is_grid
 from edgelora_runtime.manifest import read_manifest
 from tests.tiny import write_adapter, write_checkpoint
 
@@ -91,6 +92,59 @@ def test_recover_quantize_and_export_read_one_as_well(base: Path, rows: Path, tm
     manifest = read_manifest(tmp_path / "artifact")
     assert [item.name for item in manifest.adapters] == ["one"]
     assert manifest.tokenizer.template_variables == {"word": "false"}
+
+
+def test_the_file_in_an_artifact_repeats_its_export(base: Path, tmp_path: Path) -> None:
+    adapters = {name: write_adapter(tmp_path / name, targets=("q_proj", "v_proj")) for name in ("one", "two")}
+    options = ["--quant", "int8", "--block-size", 16, "--slots", "q_proj,k_proj,v_proj", "--target", "mobile"]
+    options += ["--adapter", f"one={adapters['one']}", "--adapter", f"two={adapters['two']}", "--context-length", 64]
+    options += ["--template-var", "mood=false", "--accuracy-level", 0]
+    first = tmp_path / "first"
+    assert edgelora("export", base, "-o", first, *options) == 0
+    written = json.loads((first / "options.json").read_text())
+    assert (written["command"], written["quant"], written["adapter"]["one"]) == ("export", "int8", str(adapters["one"]))
+    assert not {"output", "overwrite", "json", "config"} & written.keys()
+    assert edgelora("export", "--config", first / "options.json", "-o", tmp_path / "again") == 0
+    made, again = (read_manifest(tmp_path / name) for name in ("first", "again"))
+    assert (made.base, made.files, made.slots) == (again.base, again.files, again.slots)
+    assert "options.json" not in made.files  # it names paths of this machine, and no device has a use for it
+    assert edgelora("verify", first) == 0
+    # Another export in its place has its own; what somebody else calls so is not replaced.
+    assert edgelora("export", "--config", first / "options.json", "-o", first, "--overwrite", "--quant", "int4") == 0
+    assert json.loads((first / "options.json").read_text()) == written | {"quant": "int4"}
+    (first / "options.json").write_text('{"mine": 1}')
+    assert edgelora("export", base, "-o", first, "--overwrite") == 2
+    assert (first / "options.json").read_text() == '{"mine": 1}'
+
+
+def test_an_export_that_merges_repeats_itself(base: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "strong", size=0.1)
+    options = ["--merge", adapter, "--merge-policy", "auto", "--max-kl", 9]
+    assert edgelora("export", base, "-o", tmp_path / "a", *options) == 0
+    assert edgelora("export", "--config", tmp_path / "a/options.json", "-o", tmp_path / "b") == 0
+    made, again = (read_manifest(tmp_path / name) for name in "ab")
+    assert (made.base, made.merged) == (again.base, again.merged)
+
+
+def test_the_file_beside_a_grid_repeats_it(
+    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--quant", "int2", "--budget-bits", "3.5", "--calibration", rows, "--embedding-bits", 8]
+    assert edgelora("quantize", base, "-o", tmp_path / "a.safetensors", *options) == 0
+    file = tmp_path / "a.options.json"
+    written = json.loads(file.read_text())
+    assert (written["command"], written["budget_bits"], written["calibration"]) == ("quantize", 3.5, str(rows))
+    assert edgelora("quantize", "--config", file, "-o", tmp_path / "b.safetensors") == 0
+    made, again = (check_is_grid(tmp_path / f"{name}.safetensors") for name in "ab")
+    assert made == again
+    wider = ["--config", file, "-o", tmp_path / "a.safetensors", "--budget-bits", 4, "--overwrite"]
+    assert edgelora("quantize", *wider) == 0
+    assert json.loads(file.read_text()) == written | {"budget_bits": 4.0}
+    file.write_text("{}")
+    capsys.readouterr()
+    assert edgelora("quantize", base, "-o", tmp_path / "a.safetensors", "--overwrite") == 2
+    assert "a.options.json is not of `edgelora quantize`" in capsys.readouterr().err
+    assert file.read_text() == "{}"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def test_export_reports_what_it_wrote(base: str, tmp_path: Path, capsys: pytest.
     assert main(["export", base, "-o", str(out), "--adapter", f"x={adapter}", "--genai", "--json"]) == 0
     payload = json.loads(capsys.readouterr().out)
     assert payload["adapters"] == ["x"]
-    written = [path for path in out.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    unlisted = ("manifest.json", "options.json")
+    written = [path for path in out.rglob("*") if path.is_file() and path.name not in unlisted]
     assert payload["bytes"] == sum(path.stat().st_size for path in written)
     assert 0.05 < payload["quantization"]["mean_relative_error"] < 0.15
     assert (out / "genai_config.json").is_file()

@@ -1,0 +1,27 @@
+# The tokenizer, a part of edgelora_core.
+set(EDGELORA_TOKENIZER_SOURCES
+  added_tokens.cpp
+  bpe.cpp
+  byte_level.cpp
+  charsmap.cpp
+  code_points.cpp
+  decoders.cpp
+  fields.cpp
+  find_tokens.cpp
+  merges.cpp
+  model.cpp
+  normal_forms.cpp
+  normalizers.cpp
+  patterns.cpp
+  pieces.cpp
+  post_processor.cpp
+  pre_tokenizers.cpp
+  prefix_tree.cpp
+  regex.cpp
+  regex_classes.cpp
+  tokenizer.cpp
+  translate_regex.cpp
+  unigram.cpp
+  vocabulary.cpp
+  word_piece.cpp
+)

@@ -1,0 +1,38 @@
+// Text into token ids and back, as a tokenizer.json of the `tokenizers` library says.
+//
+// Knows nothing about prompts, chats or models. What the reader does not know it refuses by name: no text is encoded
+// otherwise than the library would encode it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace edgelora {
+
+class Tokenizer {
+  public:
+    // Throws Error: unsupported for what the file asks for and is not known here, artifact for a broken file. `where`
+    // stands for the file in messages.
+    static Tokenizer from_json(std::string_view bytes, const std::string& where = "tokenizer.json");
+
+    // Throws Error(invalid_input) for what is not UTF-8 and for what the vocabulary cannot write.
+    std::vector<std::int32_t> encode(std::string_view text, bool add_special_tokens) const;
+    // Ids that are no token give no text; negative ones are refused.
+    std::string decode(const std::vector<std::int32_t>& ids, bool skip_special_tokens) const;
+
+    std::optional<std::int32_t> token_to_id(std::string_view token) const;
+    std::optional<std::string> id_to_token(std::int32_t id) const;
+    bool is_special(std::int32_t id) const;
+    std::size_t vocab_size() const;  // with the added tokens
+
+  private:
+    struct Parts;
+    std::shared_ptr<const Parts> parts_;  // shared by copies, and never changed: any thread may use it
+};
+
+}  // namespace edgelora

@@ -54,7 +54,7 @@ void AddedTokens::finish(const Normalizer* normalizer) {
             }
             std::string text = token.content;
             if (normalizer != nullptr) normalizer->apply(text, scratch);
-            if (text.empty()) refuse_unsupported("the added token " + show(token.content) + ", which is normalized away");
+            if (text.empty()) refuse_unsupported("the added token " + show(token.content) + ", of which nothing is left");
             normalized_.add(text, id);
         }
     }

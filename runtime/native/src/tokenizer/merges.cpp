@@ -88,12 +88,14 @@ void Merges::apply(std::vector<std::int32_t>& ids) const {
     std::vector<Symbol> symbols;
     symbols.reserve(ids.size());
     for (std::size_t index = 0; index < ids.size(); index++) {
-        symbols.push_back({ids[index], index == 0 ? kNone : index - 1, index + 1 < ids.size() ? index + 1 : kNone, false});
+        const std::size_t next = index + 1 < ids.size() ? index + 1 : kNone;
+        symbols.push_back({ids[index], index == 0 ? kNone : index - 1, next, false});
     }
     std::vector<Candidate> first;
     const auto candidate = [&](std::size_t place, std::size_t next, auto put) {
         if (place == kNone || next == kNone) return;
-        if (const Merge* found = find(symbols[place].id, symbols[next].id)) put(Candidate{found->rank, found->id, place});
+        const Merge* found = find(symbols[place].id, symbols[next].id);
+        if (found != nullptr) put(Candidate{found->rank, found->id, place});
     };
     for (std::size_t place = 0; place + 1 < symbols.size(); place++) {
         candidate(place, place + 1, [&](const Candidate& found) { first.push_back(found); });

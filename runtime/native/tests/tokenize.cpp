@@ -1,0 +1,75 @@
+// tokenize TOKENIZER [--time TEXT]: answer each line of stdin with one line of JSON.
+//
+// A line is a JSON string, answered by its ids with and without special tokens and both decodings of the first, or a
+// list of ids, answered by its decodings. With --time: how many megabytes of the file TEXT it encodes in a second.
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <string>
+
+#include "errors.hpp"
+#include "parse_json.hpp"
+#include "tokenizer/tokenizer.hpp"
+
+namespace {
+
+using namespace edgelora;
+
+std::string content_of(const char* path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw Error(Code::invalid_input, std::string(path) + " cannot be read; give a file");
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+Json answer(const Tokenizer& tokenizer, const std::string& line) {
+    try {
+        const Json asked = parse_json(line, "the line");
+        Json answer = Json::object();
+        std::vector<std::int32_t> ids;
+        if (asked.is_string()) {
+            const auto& text = asked.get_ref<const std::string&>();
+            ids = tokenizer.encode(text, true);
+            answer["ids"] = ids;
+            answer["plain"] = tokenizer.encode(text, false);
+        } else {
+            ids = asked.get<std::vector<std::int32_t>>();
+        }
+        answer["skipped"] = tokenizer.decode(ids, true);
+        answer["whole"] = tokenizer.decode(ids, false);
+        return answer;
+    } catch (const Error& error) {
+        return Json{{"error", error.what()}, {"code", static_cast<int>(error.code)}};
+    }
+}
+
+void print_speed(const Tokenizer& tokenizer, const std::string& text) {
+    double best = 0.0;
+    for (int round = 0; round < 5; round++) {
+        const auto start = std::chrono::steady_clock::now();
+        const std::size_t count = tokenizer.encode(text, false).size();
+        const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+        if (count > 0) best = std::max(best, static_cast<double>(text.size()) / 1e6 / taken.count());
+    }
+    std::printf("%.2f MB/s\n", best);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        if (argc != 2 && argc != 4) throw Error(Code::invalid_input, "give TOKENIZER, or TOKENIZER --time TEXT");
+        const Tokenizer tokenizer = Tokenizer::from_json(content_of(argv[1]));
+        if (argc == 4) {
+            print_speed(tokenizer, content_of(argv[3]));
+            return 0;
+        }
+        std::cout << Json{{"vocab_size", tokenizer.vocab_size()}}.dump() << '\n';
+        for (std::string line; std::getline(std::cin, line);) std::cout << answer(tokenizer, line).dump() << '\n';
+        return 0;
+    } catch (const Error& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 2;
+    }
+}

@@ -38,7 +38,7 @@ from edgelora.torch_model.choose_grid import (
 from edgelora.torch_model.open_base import open_base
 from edgelora.training.options import RecoverOptions, TrainOptions
 from edgelora_runtime.files import check_writable
-from edgelora_runtime.manifest import INT8_CACHE, Manifest
+from edgelora_runtime.manifest import FLOAT_STORE, INT8_CACHE, Manifest
 
 if TYPE_CHECKING:  # torch, which nobody waits for who only imports
     from edgelora.artifact.verify import VerifyReport
@@ -197,14 +197,17 @@ def export(
     return ExportResult(Path(out), manifest, own_context_length(checkpoint), seconds)
 
 
-def add_adapter(artifact: StrPath, name: str, folder: StrPath, *, probe: bool = True) -> AdapterInfo:
+def add_adapter(
+    artifact: StrPath, name: str, folder: StrPath, *, probe: bool = True, store: str = FLOAT_STORE
+) -> AdapterInfo:
     """Copy a PEFT folder into an artifact under ``name``; what does not fit is refused and changes nothing.
 
-    ``probe`` replays a probe of its receipt on the artifact first.
+    ``probe`` replays a probe of its receipt on the artifact first. ``store`` float16 or int8 rounds its factors: less
+    to read for each token where the operators of edgelora-ops are, and the same numbers everywhere.
     """
-    from edgelora.artifact import store
+    from edgelora.artifact.store import add_adapter
 
-    return store.add_adapter(Path(artifact), name, Path(folder), probe)
+    return add_adapter(Path(artifact), name, Path(folder), probe, store)
 
 
 def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:

@@ -64,7 +64,7 @@ def fill_artifact(folder: Path, parts: Parts, build: Build) -> Manifest:
     if taught:
         _record_cost(folder, build.exporter, rows, taught)
     for name, adapter in build.options.adapters.items():
-        add_adapter(folder, name, adapter)
+        add_adapter(folder, name, adapter, store=build.options.store)
     if build.config is not None:
         write_options(folder / OPTIONS_FILE, build.config)
     return read_manifest(folder)

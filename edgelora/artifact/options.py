@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from edgelora.adapter.narrow import check_store
 from edgelora.artifact.context_length import DEFAULT_CONTEXT
 from edgelora.artifact.store import split_assignment
 from edgelora.artifact.targets import TARGETS, Target, find_target
 from edgelora.data.template_options import TemplateVariables
 from edgelora.errors import ConfigError
 from edgelora.option import Option, join_names, read_text, split_names
-from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
+from edgelora_runtime.manifest import FLOAT_CACHE, FLOAT_STORE, INT8_CACHE
 
 MERGE_POLICIES = ("all", "auto")
 ACCURACY_LEVELS = (0, 4)
@@ -64,6 +65,10 @@ class ExportOptions:
             write=join_adapters,
         ),
     ] = field(default_factory=dict)
+    store: Annotated[
+        str,
+        Option("What the factors of each --adapter are rounded to, on every device.", metavar="float32|float16|int8"),
+    ] = FLOAT_STORE
     slots: Annotated[
         tuple[str, ...] | None,
         Option(
@@ -129,6 +134,9 @@ class ExportOptions:
             raise ConfigError("--merge and --adapter exclude each other: a merged artifact has no slots")
         if self.merge is not None and self.slots:
             raise ConfigError("--merge and --slots exclude each other: a merged artifact has no slots")
+        check_store(self.store)
+        if self.store != FLOAT_STORE and not self.adapters:
+            raise ConfigError("--store rounds the factors of adapters; give one with --adapter, or leave it out")
         if self.kv_cache not in (FLOAT_CACHE, INT8_CACHE):
             raise ConfigError(f"--kv-cache is {self.kv_cache!r}; choose {FLOAT_CACHE} or {INT8_CACHE}")
         if self.kv_cache == INT8_CACHE and (self.genai or not profile.has_int8_cache):

@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
+from edgelora.adapter.narrow import check_store
 from edgelora.artifact.changing import FOLDER, MARK_FILE, changing
+from edgelora.artifact.narrow_adapter import narrow_adapter
 from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import is_temporary, naming, put_folder, temporary_folder, write_atomically
-from edgelora_runtime.manifest import MANIFEST_FILE, AdapterInfo, FileInfo, Manifest, file_info, read_manifest
+from edgelora_runtime.manifest import (
+    FLOAT_STORE,
+    MANIFEST_FILE,
+    AdapterInfo,
+    FileInfo,
+    Manifest,
+    file_info,
+    read_manifest,
+)
 from edgelora_runtime.model import load
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packing import pack_adapter
@@ -44,12 +54,14 @@ def check_adapter(folder: Path, manifest: Manifest) -> Adapter:
     return open_adapter(folder, manifest, str(folder))
 
 
-def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True) -> AdapterInfo:
+def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True, store: str = FLOAT_STORE) -> AdapterInfo:
     """Copy a PEFT folder into an artifact; raises AdapterError when it does not fit, OSError when writing fails.
 
-    ``probe`` replays a probe of its receipt on the artifact first. Whatever fails, the artifact stays as it was.
+    ``probe`` replays a probe of its receipt on the artifact first. ``store`` rounds the factors that go in, to float16
+    or int8, and the receipt then tells of those. Whatever fails, the artifact stays as it was.
     """
     check_name(name)
+    check_store(store)
     with changing(artifact) as place:
         manifest = read_manifest(place)
         if any(name == known.name for known in manifest.adapters):
@@ -62,13 +74,17 @@ def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True) -> 
             )
         files = {file: file_info(folder / file) for file in _COPIED if (folder / file).is_file()}
         adapter = check_adapter(folder, manifest)
-        info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank)
+        info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank, store)
         with naming(artifact / FOLDER / name):
             target.parent.mkdir(exist_ok=True)
             with temporary_folder(target.parent) as fresh:
                 _copy(folder, fresh, files)
                 if probe:
                     _replay(place, name, fresh)
+                if store != FLOAT_STORE:
+                    narrow_adapter(place, fresh, store)
+                    files = {file: file_info(fresh / file) for file in files}
+                    adapter = check_adapter(fresh, manifest)
                 if GENAI_CONFIG_FILE in manifest.files:
                     write_genai_adapter(fresh / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
                     files[GENAI_ADAPTER_FILE] = file_info(fresh / GENAI_ADAPTER_FILE)

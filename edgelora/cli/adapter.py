@@ -42,6 +42,9 @@ def add(
     probe: Annotated[
         bool, typer.Option("--probe/--no-probe", help="Replay a probe of the receipt on the artifact first.")
     ] = True,
+    store: Annotated[
+        str, typer.Option(metavar="float32|float16|int8", help="What its factors are rounded to, on every device.")
+    ] = "float32",
     as_json: Json = False,
 ) -> None:
     """Add an adapter to an artifact; the base is not touched.
@@ -49,7 +52,7 @@ def add(
     Example: edgelora adapter add smol legal=adapters/legal
     """
     name, folder = split_assignment(adapter)
-    info = add_adapter(artifact, name, folder, probe)
+    info = add_adapter(artifact, name, folder, probe, store)
     emit(as_json, {"added": dataclasses.asdict(info)}, [f"added {info.name} (rank {info.rank}) to {artifact}"])
 
 

@@ -20,7 +20,10 @@ _TINY = np.float32(2.0**-100)  # the largest number of a row that counts as zero
 
 
 def round_to_codes(values: FloatArray) -> tuple[Codes, FloatArray]:
-    """The nearest codes (ranks, n) and scales (ranks,) for each row of ``values``."""
+    """The nearest codes (ranks, n) and scales (ranks,) for each row of ``values``; what is rounded stays as it is."""
+    exact = _exact(values)
+    if exact is not None:
+        return exact
     scales = _smallest_scales(values)
     codes = np.rint(values / scales[:, None]).astype(np.int8)
     return codes, scales

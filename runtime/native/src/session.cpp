@@ -16,6 +16,8 @@ const Names kStepNames = {"input_ids", "logits_positions"};
 const Names kLogitsNames = {"logits"};
 const Names kLengthNames = {"seqlens_k", "total_sequence_length"};
 
+constexpr std::uint32_t kOldestInt8Cache = 28;  // 1.24 to 1.26 have none, 1.27 answers batches wrongly with it
+
 CacheShape cache_shape(const Manifest& manifest) {
     const ModelInfo& model = manifest.model;
     return {2 * static_cast<std::size_t>(model.num_layers), static_cast<std::size_t>(model.num_kv_heads),
@@ -37,6 +39,11 @@ Session::Session(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
       manifest_(std::move(manifest)),
       options_(std::move(options)),
       cache_(ort_, cache_shape(*manifest_)) {
+    if (cache_.shape().is_int8 && ort_->api_version() < kOldestInt8Cache) {
+        throw Error(Code::unsupported, manifest_->model.name + " keeps its KV cache in 8 bits, for which onnxruntime " +
+                                           ort_->version() + " is too old; use 1." +
+                                           std::to_string(kOldestInt8Cache) + " or newer");
+    }
     for (std::int64_t layer = 0; layer < manifest_->model.num_layers; ++layer) {
         for (const char* part : {"key", "value"}) {
             past_names_.push_back("past_key_values." + std::to_string(layer) + "." + part);

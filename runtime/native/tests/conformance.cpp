@@ -34,6 +34,7 @@ Kinds all_kinds(const Suite& suite) {
     Kinds kinds;
     kinds.merge(sampling_kinds());
     kinds.merge(refuse_kinds(suite));
+    kinds.merge(model_kinds(suite));
     return kinds;
 }
 

@@ -1,15 +1,57 @@
-#include "model.hpp"
-
+// Kinds that run a graph on token ids: logits, tokens, batch, error.
+//
+// EDGELORA_ONNXRUNTIME names the library; with EDGELORA_OPERATORS, the path of libedgelora_ops, fused graphs are run.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <memory>
 
-namespace edgelora {
+#include "conformance/kinds.hpp"
+#include "token_model.hpp"
+
+namespace edgelora::conformance {
 
 namespace {
 
-Request make_request(const Json& item) {
+// One loaded model for all cases of an artifact, so that nothing may remain from one case to the next.
+class Models {
+  public:
+    explicit Models(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+    // nullptr where this onnxruntime has no KV cache in 8 bits and the artifact was refused for it, as it must be.
+    TokenModel* find(const Json& test) {
+        const auto artifact = test.at("artifact").get<std::string>();
+        const auto known = loaded_.find(artifact);
+        return known != loaded_.end() ? known->second.get()
+                                      : loaded_.emplace(artifact, load(artifact)).first->second.get();
+    }
+
+  private:
+    std::unique_ptr<TokenModel> load(const std::string& artifact) const {
+        LoadOptions options;
+        options.hashes = true;
+        const char* operators = std::getenv("EDGELORA_OPERATORS");
+        if (operators != nullptr && read_manifest(folder_ / artifact).graph.fused) {
+            options.operator_library = operators;
+        }
+        try {
+            return TokenModel::load(folder_ / artifact, options);
+        } catch (const Error& error) {
+            const std::string message = error.what();
+            if (error.code == Code::unsupported && message.find("KV cache in 8 bits") != std::string::npos) {
+                return nullptr;
+            }
+            throw;
+        }
+    }
+
+    std::filesystem::path folder_;
+    std::map<std::string, std::unique_ptr<TokenModel>> loaded_;
+};
+
+Request make_request(const Json& test) {
     Request request;
-    const Json& sampling = item.at("sampling");
+    const Json& sampling = test.at("sampling");
     request.sampling.temperature = sampling.value("temperature", 0.0);
     request.sampling.top_k = sampling.value("top_k", std::int64_t{0});
     request.sampling.top_p = sampling.value("top_p", 1.0);
@@ -18,83 +60,68 @@ Request make_request(const Json& item) {
     if (sampling.contains("seed")) {
         request.sampling.seed = sampling.at("seed").get<std::uint64_t>();
     }
-    request.max_new_tokens = item.at("max_new_tokens").get<std::int64_t>();
+    request.max_new_tokens = test.at("max_new_tokens").get<std::int64_t>();
     return request;
 }
 
-std::string compare_ids(const Ids& found, const Json& expected) {
-    if (found == expected.get<Ids>()) {
-        return "";
+void check_logits(TokenModel& model, const Json& test) {
+    const Logits logits = model.logits(test.at("input_ids").get<Ids>(), {test.at("adapter").get<std::string>()},
+                                       test.at("positions").get<std::vector<std::size_t>>());
+    const Json& columns = test.at("columns");
+    const double tolerance = test.at("tolerance").get<double>();
+    for (std::size_t row = 0; row < test.at("positions").size(); ++row) {
+        const float* values = logits.row(row);
+        for (std::size_t column = 0; column < columns.size(); ++column) {
+            const double found = values[columns[column].get<std::size_t>()];
+            const double expected = test.at("expected")[row][column].get<double>();
+            if (!(std::abs(found - expected) <= tolerance)) {
+                throw Failure("logit " + columns[column].dump() + " of position " + test.at("positions")[row].dump() +
+                              " is " + std::to_string(found) + ", expected " + std::to_string(expected));
+            }
+        }
+        expect_same(std::max_element(values, values + logits.vocab_size()) - values,
+                    test.at("expected_argmax")[row], "the largest logit");
     }
-    return "gives " + Json(found).dump() + ", expected " + expected.dump();
+}
+
+void check_tokens(TokenModel& model, const Json& test) {
+    const auto answers = model.generate_ids({test.at("input_ids").get<Ids>()},
+                                            {test.at("adapter").get<std::string>()}, make_request(test));
+    expect_same(answers.front().ids, test.at("expected_ids"), "the answer");
+}
+
+void check_batch(TokenModel& model, const Json& test) {
+    const auto answers = model.generate_ids(test.at("input_ids").get<std::vector<Ids>>(),
+                                            test.at("adapters").get<Specs>(), make_request(test));
+    Json found = Json::array();
+    for (const IdsAnswer& answer : answers) {
+        found.push_back(answer.ids);
+    }
+    expect_same(found, test.at("expected_ids"), "the answers");
+}
+
+void check_error(TokenModel& model, const Json& test) {
+    const auto call = [&model, &test] {
+        model.generate_ids({test.at("input_ids").get<Ids>()}, {test.at("adapter").get<std::string>()}, {});
+    };
+    expect_refused(call, test.at("message_has").get<std::string>());
 }
 
 }  // namespace
 
-TokenModel& Models::find(const std::string& artifact) {
-    std::unique_ptr<TokenModel>& model = loaded_[artifact];
-    if (model == nullptr) {
-        LoadOptions options;
-        options.hashes = true;
-        model = TokenModel::load(folder_ / artifact, options);
-    }
-    return *model;
-}
-
-std::string check_logits(const Json& item, Models& models) {
-    TokenModel& model = models.find(item.at("artifact"));
-    const Logits logits = model.logits(item.at("input_ids").get<Ids>(), {item.at("adapter").get<std::string>()},
-                                       item.at("positions").get<std::vector<std::size_t>>());
-    const Json& columns = item.at("columns");
-    const double tolerance = item.at("tolerance");
-    for (std::size_t row = 0; row < item.at("positions").size(); ++row) {
-        for (std::size_t column = 0; column < columns.size(); ++column) {
-            const double found = logits.row(row)[columns[column].get<std::size_t>()];
-            const double expected = item.at("expected")[row][column];
-            if (!(std::abs(found - expected) <= tolerance)) {
-                return "logit " + columns[column].dump() + " of position " + item.at("positions")[row].dump() + " is " +
-                       std::to_string(found) + ", expected " + std::to_string(expected);
+Kinds model_kinds(const Suite& suite) {
+    auto models = std::make_shared<Models>(suite.folder);
+    const auto on_model = [models](void (*check)(TokenModel&, const Json&)) {
+        return [models, check](const Json& test) {
+            if (TokenModel* const model = models->find(test)) {
+                check(*model, test);
             }
-        }
-        const float* first = logits.row(row);
-        const auto largest = std::max_element(first, first + logits.vocab_size()) - first;
-        if (largest != item.at("expected_argmax")[row].get<std::ptrdiff_t>()) {
-            return "the largest logit is " + std::to_string(largest) + ", expected " +
-                   item.at("expected_argmax")[row].dump();
-        }
-    }
-    return "";
+        };
+    };
+    return {{"logits", on_model(check_logits)},
+            {"tokens", on_model(check_tokens)},
+            {"batch", on_model(check_batch)},
+            {"error", on_model(check_error)}};
 }
 
-std::string check_tokens(const Json& item, Models& models) {
-    TokenModel& model = models.find(item.at("artifact"));
-    const auto answers = model.generate_ids({item.at("input_ids").get<Ids>()},
-                                            {item.at("adapter").get<std::string>()}, make_request(item));
-    return compare_ids(answers.front().ids, item.at("expected_ids"));
-}
-
-std::string check_batch(const Json& item, Models& models) {
-    TokenModel& model = models.find(item.at("artifact"));
-    const auto answers = model.generate_ids(item.at("input_ids").get<std::vector<Ids>>(),
-                                            item.at("adapters").get<Specs>(), make_request(item));
-    for (std::size_t row = 0; row < answers.size(); ++row) {
-        const std::string wrong = compare_ids(answers[row].ids, item.at("expected_ids")[row]);
-        if (!wrong.empty()) {
-            return "row " + std::to_string(row) + " " + wrong;
-        }
-    }
-    return answers.size() == item.at("expected_ids").size() ? "" : "the number of rows is another";
-}
-
-std::string check_error(const Json& item, Models& models) {
-    TokenModel& model = models.find(item.at("artifact"));
-    try {
-        model.generate_ids({item.at("input_ids").get<Ids>()}, {item.at("adapter").get<std::string>()}, {});
-    } catch (const Error& error) {
-        const std::string message = error.what();
-        return message.find(item.at("message_has").get<std::string>()) != std::string::npos ? "" : "says " + message;
-    }
-    return "is not refused";
-}
-
-}  // namespace edgelora
+}  // namespace edgelora::conformance

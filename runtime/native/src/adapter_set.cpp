@@ -25,7 +25,7 @@ AdapterSet::AdapterSet(const std::filesystem::path& folder, std::shared_ptr<cons
     : manifest_(std::move(manifest)),
       session_(session),
       most_bytes_(most_bytes),
-      none_(session.prepare(blend_packed({}, manifest_->slots))) {
+      none_(session.prepare(session.packer().blend({}))) {
     for (const AdapterInfo& item : manifest_->adapters) {
         sources_.push_back({item.name, folder / std::filesystem::u8path(item.path), false});
     }
@@ -126,7 +126,7 @@ SharedAdapter AdapterSet::find_rows(const std::vector<std::string>& texts) {
                 rows.push_back(rows[static_cast<std::size_t>(same)]);
             }
         }
-        return stack_packed(rows, manifest_->slots);
+        return session_.packer().stack(rows);
     });
 }
 
@@ -159,12 +159,12 @@ SharedAdapter AdapterSet::keep(const std::vector<Spec>& specs, const std::functi
 
 Packed AdapterSet::blend(const Spec& spec) {
     std::vector<SharedAdapter> kept;
-    std::vector<std::pair<const Packed*, double>> parts;
+    WeightedParts parts;
     for (const SpecTerm& term : spec) {
         kept.push_back(pack(term.name));
         parts.emplace_back(&kept.back()->packed, term.weight);
     }
-    return blend_packed(parts, manifest_->slots);
+    return session_.packer().blend(parts);
 }
 
 SharedAdapter AdapterSet::pack(const std::string& name) {
@@ -180,7 +180,7 @@ SharedAdapter AdapterSet::pack(const std::string& name) {
 SharedAdapter AdapterSet::read(const Source& source) const {
     const std::string where = "adapter " + show(source.name) + " (" + source.folder.u8string() + ")";
     const Adapter adapter = open_adapter(source.folder, *manifest_, where, source.is_trusted);
-    return session_.prepare(pack_adapter(adapter, manifest_->slots));
+    return session_.prepare(session_.packer().pack(adapter));
 }
 
 AdapterSet::Source AdapterSet::source(const std::string& name) const {

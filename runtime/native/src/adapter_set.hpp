@@ -1,6 +1,6 @@
 // Adapters by name and SPEC, packed once and kept ready to be bound, as many as a budget has room for.
 //
-// Knows nothing about tokens or text; `open_adapter` reads, `packing` packs, `session` binds.
+// Knows nothing about tokens or text; `open_adapter` reads, `packers` pack, `session` binds.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "manifest.hpp"
-#include "packing.hpp"
 #include "session.hpp"
 #include "spec.hpp"
 

@@ -1,44 +1,100 @@
-#include "packing.hpp"
-
+// The packer for graphs with slots; `docs/format.md` ("Slots") is the definition.
 #include <algorithm>
 #include <cstring>
+
+#include "packers.hpp"
 
 namespace edgelora {
 
 namespace {
 
-constexpr size_t kLineFloats = kCacheLine / sizeof(float);
 constexpr size_t kTile = 32;  // rows and columns of a block that is transposed within the first cache
 
-// The adapted parts of a slot that share A, and with it their ranks.
-struct RankGroup {
-    const Factors* first;
-    std::vector<std::pair<const SlotPart*, const Factors*>> parts;
+class SlotPacker : public Packer {
+  public:
+    explicit SlotPacker(std::vector<Slot> slots) : slots_(std::move(slots)) {}
+
+    Names names() const override {
+        Names names;
+        for (const Slot& slot : slots_) {
+            names.push_back(slot.a);
+            names.push_back(slot.b);
+        }
+        return names;
+    }
+
+    std::vector<ValueType> types() const override {
+        const std::optional<std::int64_t> any;
+        std::vector<ValueType> types;
+        for (const Slot& slot : slots_) {
+            types.push_back({ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {any, slot.in_features, any}});
+            types.push_back({ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {any, any, slot.out_features}});
+        }
+        return types;
+    }
+
+    Packed pack(const Adapter& adapter) const override;
+    Packed blend(const WeightedParts& parts) const override;
+    Packed stack(const std::vector<const Packed*>& rows) const override;
+
+  private:
+    std::vector<Slot> slots_;
 };
+
+// Zeros to be written to, a (rows, in_features, rank) and b (rows, rank, out_features) of each slot in turn, each from a
+// cache line on, in one block of memory.
+class Slots {
+  public:
+    Slots(const std::vector<Slot>& slots, std::vector<size_t> ranks, size_t rows) : ranks_(std::move(ranks)) {
+        size_t total = 0;
+        for (size_t index = 0; index < slots.size(); ++index) {
+            const auto n_rows = static_cast<std::int64_t>(rows);
+            const auto rank = static_cast<std::int64_t>(ranks_[index]);
+            for (const auto& shape : {std::vector<std::int64_t>{n_rows, slots[index].in_features, rank},
+                                      std::vector<std::int64_t>{n_rows, rank, slots[index].out_features}}) {
+                const size_t width = static_cast<size_t>(shape[1]) * static_cast<size_t>(shape[2]);
+                const size_t n_bytes = checked_product(checked_product(rows, width), sizeof(float));
+                packed_.inputs.push_back({nullptr, total, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape, true});
+                total += (n_bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+            }
+        }
+        memory_ = std::make_shared<Memory>(total);
+        packed_.rows = rows;
+        for (PackedInput& input : packed_.inputs) {
+            input.memory = memory_;
+        }
+    }
+
+    float* a(size_t slot) { return at(2 * slot); }
+    float* b(size_t slot) { return at(2 * slot + 1); }
+    size_t rank(size_t slot) const { return ranks_[slot]; }
+    Packed take() { return std::move(packed_); }
+
+  private:
+    float* at(size_t input) {
+        return reinterpret_cast<float*>(memory_->as<char>() + packed_.inputs[input].start);
+    }
+
+    std::vector<size_t> ranks_;
+    std::shared_ptr<Memory> memory_;
+    Packed packed_;
+};
+
+size_t rank_of(const Packed& packed, size_t slot) {
+    return static_cast<size_t>(packed.inputs[2 * slot].shape[2]);
+}
+
+const float* a_of(const Packed& packed, size_t slot) {
+    return packed.inputs[2 * slot].as<float>();
+}
+
+const float* b_of(const Packed& packed, size_t slot) {
+    return packed.inputs[2 * slot + 1].as<float>();
+}
 
 bool have_equal_a(const Factors& one, const Factors& other) {
     return one.rank == other.rank && one.in_features == other.in_features &&
            (one.a == other.a || std::equal(one.a, one.a + one.rank * one.in_features, other.a));
-}
-
-std::vector<RankGroup> rank_groups(const Slot& slot, const Adapter& adapter) {
-    std::vector<RankGroup> groups;
-    for (const SlotPart& part : slot.parts) {
-        const auto found = adapter.factors.find(part.module);
-        if (found == adapter.factors.end()) {
-            continue;
-        }
-        const Factors& item = found->second;
-        const auto same = std::find_if(groups.begin(), groups.end(), [&item](const RankGroup& group) {
-            return have_equal_a(*group.first, item);
-        });
-        if (same == groups.end()) {
-            groups.push_back({&item, {{&part, &item}}});
-        } else {
-            same->parts.emplace_back(&part, &item);
-        }
-    }
-    return groups;
 }
 
 size_t in_features(const Slot& slot) {
@@ -70,24 +126,32 @@ void transpose(const float* from, size_t rows, size_t columns, float scale, floa
 
 }  // namespace
 
-Packed::Packed(const std::vector<Slot>& slots, std::vector<size_t> ranks, size_t rows)
-    : rows_(rows), ranks_(std::move(ranks)) {
-    size_t total = 0;
-    starts_.reserve(2 * slots.size());
-    for (size_t index = 0; index < slots.size(); ++index) {
-        for (const auto width : {in_features(slots[index]), out_features(slots[index])}) {
-            starts_.push_back(total);
-            const size_t count = checked_product(checked_product(rows, width), ranks_[index]);
-            total += (count + kLineFloats - 1) / kLineFloats * kLineFloats;
+std::vector<RankGroup> rank_groups(const Slot& slot, const Adapter& adapter) {
+    std::vector<RankGroup> groups;
+    for (const SlotPart& part : slot.parts) {
+        const auto found = adapter.factors.find(part.module);
+        if (found == adapter.factors.end()) {
+            continue;
+        }
+        const Factors& item = found->second;
+        const auto same = std::find_if(groups.begin(), groups.end(), [&item](const RankGroup& group) {
+            return have_equal_a(*group.first, item);
+        });
+        if (same == groups.end()) {
+            groups.push_back({&item, {{&part, &item}}});
+        } else {
+            same->parts.emplace_back(&part, &item);
         }
     }
-    memory_ = Memory(checked_product(total, sizeof(float)));
+    return groups;
 }
 
-Packed pack_adapter(const Adapter& adapter, const std::vector<Slot>& slots) {
+namespace {
+
+Packed SlotPacker::pack(const Adapter& adapter) const {
     std::vector<std::vector<RankGroup>> groups;
     std::vector<size_t> ranks;
-    for (const Slot& slot : slots) {
+    for (const Slot& slot : slots_) {
         groups.push_back(rank_groups(slot, adapter));
         size_t rank = 0;
         for (const RankGroup& group : groups.back()) {
@@ -95,10 +159,10 @@ Packed pack_adapter(const Adapter& adapter, const std::vector<Slot>& slots) {
         }
         ranks.push_back(rank);
     }
-    Packed packed(slots, ranks);
-    for (size_t index = 0; index < slots.size(); ++index) {
-        const size_t in = in_features(slots[index]);
-        const size_t out = out_features(slots[index]);
+    Slots packed(slots_, ranks, 1);
+    for (size_t index = 0; index < slots_.size(); ++index) {
+        const size_t in = in_features(slots_[index]);
+        const size_t out = out_features(slots_[index]);
         size_t start = 0;
         for (const RankGroup& group : groups[index]) {
             const Factors& first = *group.first;
@@ -110,61 +174,67 @@ Packed pack_adapter(const Adapter& adapter, const std::vector<Slot>& slots) {
             start += rank_of(first);
         }
     }
-    return packed;
+    return packed.take();
 }
 
-Packed blend_packed(const std::vector<std::pair<const Packed*, double>>& parts, const std::vector<Slot>& slots) {
-    std::vector<size_t> ranks(slots.size(), 0);
-    for (size_t index = 0; index < slots.size(); ++index) {
+Packed SlotPacker::blend(const WeightedParts& parts) const {
+    std::vector<size_t> ranks(slots_.size(), 0);
+    for (size_t index = 0; index < slots_.size(); ++index) {
         for (const auto& part : parts) {
-            ranks[index] += part.first->rank(index);
+            ranks[index] += rank_of(*part.first, index);
         }
     }
-    Packed blended(slots, ranks);
-    for (size_t index = 0; index < slots.size(); ++index) {
-        const size_t in = in_features(slots[index]);
-        const size_t out = out_features(slots[index]);
+    Slots blended(slots_, ranks, 1);
+    for (size_t index = 0; index < slots_.size(); ++index) {
+        const size_t in = in_features(slots_[index]);
+        const size_t out = out_features(slots_[index]);
         size_t start = 0;
         for (const auto& [packed, weight] : parts) {
-            const size_t rank = packed->rank(index);
+            const size_t rank = rank_of(*packed, index);
             for (size_t row = 0; rank > 0 && row < in; ++row) {
-                std::memcpy(blended.a(index) + row * ranks[index] + start, packed->a(index) + row * rank,
+                std::memcpy(blended.a(index) + row * ranks[index] + start, a_of(*packed, index) + row * rank,
                             rank * sizeof(float));
             }
-            const float* from = packed->b(index);
+            const float* from = b_of(*packed, index);
             const auto factor = static_cast<float>(weight);
             std::transform(from, from + rank * out, blended.b(index) + start * out,
                            [factor](float value) { return value * factor; });
             start += rank;
         }
     }
-    return blended;
+    return blended.take();
 }
 
-Packed stack_packed(const std::vector<const Packed*>& rows, const std::vector<Slot>& slots) {
-    std::vector<size_t> ranks(slots.size(), 0);
+Packed SlotPacker::stack(const std::vector<const Packed*>& rows) const {
+    std::vector<size_t> ranks(slots_.size(), 0);
     for (const Packed* packed : rows) {
-        for (size_t index = 0; index < slots.size(); ++index) {
-            ranks[index] = std::max(ranks[index], packed->rank(index));
+        for (size_t index = 0; index < slots_.size(); ++index) {
+            ranks[index] = std::max(ranks[index], rank_of(*packed, index));
         }
     }
-    Packed stacked(slots, ranks, rows.size());
-    for (size_t index = 0; index < slots.size(); ++index) {
-        const size_t in = in_features(slots[index]);
-        const size_t out = out_features(slots[index]);
+    Slots stacked(slots_, ranks, rows.size());
+    for (size_t index = 0; index < slots_.size(); ++index) {
+        const size_t in = in_features(slots_[index]);
+        const size_t out = out_features(slots_[index]);
         for (size_t row = 0; row < rows.size(); ++row) {
-            const size_t rank = rows[row]->rank(index);
+            const size_t rank = rank_of(*rows[row], index);
             float* a = stacked.a(index) + row * in * ranks[index];
             for (size_t feature = 0; rank > 0 && feature < in; ++feature) {
-                std::memcpy(a + feature * ranks[index], rows[row]->a(index) + feature * rank, rank * sizeof(float));
+                std::memcpy(a + feature * ranks[index], a_of(*rows[row], index) + feature * rank, rank * sizeof(float));
             }
             if (rank > 0) {
-                std::memcpy(stacked.b(index) + row * ranks[index] * out, rows[row]->b(index),
+                std::memcpy(stacked.b(index) + row * ranks[index] * out, b_of(*rows[row], index),
                             rank * out * sizeof(float));
             }
         }
     }
-    return stacked;
+    return stacked.take();
+}
+
+}  // namespace
+
+std::unique_ptr<Packer> make_slot_packer(const std::vector<Slot>& slots) {
+    return std::make_unique<SlotPacker>(slots);
 }
 
 }  // namespace edgelora

@@ -38,6 +38,9 @@ Session::Session(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
       folder_(std::move(folder)),
       manifest_(std::move(manifest)),
       options_(std::move(options)),
+      packer_(options_.operator_library.empty() ? make_slot_packer(manifest_->slots)
+                                                : make_fused_packer(manifest_->slots)),
+      adapter_names_(packer_->names()),
       cache_(ort_, cache_shape(*manifest_)) {
     if (cache_.shape().is_int8 && ort_->api_version() < kOldestInt8Cache) {
         throw Error(Code::unsupported, manifest_->model.name + " keeps its KV cache in 8 bits, for which onnxruntime " +
@@ -50,10 +53,6 @@ Session::Session(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
             present_names_.push_back("present." + std::to_string(layer) + "." + part);
         }
     }
-    for (const Slot& slot : manifest_->slots) {
-        slot_names_.push_back(slot.a);
-        slot_names_.push_back(slot.b);
-    }
     if (manifest_->graph.without_slots && (options_.twin || manifest_->adapters.empty())) {
         plain_ = load(false);
     }
@@ -65,7 +64,7 @@ Session::Session(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
 
 SharedAdapter Session::prepare(Packed packed) const {
     auto adapter = std::make_shared<BoundAdapter>(BoundAdapter{std::move(packed), nullptr});
-    adapter->values = slot_values(*ort_, manifest_->slots, adapter->packed, 0, adapter->packed.rows());
+    adapter->values = packed_values(*ort_, adapter->packed, 0, adapter->packed.rows);
     return adapter;
 }
 
@@ -82,7 +81,7 @@ void Session::close() {
 }
 
 void Session::begin(std::size_t rows, const SharedAdapter& adapter) {
-    const std::size_t n_adapters = adapter->packed.rows();
+    const std::size_t n_adapters = adapter->packed.rows;
     if (n_adapters != 1 && n_adapters != rows) {
         throw Error(Code::invalid_input, std::to_string(n_adapters) + " adapters for " + std::to_string(rows) +
                                              " rows; give one adapter, or one for each row");
@@ -245,8 +244,8 @@ void Session::compute(const SharedValues& inputs, const SharedValues& output, Ro
     const SharedValues caches = is_all ? cache_.values() : cache_.values_of(rows.first, rows.count);
     graph_->bind_inputs(Group::past, caches, past_names_);
     graph_->bind_outputs(Group::present, caches, present_names_);
-    if (adapter_->packed.rows() > 1 && graph_ != plain_) {
-        graph_->bind_inputs(Group::adapter, is_all ? adapter_->values : adapter_of(rows), slot_names_);
+    if (adapter_->packed.rows > 1 && graph_ != plain_) {
+        graph_->bind_inputs(Group::adapter, is_all ? adapter_->values : adapter_of(rows), adapter_names_);
     }
     graph_->run();
 }
@@ -260,7 +259,7 @@ void Session::bind_step(const SharedValues& inputs, const SharedValues& output) 
 void Session::bind_adapter() {
     graph_->select(adapter_);
     if (graph_ != plain_) {
-        graph_->bind_inputs(Group::adapter, adapter_->values, slot_names_);
+        graph_->bind_inputs(Group::adapter, adapter_->values, adapter_names_);
     }
 }
 
@@ -305,14 +304,19 @@ std::shared_ptr<Graph> Session::load(bool with_slots) const {
     for (const std::string& name : present_names_) {
         outputs.emplace(name, kept);
     }
-    for (const Slot& slot : manifest_->slots) {
-        if (with_slots) {
-            inputs.emplace(slot.a, ValueType{float32, {any, slot.in_features, any}});
-            inputs.emplace(slot.b, ValueType{float32, {any, any, slot.out_features}});
+    GraphOptions options{options_.threads, {}};
+    std::string file = with_slots ? info.file : info.without_slots.value_or(info.file);
+    if (with_slots) {
+        const std::vector<ValueType> types = packer_->types();
+        for (std::size_t index = 0; index < types.size(); ++index) {
+            inputs.emplace(adapter_names_[index], types[index]);
+        }
+        if (!options_.operator_library.empty()) {
+            options.operator_library = options_.operator_library;
+            file = info.fused.value_or(info.file);
         }
     }
-    const std::string& file = with_slots ? info.file : info.without_slots.value_or(info.file);
-    return std::make_shared<Graph>(ort_, folder_ / std::filesystem::u8path(file), options_.graph, inputs, outputs);
+    return std::make_shared<Graph>(ort_, folder_ / std::filesystem::u8path(file), options, inputs, outputs);
 }
 
 void Session::allocate_rows(std::size_t rows) {
@@ -355,7 +359,7 @@ SharedValues Session::lengths_of(Rows rows) const {
 }
 
 SharedValues Session::adapter_of(Rows rows) const {
-    return slot_values(*ort_, manifest_->slots, adapter_->packed, rows.first, rows.count);
+    return packed_values(*ort_, adapter_->packed, rows.first, rows.count);
 }
 
 }  // namespace edgelora

@@ -13,7 +13,7 @@
 #include "cancel.hpp"
 #include "graph.hpp"
 #include "manifest.hpp"
-#include "packing.hpp"
+#include "packers.hpp"
 
 namespace edgelora {
 
@@ -22,10 +22,10 @@ constexpr std::size_t kPrefillChunk = 384;   // tokens of one row a call; attent
 
 using Ids = std::vector<std::int32_t>;
 
-// Slot inputs as onnxruntime values over memory that stays where it is; known by identity.
+// Inputs of the graph as onnxruntime values over memory that stays where it is; known by identity.
 struct BoundAdapter {
     Packed packed;
-    SharedValues values;  // a and b of each slot in turn, over `packed`
+    SharedValues values;  // over `packed`
 };
 
 using SharedAdapter = std::shared_ptr<const BoundAdapter>;
@@ -45,8 +45,9 @@ class Logits {
 };
 
 struct SessionOptions {
-    GraphOptions graph;
-    bool twin = false;  // keep the graph without slots in memory beside the one with slots
+    int threads = 0;                         // 0: `default_threads`
+    bool twin = false;                       // keep the graph without slots in memory beside the one with slots
+    std::filesystem::path operator_library;  // runs the fused graph in the place of the one with slots; empty for none
 };
 
 // The graphs of an artifact over one KV cache, one call at a time; `turn` changes when the cache is rewound.
@@ -77,7 +78,9 @@ class Session {
     std::size_t context_length() const { return static_cast<std::size_t>(manifest_->model.context_length); }
     std::size_t vocab_size() const { return static_cast<std::size_t>(manifest_->model.vocab_size); }
 
-    // Slot inputs, ready to be bound without a copy.
+    // Packs adapters for the graph of this session.
+    const Packer& packer() const { return *packer_; }
+    // What `packer` made, ready to be bound without a copy.
     SharedAdapter prepare(Packed packed) const;
     // Let go of graphs and cache; nothing can be computed afterwards.
     void close();
@@ -125,7 +128,8 @@ class Session {
     SessionOptions options_;
     Names past_names_;
     Names present_names_;
-    Names slot_names_;
+    std::unique_ptr<Packer> packer_;
+    Names adapter_names_;
     std::shared_ptr<Graph> plain_;
     std::shared_ptr<Graph> slotted_;
     std::shared_ptr<Graph> graph_;  // one of the two

@@ -9,8 +9,10 @@ set(EDGELORA_CORE_SOURCES
   check_manifest.cpp
   check_receipt.cpp
   files.cpp
+  fused.cpp
   generate.cpp
   graph.cpp
+  grid_of_factors.cpp
   groups.cpp
   json_fields.cpp
   manifest.cpp

@@ -32,21 +32,21 @@ SharedValues step_values(const Ort& ort, const std::vector<std::int64_t>& ids,
     return values;
 }
 
-SharedValues slot_values(const Ort& ort, const std::vector<Slot>& slots, const Packed& packed, std::size_t first,
-                         std::size_t count) {
+SharedValues packed_values(const Ort& ort, const Packed& packed, std::size_t first, std::size_t count) {
     auto values = std::make_shared<Values>();
-    values->reserve(2 * slots.size());
-    const auto rows = static_cast<std::int64_t>(count);
-    for (std::size_t index = 0; index < slots.size(); ++index) {
-        const auto rank = static_cast<std::int64_t>(packed.rank(index));
-        const std::size_t of_a = packed.rank(index) * static_cast<std::size_t>(slots[index].in_features);
-        const std::size_t of_b = packed.rank(index) * static_cast<std::size_t>(slots[index].out_features);
-        values->push_back(ort.value_over(const_cast<float*>(packed.a(index)) + first * of_a,
-                                         count * of_a * sizeof(float), {rows, slots[index].in_features, rank},
-                                         ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
-        values->push_back(ort.value_over(const_cast<float*>(packed.b(index)) + first * of_b,
-                                         count * of_b * sizeof(float), {rows, rank, slots[index].out_features},
-                                         ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
+    values->reserve(packed.inputs.size());
+    for (const PackedInput& input : packed.inputs) {
+        std::vector<std::int64_t> shape = input.shape;
+        std::size_t before = 0;
+        std::size_t n_bytes = input.n_bytes();
+        if (input.has_rows) {
+            const std::size_t of_row = n_bytes / packed.rows;
+            before = first * of_row;
+            n_bytes = count * of_row;
+            shape.front() = static_cast<std::int64_t>(count);
+        }
+        values->push_back(
+            ort.value_over(const_cast<char*>(input.as<char>()) + before, n_bytes, shape, input.type));
     }
     return values;
 }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "graph.hpp"
-#include "packing.hpp"
+#include "packed.hpp"
 
 namespace edgelora {
 
@@ -22,8 +22,7 @@ SharedValues logits_value(const Ort& ort, float* logits, std::size_t n_rows, std
 // `seqlens_k` (n_rows,) and `total_sequence_length`.
 SharedValues length_values(const Ort& ort, std::int32_t* seqlens, std::size_t n_rows, std::int32_t* total);
 
-// a and b of each slot in turn, for `count` rows of a packed adapter from `first` on.
-SharedValues slot_values(const Ort& ort, const std::vector<Slot>& slots, const Packed& packed, std::size_t first,
-                         std::size_t count);
+// The inputs of a packed adapter for `count` of its rows from `first` on, in order.
+SharedValues packed_values(const Ort& ort, const Packed& packed, std::size_t first, std::size_t count);
 
 }  // namespace edgelora

@@ -28,8 +28,8 @@ def rows(base: Path) -> Path:
 
 def test_the_example_goes_the_whole_way(base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     model = whole_way(base, rows, tmp_path, steps=6)
-    assert capsys.readouterr().out.endswith("verified\n")
-    assert list(model.adapters) == ["recovered", "icd"]
+    assert capsys.readouterr().out.endswith("verified: True\n")
+    assert list(model.adapters) == ["icd"]
     assert model.generate("say one", adapter="icd", max_new_tokens=4).text != ""
 
 
@@ -38,7 +38,7 @@ def test_the_example_stays_short() -> None:
     function = next(node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
     called = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
     assert {"train", "recover", "quantize", "export", "add_adapter", "verify"} <= called
-    assert len(source.splitlines()) < 50
+    assert len(source.splitlines()) <= 30
 
 
 def test_a_command_and_its_call_make_the_same(base: Path, rows: Path, tmp_path: Path) -> None:

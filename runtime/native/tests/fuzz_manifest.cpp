@@ -1,0 +1,21 @@
+// libFuzzer: any bytes as a manifest. What is read holds to what runtimes rely on.
+#include "check_manifest.hpp"
+#include "fuzz_refusal.hpp"
+#include "manifest.hpp"
+#include "names.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    using namespace edgelora;
+    return read_or_refuse(data, size, [](std::string_view content) {
+        const Manifest manifest = parse_manifest(content);
+        if (cache_bytes(manifest) <= 0 || !find_wrong(manifest).empty()) std::abort();
+        for (const auto& item : manifest.files) {
+            if (!find_unsafe(item.first).empty() || item.second.bytes < 0) std::abort();
+        }
+        for (const Slot& slot : manifest.slots) {
+            for (const SlotPart& part : slot.parts) {
+                if (part.offset < 0 || part.offset + part.out_features > slot.out_features) std::abort();
+            }
+        }
+    });
+}

@@ -5,18 +5,15 @@ Knows nothing about what is read.
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
-
-from tests.native_programs import native_program
 
 
 class Readers:
     """A request is a line of JSON, the answer one with ``value``, or with ``code`` and ``message``."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [str(native_program("readers"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-        )
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
 
     def ask(self, what: str, **request: Any) -> dict[str, Any]:
         """The answer to a request, whose paths may be paths."""

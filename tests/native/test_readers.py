@@ -28,8 +28,8 @@ ROUNDS = 250
 
 
 @pytest.fixture(scope="module")
-def readers() -> Iterator[Readers]:
-    process = Readers()
+def readers(built: Path) -> Iterator[Readers]:
+    process = Readers(built / "readers")
     yield process
     process.close()
 
@@ -210,15 +210,16 @@ def test_hashes_are_those_of_the_standard(readers: Readers, size: int, tmp_path:
 
 def test_names_of_files_are_safe_or_not_alike(readers: Readers) -> None:
     names = ["a", "a/b.c", "/a", "a//b", "a/", "", ".", "a/./b", "..", "a/../b", "..a", "a\\b", "c:a", "a\nb",
-             "a\u2028", "a\x80", "%2e%2e/a", "ä" * 127, "ä" * 128, "a" * 255, "a" * 256, "/".join(["a" * 200] * 6)]  # fmt: skip
+             "a\u2028", "a\x80", "%2e%2e/a", "ä" * 127, "ä" * 128, "a" * 255, "a" * 256,
+             "/".join(["a" * 200] * 6)]  # fmt: skip
     assert [readers.ask("unsafe", text=name)["value"] for name in names] == [find_unsafe(name) or "" for name in names]
 
 
 SPECS = (
     "none", " none ", "one", "one:0.5", "one:0.7+two:.3", " one : 1e-3 + two:-2. ", "one:+1E+2", "one:007.50",
-    "a:1e-999", "", "+", "one+", "one:", "one:x", "one:1e999", "one:nan", "one:inf", "one:0x10", "one:1_0", "one:1,5", "one:1e",
-    "one:.", "one:--1", "none+one", "none:1", "a b", "a/b", "a\\b", "a:b:c", "one\u00a0", "\u3000one", "ön:1", "one:٣",
-    "x" * 300, "one+one:2", "one:1 2",
+    "a:1e-999", "", "+", "one+", "one:", "one:x", "one:1e999", "one:nan", "one:inf", "one:0x10", "one:1_0", "one:1,5",
+    "one:1e", "one:.", "one:--1", "none+one", "none:1", "a b", "a/b", "a\\b", "a:b:c", "one\u00a0", "\u3000one", "ön:1",
+    "one:٣", "x" * 300, "one+one:2", "one:1 2",
 )  # fmt: skip
 
 

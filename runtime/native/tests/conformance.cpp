@@ -35,6 +35,7 @@ Kinds all_kinds(const Suite& suite) {
     kinds.merge(sampling_kinds());
     kinds.merge(refuse_kinds(suite));
     kinds.merge(model_kinds(suite));
+    kinds.merge(text_kinds(suite));
     return kinds;
 }
 

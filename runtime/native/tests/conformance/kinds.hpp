@@ -34,6 +34,7 @@ using Kinds = std::map<std::string, Check>;
 Kinds sampling_kinds();
 Kinds refuse_kinds(const Suite& suite);
 Kinds model_kinds(const Suite& suite);
+Kinds text_kinds(const Suite& suite);
 
 // Throw Failure where the two differ.
 void expect_same(const Json& found, const Json& expected, const std::string& what);

@@ -28,6 +28,7 @@ OUT = ROOT / "build" / "packages"
 PYTHON = {  # environment -> what is installed there
     "bare": "edgelora-runtime",
     "text": "edgelora-runtime[text]",
+    "ops": "edgelora-runtime[text]",  # with the wheel of the operators, which it then uses
     "cli": "edgelora[cli]",
     "everything": "edgelora[train]",
 }
@@ -89,19 +90,25 @@ def main() -> int:
 
 
 def build_wheels() -> list[Path]:
-    """The wheel of the compiler, then that of the runtime; each holds its own packages and what they promise."""
+    """The wheels of compiler, operators and runtime; each holds its own packages and what they promise."""
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps")
-    call(OUT, *pip, "--wheel-dir", OUT, ROOT / "runtime/python", ROOT)
+    if "EDGELORA_ORT_INCLUDE" not in ENVIRONMENT:
+        ENVIRONMENT["EDGELORA_ORT_INCLUDE"] = call(
+            ROOT, "node", ROOT / "runtime/native/tools/fetch_headers.mjs"
+        ).strip()
+    call(OUT, *pip, "--wheel-dir", OUT, ROOT / "runtime/python", ROOT, ROOT / "runtime/native/operator")
     wheels = sorted(OUT.glob("*.whl"))
     held = [{name for name in names_in(wheel) if ".dist-info/" not in name} for wheel in wheels]
     assert [{name.split("/")[0] for name in names} for names in held] == [
         {"edgelora", "edgelora_onnx"},
+        {"edgelora_ops"},
         {"edgelora_runtime"},
     ]
     for name in ("edgelora/py.typed", "edgelora_onnx/py.typed"):
         assert name in held[0], name
     for name in ("edgelora_runtime/py.typed", "edgelora_runtime/manifest.schema.json"):
-        assert name in held[1], name
+        assert name in held[2], name
+    assert "edgelora_ops/py.typed" in held[1]
     return wheels
 
 
@@ -162,13 +169,16 @@ def try_python(place: Path, name: str, wheels: list[Path], pins: dict[str, str],
     for wheel in wheels:  # both by their place: an index may have others under these names
         ours = metadata(wheel)["Name"]
         extras = f"[{','.join(wanted.extras)}]" if wanted.extras and ours == wanted.name else ""
-        if ours in (wanted.name, "edgelora-runtime"):
+        if ours in (wanted.name, "edgelora-runtime") or (name == "ops" and ours == "edgelora-ops"):
             needs.append(f"{ours}{extras} @ {wheel.as_uri()}")
     pip = (python, "-m", "pip", "--disable-pip-version-check")
     pinned = [f"{package}=={version}" for package, version in pins.items()]
     call(place, *pip, "install", "--quiet", "--no-input", *needs, *pinned)
     call(place, *pip, "check")
     said = [call(place, python, "-m", "tests.conformance_check").strip()]
+    if name == "ops":
+        code = "from edgelora_runtime import load; load('runtime/conformance/tiny-float', operator=True)"
+        call(place, python, "-c", code)
     if wanted.name == "edgelora":
         said += try_commands(place, scripts / "edgelora", python, is_whole="train" in wanted.extras)
     versions = json.loads(call(place, *pip, "list", "--format", "json"))

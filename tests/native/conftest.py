@@ -4,6 +4,7 @@ Knows nothing about what is tested.
 """
 
 import importlib.util
+import os
 import subprocess
 from pathlib import Path
 
@@ -24,8 +25,9 @@ def build(folder: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="session")
 def built() -> Path:
-    """The folder with libedgelora.so, edgelora-run and the test programs."""
-    return build(ROOT / "build" / "native")
+    """The folder of all that is built; EDGELORA_NATIVE_BUILD names one that was built for another machine."""
+    given = os.environ.get("EDGELORA_NATIVE_BUILD")
+    return Path(given) if given else build(ROOT / "build" / "native")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The training loop: steps, evaluation and checkpoints, from any step on.
 
-wrapped model, Example, Recipe, Schedule -> StepRecord, RunState
+Learner, Example, Recipe, Schedule -> StepRecord, RunState
 """
 
 from __future__ import annotations
@@ -28,37 +28,45 @@ _RECENT = 20  # steps that the reported loss is the mean of
 
 
 @dataclass(frozen=True)
+class Learner:
+    """What learns: the factors in ``model``."""
+
+    model: Any  # transformers', with PEFT's layers in it
+    wrapped: Any  # PEFT's view of it
+    loss: Loss  # the sum over the learned positions of a batch
+
+
+@dataclass(frozen=True)
 class Schedule:
-    """When to look up from training."""
+    """When to look up from training, and who is told."""
 
     eval_every: int | None  # steps; 0 is at the end alone, None four times in a run
     save_every: int  # steps; 0 is never
-    patience: int | None = None  # evaluations without a better one that end the run; None is never
+    patience: int | None  # evaluations without a better one that end the run; None is never
+    record: Callable[[StepRecord], None]  # of each step
+    save: Callable[[RunState], None]
+    report: Callable[[StepReport], None]  # to whoever waits
 
 
 def fit(
-    model: Any,
-    wrapped: Any,
-    loss: Loss,
+    learner: Learner,
     examples: Sequence[Example],
     held_out: Sequence[Example],
     options: Recipe,
     schedule: Schedule,
     unfinished: RunState | None,
-    record: Callable[[StepRecord], None],
-    save: Callable[[RunState], None],
-    report: Callable[[StepReport], None],
 ) -> RunState:
-    """Train the LoRA factors of ``model`` (``wrapped`` is PEFT's view of it) and return the finished run.
+    """Train the LoRA factors of a model and return the finished run; ``unfinished`` is one to go on with.
 
-    ``loss`` gives the sum over the learned positions of a batch; it is divided by their number.
+    The loss of a batch is divided by the number of its learned positions.
     With held-out examples ``best_adapter`` is the one of the lowest evaluation loss; without, that of the last step.
     The model stays in eval mode: nothing is dropped out, so the same step always gives the same factors.
     The learning rate follows the whole length even where patience ends the run sooner.
     Raises ConfigError when the loss is no number any more.
     """
-    device = next(model.parameters()).device
-    parameters = trainable(model)
+    wrapped, loss = learner.wrapped, learner.loss
+    device = next(learner.model.parameters()).device
+    parameters = trainable(learner.model)
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
     run = unfinished or RunState(0, {}, {}, [], None, None, 0, 0.0)
     if unfinished is not None:
@@ -89,11 +97,12 @@ def fit(
                 best_loss, best_adapter = eval_loss, adapter_state(wrapped)
         seconds = time.perf_counter() - began
         history.append(StepRecord(done, step_loss, rate, tokens, seconds, eval_loss))
-        record(history[-1])
+        schedule.record(history[-1])
         if schedule.save_every and done % schedule.save_every == 0 and done < total:
             factors = adapter_state(wrapped)
-            save(RunState(done, factors, optimizer.state_dict(), history, best_loss, best_adapter, tokens, seconds))
-        report(StepReport(done, total, recent(history), tokens / max(seconds, 1e-9), eval_loss))
+            so_far = RunState(done, factors, optimizer.state_dict(), history, best_loss, best_adapter, tokens, seconds)
+            schedule.save(so_far)
+        schedule.report(StepReport(done, total, recent(history), tokens / max(seconds, 1e-9), eval_loss))
     final = adapter_state(wrapped)
     seconds = time.perf_counter() - began
     return RunState(

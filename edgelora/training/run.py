@@ -37,7 +37,7 @@ from edgelora.training.finish_receipt import finish_receipt
 from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
 from edgelora.training.history import HISTORY_FILE, StepRecord, history_lines
 from edgelora.training.loftq import loftq_factors
-from edgelora.training.loop import Schedule, fit, last_examples, planned_steps, recent
+from edgelora.training.loop import Learner, Schedule, fit, last_examples, planned_steps, recent
 from edgelora.training.lora import attach_lora, lora_layers, set_factors, trainable, write_peft
 from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.recipe import Recipe
@@ -191,19 +191,15 @@ def _train(
             keep(step)
             show(step)
 
-        final = fit(
-            model,
-            wrapped,
-            loss,
-            data.examples,
-            held_out.examples,
-            options,
-            Schedule(plan.eval_every, plan.save_every, plan.patience),
-            unfinished,
+        schedule = Schedule(
+            plan.eval_every,
+            plan.save_every,
+            plan.patience,
             record,
             lambda state: save_state(out, state, identity, options.date),
             report,
         )
+        final = fit(Learner(model, wrapped, loss), data.examples, held_out.examples, options, schedule, unfinished)
     truncation = None
     if options.rank_auto_energy is not None:
         # What is to be told of the cost is told of the rows that nobody learned from, where there are any.

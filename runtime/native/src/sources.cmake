@@ -16,6 +16,7 @@ set(EDGELORA_CORE_SOURCES
   groups.cpp
   json_fields.cpp
   manifest.cpp
+  messages.cpp
   names.cpp
   open_adapter.cpp
   ort.cpp
@@ -25,6 +26,7 @@ set(EDGELORA_CORE_SOURCES
   patterns.cpp
   probe.cpp
   receipt.cpp
+  rendering.cpp
   request.cpp
   safetensors.cpp
   sampling.cpp

@@ -1,0 +1,26 @@
+# The files of edgelora_core in this folder.
+set(EDGELORA_TEMPLATE_SOURCES
+  budget.cpp
+  calls.cpp
+  chat_template.cpp
+  compare.cpp
+  eval.cpp
+  expressions.cpp
+  filters.cpp
+  format.cpp
+  letters.cpp
+  lexer.cpp
+  machine.cpp
+  methods.cpp
+  operands.cpp
+  operations.cpp
+  parser.cpp
+  print.cpp
+  resolve.cpp
+  sequences.cpp
+  strftime.cpp
+  tests.cpp
+  text_methods.cpp
+  to_json.cpp
+  values.cpp
+)

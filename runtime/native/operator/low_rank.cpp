@@ -42,7 +42,8 @@ size_t products_of(const Block& block, const Layout& layout) {
 // The columns of h that a part reads, times its scales; (tokens, rank) at `to`.
 void scale(const float* h, size_t h_stride, size_t tokens, const Part& part, float weight, float* to) {
   for (size_t t = 0; t < tokens; ++t) {
-    for (size_t r = 0; r < part.rank; ++r) to[t * part.rank + r] = h[t * h_stride + part.start + r] * (part.scales[r] * weight);
+    const float* from = h + t * h_stride + part.start;
+    for (size_t r = 0; r < part.rank; ++r) to[t * part.rank + r] = from[r] * (part.scales[r] * weight);
   }
 }
 
@@ -163,7 +164,8 @@ void LowRank::add(const Call& call, const Adapters& adapters, const float* x, fl
     const float* weights = adapters.weights + row * adapters.pieces;
     bool is_same = row > 0;
     for (size_t i = 0; is_same && i < adapters.pieces; ++i) {
-      is_same = blocks[i * adapters.slots] == (blocks - step)[i * adapters.slots] && weights[i] == (weights - adapters.pieces)[i];
+      const size_t place = i * adapters.slots;
+      is_same = blocks[place] == (blocks - step)[place] && weights[i] == (weights - adapters.pieces)[i];
     }
     const size_t count = adapters.rows == 1 ? rows : 1;
     if (is_same) {

@@ -220,6 +220,15 @@ def test_tensors_that_are_no_factors_are_refused(readers: Readers, folder: Path,
     assert "expected two dimensions of floats" in found["message"]
 
 
+@pytest.mark.parametrize("name", [CONFIG, RECEIPT, "manifest.json"])
+def test_a_huge_file_is_read_no_further_than_its_limit(readers: Readers, artifact: Path, name: str) -> None:
+    folder = artifact / "adapters/one"
+    with (artifact / name if name == "manifest.json" else folder / name).open("wb") as stream:
+        stream.truncate(1 << 36)  # a hole; reading it whole would end the process
+    found = both_artifacts(readers, artifact) if name == "manifest.json" else both(readers, folder)
+    assert "(longer than " in found["message"]
+
+
 def write_receipt(folder: Path, base: dict[str, Any], **fields: Any) -> None:
     manifest = read_manifest(TINY)
     assert manifest.tokenizer is not None and manifest.tokenizer.chat_template is not None

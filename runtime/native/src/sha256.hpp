@@ -13,14 +13,16 @@ namespace edgelora {
 
 class Sha256 {
   public:
+    // Without `use_instructions` in the words of the standard, also where the processor has instructions for it.
+    explicit Sha256(bool use_instructions = true);
+
     void update(std::string_view bytes);
 
     // The digest of all that was given, in lower-case digits; nothing may be given after it.
     std::string finish();
 
   private:
-    void take_block(const unsigned char* block);
-
+    void (*take_blocks_)(std::uint32_t* state, const unsigned char* data, std::size_t n_blocks);
     std::array<std::uint32_t, 8> state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                            0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     std::array<unsigned char, 64> waiting_ = {};

@@ -32,6 +32,7 @@ set(EDGELORA_CORE_SOURCES
   sampling.cpp
   session.cpp
   sha256.cpp
+  sha256_instructions.cpp
   spec.cpp
   threads.cpp
   token_model.cpp

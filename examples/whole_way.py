@@ -8,13 +8,13 @@ from examples import prepare_icd
 from examples.demo import link_base
 
 
-def whole_way(model: Path, rows: Path, out: Path, steps: int = 30) -> edgelora_runtime.Model:
+def whole_way(model: Path, rows: Path, out: Path, steps: int = 12) -> edgelora_runtime.Model:
     """Each call is what the command of its name does; ``out`` holds what they make."""
-    coarse = edgelora.GridChoice("int2", embedding_bits=4)
-    grid = edgelora.GridChoice(str(edgelora.quantize(model, out / "grid.safetensors", coarse, overwrite=True).path))
+    plain = edgelora.GridChoice("int4", method="rtn")
+    grid = edgelora.GridChoice(str(edgelora.quantize(model, out / "grid.safetensors", plain, overwrite=True).path))
     mends = edgelora.RecoverOptions(max_steps=steps, max_length=64, overwrite=True)
     recovered = edgelora.recover(model, rows, out / "recovered", mends, grid=grid)
-    learns = edgelora.TrainOptions(max_steps=steps, max_length=64, start_from=recovered.adapter, overwrite=True)
+    learns = edgelora.TrainOptions(max_steps=4 * steps, batch_size=4, start_from=recovered.adapter, overwrite=True)
     trained = edgelora.train(model, rows, out / "icd", learns, grid=grid)
     artifact = edgelora.export(model, out / "artifact", edgelora.ExportOptions(overwrite=True), grid=grid).artifact
     edgelora.add_adapter(artifact, "icd", trained.adapter)

@@ -27,7 +27,7 @@ def rows(base: Path) -> Path:
 
 
 def test_the_example_goes_the_whole_way(base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    model = whole_way(base, rows, tmp_path, steps=6)
+    model = whole_way(base, rows, tmp_path, steps=2)
     assert capsys.readouterr().out.endswith("verified: True\n")
     assert list(model.adapters) == ["icd"]
     assert model.generate("say one", adapter="icd", max_new_tokens=4).text != ""

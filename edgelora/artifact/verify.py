@@ -21,14 +21,17 @@ from edgelora.data.varied_text import measured_ids
 from edgelora.errors import ArtifactError, EdgeLoraError
 from edgelora.values import FloatArray
 from edgelora_runtime import Model, load
+from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import feed
 from edgelora_runtime.manifest import INT8_CACHE, Manifest, check_files, read_manifest
 from edgelora_runtime.packing import blend_packed
 from edgelora_runtime.safetensors import read_safetensors
+from edgelora_runtime.sampling import log_softmax
 from edgelora_runtime.session import Session
 
 TOLERANCE = 1e-3  # of the largest logit: what float32 leaves between two ways of adding up
 NEAR_TIE = 2e-3  # of the largest logit: two tokens that lie closer may come in either order
+_FUSED_KL = 1e-3  # nats: what another order of adding up, and activations on the edge of a step, leave
 _PROBE = 12  # tokens of the prompt where no reference was stored
 
 
@@ -88,7 +91,7 @@ def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
         check_files(path, manifest)
         count = len(manifest.files)
         checks.append(Check("files", True, f"{count} files have the size and SHA-256 that the manifest names"))
-        model = load(path, threads=threads)
+        model = load(path, threads=threads, operator=False)
         exact = open_exact(path, manifest, threads)
         checks.append(Check("graph", True, f"loads; {len(manifest.slots)} slots, adapters: {_names(manifest)}"))
     except EdgeLoraError as error:
@@ -107,6 +110,9 @@ def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
     if manifest.graph.without_slots is not None:
         checks.append(check_twin(path, manifest, prompt, threads))
     checks += check_adapters(model, prompt)
+    library = find_operators(None, manifest)
+    if library is not None:
+        checks.append(check_fused(path, model, prompt, library, threads))
     return VerifyReport(tuple(checks), rounding)
 
 
@@ -220,6 +226,25 @@ def check_twin(path: Path, manifest: Manifest, prompt: Sequence[int], threads: i
     same = np.array_equal(twin, slotted)
     apart = "" if same else f", up to {float(np.abs(twin - slotted).max()):.3g} of a logit"
     return Check("twin", same, f"{manifest.graph.without_slots} is the base bit for bit" if same else f"differs{apart}")
+
+
+def check_fused(path: Path, model: Model, prompt: Sequence[int], library: Path, threads: int | None) -> Check:
+    """The fused graph answers like ``model``, which has slots, with each adapter and with none."""
+    try:
+        fused = load(path, threads=threads, operator=library)
+        found = {spec: _divergence(model, fused, prompt, spec) for spec in ("none", *model.adapters)}
+    except EdgeLoraError as error:
+        return Check("fused", False, str(error))
+    worst = max(found, key=lambda spec: found[spec])
+    told = f"answers {found[worst]:.2g} nats from the graph with slots ({worst})"
+    return Check("fused", found[worst] <= _FUSED_KL, told)
+
+
+def _divergence(model: Model, other: Model, prompt: Sequence[int], spec: str) -> float:
+    """KL (nats) after the prompt."""
+    last = [len(prompt) - 1]
+    p, q = (log_softmax(item.logits(list(prompt), adapter=spec, positions=last)[0]) for item in (model, other))
+    return max(0.0, float(np.sum(np.exp(p.astype(np.float64)) * (p - q))))
 
 
 def _names(manifest: Manifest) -> str:

@@ -35,6 +35,14 @@ def bench(
             help="Keep the graph without slots in memory too, so that no adapter costs what the bare base costs.",
         ),
     ] = False,
+    operator: Annotated[
+        bool | None,
+        typer.Option(
+            "--operator/--no-operator",
+            help="Multiply adapters by the operators of edgelora-ops.  [default: where they are installed]",
+            show_default=False,
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often every adapter has its turn.")] = 10,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +50,8 @@ def bench(
 
     Example: edgelora bench smol --adapter support --threads 1
     """
-    session, manifest = open_session(artifact, threads, twin)
+    session, manifest = open_session(artifact, threads, twin, operator)
+    is_fused = session.packer.form == "fused"
     names = adapter or [info.name for info in manifest.adapters]
     specs = ["none", *dict.fromkeys(spec for spec in names if spec != "none")]
     subjects = [bind(session, manifest, artifact, spec) for spec in specs]
@@ -51,11 +60,12 @@ def bench(
     peak_bytes = peak_rss_bytes()  # before the artifact is loaded once more
     del session, subjects
     started = time.perf_counter()
-    load(artifact, threads=threads, twin=twin)
+    load(artifact, threads=threads, twin=twin, operator=operator)
     load_ms = 1e3 * (time.perf_counter() - started)
     payload = {
         "threads": threads or default_threads(),
         "twin": twin,
+        "operator": is_fused,
         "decode_ms": {spec: dataclasses.asdict(times) for spec, times in found.decode_ms.items()},
         "decode_ratio": dict(found.decode_ratio),
         "prefill_tokens_per_s": _per_second(found.prefill_ms["none"]),
@@ -70,8 +80,9 @@ def bench(
         speed, ratio = 1e3 / times.median, found.decode_ratio[spec]
         cells = (f"{times.median:.2f}", f"{times.p10:.2f}", f"{times.p90:.2f}", f"{speed:.1f}", f"{ratio:.3f}")
         rows.append((spec, *cells, f"{prefill:.0f}"))
+    how = "edgelora-ops" if is_fused else "slots"
     tail = f"switch {found.swap_ms.median:.4f} ms, load {load_ms:.0f} ms, peak memory {payload['peak_rss_mb']} MB"
-    emit(as_json, payload, [*table(rows), tail])
+    emit(as_json, payload, [*table(rows), f"{tail}; adapters by {how}"])
 
 
 def peak_rss_bytes() -> int:

@@ -17,9 +17,9 @@ import numpy as np
 
 from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import parse_spec
+from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.manifest import Manifest, read_manifest
 from edgelora_runtime.open_adapter import open_adapter
-from edgelora_runtime.packing import blend_packed, pack_adapter
 from edgelora_runtime.session import BoundAdapter, Session
 
 PROMPT_TOKENS = 128
@@ -55,10 +55,12 @@ class Timings:
     swap_ms: Spread  # binding another loaded adapter
 
 
-def open_session(artifact: Path, threads: int | None = None, twin: bool = False) -> tuple[Session, Manifest]:
-    """A session of its own for an artifact; ``twin`` as in ``edgelora_runtime.load``."""
+def open_session(
+    artifact: Path, threads: int | None = None, twin: bool = False, operator: bool | str | Path | None = False
+) -> tuple[Session, Manifest]:
+    """A session of its own for an artifact; ``twin`` and ``operator`` as in ``edgelora_runtime.load``."""
     manifest = read_manifest(artifact)
-    return Session(artifact, manifest, threads, twin), manifest
+    return Session(artifact, manifest, threads, twin, library=find_operators(operator, manifest)), manifest
 
 
 def bind(session: Session, manifest: Manifest, artifact: Path, spec: str, label: str | None = None) -> Subject:
@@ -69,8 +71,8 @@ def bind(session: Session, manifest: Manifest, artifact: Path, spec: str, label:
     if unknown:
         raise AdapterError(f"{artifact} has no adapter {', '.join(unknown)}; it has: {', '.join(folders) or 'none'}")
     read = {name: open_adapter(folders[name], manifest, f"adapter {name!r} ({folders[name]})") for name, _ in terms}
-    parts = [(pack_adapter(read[name], manifest.slots), weight) for name, weight in terms]
-    return Subject(label or spec, session, session.prepare(blend_packed(parts, manifest.slots)))
+    parts = [(session.packer.pack(read[name]), weight) for name, weight in terms]
+    return Subject(label or spec, session, session.prepare(session.packer.blend(parts)))
 
 
 def time_subjects(

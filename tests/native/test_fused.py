@@ -1,6 +1,8 @@
 """Fused graphs in the Python runtime: conformance cases, the answers of the graph with slots, what is refused."""
 
+import dataclasses
 import functools
+import json
 import shutil
 import sys
 import types
@@ -8,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from edgelora.artifact.verify import verify_artifact
+from edgelora.cli import main
 from edgelora_runtime import ArtifactError, InputError, Model, load
 from edgelora_runtime.fused import FACTORS
-from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.graph import Graph
+from edgelora_runtime.manifest import file_info, read_manifest
 from tests import conformance_check
 from tests.conformance_check import FOLDER, check, read_cases
 from tests.opened import open_parts
@@ -82,22 +88,54 @@ def test_mixing_keeps_one_copy_of_an_adapter_that_stands_twice() -> None:
     assert (one.rows, both.rows) == (2, 4)
 
 
-def test_the_installed_package_is_used_unless_it_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls = []
-
-    def library_path() -> Path:
-        calls.append(1)
-        return operator_library()
-
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if edgelora-ops were installed."""
     package: Any = types.ModuleType("edgelora_ops")
-    package.library_path = library_path
+    package.library_path = operator_library
     monkeypatch.setitem(sys.modules, "edgelora_ops", package)
-    expected = fused("tiny-float").logits(IDS, adapter="four")
-    np.testing.assert_array_equal(load(FOLDER / "tiny-float").logits(IDS, adapter="four"), expected)
-    assert len(calls) == 1
-    load(FOLDER / "tiny-float", operator=False)
-    assert len(calls) == 1
-    load(FOLDER / "tiny-web")  # no fused graph: the one with slots
+
+
+def test_verify_and_bench_look_at_the_fused_graph(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch)
+    folder = tmp_path / "a"
+    shutil.copytree(FOLDER / "tiny-int4", folder)
+    report = verify_artifact(folder)
+    assert report.passed, report
+    assert report.checks[-1].name == "fused"
+    assert "nats from the graph with slots" in report.checks[-1].detail
+    assert main(["bench", str(folder), "--rounds", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["operator"] is True
+    assert main(["bench", str(folder), "--rounds", "1", "--json", "--no-operator"]) == 0
+    assert json.loads(capsys.readouterr().out)["operator"] is False
+
+    manifest = read_manifest(folder)
+    graph = onnx.load(folder / "decoder.fused.onnx", load_external_data=False)
+    node = next(node for node in graph.graph.node if node.op_type == "LowRank")
+    next(item for item in node.attribute if item.name == "slot").i = 4  # the adapter's factors of another layer
+    onnx.save(graph, folder / "decoder.fused.onnx")
+    files = {**manifest.files, "decoder.fused.onnx": file_info(folder / "decoder.fused.onnx")}
+    (folder / "manifest.json").write_text(dataclasses.replace(manifest, files=files).to_json())
+    report = verify_artifact(folder)
+    assert [check.name for check in report.checks if not check.passed] == ["fused"]
+
+
+def test_the_installed_package_is_used_unless_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    original = Graph.__init__
+
+    def record(graph: Graph, path: Path, *rest: Any) -> None:
+        opened.append(path.name)
+        original(graph, path, *rest)
+
+    monkeypatch.setattr(Graph, "__init__", record)
+    install(monkeypatch)
+    for given, file in ((None, "fused"), (True, "fused"), (False, "slots")):
+        load(FOLDER / "tiny-float", operator=given)
+        assert opened[-1] == {"fused": "decoder.fused.onnx", "slots": "decoder.onnx"}[file]
+    load(FOLDER / "tiny-web")
+    assert opened[-1] == "decoder.onnx", "there is no fused one"
     monkeypatch.setitem(sys.modules, "edgelora_ops", None)
     load(FOLDER / "tiny-float")
     with pytest.raises(InputError, match="edgelora-ops is not installed; run `pip install edgelora-ops`"):

@@ -25,10 +25,11 @@ from benchmarks.adapters import write_random_adapter
 from benchmarks.machine import cpu_name
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
-from edgelora.artifact.build import Build, Parts
+from edgelora.artifact.build import Build
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.parts import Parts
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError

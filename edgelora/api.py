@@ -154,10 +154,11 @@ def export(
     With ``merge_policy`` auto the budget of ``grid`` is that of the artifact, and its ``calibration`` is what the KL of
     a merge is measured on; an int8 KV cache is measured on these rows too.
     """
-    from edgelora.artifact.build import Build, Parts
+    from edgelora.artifact.build import Build
     from edgelora.artifact.context_length import own_context_length
     from edgelora.artifact.export import fill_artifact, place_artifact
     from edgelora.artifact.exporter import find_exporter
+    from edgelora.artifact.parts import Parts
     from edgelora.merging.merge import read_factors
     from edgelora.merging.merge_all import merge_all
     from edgelora.merging.merge_auto import AutoMerge, merge_auto

@@ -21,10 +21,11 @@ from benchmarks.peers.fresh import Cost, run_command
 from benchmarks.peers.gguf_files import write_lora, write_q4_0_copy, write_random_base
 from benchmarks.peers.models import RANDOM_SHAPES, write_checkpoint_folder, write_random_model
 from benchmarks.smollm2 import find_smollm2
-from edgelora.artifact.build import Build, Parts
+from edgelora.artifact.build import Build
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.parts import Parts
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError

@@ -5,7 +5,6 @@ Parts, Build, Reference -> the files of an artifact in a folder
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,22 +15,13 @@ from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.kv_cache_steps import cache_scales
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.package import package
+from edgelora.artifact.parts import Parts
 from edgelora.artifact.targets import MATMUL_INTEGER
 from edgelora.data.probes import probe_prompts
 from edgelora.grid.make import Grid
 from edgelora.grid.row_codes import as_rows
 from edgelora.values import Checkpoint, Reference
-from edgelora_runtime.adapter import Factors
 from edgelora_runtime.manifest import INT8_CACHE
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What an artifact is made of: the values, the factors beside them, and what was merged into them."""
-
-    grid: Grid
-    baked: Mapping[str, Factors] | None = None  # module name -> factors that stay factored, always on
-    record: Mapping[str, Any] | None = None  # the manifest's ``merged``; None where nothing was merged
 
 
 @dataclass(frozen=True)
@@ -81,20 +71,12 @@ def build_artifact(folder: Path, parts: Parts, build: Build, reference: Referenc
     )
     if options.genai:
         exporter.add_genai(folder, exported, parts.grid)
-    complete = functools.partial(
-        package,
-        folder,
-        grid=parts.grid,
-        target=options.profile.name,
-        quantization=_quantization_record(parts.grid, options.level),
-        merged=parts.record,
-        reference=reference,
-        template_variables=options.template_variables or {},
-    )
-    complete(exported)  # first with a float cache: what is measured is an artifact as a device would run it
+    record = _quantization_record(parts.grid, options.level)
+    # First with a float cache: what is measured is an artifact as a device would run it.
+    package(folder, exported, parts, options, record, reference)
     if options.kv_cache == INT8_CACHE:
         scales = cache_scales(folder, (*build.prompts(checkpoint), *build.cache_prompts), options.adapters)
-        complete(exporter.quantize_cache(folder, exported, scales))
+        package(folder, exporter.quantize_cache(folder, exported, scales), parts, options, record, reference)
 
 
 def _quantization_record(grid: Grid, accuracy_level: int) -> Mapping[str, Any]:

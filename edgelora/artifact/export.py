@@ -11,11 +11,12 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edgelora.artifact.build import Build, Parts, build_artifact
+from edgelora.artifact.build import Build, build_artifact
 from edgelora.artifact.changing import changing, check_outside, check_replaceable
 from edgelora.artifact.check_answers import check_answers
 from edgelora.artifact.cost import rounding_cost
 from edgelora.artifact.exporter import Exporter
+from edgelora.artifact.parts import Parts
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.varied_text import measured_ids

@@ -1,6 +1,6 @@
 """Puts what belongs to an artifact beside its graph and writes the manifest last.
 
-ExportedModel, Grid, Reference -> Manifest
+ExportedModel, Parts, Reference -> Manifest
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from edgelora.grid.make import Grid
+from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.parts import Parts
 from edgelora.values import ExportedModel, Reference, TokenizerFiles
 from edgelora_runtime.manifest import (
     MANIFEST_FILE,
@@ -35,24 +36,20 @@ REFERENCE_FILE = "reference.safetensors"
 def package(
     folder: Path,
     exported: ExportedModel,
-    *,
-    grid: Grid,
-    target: str,
+    parts: Parts,
+    options: ExportOptions,
     quantization: Mapping[str, Any],
-    merged: Mapping[str, Any] | None,
     reference: Reference | None,
-    template_variables: Mapping[str, Any],
 ) -> Manifest:
     """Complete the artifact in ``folder``, which holds the exported graph and weights, and return its manifest."""
+    grid, variables = parts.grid, options.template_variables or {}
     checkpoint = grid.checkpoint
-    tokenizer = (
-        None if checkpoint.tokenizer is None else _write_tokenizer(folder, checkpoint.tokenizer, template_variables)
-    )
+    tokenizer = None if checkpoint.tokenizer is None else _write_tokenizer(folder, checkpoint.tokenizer, variables)
     if reference is not None:
         _write_reference(folder / REFERENCE_FILE, reference)
     manifest = Manifest(
         producer=f"edgelora {version('edgelora')}",
-        target=target,
+        target=options.profile.name,
         model=ModelInfo(
             name="".join("_" if has_control(character) else character for character in checkpoint.name),
             architecture=str(checkpoint.config["model_type"]),
@@ -71,7 +68,7 @@ def package(
         tokenizer=tokenizer,
         reference=None if reference is None else REFERENCE_FILE,
         quantization=quantization,
-        merged=merged,
+        merged=parts.record,
         report={**exported.report, "notes": list(checkpoint.notes)},
     )
     text = manifest.to_json()

@@ -82,9 +82,7 @@ def obtain_adapters(
     for values, seed in wanted:
         name = adapter_name(values, seed)
         if name not in trained:
-            trained[name] = _train(
-                checkpoint, grids[values], settings, seed, starts.get(values), folder / name, progress
-            )
+            trained[name] = _train(grids[values], settings, seed, starts.get(values), folder / name, progress)
     return trained
 
 
@@ -126,7 +124,6 @@ def _reuse(
 
 
 def _train(
-    checkpoint: Checkpoint,
     grid: Grid,
     settings: Settings,
     seed: int,
@@ -136,6 +133,6 @@ def _train(
 ) -> Trained:
     # No evaluation data: the rows that judge the adapters must not choose between their steps.
     plan = RunPlan(settings.data, folder, resume=True, start_from=None if first is None else first.folder)
-    train_adapter(checkpoint, lambda _: grid, plan, settings.options_of(seed, first), progress=progress)
+    train_adapter(grid.checkpoint, lambda _: grid, plan, settings.options_of(seed, first), progress=progress)
     receipt = read_receipt(folder)
     return Trained(folder, False, {} if receipt is None else receipt.training)

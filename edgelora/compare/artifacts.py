@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelora.artifact.build import Build, Parts
+from edgelora.artifact.build import Build
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.parts import Parts
 from edgelora.artifact.store import add_adapter
 from edgelora.artifact.targets import find_target
 from edgelora.compare.adapters import Trained

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelora.artifact.build import Parts
+from edgelora.artifact.parts import Parts
 from edgelora.checkpoint.names import module_of
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.grid.make import Grid, plan_grid

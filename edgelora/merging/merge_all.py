@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.adapter.survival import Survival, find_survival, summarize
-from edgelora.artifact.build import Parts
+from edgelora.artifact.parts import Parts
 from edgelora.checkpoint.names import module_of
 from edgelora.grid.make import CALIBRATED, Grid, GridSpec, MakeGrid, plan_grid
 from edgelora.merging.merge import MergedCheckpoint, merge_adapter

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.adapter.survival import find_survival, summarize
-from edgelora.artifact.build import Build, Parts
+from edgelora.artifact.build import Build
+from edgelora.artifact.parts import Parts
 from edgelora.data.probes import probe_prompts
 from edgelora.grid.make import Grid
 from edgelora.merging.candidates import Candidates, make_candidates

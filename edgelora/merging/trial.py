@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelora.artifact.build import Build, Parts, build_artifact
+from edgelora.artifact.build import Build, build_artifact
+from edgelora.artifact.parts import Parts
 from edgelora.evaluation.timing import bind, open_session, time_subjects
 from edgelora.merging.merge_policy import Limits
 from edgelora_runtime.files import temporary_folder

@@ -11,9 +11,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgelora.artifact.build import Build, Parts
+from edgelora.artifact.build import Build
 from edgelora.artifact.export import export_artifact, fill_artifact, place_artifact
 from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.parts import Parts
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import AdapterError, ArtifactError, ConfigError

@@ -18,9 +18,10 @@ import torch
 import transformers as tf
 from safetensors.torch import save_file
 
-from edgelora.artifact.build import Build, Parts
+from edgelora.artifact.build import Build
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.parts import Parts
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_onnx import OnnxExporter

@@ -126,12 +126,12 @@ Graph::Graph(std::shared_ptr<const Ort> ort, const std::filesystem::path& path, 
     check_values(path, inputs, outputs);
 }
 
-void Graph::open(const std::filesystem::path& path, const GraphOptions& options) {
+Handle<OrtSessionOptions> Graph::make_options(const GraphOptions& options) const {
     const OrtApi& api = ort_->api();
     const char* const doing = "preparing to load a graph";
     OrtSessionOptions* made = nullptr;
     ort_->check(api.CreateSessionOptions(&made), doing);
-    const Handle<OrtSessionOptions> owned = ort_->own(made);
+    Handle<OrtSessionOptions> owned = ort_->own(made);
     // A warning for each of hundreds of slot inputs helps nobody.
     ort_->check(api.SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_ERROR), doing);
     ort_->check(api.SetIntraOpNumThreads(made, options.threads > 0 ? options.threads : default_threads()), doing);
@@ -139,11 +139,50 @@ void Graph::open(const std::filesystem::path& path, const GraphOptions& options)
     OrtFailure failure{};
     if (!options.operator_library.empty() &&
         !ort_->succeeded(api.RegisterCustomOpsLibrary_V2(made, options.operator_library.c_str()), failure)) {
-        throw Error(Code::unsupported, options.operator_library.u8string() + " cannot be used (" + failure.message +
-                                           "); build it for this onnxruntime, or load without it");
+        throw Error(Code::unsupported, options.operator_library.u8string() + " cannot be loaded as operators (" +
+                                           failure.message + "); build it for this onnxruntime, or load without it");
     }
+    return owned;
+}
+
+// Open what the device keeps of the graph, or keep it; false where it has to be opened without that: the disk may be
+// full, or the graph damaged, as opening it again says.
+bool Graph::open_cached(const std::filesystem::path& path, const GraphOptions& options) {
+    const OrtApi& api = ort_->api();
+    OrtFailure failure{};
     OrtSession* session = nullptr;
-    if (!ort_->succeeded(api.CreateSession(ort_->env(), path.c_str(), made, &session), failure)) {
+    if (is_whole(*options.entry)) {
+        const Handle<OrtSessionOptions> made = make_options(options);
+        ort_->check(api.SetSessionGraphOptimizationLevel(made.get(), ORT_DISABLE_ALL), "loading a kept graph");
+        if (ort_->succeeded(api.CreateSession(ort_->env(), graph_of(*options.entry).c_str(), made.get(), &session),
+                            failure)) {
+            session_.reset(session);
+            return true;
+        }
+    }
+    try {
+        FreshEntry fresh(*options.entry);
+        const Handle<OrtSessionOptions> made = make_options(options);
+        fresh.prepare(*ort_, made.get());
+        if (!ort_->succeeded(api.CreateSession(ort_->env(), path.c_str(), made.get(), &session), failure)) {
+            return false;
+        }
+        session_.reset(session);
+        fresh.keep();
+    } catch (const std::filesystem::filesystem_error&) {
+        return session_ != nullptr;
+    }
+    return true;
+}
+
+void Graph::open(const std::filesystem::path& path, const GraphOptions& options) {
+    if (options.entry && open_cached(path, options)) {
+        return;
+    }
+    const Handle<OrtSessionOptions> made = make_options(options);
+    OrtFailure failure{};
+    OrtSession* session = nullptr;
+    if (!ort_->succeeded(ort_->api().CreateSession(ort_->env(), path.c_str(), made.get(), &session), failure)) {
         if (failure.is_memory()) {
             throw Error(Code::memory, path.u8string() + " does not fit into memory (" + failure.message +
                                           "); close other programs, or use a smaller model");

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "graph_cache.hpp"
 #include "ort.hpp"
 
 namespace edgelora {
@@ -33,6 +34,7 @@ enum class Group { step, logits, lengths, past, present, adapter };
 struct GraphOptions {
     int threads = 0;                         // 0: `default_threads`
     std::filesystem::path operator_library;  // registers the operators of ours that the graph has; empty for none
+    std::optional<CacheEntry> entry;         // where the device keeps what was made of the graph
 };
 
 // An onnxruntime session with a binding for each owner: coming back to one binds nothing anew.
@@ -62,6 +64,8 @@ class Graph {
     using Owner = std::weak_ptr<const void>;
 
     Handle<OrtIoBinding> make_binding() const;
+    Handle<OrtSessionOptions> make_options(const GraphOptions& options) const;
+    bool open_cached(const std::filesystem::path& path, const GraphOptions& options);
     void open(const std::filesystem::path& path, const GraphOptions& options);
     void check_values(const std::filesystem::path& path, const ValueTypes& inputs, const ValueTypes& outputs) const;
 

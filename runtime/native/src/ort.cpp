@@ -22,9 +22,10 @@ using GetApiBase = const OrtApiBase*(ORT_API_CALL*)();
 #ifdef _WIN32
 const char* const kLibraryNames[] = {"onnxruntime.dll"};
 #elif defined(__APPLE__)
-const char* const kLibraryNames[] = {"libonnxruntime.dylib", "libonnxruntime.1.dylib"};
+const char* const kLibraryNames[] = {"libonnxruntime.1.dylib", "libonnxruntime.dylib"};
 #else
-const char* const kLibraryNames[] = {"libonnxruntime.so", "libonnxruntime.so.1"};
+// The first is what a process has that loaded one.
+const char* const kLibraryNames[] = {"libonnxruntime.so.1", "libonnxruntime.so"};
 #endif
 
 // The library's entry; nullptr with `reason` where it cannot be opened. An opened one stays open: threads of it may

@@ -304,7 +304,7 @@ std::shared_ptr<Graph> Session::load(bool with_slots) const {
     for (const std::string& name : present_names_) {
         outputs.emplace(name, kept);
     }
-    GraphOptions options{options_.threads, {}};
+    GraphOptions options{options_.threads, {}, {}};
     std::string file = with_slots ? info.file : info.without_slots.value_or(info.file);
     if (with_slots) {
         const std::vector<ValueType> types = packer_->types();
@@ -315,6 +315,9 @@ std::shared_ptr<Graph> Session::load(bool with_slots) const {
             options.operator_library = options_.operator_library;
             file = info.fused.value_or(info.file);
         }
+    }
+    if (!options_.cache.empty()) {
+        options.entry = find_entry(options_.cache, folder_, *manifest_, file, options_.hashes, *ort_);
     }
     return std::make_shared<Graph>(ort_, folder_ / std::filesystem::u8path(file), options, inputs, outputs);
 }

@@ -48,6 +48,8 @@ struct SessionOptions {
     int threads = 0;                         // 0: `default_threads`
     bool twin = false;                       // keep the graph without slots in memory beside the one with slots
     std::filesystem::path operator_library;  // runs the fused graph in the place of the one with slots; empty for none
+    std::filesystem::path cache;             // a folder of the device for what is made of graphs; empty for none
+    bool hashes = false;                     // look at every byte of what is kept there
 };
 
 // The graphs of an artifact over one KV cache, one call at a time; `turn` changes when the cache is rewound.

@@ -12,6 +12,7 @@ set(EDGELORA_CORE_SOURCES
   fused.cpp
   generate.cpp
   graph.cpp
+  graph_cache.cpp
   grid_of_factors.cpp
   groups.cpp
   json_fields.cpp

@@ -32,13 +32,17 @@ std::unique_ptr<TokenModel> TokenModel::load(const std::filesystem::path& folder
     }
     auto manifest = std::make_shared<const Manifest>(read_manifest(folder));
     check_artifact(folder, *manifest, options.hashes);
-    if (!options.operator_library.empty() && !manifest->graph.fused) {
-        throw Error(Code::invalid_input, manifest->model.name + " has no fused graph (target " +
-                                             show(manifest->target) + "); export it again for cpu, mobile or " +
-                                             "embedded, or load without operators");
+    LoadOptions used = options;
+    if (!manifest->graph.fused && !used.operator_library.empty()) {
+        if (!used.operators_are_optional) {
+            throw Error(Code::invalid_input, manifest->model.name + " has no fused graph (target " +
+                                                 show(manifest->target) + "); export it again for cpu, mobile or " +
+                                                 "embedded, or load without operators");
+        }
+        used.operator_library.clear();
     }
     auto ort = Ort::open(options.onnxruntime);
-    std::unique_ptr<TokenModel> model(new TokenModel(std::move(ort), folder, std::move(manifest), options));
+    std::unique_ptr<TokenModel> model(new TokenModel(std::move(ort), folder, std::move(manifest), used));
     for (const std::string& name : options.probe ? model->adapters() : std::vector<std::string>()) {
         model->probe(name);
     }
@@ -50,7 +54,8 @@ TokenModel::TokenModel(std::shared_ptr<const Ort> ort, std::filesystem::path fol
     : ort_(std::move(ort)),
       folder_(std::move(folder)),
       manifest_(std::move(manifest)),
-      session_(ort_, folder_, manifest_, {options.threads, options.twin, options.operator_library}),
+      session_(ort_, folder_, manifest_, 
+               {options.threads, options.twin, options.operator_library, options.cache, options.hashes}),
       adapters_(folder_, manifest_, session_, options.adapter_bytes) {}
 
 void TokenModel::close() {

@@ -23,7 +23,9 @@ namespace edgelora {
 
 struct LoadOptions {
     std::filesystem::path onnxruntime;        // its library; empty: as `Ort::open` finds it
-    std::filesystem::path operator_library;   // libedgelora_ops; empty: standard operators alone
+    std::filesystem::path operator_library;   // libedgelora_ops for fused graphs; empty: standard operators alone
+    bool operators_are_optional = false;      // leave them where the artifact has no fused graph
+    std::filesystem::path cache;              // a folder of the device for what is made of graphs; empty: none
     int threads = 0;                          // 0: the physical cores, at most four
     bool hashes = false;                      // read every byte of the weights, too; small files always are
     bool probe = false;                       // hold every adapter to its receipt

@@ -53,6 +53,8 @@ LoadOptions load_options_of(const edgelora_load_options& given) {
     options.onnxruntime = std::filesystem::u8path(optional_text_of(given.onnxruntime, "onnxruntime").value_or(""));
     const auto operators = optional_text_of(given.operators, "operators");
     options.operator_library = operators ? std::filesystem::u8path(*operators) : find_operators();
+    options.operators_are_optional = !operators;
+    options.cache = std::filesystem::u8path(optional_text_of(given.cache, "cache").value_or(""));
     options.threads = given.threads;
     options.hashes = given.hashes != 0;
     options.probe = given.probe != 0;

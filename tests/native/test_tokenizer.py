@@ -261,14 +261,17 @@ def compare(tokenizer: Tokenizer, folder: Path, texts: Sequence[str] = ()) -> No
 
 
 def ask(tokenizer_json: str, lines: Sequence[Any], folder: Path) -> Any:
-    file = folder / "tokenizer.json"
-    file.write_text(tokenizer_json, encoding="utf-8")
-    done = subprocess.run(
-        [str(native_program("tokenize")), str(file)],
-        input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_program(tokenizer_json, lines, folder)
     assert done.returncode == 0, done.stderr
     return iter([json.loads(line) for line in done.stdout.split("\n")[:-1]])
+
+
+def run_program(tokenizer_json: str, lines: Sequence[Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    file = folder / "tokenizer.json"
+    file.write_text(tokenizer_json, encoding="utf-8")
+    asked = "".join(json.dumps(line) + "\n" for line in lines)
+    command = [str(native_program("tokenize")), str(file)]
+    return subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
 
 
 def answer(tokenizer: Tokenizer, text: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 #include <vector>
 
@@ -25,7 +26,16 @@ bool is_too_new(utf8proc_int32_t point) {
                        [&](const auto& range) { return point >= range[0] && point <= range[1]; });
 }
 
-int class_of(utf8proc_int32_t point) { return utf8proc_get_property(point)->combining_class; }
+// A mark that the library's Unicode does not have is no mark: nothing moves over it, and nothing is composed with it.
+int class_of(utf8proc_int32_t point) {
+    if (point < 0x300) return 0;
+    const int found = utf8proc_get_property(point)->combining_class;
+    return found != 0 && is_mark(static_cast<char32_t>(point)) ? found : 0;
+}
+
+bool is_new_mark(utf8proc_int32_t point) {
+    return point >= 0x300 && class_of(point) == 0 && utf8proc_get_property(point)->combining_class != 0;
+}
 
 void sort_marks(std::vector<utf8proc_int32_t>& points) {
     for (std::size_t start = 0; start < points.size();) {
@@ -38,6 +48,20 @@ void sort_marks(std::vector<utf8proc_int32_t>& points) {
         }
         start = end + 1;
     }
+}
+
+void compose(std::vector<utf8proc_int32_t>& points) {
+    constexpr auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    auto out = points.begin();
+    for (auto start = points.begin(); start != points.end();) {
+        const auto end = std::find_if(start, points.end(), is_new_mark);
+        const utf8proc_ssize_t size = utf8proc_normalize_utf32(&*start, end - start, options);
+        if (size < 0) throw std::bad_alloc();
+        out = std::copy(start, start + size, out);
+        start = end;
+        if (start != points.end()) *out++ = *start++;
+    }
+    points.erase(out, points.end());
 }
 
 }  // namespace
@@ -67,17 +91,10 @@ std::string to_form(std::string_view text, Form form) {
         }
     }
     sort_marks(points);
-    auto size = static_cast<utf8proc_ssize_t>(points.size());
-    if (is_composed) {
-        constexpr auto compose = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-        size = utf8proc_normalize_utf32(points.data(), size, compose);
-        if (size < 0) throw std::bad_alloc();
-    }
+    if (is_composed) compose(points);
     std::string out;
     out.reserve(text.size());
-    for (utf8proc_ssize_t index = 0; index < size; index++) {
-        append_utf8(static_cast<char32_t>(points[static_cast<std::size_t>(index)]), out);
-    }
+    for (const utf8proc_int32_t point : points) append_utf8(static_cast<char32_t>(point), out);
     return out;
 }
 

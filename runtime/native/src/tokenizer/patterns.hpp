@@ -13,7 +13,7 @@ namespace edgelora::tokenizer {
 Regex read_pattern(const Fields& fields);
 
 // Rules of a file can make a text longer at each step; beyond this many bytes it is refused.
-constexpr std::size_t kLongestResult = 256 * 1048576;
+constexpr std::size_t kLongestResult = 32 * 1048576;
 void check_length(std::size_t length);
 
 // `text` with `content` in the place of every match.

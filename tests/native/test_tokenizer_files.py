@@ -164,7 +164,9 @@ HURTING = {
         "a" * 100_000,
     ),
     "one word": (
-        model(type="WordPiece", vocab={"[UNK]": 0, "a": 1, "##a": 2, "a" * 400 + "b": 3}, max_input_chars_per_word=10**9),
+        model(
+            type="WordPiece", vocab={"[UNK]": 0, "a": 1, "##a": 2, "a" * 400 + "b": 3}, max_input_chars_per_word=10**9
+        ),
         "a" * 100_000,
     ),
 }

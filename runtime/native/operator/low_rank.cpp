@@ -58,7 +58,7 @@ void add_piece(const Path& path, const Layout& layout, const Piece& piece, const
   const Block& block = piece.block;
   const size_t widest = widest_rank(block, layout.parts());
   const bool widens = block.kind != Kind::float32 && tokens >= widen_from;
-  const size_t n_wide = widens ? std::max(panel * lane * lanes(layout.in_features), widest * lane) : 0;
+  const size_t n_wide = widens ? std::max(panel * lane * lanes(layout.in_features), 2 * widest * lane) : 0;
   float* h = room(tokens * (block.rank + widest) + n_wide);
   float* scaled = h + tokens * block.rank;
   float* wide = scaled + tokens * widest;

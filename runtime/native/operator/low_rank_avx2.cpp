@@ -10,6 +10,8 @@ struct V {
   static constexpr size_t lanes = 8;
   static constexpr bool pairs_tokens = false;  // sixteen sums and what they are made of do not fit into the registers
   static constexpr int up_tokens = 4;
+  static constexpr int up_lanes = 1;
+  static constexpr size_t held = 8;  // factors that stay in registers
   __m256 n;
 
   static V zero() { return {_mm256_setzero_ps()}; }

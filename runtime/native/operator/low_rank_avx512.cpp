@@ -14,6 +14,8 @@ struct V {
   static constexpr size_t lanes = 16;
   static constexpr bool pairs_tokens = true;
   static constexpr int up_tokens = 8;
+  static constexpr int up_lanes = 2;
+  static constexpr size_t held = 16;  // factors that stay in registers
   __m512 n;
 
   static V zero() { return {_mm512_setzero_ps()}; }

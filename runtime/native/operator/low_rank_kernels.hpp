@@ -110,89 +110,120 @@ void down_typed(const Down& job) {
   }
 }
 
-// `N` tokens, one lane of columns.
-template <class T, int N>
+// `N` tokens, `L` lanes of columns.
+template <class T, int N, int L>
 void up_tokens(const Up& job, const T* b, size_t t, size_t column) {
-  V sums[N][n_vectors];
+  constexpr size_t count = L * n_vectors;
+  V sums[N][count];
   for (int i = 0; i < N; ++i) {
-    for (size_t v = 0; v < n_vectors; ++v) {
+    for (size_t v = 0; v < count; ++v) {
       sums[i][v] = V::load(job.y + (t + static_cast<size_t>(i)) * job.y_stride + column + V::lanes * v);
     }
   }
   for (size_t r = 0; r < job.rank; ++r) {
-    for (size_t v = 0; v < n_vectors; ++v) {
-      const V code = V::load(b + lane * r + V::lanes * v);
-      for (int i = 0; i < N; ++i) {
-        const V factor = V::all(job.h[(t + static_cast<size_t>(i)) * job.h_stride + r]);
-        sums[i][v] = V::fma(factor, code, sums[i][v]);
-      }
+    V codes[count];
+    for (size_t v = 0; v < count; ++v) {
+      codes[v] = V::load(b + lane * (r + v / n_vectors * job.rank) + V::lanes * (v % n_vectors));
+    }
+    for (int i = 0; i < N; ++i) {
+      const V factor = V::all(job.h[(t + static_cast<size_t>(i)) * job.h_stride + r]);
+      for (size_t v = 0; v < count; ++v) sums[i][v] = V::fma(factor, codes[v], sums[i][v]);
     }
   }
   for (int i = 0; i < N; ++i) {
-    for (size_t v = 0; v < n_vectors; ++v) {
+    for (size_t v = 0; v < count; ++v) {
       V::store(job.y + (t + static_cast<size_t>(i)) * job.y_stride + column + V::lanes * v, sums[i][v]);
     }
   }
 }
 
-// One token: ranks by turns into two sums, so that none waits for the one before.
-template <class T>
-void up_one(const float* h, const T* b, size_t rank, float* y) {
-  V sums[2][n_vectors];
-  for (size_t v = 0; v < n_vectors; ++v) {
-    sums[0][v] = V::load(y + V::lanes * v);
-    sums[1][v] = V::zero();
-  }
-  size_t r = 0;
-  for (; r + 4 <= rank; r += 4) {
-    for (size_t i = 0; i < 4; ++i) {
-      const V factor = V::all(h[r + i]);
-      for (size_t v = 0; v < n_vectors; ++v) {
-        sums[i % 2][v] = V::fma(factor, V::load(b + lane * (r + i) + V::lanes * v), sums[i % 2][v]);
-      }
-    }
-  }
-  for (; r < rank; ++r) {
-    const V factor = V::all(h[r]);
+// One token, `N` ranks whose factors stay in registers, whole lanes from `first` to `last`. By turns into two sums, so
+// that none waits for the one before.
+template <class T, int N>
+void up_held(const float* h, const T* b, size_t rank, size_t first, size_t last, float* y) {
+  V factors[N];
+  for (int r = 0; r < N; ++r) factors[r] = V::all(h[r]);
+  for (size_t n = first; n < last; ++n) {
+    const T* codes = b + lane * rank * n;
     for (size_t v = 0; v < n_vectors; ++v) {
-      sums[0][v] = V::fma(factor, V::load(b + lane * r + V::lanes * v), sums[0][v]);
+      float* to = y + lane * n + V::lanes * v;
+      V sums[2] = {V::load(to), V::zero()};
+      for (int r = 0; r < N; ++r) {
+        sums[r % 2] = V::fma(factors[r], V::load(codes + lane * static_cast<size_t>(r) + V::lanes * v), sums[r % 2]);
+      }
+      V::store(to, V::add(sums[0], sums[1]));
     }
   }
-  for (size_t v = 0; v < n_vectors; ++v) V::store(y + V::lanes * v, V::add(sums[0][v], sums[1][v]));
 }
 
 template <class T>
-void up_lane(const Up& job, const T* b, size_t column) {
-  constexpr int tile = V::up_tokens;
-  size_t t = 0;
-  if (column + lane <= job.columns) {
-    if (job.tokens > 1) {
-      for (; t + tile <= job.tokens; t += tile) up_tokens<T, tile>(job, b, t, column);
-    }
-    for (; t < job.tokens; ++t) up_one(job.h + t * job.h_stride, b, job.rank, job.y + t * job.y_stride + column);
-    return;
+void up_one(const float* h, const T* b, size_t rank, size_t first, size_t last, float* y) {
+  size_t r = 0;
+  for (; r + V::held <= rank; r += V::held) up_held<T, V::held>(h + r, b + lane * r, rank, first, last, y);
+  h += r;
+  b += lane * r;
+  if (V::held > 8 && rank - r >= 8) {
+    up_held<T, 8>(h, b, rank, first, last, y);
+    h += 8;
+    b += lane * 8;
+    r += 8;
   }
-  const size_t left = job.columns - column;  // what lies behind them is another part's, or nobody's
-  for (; t < job.tokens; ++t) {
+  switch (rank - r) {
+    case 7: return up_held<T, 7>(h, b, rank, first, last, y);
+    case 6: return up_held<T, 6>(h, b, rank, first, last, y);
+    case 5: return up_held<T, 5>(h, b, rank, first, last, y);
+    case 4: return up_held<T, 4>(h, b, rank, first, last, y);
+    case 3: return up_held<T, 3>(h, b, rank, first, last, y);
+    case 2: return up_held<T, 2>(h, b, rank, first, last, y);
+    case 1: return up_held<T, 1>(h, b, rank, first, last, y);
+    default: return;
+  }
+}
+
+// The last columns of a part: what lies behind them in y is another part's, or nobody's.
+template <class T>
+void up_tail(const Up& job, const T* b, size_t column, size_t left) {
+  for (size_t t = 0; t < job.tokens; ++t) {
     float* y = job.y + t * job.y_stride + column;
     float some[lane] = {};
     for (size_t i = 0; i < left; ++i) some[i] = y[i];
-    up_one(job.h + t * job.h_stride, b, job.rank, some);
+    up_one(job.h + t * job.h_stride, b, job.rank, 0, 1, some);
     for (size_t i = 0; i < left; ++i) y[i] = some[i];
   }
 }
 
+// All tokens, `L` lanes of columns whose factors are at `b`.
+template <class T, int L>
+void up_lanes(const Up& job, const T* b, size_t column) {
+  constexpr int tile = V::up_tokens;
+  size_t t = 0;
+  for (; t + tile <= job.tokens; t += tile) up_tokens<T, tile, L>(job, b, t, column);
+  for (; t < job.tokens; ++t) up_one(job.h + t * job.h_stride, b, job.rank, 0, L, job.y + t * job.y_stride + column);
+}
+
 template <class T>
 void up_typed(const Up& job) {
-  for (size_t n = job.first; n < job.last; ++n) {
-    const T* b = reinterpret_cast<const T*>(job.b) + n * lane * job.rank;
-    if (sizeof(T) < sizeof(float) && job.tokens >= widen_from) {
-      widen(b, lane * job.rank, job.wide);
-      up_lane(job, job.wide, n * lane);
-    } else {
-      up_lane(job, b, n * lane);
+  const T* b = reinterpret_cast<const T*>(job.b);
+  const size_t size = lane * job.rank, left = job.columns % lane, whole = job.columns / lane;
+  const size_t end = job.last < whole ? job.last : whole;
+  if (job.tokens == 1) {
+    up_one(job.h, b, job.rank, job.first, end, job.y);
+  } else if (sizeof(T) < sizeof(float) && job.tokens >= widen_from) {
+    size_t n = job.first;
+    for (; n + V::up_lanes <= end; n += V::up_lanes) {
+      widen(b + n * size, V::up_lanes * size, job.wide);
+      up_lanes<float, V::up_lanes>(job, job.wide, n * lane);
     }
+    for (; n < end; ++n) {
+      widen(b + n * size, size, job.wide);
+      up_lanes<float, 1>(job, job.wide, n * lane);
+    }
+  } else {
+    size_t n = job.first;
+    for (; n + V::up_lanes <= end; n += V::up_lanes) up_lanes<T, V::up_lanes>(job, b + n * size, n * lane);
+    for (; n < end; ++n) up_lanes<T, 1>(job, b + n * size, n * lane);
   }
+  if (job.last > whole && left > 0) up_tail(job, b + whole * size, whole * lane, left);
 }
 
 void down(const Down& job) {

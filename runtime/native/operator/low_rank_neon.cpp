@@ -10,6 +10,8 @@ struct V {
   static constexpr size_t lanes = 4;
   static constexpr bool pairs_tokens = true;
   static constexpr int up_tokens = 4;
+  static constexpr int up_lanes = 1;
+  static constexpr size_t held = 8;  // factors that stay in registers
   float32x4_t n;
 
   static V zero() { return {vdupq_n_f32(0.0f)}; }

@@ -30,7 +30,7 @@ struct Up {
   size_t rank, columns, first, last;
   float* y;  // the first column of the part
   size_t y_stride;
-  float* wide;  // room for a lane of B as floats (rank * lane)
+  float* wide;  // room for two lanes of B as floats (2 * rank * lane)
 };
 
 struct Path {

@@ -23,6 +23,8 @@ struct V {
   static constexpr size_t lanes = 4;
   static constexpr bool pairs_tokens = false;
   static constexpr int up_tokens = 2;
+  static constexpr int up_lanes = 1;
+  static constexpr size_t held = 4;  // factors that stay in registers
   float n[lanes];
 
   static V zero() { return all(0.0f); }

@@ -60,7 +60,6 @@ FAULTS = (
     Fault("parse_json.cpp", "if (error.id == kNumberOverflow)", "if (false)"),
     Fault("characters.cpp", "(point < 0xd800 || point > 0xdfff)", "true"),
     Fault("characters.cpp", "point >= least[size] && ", ""),
-    Fault("characters.cpp", "|| bytes.size() < size", ""),
     # Manifests: paths, counts, slots.
     Fault("manifest.cpp", "resolve_inside(folder, name)", "folder / name"),
     Fault("manifest.cpp", "resolve_inside(folder, std::string(kManifestFile));", ""),

@@ -128,7 +128,7 @@ def _measure(
     library = find_operators(True if operator is None else operator, manifest) if arm in STORES else None
     session = Session(artifact, manifest, threads, library=library)
     store = arm if arm in STORES else FLOAT_STORE
-    made = [session.packer.pack(narrow(_random_adapter(manifest, rank, seed), store)) for seed in range(rows)]
+    made = [session.packer.pack(narrow(random_adapter(manifest, rank, seed), store)) for seed in range(rows)]
     none = session.packer.blend([])
     bound = session.prepare(none if arm == NONE else made[0] if rows == 1 else session.packer.stack(made))
     vocab_size = manifest.model.vocab_size
@@ -144,7 +144,8 @@ def _measure(
     return float(np.median(times[_WARM_UP:])), min(times[_WARM_UP:])
 
 
-def _random_adapter(manifest: Manifest, rank: int, seed: int) -> Adapter:
+def random_adapter(manifest: Manifest, rank: int, seed: int) -> Adapter:
+    """Factors of one rank for every module that a slot holds."""
     return Adapter({key: item for slot in manifest.slots for key, item in _random_factors(slot, rank, seed).items()})
 
 

@@ -8,7 +8,7 @@ namespace edgelora::ops::in_place {
 namespace {
 
 struct Avx2 {
-  static constexpr int lanes = 8, rows_at_once = 4, groups = 2, tokens_at_once = 3;
+  static constexpr int lanes = 8, groups = 2, tokens_at_once = 3;
   template <int bits>
   static constexpr int base = bits == 8 ? 128 : 0;
   // Two products of a code below 16 and a byte stay below 2 ** 15; two of 8 bits only where one side has its sign moved
@@ -61,36 +61,22 @@ struct Avx2 {
   static __m256i signed_products(__m256i x, __m256i w) { return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)); }
   static __m256i widen_pairs(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
 
-  template <int bits, int R>
-  static void dot_rows(const uint8_t* codes, int64_t stride, const int8_t* values, int64_t plane, Place place,
-                       const Floats* scale, Floats* sum, int bytes = 4 * lanes) {
-    constexpr int planes = 8 / bits;
-    __m256i x[planes];
-    for (int p = 0; p < planes; ++p) x[p] = whole(values + p * plane);
-    for (int r = 0; r < R; ++r) {
-      const __m256i own = bytes == 32 ? whole(codes + r * stride) : part(codes + r * stride, bytes);
-      __m256i pairs;
-      if constexpr (bits == 8) {
-        pairs = signed_products(x[0], _mm256_xor_si256(own, _mm256_set1_epi8(-128)));
-      } else {
-        pairs = _mm256_maddubs_epi16(codes_of<bits>(own, 0), x[0]);
-        for (int p = 1; p < planes; ++p) pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes_of<bits>(own, p), x[p]));
-      }
-      sum[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(widen_pairs(pairs)), _mm256_permutevar8x32_ps(scale[r], place), sum[r]);
-    }
-  }
-  template <int R>
-  static void add_up(const Floats* sum, float* y) {
-    if constexpr (R == 4) {
-      const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(sum[0], sum[1]), _mm256_hadd_ps(sum[2], sum[3]));
-      _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+  template <int bits>
+  static void dot_row(Bytes codes, const Bytes* x, Place place, Floats scale, Floats& sum) {
+    __m256i pairs;
+    if constexpr (bits == 8) {
+      pairs = signed_products(x[0], _mm256_xor_si256(codes, _mm256_set1_epi8(-128)));
     } else {
-      for (int r = 0; r < R; ++r) {
-        __m128 half = _mm_add_ps(_mm256_castps256_ps128(sum[r]), _mm256_extractf128_ps(sum[r], 1));
-        half = _mm_hadd_ps(half, half);
-        y[r] = _mm_cvtss_f32(_mm_hadd_ps(half, half));
+      pairs = _mm256_maddubs_epi16(codes_of<bits>(codes, 0), x[0]);
+      for (int p = 1; p < 8 / bits; ++p) {
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes_of<bits>(codes, p), x[p]));
       }
     }
+    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(widen_pairs(pairs)), _mm256_permutevar8x32_ps(scale, place), sum);
+  }
+  static void add_up(const Floats (&sum)[4], float* y) {
+    const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(sum[0], sum[1]), _mm256_hadd_ps(sum[2], sum[3]));
+    _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
   }
 
   // Columns become rows: pairs, then fours, then halves of the vectors change places.

@@ -8,7 +8,7 @@ namespace edgelora::ops::in_place {
 namespace {
 
 struct Avx512 {
-  static constexpr int lanes = 16, rows_at_once = 4, groups = 2, tokens_at_once = 6;
+  static constexpr int lanes = 16, groups = 2, tokens_at_once = 6;
   template <int bits>
   static constexpr int base = 0;
   template <int bits>
@@ -47,31 +47,20 @@ struct Avx512 {
     if constexpr (bits == 8) return a;
     return _mm512_and_si512(_mm512_srli_epi16(a, static_cast<unsigned>(plane * bits)), _mm512_set1_epi8(static_cast<char>((1 << bits) - 1)));
   }
-  template <int bits, int R>
-  static void dot_rows(const uint8_t* codes, int64_t stride, const int8_t* values, int64_t plane, Place place,
-                       const Floats* scale, Floats* sum, int bytes = 4 * lanes) {
-    constexpr int planes = 8 / bits;
-    const __mmask64 mask = bytes == 64 ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1;
-    __m512i x[planes];
-    for (int p = 0; p < planes; ++p) x[p] = _mm512_loadu_si512(values + p * plane);
-    for (int r = 0; r < R; ++r) {
-      const __m512i own = bytes == 64 ? _mm512_loadu_si512(codes + r * stride) : _mm512_maskz_loadu_epi8(mask, codes + r * stride);
-      __m512i dot = _mm512_setzero_si512();
-      for (int p = 0; p < planes; ++p) dot = _mm512_dpbusd_epi32(dot, codes_of<bits>(own, p), x[p]);
-      sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_permutexvar_ps(place, scale[r]), sum[r]);
+  template <int bits>
+  static void dot_row(Bytes codes, const Bytes* x, Place place, Floats scale, Floats& sum) {
+    __m512i dot = _mm512_setzero_si512();
+    for (int p = 0; p < 8 / bits; ++p) {
+      dot = _mm512_dpbusd_epi32(dot, codes_of<bits>(codes, p), x[p]);
     }
+    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_permutexvar_ps(place, scale), sum);
   }
-  template <int R>
-  static void add_up(const Floats* sum, float* y) {
-    if constexpr (R == 4) {  // turned as they are added: two lanes of each row, then one
-      const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(sum[0], sum[1]), _mm512_unpackhi_ps(sum[0], sum[1]));
-      const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(sum[2], sum[3]), _mm512_unpackhi_ps(sum[2], sum[3]));
-      const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-      const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-      _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
-    } else {
-      for (int r = 0; r < R; ++r) y[r] = _mm512_reduce_add_ps(sum[r]);
-    }
+  static void add_up(const Floats (&sum)[4], float* y) {  // turned as they are added: two lanes of each row, then one
+    const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(sum[0], sum[1]), _mm512_unpackhi_ps(sum[0], sum[1]));
+    const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(sum[2], sum[3]), _mm512_unpackhi_ps(sum[2], sum[3]));
+    const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
 
   // Columns become rows: pairs, then fours, then quarters of the vectors change places.

@@ -102,10 +102,8 @@ inline void spread(const int8_t* q, int block_size, int bits, int8_t* out, int64
   }
 }
 
-// Room after a plane of values and after the scales, so that a vector may read over the end.
-constexpr int64_t spare = 64;
-
-inline int64_t plane_bytes(const Matrix& m) { return m.blocks * block_bytes(m) + spare; }
+// Planes of values begin on lines of the cache, with room behind them, so that a vector may read over their end.
+inline int64_t plane_bytes(const Matrix& m) { return (m.blocks * block_bytes(m) + 127) / 64 * 64; }
 
 inline void round_token(const Matrix& m, const float* x, bool tiled, uint8_t flip, const Tokens& t, int64_t token) {
   alignas(64) int8_t q[256];
@@ -124,7 +122,8 @@ inline void round_token(const Matrix& m, const float* x, bool tiled, uint8_t fli
     t.sums[token * t.scale_stride + b] = 0;
   }
   if (tiled) return;
-  for (int p = 0; p < 8 / m.bits; ++p) std::memset(values + p * step_p + m.blocks * bytes, 0, spare);
+  const int64_t used = m.blocks * bytes;
+  for (int p = 0; p < 8 / m.bits; ++p) std::memset(values + p * step_p + used, 0, static_cast<size_t>(step_p - used));
 }
 
 }  // namespace

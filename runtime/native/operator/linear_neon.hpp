@@ -12,7 +12,7 @@ namespace {
 
 template <class Dot>
 struct Neon {
-  static constexpr int lanes = 4, rows_at_once = 4, groups = 4, tokens_at_once = 3;
+  static constexpr int lanes = 4, groups = 4, tokens_at_once = 3;
   template <int bits>
   static constexpr int base = bits == 8 ? 128 : 0;  // both sides of a product have a sign
   template <int bits>
@@ -67,26 +67,15 @@ struct Neon {
     const uint8x16_t down = vshlq_u8(vreinterpretq_u8_s8(a), vdupq_n_s8(static_cast<int8_t>(-plane * bits)));
     return vreinterpretq_s8_u8(vandq_u8(down, vdupq_n_u8((1 << bits) - 1)));
   }
-  template <int bits, int R>
-  static void dot_rows(const uint8_t* codes, int64_t stride, const int8_t* values, int64_t plane, Place place,
-                       const Floats* scale, Floats* sum, int bytes = 4 * lanes) {
-    constexpr int planes = 8 / bits;
-    Bytes x[planes];
-    for (int p = 0; p < planes; ++p) x[p] = vld1q_s8(values + p * plane);
-    for (int r = 0; r < R; ++r) {
-      uint8_t tail[4 * lanes] = {};
-      const uint8_t* from = codes + r * stride;
-      if (bytes < 4 * lanes) from = static_cast<const uint8_t*>(std::memcpy(tail, from, static_cast<size_t>(bytes)));
-      Bytes own = vreinterpretq_s8_u8(vld1q_u8(from));
-      if constexpr (bits == 8) own = veorq_s8(own, vdupq_n_s8(-128));
-      Sums dot = vdupq_n_s32(0);
-      for (int p = 0; p < planes; ++p) dot = Dot::quads(dot, codes_of<bits>(own, p), x[p]);
-      sum[r] = vfmaq_f32(sum[r], vcvtq_f32_s32(dot), choose(scale[r], place));
-    }
+  template <int bits>
+  static void dot_row(Bytes codes, const Bytes* x, Place place, Floats scale, Floats& sum) {
+    if constexpr (bits == 8) codes = veorq_s8(codes, vdupq_n_s8(-128));
+    Sums dot = vdupq_n_s32(0);
+    for (int p = 0; p < 8 / bits; ++p) dot = Dot::quads(dot, codes_of<bits>(codes, p), x[p]);
+    sum = vfmaq_f32(sum, vcvtq_f32_s32(dot), choose(scale, place));
   }
-  template <int R>
-  static void add_up(const Floats* sum, float* y) {
-    for (int r = 0; r < R; ++r) y[r] = vaddvq_f32(sum[r]);
+  static void add_up(const Floats (&sum)[4], float* y) {
+    vst1q_f32(y, vpaddq_f32(vpaddq_f32(sum[0], sum[1]), vpaddq_f32(sum[2], sum[3])));
   }
 
   // Columns become rows.

@@ -173,7 +173,7 @@ class Linear {
     const int64_t parts = parts_of(m, step, tiled ? count : 1);
     Tokens tokens{};
     tokens.count = count;
-    tokens.value_stride = over(m.blocks * m.block_size + 4 * 64, 64) * 64;  // room after each of up to four planes
+    tokens.value_stride = over(m.blocks * m.block_size + 4 * 128, 64) * 64;  // room after each of up to four planes
     tokens.scale_stride = over(m.blocks, path_->lanes) * path_->lanes;
     const size_t values = static_cast<size_t>(count * tokens.value_stride);
     const size_t floats = static_cast<size_t>(over(count * tokens.scale_stride, 16) * 16);

@@ -5,7 +5,7 @@ namespace edgelora::ops::in_place {
 namespace {
 
 struct Plain {
-  static constexpr int lanes = 4, rows_at_once = 4, groups = 4, tokens_at_once = 2;
+  static constexpr int lanes = 4, groups = 4, tokens_at_once = 2;
   template <int bits>
   static constexpr int base = 0;  // taken off every code by `dot_rows`
   template <int bits>
@@ -58,25 +58,20 @@ struct Plain {
     return out;
   }
   static Place place(const int32_t* p) { return p; }
-  template <int bits, int R>
-  static void dot_rows(const uint8_t* codes, int64_t stride, const int8_t* values, int64_t plane, Place place,
-                       const Floats* scale, Floats* sum, int bytes = 4 * lanes) {
-    constexpr int mask = (1 << bits) - 1;
-    for (int r = 0; r < R; ++r) {
-      for (int l = 0; l < bytes / 4; ++l) {
-        int32_t dot = 0;
-        for (int i = 4 * l; i < 4 * l + 4; ++i) {
-          for (int p = 0; p < 8 / bits; ++p) {
-            dot += (codes[r * stride + i] >> (p * bits) & mask) * values[p * plane + i];
-          }
-        }
-        sum[r].v[l] += static_cast<float>(dot) * scale[r].v[place[l]];
+  template <int bits>
+  static void dot_row(Bytes codes, const Bytes* x, Place place, const Floats& scale, Floats& sum) {
+    Sums dot = {};
+    for (int p = 0; p < 8 / bits; ++p) {
+      const Bytes own = codes_of<bits>(codes, p);
+      for (int i = 0; i < 4 * lanes; ++i) {
+        const int code = bits == 8 ? static_cast<uint8_t>(own.v[i]) : own.v[i];
+        dot.v[i / 4] += code * x[p].v[i];
       }
     }
+    for (int l = 0; l < lanes; ++l) sum.v[l] += static_cast<float>(dot.v[l]) * scale.v[place[l]];
   }
-  template <int R>
-  static void add_up(const Floats* sum, float* y) {
-    for (int r = 0; r < R; ++r) y[r] = (sum[r].v[0] + sum[r].v[2]) + (sum[r].v[1] + sum[r].v[3]);
+  static void add_up(const Floats (&sum)[4], float* y) {
+    for (int r = 0; r < 4; ++r) y[r] = (sum[r].v[0] + sum[r].v[2]) + (sum[r].v[1] + sum[r].v[3]);
   }
 
   // Columns become rows.

@@ -92,7 +92,7 @@ std::vector<float> multiply(const Path& path, const Matrix& m, const std::vector
   std::vector<float> y(static_cast<size_t>(tokens * m.rows), NAN);
   std::vector<int32_t> places(static_cast<size_t>(m.block_size * m.bits / 32 * path.lanes));
   path.places(m, places.data());
-  const int64_t stride = m.blocks * m.block_size + 256, scale_stride = Weights::over(m.blocks, path.lanes) * path.lanes;
+  const int64_t stride = (m.blocks * m.block_size + 4 * 128) / 64 * 64, scale_stride = Weights::over(m.blocks, path.lanes) * path.lanes;
   std::vector<int8_t> values(static_cast<size_t>(tokens * stride));
   std::vector<float> scales(static_cast<size_t>(2 * tokens * scale_stride));
   const Tokens t{values.data(), scales.data(), scales.data() + tokens * scale_stride, stride, scale_stride, tokens};

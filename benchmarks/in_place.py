@@ -24,10 +24,11 @@ import onnxruntime
 from benchmarks.machine import cpu_name
 from benchmarks.operator import random_adapter
 from benchmarks.smollm2 import find_smollm2
-from edgelora.artifact.build import Build, Parts
+from edgelora.artifact.build import Build
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.parts import Parts
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime.files import write_atomically

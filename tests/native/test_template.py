@@ -17,6 +17,7 @@ from edgelora_runtime.chat_template import ChatTemplate
 from edgelora_runtime.errors import EdgeLoraError
 from tests.conformance_check import read_cases
 from tests.native.odd_templates import CONTEXTS, ODD
+from tests.native.template_grammar import Grammar
 from tests.unit.test_runtime_templates import HOSTILE, MALFORMED, MESSAGES, SAME
 
 DATE = "2026-02-01"
@@ -85,6 +86,14 @@ def test_odd_templates(program: Path, given: dict[str, Any]) -> None:
 def test_templates_that_jinja2_is_held_to(program: Path) -> None:
     given = {"messages": MESSAGES, "add_generation_prompt": True, "bos_token": "<s>"}
     assert check(program, [(source, given) for source in SAME]) == []
+
+
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")  # of the code that jinja2 makes of some of them
+def test_random_templates(program: Path) -> None:
+    pairs = [(Grammar(seed).template(), CONTEXTS[seed % len(CONTEXTS)]) for seed in range(300)]
+    refused = check(program, pairs)
+    assert len(refused) < 10, refused
+    assert sum("text" in found for found in render(program, pairs)) > 100
 
 
 def test_hostile_and_malformed_templates_are_refused_in_one_line(program: Path) -> None:

@@ -111,6 +111,7 @@ HOSTILE = [
     "{{ strftime_now(5) }}",
     "{{ 'é'.encode('ascii') }}",
     "{{ cycler().next() }}",
+    "{% filter list %}a{% endfilter %}",
 ]
 MALFORMED = [
     "{% foo %}",

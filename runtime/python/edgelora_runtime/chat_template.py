@@ -93,6 +93,7 @@ class ChatTemplate:
                 if size > LONGEST_TEXT:
                     raise TemplateLimitError(f"it grows beyond {LONGEST_TEXT} characters")
                 pieces.append(piece)
+            return "".join(pieces)  # a filter around a block may give what is no text
         except jinja2.TemplateError as error:
             raise InputError(f"the chat template refuses these messages: {one_line(error, named=False)}") from error
         except TypeError as error:
@@ -103,7 +104,6 @@ class ChatTemplate:
             raise InputError(f"the chat template cannot use these messages ({one_line(error)})") from error
         finally:
             _BUDGET.reset(token)
-        return "".join(pieces)
 
 
 class _GenerationTag(jinja2.ext.Extension):

@@ -171,6 +171,11 @@ void Machine::write(Output& out, const Value& value) {
     out.bytes += value.bytes();
 }
 
+void Machine::write_text(Output& out, const Value& value) {  // jinja2 prints no other value of such a block
+    if (!value.is(Kind::text)) fail(std::string("sequence item: expected str instance, ") + type_name(value) + " found");
+    write(out, value);
+}
+
 Value Machine::text_of(Output& out) { return Value(std::move(out.bytes)); }
 
 Machine::Flow Machine::run(const Nodes& body, Activation& here, Output& out) {
@@ -212,7 +217,7 @@ Machine::Flow Machine::run(const Node& node, Activation& here, Output& out) {
             if (node.type == Type::macro) {
                 slot(node.place, here) = made;
             } else {
-                write(out, eval_call(*node.a, here, &made));
+                write_text(out, eval_call(*node.a, here, &made));
             }
             return Flow::next;
         }
@@ -224,7 +229,7 @@ Machine::Flow Machine::run(const Node& node, Activation& here, Output& out) {
             if (flow != Flow::next) return flow;
             Value text = text_of(inner);
             if (node.type == Type::filter_block) {
-                write(out, eval_filter(*node.a, here, &text));
+                write_text(out, eval_filter(*node.a, here, &text));
             } else {
                 assign(*node.a, node.b ? eval_filter(*node.b, here, &text) : text, here);
             }

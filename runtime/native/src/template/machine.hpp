@@ -62,6 +62,7 @@ class Machine {
     Flow run_loop(const Node& node, Activation& here, Output& out);
     Flow turns(const Node& node, const Value& items, int64_t depth, Activation& here, Activation& outer, Output& out);
     void write(Output& out, const Value& value);
+    void write_text(Output& out, const Value& value);
     Value text_of(Output& out);
     void enter(const Frame& frame, Activation& here);
     static void leave(const Frame& frame, Activation& here);

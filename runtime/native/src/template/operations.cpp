@@ -295,7 +295,7 @@ Value slice(const Value& value, const Value& start, const Value& stop, const Val
     const auto* range = value.as<Range>();
     int64_t length = 0;
     if (!(value.is(Kind::text) || value.is_sequence() || range != nullptr) || !length_of(value, length)) {
-        fail(std::string("'") + type_name(value) + "' object is not subscriptable");
+        lack(std::string("a slice of a ") + type_name(value));  // of constants jinja2 makes what is undefined
     }
     const int64_t by = to_index(step, 1);
     if (by == 0) fail("slice step cannot be zero");

@@ -372,3 +372,11 @@ def test_the_links_of_a_hubs_cache_are_followed(readers: Readers, tmp_path: Path
     (snapshot / "tokenizer.json").unlink()
     (snapshot / "tokenizer.json").symlink_to(tmp_path / "precious")
     assert "is a link that leaves the artifact" in both_artifacts(readers, snapshot)["message"]
+
+
+def test_a_folder_blobs_of_no_cache_is_outside(readers: Readers, tmp_path: Path) -> None:
+    artifact = Path(shutil.copytree(TINY, tmp_path / "kept/inside"))
+    (tmp_path / "blobs").mkdir()
+    (artifact / "tokenizer.json").rename(tmp_path / "blobs/1")
+    (artifact / "tokenizer.json").symlink_to(tmp_path / "blobs/1")
+    assert "is a link that leaves the artifact" in both_artifacts(readers, artifact)["message"]

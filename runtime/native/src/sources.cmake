@@ -18,6 +18,7 @@ set(EDGELORA_CORE_SOURCES
   json_fields.cpp
   manifest.cpp
   messages.cpp
+  model.cpp
   names.cpp
   open_adapter.cpp
   ort.cpp
@@ -35,6 +36,8 @@ set(EDGELORA_CORE_SOURCES
   sha256.cpp
   sha256_instructions.cpp
   spec.cpp
+  stream.cpp
+  text.cpp
   threads.cpp
   token_model.cpp
   values.cpp

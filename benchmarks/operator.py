@@ -15,7 +15,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +57,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--ranks", type=int, nargs="+", default=[16, 8])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--cpu-time", action="store_true", help="of the process, for one thread on a busy machine")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--no-rows", action="store_true", help="one row alone")
     parser.add_argument("--arm", help="internal: one process, ARM THREADS RANK ROWS", nargs=4)
     options = parser.parse_args()
     artifact = options.artifact or _make_artifact()
     if options.arm:
         arm, threads, rank, rows = options.arm
-        print(*_measure(artifact, arm, int(threads), int(rank), int(rows), options.steps, options.operator))
+        clock = time.process_time if options.cpu_time else time.perf_counter
+        print(*_measure(artifact, arm, int(threads), int(rank), int(rows), options.steps, options.operator, clock))
         return
     result = {
         "model": read_manifest(artifact).model.name,
         "date": time.strftime("%Y-%m-%d"),
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__},
         "rounds": options.rounds,
+        "cpu_time": options.cpu_time,
         "decode": [
             _compare(artifact, options, threads, rank, rows)
             for rows in ((1,) if options.no_rows else (1, ROWS))
@@ -77,10 +81,10 @@ def main() -> None:
             for rank in (options.ranks if rows == 1 else options.ranks[:1])
         ],
     }
-    RESULTS.mkdir(exist_ok=True)
-    write_atomically(RESULTS / "operator.json", json.dumps(result, indent=1) + "\n")
+    options.results.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.results / "operator.json", json.dumps(result, indent=1) + "\n")
     page = write_page(result)
-    write_atomically(RESULTS / "operator.md", page)
+    write_atomically(options.results / "operator.md", page)
     print(page)
 
 
@@ -97,6 +101,7 @@ def _compare(artifact: Path, options: argparse.Namespace, threads: int, rank: in
     order = random.Random(rows * 100 + threads * 10 + rank)
     times: dict[str, list[float]] = {arm: [] for arm in options.arms}
     command = [sys.executable, "-m", "benchmarks.operator", "--artifact", str(artifact), "--steps", str(options.steps)]
+    command += ["--cpu-time"] if options.cpu_time else []
     command += [] if options.operator is None else ["--operator", options.operator]
     for number in range(options.rounds):
         for arm in order.sample(list(options.arms), len(options.arms)):
@@ -121,7 +126,14 @@ def _compare(artifact: Path, options: argparse.Namespace, threads: int, rank: in
 
 
 def _measure(
-    artifact: Path, arm: str, threads: int, rank: int, rows: int, steps: int, operator: str | None
+    artifact: Path,
+    arm: str,
+    threads: int,
+    rank: int,
+    rows: int,
+    steps: int,
+    operator: str | None,
+    clock: Callable[[], float],
 ) -> tuple[float, float]:
     """Median and least milliseconds of a step that gives each row a token."""
     manifest = read_manifest(artifact)
@@ -138,9 +150,9 @@ def _measure(
     ids, is_active = np.full(rows, 7, np.int64), np.ones(rows, np.bool_)
     times = []
     for _ in range(_WARM_UP + steps):
-        started = time.perf_counter()
+        started = clock()
         session.decode(ids, is_active)
-        times.append(1e3 * (time.perf_counter() - started))
+        times.append(1e3 * (clock() - started))
     return float(np.median(times[_WARM_UP:])), min(times[_WARM_UP:])
 
 
@@ -171,6 +183,7 @@ def write_page(result: Mapping[str, Any]) -> str:
     )
     how += f"a token, and in brackets the ratio to *{arms[0]}*, round by round; medians. With {ROWS} rows each has an "
     how += "adapter of its own."
+    how += " Times are those of the processor in this process, on a busy machine." if result["cpu_time"] else ""
     about = [f"# Adapters by slots and by the fused operator, {result['model']}, {result['date']}", "", how, ""]
     table = [["", *arms], ["---"] * (1 + len(arms)), *lines]
     return "\n".join([*about, *(f"| {' | '.join(cells)} |" for cells in table)]) + "\n"

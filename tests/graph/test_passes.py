@@ -11,11 +11,13 @@ from edgelora_onnx.decoder_graph import LINEAR, DecoderGraph
 from edgelora_onnx.initializers import shape_of
 from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.drive_inputs import DriveInputs
+from edgelora_onnx.passes.fuse_slots import LOW_RANK, FuseSlots
 from edgelora_onnx.passes.pack_linears import PackLinears
 from edgelora_onnx.passes.recognize_linears import RecognizeLinears
 from edgelora_onnx.passes.select_logits import SelectLogits
 from edgelora_onnx.passes.unpack_linears import UnpackLinears, weight_names
 from edgelora_onnx.slots import slot_name
+from edgelora_runtime.fused import BLOCKS, FACTORS, WEIGHTS
 
 Build = Callable[[str], DecoderGraph]
 
@@ -141,6 +143,31 @@ def test_slots_describe_their_modules_and_shapes(build_graph: Build) -> None:
     shapes = {value.name: str(value.shape) for value in model.graph.inputs}
     assert shapes[first.a].endswith(f",96,{first.name}.rank]")
     assert shapes[first.b].endswith(f"{first.name}.rank,160]")
+
+
+def test_fused_slots_are_one_node_each_over_three_inputs(build_graph: Build) -> None:
+    decoder = build_graph("llama")
+    model = _recognized(decoder)
+    PackLinears(_always)(model)
+    before = [value.name for value in model.graph.inputs], len(model.graph)
+    add_slots = AddSlots(decoder.sources)
+    add_slots(model)
+    FuseSlots(add_slots.slots)(model)
+    assert [value.name for value in model.graph.inputs] == [*before[0], FACTORS, BLOCKS, WEIGHTS]
+    nodes = [node for node in model.graph if node.op_type == LOW_RANK]
+    assert len(model.graph) == before[1] + len(nodes)
+    assert [node.attributes["slot"].as_int() for node in nodes] == list(range(len(add_slots.slots)))
+    assert list(nodes[0].attributes["columns"].as_ints()) == [0, 96, 128, 160]
+    assert nodes[0].attributes["in_features"].as_int() == 96
+    for node, slot in zip(nodes, add_slots.slots, strict=True):
+        x, y = node.inputs[:2]
+        assert y is not None
+        linear = y.producer()
+        assert linear is not None
+        assert (linear.op_type, linear.inputs[0]) == (LINEAR, x)
+        assert [use.node.op_type for use in y.uses()] == [LOW_RANK], "nobody reads what is not adapted"
+        assert node.outputs[0].name == f"{slot.name}.adapted"
+    assert not FuseSlots(())(model).modified
 
 
 def test_slots_for_some_modules_bring_those_that_are_packed_with_them(build_graph: Build) -> None:

@@ -2,7 +2,7 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz native packages check format web docs bench bench-peers bench-web browser clean distclean
+.PHONY: help install demo test fuzz fuzz-native native packages check format web docs bench bench-peers bench-web browser clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -42,6 +42,10 @@ native: ## build the native runtime into build/native: library, operators, edgel
 COUNT ?= 20000
 fuzz: $(STAMP) ## read COUNT damaged and hostile files of every kind (20,000 take a few minutes; SEED=N repeats a run)
 	$(BIN)/python -m tests.fuzz --count $(COUNT) $(if $(SEED),--seed $(SEED))
+
+SECONDS_EACH ?= 60
+fuzz-native: $(STAMP) ## run the native runtime's fuzzers for SECONDS_EACH each, built with Clang and its sanitizers
+	$(BIN)/python -m tests.native.fuzz --seconds $(SECONDS_EACH)
 
 packages: $(STAMP) $(JS_BUILT) ## build wheels and npm tarball, try each in empty environments (about 15 minutes; ONLY=cli)
 	$(BIN)/python -m tests.packages $(ONLY) --torch $(TORCH)

@@ -5,6 +5,9 @@ Knows nothing about C++; ``interface.py`` calls the shared library through ctype
 
 import json
 import math
+import os
+import re
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ import pytest
 
 from tests.conformance_check import FOLDER, read_cases
 from tests.native.cases import Cases
+from tests.native.conftest import ROOT
 from tests.native.interface import (
     ADAPTER,
     ARTIFACT,
@@ -78,9 +82,33 @@ def test_every_refuse_case(library: Library) -> None:
 
 
 def test_versions(library: Library) -> None:
-    header = (Path(__file__).parents[2] / "runtime/native/include/edgelora.h").read_text()
+    header = (ROOT / "runtime/native/include/edgelora.h").read_text()
     assert f"#define EDGELORA_API_VERSION {library['api_version']()}\n" in header
     assert library["version"]().decode() == "0.1.0"
+
+
+def test_nothing_else_is_exported(built: Path) -> None:
+    command = ["nm", "--dynamic", "--defined-only", "--format=just-symbols", str(built / "libedgelora.so")]
+    names = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    header = (ROOT / "runtime/native/include/edgelora.h").read_text()
+    declared = set(re.findall(r"EDGELORA_API [^;]*?\b(edgelora_\w+)\(", header))
+    assert len(declared) > 40
+    assert names == declared
+
+
+def test_the_example_of_the_page_compiles_and_answers(
+    built: Path, onnxruntime: Path, model: Model, tmp_path: Path
+) -> None:
+    page = (ROOT / "runtime/native/README.md").read_text()
+    (source,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    source = source.replace('"artifact"', f'"{FOLDER / "tiny-float"}"').replace('"support"', '"four"')
+    (tmp_path / "example.c").write_text(source)
+    words = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT / 'runtime/native/include'}"]
+    library = [f"-L{built}", f"-Wl,-rpath,{built}", "-ledgelora"]
+    subprocess.run(["gcc", *words, tmp_path / "example.c", "-o", tmp_path / "example", *library], check=True)
+    environment = {**os.environ, "EDGELORA_ONNXRUNTIME": str(onnxruntime)}
+    done = subprocess.run([tmp_path / "example"], capture_output=True, env=environment, check=True)
+    assert done.stdout.decode() == model.generate("My order is late", adapter="four").text + "\n"
 
 
 def test_info_tells_what_is_loaded(model: Model) -> None:

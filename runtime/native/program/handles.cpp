@@ -46,7 +46,7 @@ std::string find_onnxruntime() {
 
 }  // namespace
 
-void check(edgelora_status status, edgelora_error* error) {
+void check(edgelora_status status, edgelora_error*& error) {
     if (status == EDGELORA_OK) return;
     const std::string line = edgelora_error_message(error);
     edgelora_error_free(error);

@@ -23,8 +23,9 @@ struct GenerationCloser {
 using Model = std::unique_ptr<edgelora_model, ModelCloser>;
 using Generation = std::unique_ptr<edgelora_generation, GenerationCloser>;
 
-// Throws Failure with the message of the library for anything but EDGELORA_OK; frees `error`.
-void check(edgelora_status status, edgelora_error* error);
+// Throws Failure with the message of the library for anything but EDGELORA_OK; frees `error`, which is a reference so
+// that it may be set while the other argument is made.
+void check(edgelora_status status, edgelora_error*& error);
 
 Model load(const Arguments& arguments, bool is_checked);
 Json model_info(const Model& model);

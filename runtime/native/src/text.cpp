@@ -129,7 +129,8 @@ Text read_text(const std::filesystem::path& folder, const TokenizerInfo& info) {
     const auto read = [&](const std::string& name) {
         return read_file(resolve_inside(folder, name), Code::artifact, "export the artifact again", kLongestJson);
     };
-    auto tokenizer = std::make_shared<const Tokenizer>(Tokenizer::from_json(read(info.file)));
+    const std::string where = (folder / info.file).u8string();
+    auto tokenizer = std::make_shared<const Tokenizer>(Tokenizer::from_json(read(info.file), where));
     if (!info.chat_template) return Text(std::move(tokenizer), std::nullopt);
     Json variables = Json::object();
     const std::pair<const char*, const std::optional<std::string>&> special[] = {

@@ -27,8 +27,8 @@ class Handles {
     std::map<std::string, std::unique_ptr<edgelora_model, Closer>> loaded_;
 };
 
-// A refusal where none is expected ends the case with the library's message.
-void expect_ok(edgelora_status status, edgelora_error* error) {
+// A refusal where none is expected ends the case with the library's message; `error` may be set while `status` is made.
+void expect_ok(edgelora_status status, edgelora_error*& error) {
     if (status == EDGELORA_OK) return;
     const std::string message = "is refused: " + std::string(edgelora_error_message(error));
     edgelora_error_free(error);

@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <fstream>
+#include <cstdio>
 #include <set>
 #include <string>
 #include <thread>
@@ -26,13 +26,15 @@ int physical_cores() {
             if (!CPU_ISSET(static_cast<size_t>(cpu), &usable)) {
                 continue;
             }
-            std::ifstream stream("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
-                                 "/topology/thread_siblings_list");
-            std::string line;
-            if (!std::getline(stream, line)) {
-                line = "cpu " + std::to_string(cpu);  // hidden: count logical cores
+            const std::string path =
+                "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list";
+            char line[256];
+            std::FILE* file = std::fopen(path.c_str(), "r");
+            const bool is_told = file != nullptr && std::fgets(line, sizeof(line), file) != nullptr;
+            if (file != nullptr) {
+                std::fclose(file);
             }
-            siblings.insert(line);
+            siblings.insert(is_told ? line : "cpu " + std::to_string(cpu));  // hidden: count logical cores
         }
         return static_cast<int>(siblings.size());
     }

@@ -2,12 +2,11 @@
 
 #include <utf8proc.h>
 
+#include <clocale>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
-#include <locale>
-#include <sstream>
 
 #include "errors.hpp"
 
@@ -293,11 +292,9 @@ bool read_float(std::string_view text, double& number) {
         if (!digits()) return false;
     }
     if (at != all.size()) return false;
-    std::istringstream stream(plain);
-    stream.imbue(std::locale::classic());
-    if (!(stream >> number)) {  // beyond the range, or below it
-        number = std::abs(number) > 1 ? HUGE_VAL : number;
-    }
+    // The point is that of the program's locale; streams, which need none, would bring all of libstdc++'s locales along.
+    if (const size_t point = plain.find('.'); point != plain.npos) plain.replace(point, 1, localeconv()->decimal_point);
+    number = std::strtod(plain.c_str(), nullptr);  // HUGE_VAL beyond the range
     if (negative) number = -number;
     return true;
 }

@@ -53,7 +53,9 @@ Session::Session(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
             present_names_.push_back("present." + std::to_string(layer) + "." + part);
         }
     }
-    if (manifest_->graph.without_slots && (options_.twin || manifest_->adapters.empty())) {
+    // The fused graph answers without an adapter as fast, and its linears take no copy of the weights.
+    const bool has_twin = manifest_->graph.without_slots && options_.operator_library.empty();
+    if (has_twin && (options_.twin || manifest_->adapters.empty())) {
         plain_ = load(false);
     }
     if (options_.twin || plain_ == nullptr) {

@@ -90,7 +90,8 @@ class Session:
         self._keeps_both = twin
         self._cache_type = np.dtype(manifest.graph.kv_cache)
         self._cache_names = cache_names(manifest)
-        has_twin = manifest.graph.without_slots is not None
+        # The fused graph answers without an adapter as fast, and its linears take no copy of the weights.
+        has_twin = manifest.graph.without_slots is not None and library is None
         self._plain = self._load(with_slots=False) if has_twin and (twin or not manifest.adapters) else None
         self._slotted = self._load(with_slots=True) if twin or self._plain is None else None
         loaded = self._slotted or self._plain

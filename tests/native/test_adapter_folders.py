@@ -188,6 +188,7 @@ REFUSED: dict[str, Change] = {
     "half of the modules": drop("layers.0"),
     "another rank": config(r=5),
     "another rank of some": config(rank_pattern={"q_proj": 3}),
+    "too many ranks": config(rank_pattern={f"m{number}": 4 for number in range(4097)}),
     "more targets": lambda folder: (config(target_modules=["q_proj", "v_proj"])(folder), drop("layers.1.")(folder)),
     "a pattern for more": lambda folder: (config(target_modules=r".*_proj")(folder), drop("k_proj")(folder)),
     "unknown modules": rename("layers.1.", "layers.7."),

@@ -284,6 +284,23 @@ def test_the_same_tokens_are_drawn(readers: Readers, seed: int, tmp_path: Path) 
     assert found == {"value": [sampler.choose(row) for row in logits]}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("columns", [1, 3, 200])
+def test_logits_that_are_no_numbers_give_some_token(
+    readers: Readers, value: float, columns: int, tmp_path: Path
+) -> None:
+    logits = np.zeros((4, columns), np.float32)
+    logits[0], logits[1, 0], logits[2, -1] = value, value, value
+    (tmp_path / "x").write_bytes(logits.tobytes())
+    for temperature, top_p, min_p, penalty in ((0, 1, 0, 1), (1, 1, 0, 1), (1, 0.5, 0.3, 1.5), (1e-9, 1, 1, 0.5)):
+        options = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": penalty}
+        found = readers.ask(
+            "sample", path=tmp_path / "x", columns=columns, prompt_ids=[0], row=0, top_k=0, seed=1, **options
+        )
+        assert len(found["value"]) == 4
+        assert all(0 <= token < columns for token in found["value"])
+
+
 def test_every_option_out_of_range_is_told_at_once(readers: Readers, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"")
     wrong = {"temperature": -1, "top_k": -1, "top_p": 0, "min_p": 2, "repetition_penalty": 0, "seed": 0}

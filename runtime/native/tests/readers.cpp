@@ -4,6 +4,7 @@
 // or {"code": N, "message": ...} for an Error.
 #include <cstdio>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <string>
 
@@ -24,7 +25,7 @@ namespace {
 using namespace edgelora;
 namespace fs = std::filesystem;
 
-constexpr std::size_t kLongest = std::size_t{1} << 40;
+constexpr std::size_t kLongest = std::numeric_limits<std::size_t>::max() / 2;
 
 fs::path path_of(const Json& request, const char* key) { return fs::u8path(request.at(key).get<std::string>()); }
 

@@ -5,23 +5,16 @@ Knows nothing about the languages but how their programs are built and started.
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance_check import read_cases
+from tests.conformance_check import FOLDER, read_cases
 from tests.native.binding import Binding
 from tests.native.binding_cases import BindingCases
-from tests.native.conftest import NATIVE, ROOT
+from tests.native.binding_programs import ASKED, HANDLING
 from tests.test_refuse import FILE
-
-BINDINGS = NATIVE / "bindings"
-
-
-def run(command: Sequence[str | Path], **environment: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +23,9 @@ def environment(built: Path, onnxruntime: Path) -> dict[str, str]:
     return {**os.environ, **folders, "EDGELORA_ONNXRUNTIME": str(onnxruntime)}
 
 
-def build_rust(built: Path) -> list[str | Path]:
-    target = ROOT / "build" / "bindings" / "rust"
-    options = ("--offline", "--manifest-path", BINDINGS / "rust" / "Cargo.toml", "--target-dir", target)
-    run(["cargo", "build", "--examples", *options], EDGELORA_LIBRARY_DIR=str(built), RUSTFLAGS="-D warnings")
-    return [target / "debug" / "examples" / "asked"]
-
-
-BUILDERS = {"rust": build_rust}
-
-
-@pytest.fixture(scope="module", params=BUILDERS)
+@pytest.fixture(scope="module", params=ASKED)
 def binding(request: pytest.FixtureRequest, built: Path, environment: dict[str, str]) -> Iterator[Binding]:
-    with Binding(BUILDERS[request.param](built), environment) as found:
+    with Binding(ASKED[request.param](built), environment) as found:
         yield found
 
 
@@ -62,3 +45,11 @@ def test_every_file_that_must_be_refused(binding: Binding) -> None:
             cases.refuse(case)
         except AssertionError as error:
             raise AssertionError(f"{case['kind']} {case['name']}: {error}") from error
+
+
+@pytest.mark.parametrize("language", HANDLING)
+def test_what_a_binding_adds(language: str, built: Path, environment: dict[str, str]) -> None:
+    """Listeners that throw, handles that are closed, texts that are no Unicode, threads."""
+    command = [*HANDLING[language](built), str(FOLDER / "tiny-float")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), (done.stdout + done.stderr)[-4000:]

@@ -9,6 +9,7 @@ ratio by a quarter.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import random
@@ -41,7 +42,8 @@ from edgelora_runtime.session import Session
 WORK = Path("build/operator")
 RESULTS = Path(__file__).parent / "results"
 NONE, SLOTS = "no slots", "slots"
-ARMS = (NONE, SLOTS, *STORES)
+FUSED = "fused, no adapter"  # the other graph alone, whose linears need not be those of the first
+ARMS = (NONE, SLOTS, FUSED, *STORES)
 ROWS = 8
 PROMPT = 20  # tokens
 _WARM_UP = 6  # steps
@@ -112,13 +114,14 @@ def _compare(artifact: Path, options: argparse.Namespace, threads: int, rank: in
             times[arm].append(float(done.stdout.split()[0]))
         shown = ", ".join(f"{arm} {found[-1]:.2f}" for arm, found in times.items())
         print(f"{rows} rows, {threads} threads, rank {rank}, round {number + 1}: {shown}", file=sys.stderr)
-    first = np.array(times[options.arms[0]])
+    first, fused = np.array(times[options.arms[0]]), times.get(FUSED)
     arms = {
         arm: {
             "ms": round(float(np.median(found)), 3),
             "least": round(min(found), 3),
             "most": round(max(found), 3),
             "ratio": round(float(np.median(np.array(found) / first)), 3),
+            "over_fused": round(float(np.median(np.array(found) / fused)), 3) if fused and arm in STORES else None,
         }
         for arm, found in times.items()
     }
@@ -137,12 +140,13 @@ def _measure(
 ) -> tuple[float, float]:
     """Median and least milliseconds of a step that gives each row a token."""
     manifest = read_manifest(artifact)
-    library = find_operators(True if operator is None else operator, manifest) if arm in STORES else None
+    library = find_operators(True if operator is None else operator, manifest) if arm in (FUSED, *STORES) else None
     session = Session(artifact, manifest, threads, library=library)
     store = arm if arm in STORES else FLOAT_STORE
     made = [session.packer.pack(narrow(random_adapter(manifest, rank, seed), store)) for seed in range(rows)]
     none = session.packer.blend([])
-    bound = session.prepare(none if arm == NONE else made[0] if rows == 1 else session.packer.stack(made))
+    bound = session.prepare(none if arm in (NONE, FUSED) else made[0] if rows == 1 else session.packer.stack(made))
+    bound = dataclasses.replace(bound, is_none=arm == NONE)  # else the graph without slots would run
     vocab_size = manifest.model.vocab_size
     prompts = np.random.default_rng(0).integers(0, vocab_size, (rows, PROMPT)).tolist()
     session.begin(rows, bound)
@@ -170,19 +174,24 @@ def _random_factors(slot: Slot, rank: int, seed: int) -> Mapping[str, Factors]:
     return {p.module: Factors(draw(rank, slot.in_features), draw(p.out_features, rank), 2.0) for p in slot.parts}
 
 
+def _cell(item: Mapping[str, Any]) -> str:
+    behind = "" if item["over_fused"] is None else f" / {item['over_fused']:.2f}"
+    return f"{item['ms']:.2f} ({item['ratio']:.2f}{behind})"
+
+
 def write_page(result: Mapping[str, Any]) -> str:
     """Markdown: one table, a line for each number of rows, threads and rank."""
     machine, lines = result["machine"], []
     arms: Sequence[str] = list(result["decode"][0]["arms"])
     for found in result["decode"]:
-        cells = [f"{item['ms']:.2f} ({item['ratio']:.2f})" for item in found["arms"].values()]
+        cells = [_cell(item) for item in found["arms"].values()]
         lines.append([f"{found['rows']} rows, {found['threads']} threads, rank {found['rank']}", *cells])
     how = f"{machine['cpu']}, onnxruntime {machine['onnxruntime']}; a process for each arm in random order, "
     how += (
         f"{result['rounds']} rounds (`python -m benchmarks.operator`). Milliseconds of a step, in which each row gets "
     )
     how += f"a token, and in brackets the ratio to *{arms[0]}*, round by round; medians. With {ROWS} rows each has an "
-    how += "adapter of its own."
+    how += f"adapter of its own. Behind a slash the ratio to *{FUSED}*, where it was measured."
     how += " Times are those of the processor in this process, on a busy machine." if result["cpu_time"] else ""
     about = [f"# Adapters by slots and by the fused operator, {result['model']}, {result['date']}", "", how, ""]
     table = [["", *arms], ["---"] * (1 + len(arms)), *lines]

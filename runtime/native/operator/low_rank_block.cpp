@@ -42,7 +42,8 @@ int32_t word(const unsigned char* bytes, size_t index) {
 }  // namespace
 
 Block read_block(const unsigned char* bytes, size_t size, int64_t offset, const Layout& layout) {
-  if (offset < 0 || static_cast<uint64_t>(offset) > size || offset % 4 != 0) refuse("offset", offset);
+  if (offset < 0 || static_cast<uint64_t>(offset) > size) refuse("offset", offset);
+  if (reinterpret_cast<uintptr_t>(bytes + offset) % 4 != 0) refuse("offset", offset);  // its scales are floats
   Reader reader(bytes + offset, size - static_cast<size_t>(offset));
   const size_t count = layout.parts();
   const unsigned char* head = reader.take(4 * (4 + 2 * count));

@@ -5,6 +5,7 @@
 
 #include <onnxruntime_c_api.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -98,15 +99,27 @@ class Call {
     return data;
   }
 
-  // Calls body(i) for every i below `count`, which must not throw, on the threads of the session.
+  // Calls body(i) for every i below `count` on the threads of the session; throws where one of the calls did.
   template <class Body>
   void parallel(size_t count, Body& body) const {
     if (count == 1) {
       body(size_t{0});
       return;
     }
-    auto run = [](void* data, size_t i) { (*static_cast<Body*>(data))(i); };
-    check(api_, api_.KernelContext_ParallelFor(context_, run, count, 0, &body));
+    struct Shared {
+      Body& body;
+      std::atomic<bool> has_failed;
+    } shared{body, {false}};
+    auto run = [](void* data, size_t i) {
+      auto& found = *static_cast<Shared*>(data);
+      try {
+        found.body(i);
+      } catch (...) {  // nothing may pass through onnxruntime, or end one of its threads
+        found.has_failed = true;
+      }
+    };
+    check(api_, api_.KernelContext_ParallelFor(context_, run, count, 0, &shared));
+    if (shared.has_failed) throw std::runtime_error("a part of the work failed; is there memory left?");
   }
 
  private:

@@ -5,7 +5,6 @@ Knows nothing about models. ``EDGELORA_TOKENIZER_TEXTS`` is how many texts each 
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from tests.native_programs import ROOT, native_program
+from tests.native.conftest import ROOT
+from tests.native.tokenize_program import TokenizeProgram
 from tests.tokenizer_texts import varied_texts
 
 COUNT = int(os.environ.get("EDGELORA_TOKENIZER_TEXTS", "400"))
@@ -37,6 +37,12 @@ SPLITS = {
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    "bloom": r" ?[^(\s|[.,!?…。，、।۔،])]+",
+    "kimi": (
+        r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*"
+        r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     ),
     "han": r"[\p{Han}]+|[^\S\r\n]+|\w+|[^\w\s]|\b",
     "deepseek": r"[!-/:-~]?[A-Za-z]+|[\p{P}\$\+<=>\^~\|]+|[一-龥ࠀ-一가-퟿]+|\s?\p{M}+|^\s|.$",
@@ -241,44 +247,7 @@ FAMILIES: dict[str, Callable[[], Tokenizer]] = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_text_has_the_ids_of_the_library(family: str, tmp_path: Path) -> None:
+def test_a_text_has_the_ids_of_the_library(family: str, built: Path, tmp_path: Path) -> None:
     tokenizer = FAMILIES[family]()
-    compare(tokenizer, tmp_path)
-
-
-def compare(tokenizer: Tokenizer, folder: Path, texts: Sequence[str] = ()) -> None:
     specials = [token.content for token in tokenizer.get_added_tokens_decoder().values()][:14]
-    texts = texts or varied_texts(COUNT, specials)
-    told = ask(tokenizer.to_str(), texts, folder)
-    size = next(told)["vocab_size"]
-    assert size == tokenizer.get_vocab_size()
-    wrong = []
-    for text, native in zip(texts, told, strict=True):
-        expected = answer(tokenizer, text)
-        if native != expected:
-            wrong.append((text, native, expected))
-    assert not wrong, f"{len(wrong)} of {len(texts)}, the shortest: {min(wrong, key=lambda case: len(case[0]))}"
-
-
-def ask(tokenizer_json: str, lines: Sequence[Any], folder: Path) -> Any:
-    done = run_program(tokenizer_json, lines, folder)
-    assert done.returncode == 0, done.stderr
-    return iter([json.loads(line) for line in done.stdout.split("\n")[:-1]])
-
-
-def run_program(tokenizer_json: str, lines: Sequence[Any], folder: Path) -> subprocess.CompletedProcess[str]:
-    file = folder / "tokenizer.json"
-    file.write_text(tokenizer_json, encoding="utf-8")
-    asked = "".join(json.dumps(line) + "\n" for line in lines)
-    command = [str(native_program("tokenize")), str(file)]
-    return subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
-
-
-def answer(tokenizer: Tokenizer, text: str) -> dict[str, Any]:
-    ids = tokenizer.encode(text).ids
-    return {
-        "ids": ids,
-        "plain": tokenizer.encode(text, add_special_tokens=False).ids,
-        "skipped": tokenizer.decode(ids),
-        "whole": tokenizer.decode(ids, skip_special_tokens=False),
-    }
+    TokenizeProgram(built / "tokenize", tmp_path).compare(tokenizer, varied_texts(COUNT, specials))

@@ -89,7 +89,7 @@ std::unique_ptr<const PreTokenizer> make_split(const Fields& fields) {
 
 std::unique_ptr<const PreTokenizer> make_whitespace() {
     const std::string word = kRustWordItems;
-    const std::string pattern_text = "[" + word + "]+|[^" + find_escape_set('s')->items + word + "]+";
+    const std::string pattern_text = "[" + word + "]+|[^" + find_escape_set('s', true)->items + word + "]+";
     return make([pattern = Regex::from_pcre(pattern_text)](Pieces& pieces, Scratch& scratch) {
         cut_with(pattern, pieces, Behavior::removed, true, scratch);
     });

@@ -68,11 +68,11 @@ CharacterSet make_property(const std::string& name, bool depends_on_case = false
 
 }  // namespace
 
-std::optional<CharacterSet> find_escape_set(char letter) {
+std::optional<CharacterSet> find_escape_set(char letter, bool is_in_class) {
     switch (letter) {
         case 's': return CharacterSet{kSpaceItems, kNoSpaceItems};
         case 'd': return make_property("Nd");
-        case 'w': return CharacterSet{kWordItems, ""};
+        case 'w': return CharacterSet{is_in_class ? kClassWordItems : kWordItems, ""};
         case 'h': return CharacterSet{"0-9A-Fa-f", R"(\x{0}-\x{2f}\x{3a}-\x{40}\x{47}-\x{60}\x{67}-\x{10ffff})"};
         default: return std::nullopt;
     }
@@ -82,9 +82,9 @@ std::optional<CharacterSet> find_property(std::string_view name, bool is_bracket
     const std::string folded = fold_name(name);
     if (folded == "alpha") return make_property("Alphabetic");
     if (folded == "digit") return make_property("Nd");
-    if (folded == "space") return find_escape_set('s');
-    if (folded == "word") return find_escape_set('w');
-    if (folded == "xdigit") return find_escape_set('h');
+    if (folded == "space") return find_escape_set('s', true);
+    if (folded == "word") return find_escape_set('w', true);
+    if (folded == "xdigit") return find_escape_set('h', true);
     if (folded == "alnum") return CharacterSet{R"(\p{Alphabetic}\p{Nd})", ""};
     if (folded == "upper") return make_property("Uppercase", true);
     if (folded == "lower") return make_property("Lowercase", true);

@@ -15,8 +15,9 @@ struct CharacterSet {
     bool depends_on_case = false;
 };
 
-// `\s`, `\d`, `\w` and `\h` of Oniguruma by their letter.
-std::optional<CharacterSet> find_escape_set(char letter);
+// `\s`, `\d`, `\w` and `\h` of Oniguruma by their letter. Its `\w` has superscript digits and fractions of Latin-1, but
+// not in a class.
+std::optional<CharacterSet> find_escape_set(char letter, bool is_in_class);
 
 // `\p{name}`, or `[:name:]` where `is_bracket`; nothing for a name that is not known.
 std::optional<CharacterSet> find_property(std::string_view name, bool is_bracket);

@@ -12,6 +12,7 @@ set(EDGELORA_TOKENIZER_SOURCES
   model.cpp
   normal_forms.cpp
   normalizers.cpp
+  pattern_reader.cpp
   patterns.cpp
   pieces.cpp
   post_processor.cpp

@@ -1,45 +1,22 @@
 #include "translate_regex.hpp"
 
-#include <algorithm>
-#include <cstdint>
-#include <cstdio>
-#include <optional>
-#include <vector>
+#include <utility>
 
 #include "../errors.hpp"
 #include "../parse_json.hpp"
-#include "code_points.hpp"
-#include "regex_classes.hpp"
+#include "pattern_reader.hpp"
 
 namespace edgelora::tokenizer {
 namespace {
 
 constexpr int kDeepestGroup = 50;
 constexpr std::size_t kNone = std::string::npos;
-constexpr char32_t kLastPoint = 0x10ffff;
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-std::string write_point(char32_t point) {
-    if (point < 0x80 && (is_letter(static_cast<char>(point)) || is_digit(static_cast<char>(point)))) {
-        return std::string(1, static_cast<char>(point));
-    }
-    char text[16];
-    std::snprintf(text, sizeof text, "\\x{%x}", static_cast<unsigned>(point));
-    return text;
-}
-
-// One character of a class, or a set that stands in it.
-struct Item {
-    char32_t point = 0;
-    std::optional<CharacterSet> set;
-    bool is_negated = false;
-};
-
-class Translator {
+class Translator : private PatternReader {
   public:
-    explicit Translator(std::string_view pattern) : pattern_(pattern) {}
+    explicit Translator(std::string_view pattern) : PatternReader(pattern) {}
 
     std::string translate() {
         read_branches(0, false);
@@ -48,24 +25,6 @@ class Translator {
     }
 
   private:
-    [[noreturn]] void refuse(const std::string& what) const {
-        throw Error(Code::unsupported, "the regular expression " + show(pattern_) + " has " + what);
-    }
-
-    bool is_at_end() const { return at_ >= pattern_.size(); }
-    bool starts_with(std::string_view text) const { return pattern_.substr(at_, text.size()) == text; }
-
-    bool take(std::string_view text) {
-        if (!starts_with(text)) return false;
-        at_ += text.size();
-        return true;
-    }
-
-    char32_t take_point() {
-        if (is_at_end()) refuse("an end too early");
-        return next_point(pattern_, at_);
-    }
-
     // What stands up to the next ) that closes this level.
     void read_branches(int depth, bool is_caseless) {
         if (depth > kDeepestGroup) refuse("groups nested more than " + std::to_string(kDeepestGroup) + " deep");
@@ -92,7 +51,7 @@ class Translator {
         } else if (c == '[') {
             letter_ = 0;
             at_++;
-            read_class(is_caseless);
+            out_ += read_class(is_caseless);
         } else if (c == '\\') {
             at_++;
             read_escape(is_caseless);
@@ -246,139 +205,6 @@ class Translator {
         at_++;
     }
 
-    // A character or a set behind a backslash, in a class or out of it.
-    Item read_escaped(bool is_in_class) {
-        const std::size_t start = at_;
-        const char32_t point = take_point();
-        const char letter = point < 0x80 ? static_cast<char>(point) : '\0';
-        switch (letter) {
-            case 'n': return {'\n', {}, false};
-            case 'r': return {'\r', {}, false};
-            case 't': return {'\t', {}, false};
-            case 'f': return {'\f', {}, false};
-            case 'v': return {'\v', {}, false};
-            case 'a': return {'\a', {}, false};
-            case 'e': return {0x1b, {}, false};
-            case 'x': return {read_number(), {}, false};
-            case 'u': return {read_digits(4, 4), {}, false};
-            case 'p':
-            case 'P': return read_property(letter == 'P');
-            default: break;
-        }
-        if (is_in_class && letter == 'b') return {'\b', {}, false};
-        const bool is_upper = letter >= 'A' && letter <= 'Z';
-        const auto set = find_escape_set(is_upper ? static_cast<char>(letter - 'A' + 'a') : letter);
-        if (set) return {0, set, is_upper};
-        if (is_letter(letter) || is_digit(letter)) {
-            refuse("\\" + std::string(pattern_.substr(start, 1)));
-        }
-        return {point, {}, false};
-    }
-
-    char32_t read_number() {
-        if (!take("{")) {
-            const char32_t point = read_digits(1, 2);
-            if (point >= 0x80) refuse("\\x of a byte beyond ASCII");
-            return point;
-        }
-        const char32_t point = read_digits(1, 8);
-        if (!take("}")) refuse("\\x{ that is not closed");
-        return point;
-    }
-
-    char32_t read_digits(int fewest, int most) {
-        char32_t value = 0;
-        int count = 0;
-        for (; count < most && !is_at_end(); count++, at_++) {
-            const char c = pattern_[at_];
-            if (is_digit(c)) {
-                value = value * 16 + static_cast<char32_t>(c - '0');
-            } else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) {
-                value = value * 16 + static_cast<char32_t>((c | 0x20) - 'a' + 10);
-            } else {
-                break;
-            }
-        }
-        if (count < fewest || value > kLastPoint || (value >= 0xd800 && value < 0xe000)) {
-            refuse("a number that is no character");
-        }
-        return value;
-    }
-
-    Item read_property(bool is_negated) {
-        const std::size_t end = pattern_.find('}', at_);
-        if (!take("{") || end == kNone) refuse("\\p without {name}");
-        if (take("^")) is_negated = !is_negated;
-        const std::string_view name = pattern_.substr(at_, end - at_);
-        const auto set = find_property(name, false);
-        if (!set) refuse("\\p{" + std::string(name.substr(0, 40)) + "}");
-        at_ = end + 1;
-        return {0, set, is_negated};
-    }
-
-    void read_class(bool is_caseless) {
-        const bool is_negated = take("^");
-        if (starts_with("]")) refuse("a class that is empty or begins with ]");
-        std::string items;
-        std::vector<std::string> others;  // sets that only the negation of a class can say
-        while (!take("]")) {
-            if (starts_with("&&")) refuse("&& in a class");
-            const Item item = read_class_item();
-            if (item.set) {
-                if (is_caseless && item.set->depends_on_case) {
-                    refuse("a set of one case in a part that disregards case");
-                }
-                if (!item.is_negated) {
-                    items += item.set->items;
-                } else if (!item.set->complement.empty()) {
-                    items += item.set->complement;
-                } else {
-                    others.push_back("[^" + item.set->items + "]");
-                }
-                continue;
-            }
-            char32_t last = item.point;
-            if (starts_with("-") && !starts_with("-]")) {
-                at_++;
-                const Item end = read_class_item();
-                if (end.set || end.point < item.point) refuse("a range in a class that has no end");
-                last = end.point;
-            }
-            if (is_caseless && last >= 0x80) refuse("letters beyond ASCII in a part that disregards case");
-            items += write_point(item.point);
-            if (last != item.point) items += "-" + write_point(last);
-        }
-        write_class(items, others, is_negated);
-    }
-
-    Item read_class_item() {
-        if (take("\\")) return read_escaped(true);
-        if (take("[:")) {
-            const std::size_t end = pattern_.find(":]", at_);
-            if (end == kNone) refuse("[: in a class");
-            const bool is_negated = take("^");
-            const std::string_view name = pattern_.substr(at_, end - at_);
-            const auto set = find_property(name, true);
-            if (!set) refuse("[:" + std::string(name.substr(0, 40)) + ":]");
-            at_ = end + 2;
-            return {0, set, is_negated};
-        }
-        if (starts_with("[")) refuse("a class in a class");
-        return {take_point(), {}, false};
-    }
-
-    void write_class(const std::string& items, const std::vector<std::string>& others, bool is_negated) {
-        if (others.empty()) {
-            out_.append(is_negated ? "[^" : "[").append(items).append("]");
-            return;
-        }
-        std::string branches = items.empty() ? "" : "[" + items + "]";
-        for (const std::string& other : others) branches.append(branches.empty() ? "" : "|").append(other);
-        out_ += is_negated ? "(?:(?!" + branches + ")(?s:.))" : "(?:" + branches + ")";
-    }
-
-    std::string_view pattern_;
-    std::size_t at_ = 0;
     std::string out_;
     std::size_t atom_ = kNone;  // where in `out_` the atom begins that a quantifier would repeat
     char32_t letter_ = 0;       // the literal before, in a part that disregards case

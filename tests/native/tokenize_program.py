@@ -1,0 +1,55 @@
+"""The program ``tokenize`` of the native build: a tokenizer.json and lines in, ids and texts out.
+
+Knows nothing about which files and lines are worth asking.
+"""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class TokenizeProgram:
+    """``path`` is the program; ``folder`` is where its files may lie."""
+
+    path: Path
+    folder: Path
+
+    def run(self, tokenizer_json: str, lines: Sequence[Any]) -> subprocess.CompletedProcess[str]:
+        file = self.folder / "tokenizer.json"
+        file.write_text(tokenizer_json, encoding="utf-8")
+        asked = "".join(json.dumps(line) + "\n" for line in lines)
+        return subprocess.run(
+            [self.path, file], input=asked, capture_output=True, text=True, encoding="utf-8", check=False
+        )
+
+    def ask(self, tokenizer_json: str, lines: Sequence[Any]) -> list[dict[str, Any]]:
+        """What it tells of the tokenizer, then one answer for each line."""
+        done = self.run(tokenizer_json, lines)
+        assert done.returncode == 0, done.stderr
+        told = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+        assert len(told) == 1 + len(lines)
+        return told
+
+    def compare(self, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+        """Fails where a text has other ids than in the library, or its ids another text."""
+        about, *answers = self.ask(tokenizer.to_str(), texts)
+        assert about["vocab_size"] == tokenizer.get_vocab_size()
+        expected = [_answer(tokenizer, text) for text in texts]
+        wrong = [case for case in zip(texts, answers, expected, strict=True) if case[1] != case[2]]
+        assert not wrong, f"{len(wrong)} of {len(texts)}, the shortest: {min(wrong, key=lambda case: len(case[0]))}"
+
+
+def _answer(tokenizer: Tokenizer, text: str) -> dict[str, Any]:
+    ids = tokenizer.encode(text).ids
+    return {
+        "ids": ids,
+        "plain": tokenizer.encode(text, add_special_tokens=False).ids,
+        "skipped": tokenizer.decode(ids),
+        "whole": tokenizer.decode(ids, skip_special_tokens=False),
+    }

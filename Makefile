@@ -27,7 +27,7 @@ install: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train two adapters, export one int4 artifact, compare (about 15 minutes on 2 cores)
 	$(BIN)/python -m examples.demo
 
-test: $(STAMP) $(JS) $(PAGE) $(APP) browser ## run every test: Python, Node, Chromium, React Native's binding
+test: $(STAMP) $(JS) $(PAGE) $(APP) browser native ## run every test: Python, native, Node, Chromium, React Native's binding
 	$(BIN)/python -m pytest
 	npm --prefix runtime/js test
 	npm --prefix runtime/js run test:jsi

@@ -23,9 +23,9 @@
  *            one call at a time, and the others wait. Two handles never wait for each other. A handle must not be
  *            freed while another call uses it. Generations and errors are never changed after they were made, so that
  *            threads may read them together.
- * Callbacks. They run in the thread of the call that they were given to, before it returns. They must not throw, and
- *            not use the model that they are called for: such a call is refused with EDGELORA_INVALID_INPUT. They may
- *            set a cancel flag.
+ * Callbacks. They run in the thread of the call that they were given to, before it returns. They must not throw. Of the
+ *            model that they are called for they may use the functions of the section "text", and no others: such a
+ *            call is refused with EDGELORA_INVALID_INPUT. They may set a cancel flag.
  * Versions.  Structures begin with `struct_size`, set by their `_init` function. Later versions add members at the end
  *            alone, and functions, and never change what is here: a program built with an older header goes on to
  *            work. EDGELORA_API_VERSION counts the additions.

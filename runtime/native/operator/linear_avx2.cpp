@@ -53,6 +53,34 @@ struct Avx2 {
   static Floats to_floats(Sums a) { return _mm256_cvtepi32_ps(a); }
   static Place place(const int32_t* p) { return whole(p); }
 
+  static float largest(const float* x, int n) {
+    __m256 most = _mm256_setzero_ps();
+    for (int i = 0; i < n; i += lanes) most = _mm256_max_ps(most, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), load(x + i)));
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+  }
+  static int round(const float* x, int n, float inverse, int8_t* q) {
+    __m256i total = _mm256_setzero_si256();
+    for (int i = 0; i < n; i += 2 * lanes) {
+      const __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(load(x + i), _mm256_set1_ps(inverse)));
+      const __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(load(x + i + lanes), _mm256_set1_ps(inverse)));
+      total = _mm256_add_epi32(total, _mm256_add_epi32(a, b));
+      const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);  // in order again
+      const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(q + i), bytes);
+    }
+    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
+    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
+  }
+  static void arrange(const int8_t* q, const uint8_t* order, int flip, int8_t* out) {
+    const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
+    const __m128i turned = _mm_shuffle_epi8(all, _mm_loadu_si128(reinterpret_cast<const __m128i*>(order)));
+    const __m128i flips = _mm_set1_epi8(static_cast<char>(flip));
+    _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(turned, flips));
+  }
+
   template <int bits>
   static Bytes codes_of(Bytes a, int plane) {
     if constexpr (bits == 8) return a;

@@ -42,6 +42,27 @@ struct Avx512 {
   static Floats to_floats(Sums a) { return _mm512_cvtepi32_ps(a); }
   static Place place(const int32_t* p) { return _mm512_loadu_si512(p); }
 
+  static float largest(const float* x, int n) {
+    __m512 most = _mm512_setzero_ps();
+    for (int i = 0; i < n; i += lanes) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
+    return _mm512_reduce_max_ps(most);
+  }
+  static int round(const float* x, int n, float inverse, int8_t* q) {
+    __m512i total = _mm512_setzero_si512();
+    for (int i = 0; i < n; i += lanes) {
+      const __m512i value = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
+      total = _mm512_add_epi32(total, value);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(q + i), _mm512_cvtepi32_epi8(value));
+    }
+    return _mm512_reduce_add_epi32(total);
+  }
+  static void arrange(const int8_t* q, const uint8_t* order, int flip, int8_t* out) {
+    const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
+    const __m128i turned = _mm_shuffle_epi8(all, _mm_loadu_si128(reinterpret_cast<const __m128i*>(order)));
+    const __m128i flips = _mm_set1_epi8(static_cast<char>(flip));
+    _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(turned, flips));
+  }
+
   template <int bits>
   static Bytes codes_of(Bytes a, int plane) {
     if constexpr (bits == 8) return a;

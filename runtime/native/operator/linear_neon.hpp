@@ -61,6 +61,26 @@ struct Neon {
     return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(a), place));
   }
 
+  static float largest(const float* x, int n) {
+    Floats most = vdupq_n_f32(0.0f);
+    for (int i = 0; i < n; i += lanes) most = vmaxq_f32(most, vabsq_f32(vld1q_f32(x + i)));
+    return vmaxvq_f32(most);
+  }
+  static int round(const float* x, int n, float inverse, int8_t* q) {
+    Sums total = vdupq_n_s32(0);
+    for (int i = 0; i < n; i += 2 * lanes) {
+      const Sums a = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i), inverse));
+      const Sums b = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i + lanes), inverse));
+      total = vaddq_s32(total, vaddq_s32(a, b));
+      vst1_s8(q + i, vqmovn_s16(vcombine_s16(vqmovn_s32(a), vqmovn_s32(b))));
+    }
+    return vaddvq_s32(total);
+  }
+  static void arrange(const int8_t* q, const uint8_t* order, int flip, int8_t* out) {
+    const int8x16_t turned = vqtbl1q_s8(vld1q_s8(q), vld1q_u8(order));
+    vst1q_s8(out, veorq_s8(turned, vdupq_n_s8(static_cast<int8_t>(flip))));
+  }
+
   template <int bits>
   static Bytes codes_of(Bytes a, int plane) {
     if constexpr (bits == 8) return a;

@@ -74,6 +74,28 @@ struct Plain {
     for (int r = 0; r < 4; ++r) y[r] = (sum[r].v[0] + sum[r].v[2]) + (sum[r].v[1] + sum[r].v[3]);
   }
 
+  static float largest(const float* x, int n) {
+    float most = 0.0f;
+    for (int i = 0; i < n; ++i) {
+      const float magnitude = x[i] < 0 ? -x[i] : x[i];
+      most = magnitude > most ? magnitude : most;
+    }
+    return most;
+  }
+  static int round(const float* x, int n, float inverse, int8_t* q) {
+    constexpr float shift = 12582912.0f;  // 1.5 * 2 ** 23: adding it rounds to an integer, half to even
+    int total = 0;
+    for (int i = 0; i < n; ++i) {
+      const auto value = static_cast<int32_t>(as_bits(x[i] * inverse + shift) - as_bits(shift));
+      total += value;
+      q[i] = static_cast<int8_t>(value);
+    }
+    return total;
+  }
+  static void arrange(const int8_t* q, const uint8_t* order, int flip, int8_t* out) {
+    for (int i = 0; i < 16; ++i) out[i] = static_cast<int8_t>(q[order[i]] ^ flip);
+  }
+
   // Columns become rows.
   template <class Vector>
   static void turn(Vector (&v)[lanes]) {

@@ -1,6 +1,6 @@
 """The tokenizer of the native runtime against the tokenizers library: same ids, same text, for every kind of file.
 
-Knows nothing about models. ``EDGELORA_TOKENIZER_TEXTS`` is how many texts each tokenizer gets, 400 where it is not set.
+Knows nothing about models. ``EDGELORA_TOKENIZER_TEXTS`` is how many texts each tokenizer gets, 300 where it is not set.
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.native.conftest import ROOT
 from tests.native.tokenize_program import TokenizeProgram
 from tests.tokenizer_texts import varied_texts
 
-COUNT = int(os.environ.get("EDGELORA_TOKENIZER_TEXTS", "400"))
+COUNT = int(os.environ.get("EDGELORA_TOKENIZER_TEXTS", "300"))
 SPECIALS = ("<|begin|>", "<|end|>", "<unk>", "<|user|>")
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -95,22 +95,31 @@ def sentence_piece(**options: Any) -> Tokenizer:
     return tokenizer
 
 
-def unigram(pre_tokenizer: Any, normalizer: Any = None, decoder: Any = None, byte_fallback: bool = False) -> Tokenizer:
+@cache
+def unigram_model() -> dict[str, Any]:
+    """Trained once, as that takes seconds."""
     tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = metaspace("always")
+    trained(
+        tokenizer,
+        trainers.UnigramTrainer(vocab_size=800, special_tokens=list(SPECIALS), unk_token="<unk>", show_progress=False),
+        corpus(),
+    )
+    read: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
+    return read
+
+
+def unigram(pre_tokenizer: Any, normalizer: Any = None, decoder: Any = None, byte_fallback: bool = False) -> Tokenizer:
+    model = unigram_model()
+    more = [(f"<0x{byte:02X}>", -20.0) for byte in range(256)] if byte_fallback else []
+    pieces = [*((token, score) for token, score in model["vocab"]), *more]
+    tokenizer = Tokenizer(models.Unigram(pieces, model["unk_id"], byte_fallback))
+    tokenizer.add_special_tokens(list(SPECIALS))
     tokenizer.pre_tokenizer = pre_tokenizer
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     if decoder is not None:
         tokenizer.decoder = decoder
-    trainer = trainers.UnigramTrainer(
-        vocab_size=800, special_tokens=list(SPECIALS), unk_token="<unk>", show_progress=False
-    )
-    trained(tokenizer, trainer, corpus())
-    if byte_fallback:
-        data = json.loads(tokenizer.to_str())
-        data["model"]["vocab"] += [[f"<0x{byte:02X}>", -20.0] for byte in range(256)]
-        data["model"]["byte_fallback"] = True
-        tokenizer = Tokenizer.from_str(json.dumps(data))
     return tokenizer
 
 
@@ -122,13 +131,6 @@ def word_piece(normalizer: Any, pre_tokenizer: Any, cleanup: bool = True) -> Tok
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *SPECIALS]
     trained(tokenizer, trainers.WordPieceTrainer(vocab_size=900, special_tokens=names, show_progress=False))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return tokenizer
-
-
-def unigram_whole() -> Tokenizer:
-    """One that sees a text as a whole, with the blanks in it."""
-    tokenizer = unigram(metaspace("first"), None, decoders.Metaspace(prepend_scheme="first"))
-    tokenizer.pre_tokenizer = metaspace("first", False)
     return tokenizer
 
 
@@ -225,13 +227,21 @@ FAMILIES: dict[str, Callable[[], Tokenizer]] = {
         for invert in (False, True)
     },
     "SentencePiece BPE": lambda: with_ends(sentence_piece()),
+    "SentencePiece BPE with more": lambda: with_added(
+        sentence_piece(),
+        AddedToken("the", single_word=True, normalized=True),
+        AddedToken("  ", normalized=True),
+        AddedToken(" model", normalized=False, rstrip=True),
+        AddedToken("мир", lstrip=True),
+        AddedToken("<|pad|>", special=True, normalized=True),
+    ),
     "without bytes": lambda: sentence_piece(byte_fallback=False),
     "unknown one by one": lambda: sentence_piece(byte_fallback=False, fuse_unk=False),
     "words' ends": suffixed,
     "words' middles": prefixed,
     "Unigram": lambda: unigram(metaspace("always"), normalizers.NFKC(), decoders.Metaspace()),
     "Unigram first": lambda: unigram(metaspace("first"), None, decoders.Metaspace(prepend_scheme="first")),
-    "Unigram whole": unigram_whole,
+    "Unigram whole": lambda: unigram(metaspace("first", False), None, decoders.Metaspace(prepend_scheme="first")),
     "Unigram bytes": lambda: unigram(
         pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace("never")]),
         normalizers.Sequence([normalizers.Nmt(), normalizers.NFKD()]),

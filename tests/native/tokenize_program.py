@@ -4,6 +4,7 @@ Knows nothing about which files and lines are worth asking.
 """
 
 import json
+import random
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,19 +38,22 @@ class TokenizeProgram:
         return told
 
     def compare(self, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
-        """Fails where a text has other ids than in the library, or its ids another text."""
-        about, *answers = self.ask(tokenizer.to_str(), texts)
+        """Fails where a text has other ids than in the library, or ids give another text, drawn ones as well."""
+        drawn = random.Random(1)
+        most = tokenizer.get_vocab_size() + 3  # some that no token has
+        ids = [[drawn.randrange(most) for _ in range(drawn.randint(0, 9))] for _ in range(len(texts) // 3)]
+        about, *answers = self.ask(tokenizer.to_str(), [*texts, *ids])
         assert about["vocab_size"] == tokenizer.get_vocab_size()
-        expected = [_answer(tokenizer, text) for text in texts]
-        wrong = [case for case in zip(texts, answers, expected, strict=True) if case[1] != case[2]]
-        assert not wrong, f"{len(wrong)} of {len(texts)}, the shortest: {min(wrong, key=lambda case: len(case[0]))}"
+        expected = [*(_answer(tokenizer, text) for text in texts), *(_decode(tokenizer, row) for row in ids)]
+        wrong = [case for case in zip([*texts, *ids], answers, expected, strict=True) if case[1] != case[2]]
+        assert not wrong, f"{len(wrong)} of {len(expected)}, the shortest: {min(wrong, key=lambda case: len(case[0]))}"
 
 
 def _answer(tokenizer: Tokenizer, text: str) -> dict[str, Any]:
     ids = tokenizer.encode(text).ids
-    return {
-        "ids": ids,
-        "plain": tokenizer.encode(text, add_special_tokens=False).ids,
-        "skipped": tokenizer.decode(ids),
-        "whole": tokenizer.decode(ids, skip_special_tokens=False),
-    }
+    plain = tokenizer.encode(text, add_special_tokens=False).ids
+    return {"ids": ids, "plain": plain, **_decode(tokenizer, ids)}
+
+
+def _decode(tokenizer: Tokenizer, ids: list[int]) -> dict[str, Any]:
+    return {"skipped": tokenizer.decode(ids), "whole": tokenizer.decode(ids, skip_special_tokens=False)}

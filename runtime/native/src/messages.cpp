@@ -41,8 +41,10 @@ Json check_part(const std::string& message, size_t number, const Json& part) {
 
 Json check_message(size_t index, const Json& message) {
     const std::string where = "message " + std::to_string(index);
-    if (!value_of(message, "role").is_string()) refuse(where + " is " + show(message) + ", expected {'role', 'content'}");
-    Json checked = without_nulls(message, "content");  // tables with a column for every key write null where a row has none
+    if (!value_of(message, "role").is_string())
+        refuse(where + " is " + show(message) + ", expected {'role', 'content'}");
+    Json checked =
+        without_nulls(message, "content");  // tables with a column for every key write null where a row has none
     const Json calls = value_of(checked, "tool_calls"), content = value_of(checked, "content");
     if (!calls.is_null() && !is_list_of_objects(calls)) {
         refuse(where + ": tool_calls is " + show(calls) + ", expected a list of JSON objects");
@@ -54,7 +56,8 @@ Json check_message(size_t index, const Json& message) {
         refuse(where + ": content is " + found + ", expected text; leave the message out, or give it text");
     }
     if (content.is_string()) return checked;
-    if (!content.is_array()) refuse(where + ": content is " + show(content) + ", expected text or a list of text parts");
+    if (!content.is_array())
+        refuse(where + ": content is " + show(content) + ", expected text or a list of text parts");
     Json parts = Json::array();
     for (const Json& part : content) parts.push_back(check_part(where, parts.size(), part));
     checked["content"] = std::move(parts);
@@ -86,7 +89,8 @@ Json check_tools(const Json& tools) {
     }
     for (size_t index = 0; index < given.size(); ++index) {
         if (given[index].is_object()) continue;
-        refuse("tool " + std::to_string(index) + " is " + show(given[index]) + ", expected the JSON schema of a function");
+        refuse("tool " + std::to_string(index) + " is " + show(given[index]) +
+               ", expected the JSON schema of a function");
     }
     return given;
 }

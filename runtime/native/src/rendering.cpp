@@ -16,26 +16,30 @@ bool has(const std::string& text, const char* part) { return text.find(part) != 
 // Variables for a template by name.
 void check_variables(const Json& variables) {
     if (!variables.is_object()) {
-        throw Error(Code::invalid_input, "template is " + show(variables) + ", expected an object of variables by name");
+        throw Error(Code::invalid_input,
+                    "template is " + show(variables) + ", expected an object of variables by name");
     }
     for (const auto& [name, value] : variables.items()) {
         if (is_variable(name)) continue;
-        throw Error(Code::invalid_input,
-                    "template variable " + show(name) + " cannot be set; expected a name such as enable_thinking, and none " +
-                        "of messages, tools, documents, add_generation_prompt, raise_exception, strftime_now, which every " +
-                        "template gets");
+        throw Error(
+            Code::invalid_input,
+            "template variable " + show(name) + " cannot be set; expected a name such as enable_thinking, and none " +
+                "of messages, tools, documents, add_generation_prompt, raise_exception, strftime_now, which every " +
+                "template gets");
     }
 }
 
 void check_date(const std::string& date) {
     bool is_day = date.size() == 10 && date[4] == '-' && date[7] == '-';
-    for (size_t at = 0; is_day && at < date.size(); ++at) is_day = at == 4 || at == 7 || (date[at] >= '0' && date[at] <= '9');
+    for (size_t at = 0; is_day && at < date.size(); ++at)
+        is_day = at == 4 || at == 7 || (date[at] >= '0' && date[at] <= '9');
     if (is_day) {
         const int year = std::atoi(date.substr(0, 4).c_str()), month = std::atoi(date.substr(5, 2).c_str());
         const int day = std::atoi(date.substr(8, 2).c_str());
         const bool is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
         static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-        is_day = year > 0 && month >= 1 && month <= 12 && day >= 1 && day <= lengths[month - 1] + (month == 2 && is_leap ? 1 : 0);
+        is_day = year > 0 && month >= 1 && month <= 12 && day >= 1 &&
+                 day <= lengths[month - 1] + (month == 2 && is_leap ? 1 : 0);
     }
     if (!is_day) throw Error(Code::invalid_input, "date is " + show(date) + ", expected a day as YYYY-MM-DD");
 }
@@ -93,12 +97,14 @@ Json Renderer::convert(const Json& message) const {
     Json converted = message;
     const Json* content = find_key(message, "content");
     if (content == nullptr) return converted;
-    if (content->is_string() && takes_parts_ && !takes_text_) converted["content"] = as_parts(content->get<std::string>());
+    if (content->is_string() && takes_parts_ && !takes_text_)
+        converted["content"] = as_parts(content->get<std::string>());
     if (content->is_array() && !takes_parts_) converted["content"] = as_text(*content);
     return converted;
 }
 
-std::optional<std::string> Renderer::attempt(const Json& messages, bool add_generation_prompt, const Json& tools) const {
+std::optional<std::string> Renderer::attempt(const Json& messages, bool add_generation_prompt,
+                                             const Json& tools) const {
     try {
         return render_checked(messages, add_generation_prompt, tools);
     } catch (const Error& error) {

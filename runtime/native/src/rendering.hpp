@@ -13,7 +13,7 @@ namespace edgelora {
 
 // Renders conversations exactly as transformers does with the same template; many threads may share one.
 class Renderer {
-  public:
+   public:
     // Compiles `source`, and throws as `ChatTemplate::compile`. `variables` are what the template may ask for beside
     // messages and tools, special tokens among them; `date` is today for `strftime_now` (YYYY-MM-DD), the day of each
     // call where there is none.
@@ -27,7 +27,7 @@ class Renderer {
     // are refused: the model would never hear of them.
     std::string render(const Json& messages, bool add_generation_prompt = true, const Json* tools = nullptr) const;
 
-  private:
+   private:
     Renderer(ChatTemplate compiled, Json variables, std::optional<std::string> date);
     Json convert(const Json& message) const;
     std::string render_checked(const Json& messages, bool add_generation_prompt, const Json& tools) const;

@@ -28,13 +28,13 @@ enum class Type : uint8_t {
     stop,          // break
     skip,          // continue
     // expressions
-    name,       // name, role
+    name,              // name, role
     attribute_target,  // name, attribute: of a namespace
-    constant,   // value
-    list,       // items
-    tuple,      // items
-    dict,       // items: keys, more: values
-    choice,     // a condition, b then, c else or null
+    constant,          // value
+    list,              // items
+    tuple,             // items
+    dict,              // items: keys, more: values
+    choice,            // a condition, b then, c else or null
     call,       // a function, items: arguments, names and more: by name, b *arguments or null, c **arguments or null
     filter,     // a value, or null in a block; name, and as in a call
     test,       // a value, name, and as in a call
@@ -93,8 +93,8 @@ struct Node {
     Nodes items, more, body, orelse;
 
     // What `resolve` finds out.
-    Place place;                // of names and macros, and of the variable "loop"
-    bool must_be_set = false;   // a parameter that is read: nothing else may be in its place
+    Place place;               // of names and macros, and of the variable "loop"
+    bool must_be_set = false;  // a parameter that is read: nothing else may be in its place
     Frame frame, test_frame, else_frame;
     std::unique_ptr<Node> test_target;  // of a loop with a condition: its target, as variables of the condition
     std::unique_ptr<Function> function, test_function;

@@ -15,14 +15,14 @@ constexpr uint32_t depth_of_loop = 1u << 20;     // so that no value can hold on
 constexpr int64_t largest_argument = 100'000;    // of a filter or method: a width, a count, a number of characters
 
 class Budget {
-  public:
+   public:
     void step();                 // a turn of a loop, or a call
     void spend(uint64_t bytes);  // text that was made
     void check_size(uint64_t size) const;
     void descend();  // into an expression, a statement or a call; its end gives it back
     void ascend() { --depth_; }
 
-  private:
+   private:
     uint32_t steps_ = 0;
     uint64_t spent_ = 0;
     uint32_t depth_ = 0;
@@ -31,13 +31,13 @@ class Budget {
 
 // One level of what calls itself.
 class Level {
-  public:
+   public:
     explicit Level(Budget& budget) : budget_(budget) { budget_.descend(); }
     ~Level() { budget_.ascend(); }
     Level(const Level&) = delete;
     Level& operator=(const Level&) = delete;
 
-  private:
+   private:
     Budget& budget_;
 };
 

@@ -20,7 +20,9 @@ struct Cycler : Object {
     const char* type() const override { return "Cycler"; }
     Value attribute(std::string_view attribute) override {
         if (attribute == "current") return items[position];
-        return attribute == "pos" ? Value(static_cast<int64_t>(position)) : attribute == "items" ? Value::tuple(items) : Value();
+        return attribute == "pos"     ? Value(static_cast<int64_t>(position))
+               : attribute == "items" ? Value::tuple(items)
+                                      : Value();
     }
     Items items;
     size_t position = 0;
@@ -38,7 +40,8 @@ struct Joiner : Object {
 }  // namespace
 
 Value find_global(const std::string& name) {
-    for (const char* const global : {"range", "dict", "cycler", "joiner", "namespace", "raise_exception", "strftime_now"}) {
+    for (const char* const global :
+         {"range", "dict", "cycler", "joiner", "namespace", "raise_exception", "strftime_now"}) {
         if (name == global) return Value::object(std::make_shared<Global>(name));
     }
     return Value();
@@ -85,13 +88,15 @@ Value Machine::call_global(const std::string& name, const Args& args) {
     if (name == "range") {
         if (!args.named.empty() || args.items.empty() || args.items.size() > 3) fail("range expects 1 to 3 arguments");
         for (const Value& item : args.items) {
-            if (!item.is_whole()) fail(std::string("'") + type_name(item) + "' object cannot be interpreted as an integer");
+            if (!item.is_whole())
+                fail(std::string("'") + type_name(item) + "' object cannot be interpreted as an integer");
             if (std::abs(item.whole()) > (int64_t{1} << 40)) fail("Range too big");
         }
         const size_t count = args.items.size();
         const int64_t step = count == 3 ? args.items[2].whole() : 1;
         if (step == 0) fail("range() arg 3 must not be zero");
-        auto range = std::make_shared<Range>(count == 1 ? 0 : args.items[0].whole(), args.items[count == 1 ? 0 : 1].whole(), step);
+        auto range = std::make_shared<Range>(count == 1 ? 0 : args.items[0].whole(),
+                                             args.items[count == 1 ? 0 : 1].whole(), step);
         if (range->count() > 100'000) fail("Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).");
         return Value::object(std::move(range));
     }
@@ -118,20 +123,20 @@ Value Machine::call_global(const std::string& name, const Args& args) {
 }
 
 Value Machine::make_dict(const Args& args) {
-        auto dict = std::make_shared<Dict>();
-        if (args.items.size() > 1) fail("dict expected at most 1 argument");
-        if (args.items.size() == 1 && args.items[0].is(Kind::dict)) {
-            for (const auto& [key, value] : args.items[0].entries().entries) dict->put(key, value);
-        } else if (args.items.size() == 1) {
+    auto dict = std::make_shared<Dict>();
+    if (args.items.size() > 1) fail("dict expected at most 1 argument");
+    if (args.items.size() == 1 && args.items[0].is(Kind::dict)) {
+        for (const auto& [key, value] : args.items[0].entries().entries) dict->put(key, value);
+    } else if (args.items.size() == 1) {
         if (args.items[0].is(Kind::undefined)) fail(args.items[0].bytes());
-            for (const Value& pair : to_items(args.items[0], budget)) {
-                const Items both = to_items(pair, budget);
-                if (both.size() != 2) fail("a pair of a dict has another length than 2");
-                dict->put(both[0], both[1]);
-            }
+        for (const Value& pair : to_items(args.items[0], budget)) {
+            const Items both = to_items(pair, budget);
+            if (both.size() != 2) fail("a pair of a dict has another length than 2");
+            dict->put(both[0], both[1]);
         }
-        for (const auto& [key, value] : args.named) dict->put(Value(key), value);
-        return Value::dict(std::move(dict));
+    }
+    for (const auto& [key, value] : args.named) dict->put(Value(key), value);
+    return Value::dict(std::move(dict));
 }
 
 Value Machine::make_namespace(const Args& args) {

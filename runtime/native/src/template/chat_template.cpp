@@ -20,8 +20,9 @@ struct ChatTemplate::Compiled {
 
 ChatTemplate ChatTemplate::compile(std::string_view source) {
     if (count_characters(source) > jinja::longest_template) {
-        throw Error(Code::artifact, "the chat template has " + std::to_string(count_characters(source)) + " characters, at most " +
-                                        std::to_string(jinja::longest_template) + " are read");
+        throw Error(Code::artifact, "the chat template has " + std::to_string(count_characters(source)) +
+                                        " characters, at most " + std::to_string(jinja::longest_template) +
+                                        " are read");
     }
     if (find_bad_utf8(source)) throw Error(Code::artifact, "the chat template is not UTF-8; export the artifact again");
     try {
@@ -32,7 +33,8 @@ ChatTemplate ChatTemplate::compile(std::string_view source) {
         if (error.code == Code::unsupported) {
             throw Error(Code::unsupported, not_usable(error.what()));
         }
-        throw Error(Code::artifact, "the chat template is malformed (" + one_line(error.what()) + "); export the artifact again");
+        throw Error(Code::artifact,
+                    "the chat template is malformed (" + one_line(error.what()) + "); export the artifact again");
     }
 }
 

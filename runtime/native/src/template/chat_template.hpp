@@ -12,7 +12,7 @@
 namespace edgelora {
 
 class ChatTemplate {
-  public:
+   public:
     // Throws Error{artifact} for what is no template, Error{unsupported} for what is not known here; the line is named.
     static ChatTemplate compile(std::string_view source);
 
@@ -20,7 +20,7 @@ class ChatTemplate {
     // `strftime_now` is `date` ("YYYY-MM-DD") at midnight, now where it is empty.
     std::string render(const Json& variables, const std::string& date = "") const;
 
-  private:
+   private:
     struct Compiled;
     std::shared_ptr<const Compiled> compiled_;
 };

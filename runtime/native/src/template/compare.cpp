@@ -13,19 +13,15 @@ namespace {
 size_t hash_of(const Value& key) {
     switch (key.kind()) {
         case Kind::boolean:
-        case Kind::integer:
-            return std::hash<double>()(static_cast<double>(key.whole()));
-        case Kind::real:
-            return std::hash<double>()(key.real());
-        case Kind::text:
-            return std::hash<std::string>()(key.bytes());
+        case Kind::integer: return std::hash<double>()(static_cast<double>(key.whole()));
+        case Kind::real: return std::hash<double>()(key.real());
+        case Kind::text: return std::hash<std::string>()(key.bytes());
         case Kind::tuple: {
             size_t hash = 17;
             for (const Value& item : key.items()) hash = hash * 31 + hash_of(item);
             return hash;
         }
-        default:
-            return static_cast<size_t>(key.kind());
+        default: return static_cast<size_t>(key.kind());
     }
 }
 
@@ -79,8 +75,7 @@ bool equals(const Value& one, const Value& other) {
     if (one.is_number() && other.is_number()) return compare_numbers(one, other) == 0;
     if (one.kind() != other.kind()) return false;
     switch (one.kind()) {
-        case Kind::text:
-            return one.bytes() == other.bytes();
+        case Kind::text: return one.bytes() == other.bytes();
         case Kind::list:
         case Kind::tuple: {
             if (one.heap() == other.heap()) return true;
@@ -108,8 +103,7 @@ bool equals(const Value& one, const Value& other) {
             }
             return false;
         }
-        default:
-            return true;  // none, undefined
+        default: return true;  // none, undefined
     }
 }
 

@@ -8,20 +8,15 @@ namespace edgelora::jinja {
 Value Machine::eval(const Node& node, Activation& here) {
     const Level level(budget);
     switch (node.type) {
-        case Type::constant:
-            return node.value;
-        case Type::name:
-            return eval_name(node, here);
-        case Type::attribute:
-            return get_attribute(eval(*node.a, here), node.name);
+        case Type::constant: return node.value;
+        case Type::name: return eval_name(node, here);
+        case Type::attribute: return get_attribute(eval(*node.a, here), node.name);
         case Type::item: {
             const Value value = eval(*node.a, here);
             return get_item(value, eval(*node.b, here));
         }
-        case Type::call:
-            return eval_call(node, here, nullptr);
-        case Type::filter:
-            return eval_filter(node, here, nullptr);
+        case Type::call: return eval_call(node, here, nullptr);
+        case Type::filter: return eval_filter(node, here, nullptr);
         case Type::test: {
             const Value value = eval(*node.a, here);
             return node.test->run(*this, value, eval_args(node, here));
@@ -31,8 +26,7 @@ Value Machine::eval(const Node& node, Activation& here) {
             return node.c ? eval(*node.c, here)
                           : Value::undefined("the inline if-expression on line " + std::to_string(node.line) +
                                              " evaluated to false and no else section was defined.");
-        case Type::negation:
-            return Value(!is_true(eval(*node.a, here)));
+        case Type::negation: return Value(!is_true(eval(*node.a, here)));
         case Type::both: {
             Value value = eval(*node.a, here);
             return is_true(value) ? eval(*node.b, here) : value;
@@ -41,15 +35,12 @@ Value Machine::eval(const Node& node, Activation& here) {
             Value value = eval(*node.a, here);
             return is_true(value) ? value : eval(*node.b, here);
         }
-        case Type::compare:
-            return eval_comparison(node, here);
+        case Type::compare: return eval_comparison(node, here);
         case Type::list:
         case Type::tuple:
         case Type::dict:
-        case Type::slice:
-            return eval_container(node, here);
-        default:
-            return eval_operation(node, here);
+        case Type::slice: return eval_container(node, here);
+        default: return eval_operation(node, here);
     }
 }
 
@@ -109,7 +100,8 @@ Value Machine::eval_operation(const Node& node, Activation& here) {
 Args Machine::eval_args(const Node& node, Activation& here) {
     Args args;
     for (const auto& item : node.items) args.items.push_back(eval(*item, here));
-    for (size_t at = 0; at < node.names.size(); ++at) args.named.emplace_back(node.names[at], eval(*node.more[at], here));
+    for (size_t at = 0; at < node.names.size(); ++at)
+        args.named.emplace_back(node.names[at], eval(*node.more[at], here));
     if (node.b) {
         for (Value& item : to_items(eval(*node.b, here), budget)) args.items.push_back(std::move(item));
     }

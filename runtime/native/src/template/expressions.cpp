@@ -10,24 +10,15 @@ constexpr int deepest_expression = 150;  // operators in a row count
 
 std::string shown(const Lexeme& lexeme) {
     switch (lexeme.token) {
-        case Token::data:
-            return "text";
-        case Token::variable_begin:
-            return "{{";
-        case Token::variable_end:
-            return "}}";
-        case Token::block_begin:
-            return "{%";
-        case Token::block_end:
-            return "the end of the tag";
-        case Token::end:
-            return "the end of the template";
-        case Token::number:
-            return "a number";
-        case Token::text:
-            return "a text";
-        default:
-            return "'" + lexeme.text + "'";
+        case Token::data: return "text";
+        case Token::variable_begin: return "{{";
+        case Token::variable_end: return "}}";
+        case Token::block_begin: return "{%";
+        case Token::block_end: return "the end of the tag";
+        case Token::end: return "the end of the template";
+        case Token::number: return "a number";
+        case Token::text: return "a text";
+        default: return "'" + lexeme.text + "'";
     }
 }
 
@@ -126,7 +117,9 @@ Expressions::Expression Expressions::items(bool is_target, bool has_choice, cons
     const int first = line();
     while (true) {
         if (!found.empty()) expect_sign(",");
-        if (is(Token::variable_end) || is(Token::block_end) || is_sign(")") || (end_word != nullptr && is_word(end_word))) break;
+        if (is(Token::variable_end) || is(Token::block_end) || is_sign(")") ||
+            (end_word != nullptr && is_word(end_word)))
+            break;
         found.push_back(is_target ? primary(has_attributes) : expression(has_choice));
         if (!is_sign(",")) break;
         is_tuple = true;
@@ -183,7 +176,8 @@ Expressions::Expression Expressions::comparison() {
     node->a = sum();
     while (true) {
         static const char* const operators[] = {"==", "!=", "<", "<=", ">", ">="};
-        const auto* found = std::find_if(std::begin(operators), std::end(operators), [&](const char* o) { return is_sign(o); });
+        const auto* found =
+            std::find_if(std::begin(operators), std::end(operators), [&](const char* o) { return is_sign(o); });
         if (found != std::end(operators)) {
             take();
             node->names.emplace_back(*found);

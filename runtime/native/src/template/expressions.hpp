@@ -9,10 +9,10 @@
 namespace edgelora::jinja {
 
 class Expressions {
-  public:
+   public:
     explicit Expressions(std::vector<Lexeme> lexemes) : lexemes_(std::move(lexemes)) {}
 
-  protected:
+   protected:
     using Expression = std::unique_ptr<Node>;
 
     const Lexeme& now() const { return lexemes_[at_]; }
@@ -40,7 +40,7 @@ class Expressions {
     }
     void leave() { --depth_; }
 
-  private:
+   private:
     Expression items(bool is_target, bool has_choice, const char* end_word, bool is_in_brackets, bool has_attributes);
     Expression choice();
     Expression either();

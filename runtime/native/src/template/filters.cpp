@@ -39,7 +39,8 @@ std::string title(std::string_view text) {  // jinja2's: words begin behind blan
     bool was_border = false;
     for (size_t at = 0; at < text.size();) {
         const char32_t c = decode(text, at);
-        const bool is_border = is_space(c) || (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) != std::string_view::npos);
+        const bool is_border =
+            is_space(c) || (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) != std::string_view::npos);
         if (is_border != was_border) flush();
         was_border = is_border;
         append(word, c);
@@ -173,7 +174,9 @@ Value read_whole(const std::string& text, int64_t base) {
             continue;
         }
         const char32_t letter = all[at] | 0x20;
-        const int64_t digit = all[at] >= '0' && all[at] <= '9' ? all[at] - '0' : letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : 99;
+        const int64_t digit = all[at] >= '0' && all[at] <= '9' ? all[at] - '0'
+                              : letter >= 'a' && letter <= 'f' ? letter - 'a' + 10
+                                                               : 99;
         if (digit >= base) return Value();
         if (__builtin_mul_overflow(number, base, &number) || __builtin_add_overflow(number, digit, &number)) {
             lack("a number beyond 64 bits");
@@ -241,7 +244,8 @@ Value round_filter(Machine&, const Value& value, const Args& args) {
 }
 
 Value format_filter(Machine& machine, const Value& value, const Args& args) {
-    if (!args.items.empty() && !args.named.empty()) fail("can't handle positional and keyword arguments at the same time");
+    if (!args.items.empty() && !args.named.empty())
+        fail("can't handle positional and keyword arguments at the same time");
     if (value.is_safe()) lack("a format that is marked as safe");
     if (args.named.empty()) return format_percent(machine, to_text(value), Value::tuple(args.items));
     auto named = std::make_shared<Dict>();
@@ -249,7 +253,9 @@ Value format_filter(Machine& machine, const Value& value, const Args& args) {
     return format_percent(machine, to_text(value), Value::dict(std::move(named)));
 }
 
-Value to_json_filter(Machine& machine, const Value& value, const Args& args) { return Value(to_json(machine, value, args)); }
+Value to_json_filter(Machine& machine, const Value& value, const Args& args) {
+    return Value(to_json(machine, value, args));
+}
 
 const Filter filters[] = {
     {"abs", abs_filter},
@@ -323,6 +329,8 @@ int64_t to_whole(const Value& value) {
     if (!value.is_whole()) fail(std::string("'") + type_name(value) + "' object cannot be interpreted as an integer");
     return value.whole();
 }
+
+bool to_flag(const Value& value) { return given(value) && to_whole(value) != 0; }
 
 const std::string& to_bytes(const Value& value, const char* what) {
     if (!value.is(Kind::text)) fail(std::string(what) + ": expected a text, got a " + type_name(value));

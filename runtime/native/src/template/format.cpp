@@ -54,7 +54,9 @@ std::string pad(const std::string& text, int64_t width, char align, const std::s
     return padded;
 }
 
-std::string cut(const std::string& text, int64_t length) { return std::string(first_characters(text, static_cast<size_t>(length))); }
+std::string cut(const std::string& text, int64_t length) {
+    return std::string(first_characters(text, static_cast<size_t>(length)));
+}
 
 }  // namespace
 
@@ -83,7 +85,8 @@ Value format_percent(Machine& machine, const std::string& form, const Value& val
             at = end + 1;
         }
         std::string flags;
-        while (at < form.size() && std::string_view("-+ #0").find(form[at]) != std::string_view::npos) flags += form[at++];
+        while (at < form.size() && std::string_view("-+ #0").find(form[at]) != std::string_view::npos)
+            flags += form[at++];
         const size_t digits = at;
         const int64_t width = read_number(form, at);
         std::string size = form.substr(digits, at - digits);
@@ -138,7 +141,9 @@ std::string write_field(const Value& value, const std::string& spec) {
     size_t at = 0;
     std::string fill = " ";
     char align = ' ';
-    const auto is_align = [&](size_t place) { return place < spec.size() && std::string_view("<>^").find(spec[place]) != std::string_view::npos; };
+    const auto is_align = [&](size_t place) {
+        return place < spec.size() && std::string_view("<>^").find(spec[place]) != std::string_view::npos;
+    };
     size_t second = 0;
     decode(spec, second);
     if (is_align(second)) {
@@ -163,15 +168,18 @@ std::string write_field(const Value& value, const std::string& spec) {
     const char letter = at < spec.size() ? spec[at++] : ' ';
     if (at != spec.size()) not_known(spec);
     if (value.is(Kind::text)) {
-        if ((letter != 's' && letter != ' ') || !sign.empty() || has_zeros || has_commas || value.is_safe()) not_known(spec);
-        return pad(precision < 0 ? value.bytes() : cut(value.bytes(), precision), width, align == ' ' ? '<' : align, fill);
+        if ((letter != 's' && letter != ' ') || !sign.empty() || has_zeros || has_commas || value.is_safe())
+            not_known(spec);
+        return pad(precision < 0 ? value.bytes() : cut(value.bytes(), precision), width, align == ' ' ? '<' : align,
+                   fill);
     }
     std::string number;
     if (value.is(Kind::integer) && (letter == 'd' || letter == ' ') && precision < 0) {
         number = write_number("%" + (sign == "-" ? "" : sign), value, 'd');
     } else if (value.is_number() && !value.is(Kind::boolean) && letter == 'f' && precision <= 50) {
         if (value.is(Kind::integer) && std::abs(value.whole()) > (int64_t{1} << 53)) not_known(spec);
-        number = write_number("%" + (sign == "-" ? "" : sign) + "." + std::to_string(precision < 0 ? 6 : precision), Value(value.real()), 'f');
+        number = write_number("%" + (sign == "-" ? "" : sign) + "." + std::to_string(precision < 0 ? 6 : precision),
+                              Value(value.real()), 'f');
     } else {
         not_known(spec);
     }
@@ -222,7 +230,8 @@ Value format_braces(Machine& machine, const std::string& form, const Args& args)
         Value value;
         if (field.empty() || field.find_first_not_of("0123456789") == field.npos) {
             (field.empty() ? counts : names_places) = true;
-            if (counts && names_places) fail("cannot switch between manual field specification and automatic field numbering");
+            if (counts && names_places)
+                fail("cannot switch between manual field specification and automatic field numbering");
             size_t place = 0;
             const size_t index = field.empty() ? next++ : static_cast<size_t>(read_number(field, place));
             if (index >= args.items.size()) fail("Replacement index out of range for positional args tuple");

@@ -21,10 +21,10 @@ struct Special {
     const char* title;
 };
 const Special specials[] = {
-    {U'ß', "SS", "Ss"},  {U'ŉ', "ʼN", "ʼN"},  {U'ǰ', "J̌", "J̌"},     {U'ΐ', "Ϊ́", "Ϊ́"},     {U'ΰ', "Ϋ́", "Ϋ́"},
-    {U'և', "ԵՒ", "Եւ"},  {U'ﬀ', "FF", "Ff"},  {U'ﬁ', "FI", "Fi"},   {U'ﬂ', "FL", "Fl"},   {U'ﬃ', "FFI", "Ffi"},
-    {U'ﬄ', "FFL", "Ffl"}, {U'ﬅ', "ST", "St"},  {U'ﬆ', "ST", "St"},   {U'ﬓ', "ՄՆ", "Մն"},   {U'ﬔ', "ՄԵ", "Մե"},
-    {U'ﬕ', "ՄԻ", "Մի"},  {U'ﬖ', "ՎՆ", "Վն"},  {U'ﬗ', "ՄԽ", "Մխ"},
+    {U'ß', "SS", "Ss"},   {U'ŉ', "ʼN", "ʼN"}, {U'ǰ', "J̌", "J̌"},   {U'ΐ', "Ϊ́", "Ϊ́"},   {U'ΰ', "Ϋ́", "Ϋ́"},
+    {U'և', "ԵՒ", "Եւ"},   {U'ﬀ', "FF", "Ff"}, {U'ﬁ', "FI", "Fi"}, {U'ﬂ', "FL", "Fl"}, {U'ﬃ', "FFI", "Ffi"},
+    {U'ﬄ', "FFL", "Ffl"}, {U'ﬅ', "ST", "St"}, {U'ﬆ', "ST", "St"}, {U'ﬓ', "ՄՆ", "Մն"}, {U'ﬔ', "ՄԵ", "Մե"},
+    {U'ﬕ', "ՄԻ", "Մի"},   {U'ﬖ', "ՎՆ", "Վն"}, {U'ﬗ', "ՄԽ", "Մխ"},
 };
 
 bool may_be_special(char32_t c) {
@@ -88,9 +88,8 @@ char32_t decode(std::string_view text, size_t& at) {
         return first;
     }
     utf8proc_int32_t character = -1;
-    const utf8proc_ssize_t length =
-        utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data() + at),
-                         static_cast<utf8proc_ssize_t>(text.size() - at), &character);
+    const utf8proc_ssize_t length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data() + at),
+                                                     static_cast<utf8proc_ssize_t>(text.size() - at), &character);
     if (length <= 0) {
         ++at;
         return 0xfffd;
@@ -118,14 +117,10 @@ bool is_decimal(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
 
 Case case_of(char32_t c) {
     switch (category(c)) {
-        case UTF8PROC_CATEGORY_LU:
-            return Case::upper;
-        case UTF8PROC_CATEGORY_LL:
-            return Case::lower;
-        case UTF8PROC_CATEGORY_LT:
-            return Case::title;
-        case UTF8PROC_CATEGORY_LM:
-            return Case::unknown;
+        case UTF8PROC_CATEGORY_LU: return Case::upper;
+        case UTF8PROC_CATEGORY_LL: return Case::lower;
+        case UTF8PROC_CATEGORY_LT: return Case::title;
+        case UTF8PROC_CATEGORY_LM: return Case::unknown;
         default: {  // Roman numerals, letters in circles and squares, ordinals: some have a case
             const bool may = (c >= 0x2160 && c <= 0x217f) || (c >= 0x24b6 && c <= 0x24e9) ||
                              (c >= 0x1f130 && c <= 0x1f189) || c == 0xaa || c == 0xba || c == 0x345;
@@ -243,7 +238,8 @@ std::string repr(double number) {
     } else if (count <= exponent + 1) {
         shown = digits + std::string(static_cast<size_t>(exponent + 1 - count), '0') + ".0";
     } else {
-        shown = digits.substr(0, static_cast<size_t>(exponent + 1)) + "." + digits.substr(static_cast<size_t>(exponent + 1));
+        shown = digits.substr(0, static_cast<size_t>(exponent + 1)) + "." +
+                digits.substr(static_cast<size_t>(exponent + 1));
     }
     return (negative ? "-" : "") + shown;
 }

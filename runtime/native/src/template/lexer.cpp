@@ -43,7 +43,7 @@ size_t without_space(std::string_view text) {  // the length that str.rstrip lea
 }
 
 class Lexer {
-  public:
+   public:
     explicit Lexer(std::string_view source) : source_(with_plain_breaks(source)) {}
 
     std::vector<Lexeme> run() {
@@ -52,7 +52,7 @@ class Lexer {
         return std::move(found_);
     }
 
-  private:
+   private:
     bool starts(std::string_view text) const { return source_.compare(at_, text.size(), text) == 0; }
 
     void add(Token token, std::string text, Value number = Value()) {
@@ -95,8 +95,9 @@ class Lexer {
 
     void root() {
         size_t open = source_.find('{', at_);
-        while (open != source_.npos && (open + 1 >= source_.size() || (source_[open + 1] != '%' && source_[open + 1] != '{' &&
-                                                                       source_[open + 1] != '#'))) {
+        while (open != source_.npos &&
+               (open + 1 >= source_.size() ||
+                (source_[open + 1] != '%' && source_[open + 1] != '{' && source_[open + 1] != '#'))) {
             open = source_.find('{', open + 1);
         }
         if (open == source_.npos) {
@@ -242,8 +243,9 @@ class Lexer {
 
     size_t digits(size_t at) const {  // behind (\d+_)*\d+ from `at` on
         const size_t start = at;
-        while (at < source_.size() && (is_digit(source_[at]) || (source_[at] == '_' && at > start && is_digit(source_[at - 1]) &&
-                                                                 at + 1 < source_.size() && is_digit(source_[at + 1])))) {
+        while (at < source_.size() &&
+               (is_digit(source_[at]) || (source_[at] == '_' && at > start && is_digit(source_[at - 1]) &&
+                                          at + 1 < source_.size() && is_digit(source_[at + 1])))) {
             ++at;
         }
         return at;
@@ -259,7 +261,8 @@ class Lexer {
                 is_float = true;
             }
             if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
-                const size_t power = end + 1 + (end + 1 < source_.size() && (source_[end + 1] == '+' || source_[end + 1] == '-'));
+                const size_t power =
+                    end + 1 + (end + 1 < source_.size() && (source_[end + 1] == '+' || source_[end + 1] == '-'));
                 if (digits(power) > power) {
                     end = digits(power);
                     is_float = true;
@@ -282,17 +285,22 @@ class Lexer {
             const int other = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 10;
             const auto of_base = [&](size_t place) {
                 const char c = place < source_.size() ? source_[place] : ' ';
-                const int digit = is_digit(c) ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : 99;
+                const int digit = is_digit(c)                              ? c - '0'
+                                  : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                                           : 99;
                 return digit < other;
             };
             size_t next = at_ + 2;
-            while (other != 10 && (of_base(next) || (next < source_.size() && source_[next] == '_' && of_base(next + 1)))) ++next;
+            while (other != 10 &&
+                   (of_base(next) || (next < source_.size() && source_[next] == '_' && of_base(next + 1))))
+                ++next;
             if (next > at_ + 2 && other != 10) {
                 base = other;
                 end = next;
             } else {  // zeros alone; what follows is another token
-                for (end = at_ + 1; end < source_.size() && (source_[end] == '0' || (source_[end] == '_' && end + 1 < source_.size() &&
-                                                                                     source_[end + 1] == '0'));) {
+                for (end = at_ + 1; end < source_.size() &&
+                                    (source_[end] == '0' ||
+                                     (source_[end] == '_' && end + 1 < source_.size() && source_[end + 1] == '0'));) {
                     ++end;
                 }
             }
@@ -357,10 +365,15 @@ class Lexer {
             at += count + 1;
         } else if (c == 'N') {
             not_known(line_, "a character by its name");
-        } else if (static_cast<unsigned char>(c) > 0x7f) {  // jinja2 has escaped it before, and a backslash that is escaped stays
+        } else if (static_cast<unsigned char>(c) >
+                   0x7f) {  // jinja2 has escaped it before, and a backslash that is escaped stays
             const char32_t code = decode(inner, at);
             char shown[16];
-            std::snprintf(shown, sizeof shown, code < 0x100 ? "x%02x" : code < 0x10000 ? "u%04x" : "U%08x", static_cast<unsigned>(code));
+            std::snprintf(shown, sizeof shown,
+                          code < 0x100     ? "x%02x"
+                          : code < 0x10000 ? "u%04x"
+                                           : "U%08x",
+                          static_cast<unsigned>(code));
             text += std::string("\\") + shown;
         } else {
             text += '\\';

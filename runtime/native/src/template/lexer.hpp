@@ -11,7 +11,18 @@
 
 namespace edgelora::jinja {
 
-enum class Token : uint8_t { data, variable_begin, variable_end, block_begin, block_end, name, text, number, sign, end };
+enum class Token : uint8_t {
+    data,
+    variable_begin,
+    variable_end,
+    block_begin,
+    block_end,
+    name,
+    text,
+    number,
+    sign,
+    end
+};
 
 struct Lexeme {
     Token token;
@@ -21,7 +32,7 @@ struct Lexeme {
 };
 
 // What is wrong with a template, or not known here; the message has the line.
-[[noreturn]] void refuse(int line, const std::string& reason);       // no template of jinja2 either
+[[noreturn]] void refuse(int line, const std::string& reason);        // no template of jinja2 either
 [[noreturn]] void not_known(int line, const std::string& construct);  // jinja2 has it
 
 std::vector<Lexeme> cut(std::string_view source);

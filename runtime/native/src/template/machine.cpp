@@ -141,17 +141,10 @@ void Machine::enter(const Frame& frame, Activation& here) {
     for (const Load& load : frame.loads) {
         Value& value = here.slots[static_cast<size_t>(load.slot)];
         switch (load.from) {
-            case Load::From::nothing:
-                value = Value();
-                break;
-            case Load::From::context:
-                value = look_up(load.name);
-                break;
-            case Load::From::outer:
-                value = slot(load.outer, here);
-                break;
-            case Load::From::parameter:
-                break;
+            case Load::From::nothing: value = Value(); break;
+            case Load::From::context: value = look_up(load.name); break;
+            case Load::From::outer: value = slot(load.outer, here); break;
+            case Load::From::parameter: break;
         }
     }
 }
@@ -172,7 +165,8 @@ void Machine::write(Output& out, const Value& value) {
 }
 
 void Machine::write_text(Output& out, const Value& value) {  // jinja2 prints no other value of such a block
-    if (!value.is(Kind::text)) fail(std::string("sequence item: expected str instance, ") + type_name(value) + " found");
+    if (!value.is(Kind::text))
+        fail(std::string("sequence item: expected str instance, ") + type_name(value) + " found");
     write(out, value);
 }
 
@@ -192,9 +186,7 @@ Machine::Flow Machine::run(const Node& node, Activation& here, Output& out) {
         case Type::output:
             for (const auto& item : node.items) write(out, eval(*item, here));
             return Flow::next;
-        case Type::assign:
-            assign(*node.a, eval(*node.b, here), here);
-            return Flow::next;
+        case Type::assign: assign(*node.a, eval(*node.b, here), here); return Flow::next;
         case Type::branch: {
             if (is_true(eval(*node.a, here))) return run(node.body, here, out);
             for (const auto& other : node.items) {
@@ -202,12 +194,9 @@ Machine::Flow Machine::run(const Node& node, Activation& here, Output& out) {
             }
             return run(node.orelse, here, out);
         }
-        case Type::loop:
-            return run_loop(node, here, out);
-        case Type::stop:
-            return Flow::stop;
-        case Type::skip:
-            return Flow::skip;
+        case Type::loop: return run_loop(node, here, out);
+        case Type::stop: return Flow::stop;
+        case Type::skip: return Flow::skip;
         case Type::macro:
         case Type::call_block: {
             auto macro = std::make_shared<Macro>();
@@ -243,8 +232,7 @@ Machine::Flow Machine::run(const Node& node, Activation& here, Output& out) {
             if (flow == Flow::next) leave(node.frame, here);
             return flow;
         }
-        default:
-            fail("a statement is not known");
+        default: fail("a statement is not known");
     }
 }
 
@@ -316,7 +304,8 @@ void Machine::assign(const Node& target, const Value& value, Activation& here) {
         const auto iterator = iterate_or_fail(value);
         Items items;
         for (Value item; items.size() <= target.items.size() && iterator->next(item);) items.push_back(item);
-        if (items.size() != target.items.size()) fail("the number of values to unpack is another one than that of names");
+        if (items.size() != target.items.size())
+            fail("the number of values to unpack is another one than that of names");
         for (size_t at = 0; at < items.size(); ++at) assign(*target.items[at], items[at], here);
     }
 }
@@ -345,7 +334,8 @@ Value Machine::call_macro(const Macro& macro, const Args& args) {
     };
     const size_t count = node.items.size();
     Items values;
-    for (size_t at = 0; at < count; ++at) values.push_back(at < args.items.size() ? args.items[at] : take(node.items[at]->name));
+    for (size_t at = 0; at < count; ++at)
+        values.push_back(at < args.items.size() ? args.items[at] : take(node.items[at]->name));
     if (node.caller.slot >= 0) {
         const Value caller = take("caller");
         const bool has_caller = !caller.is(Kind::missing) && !caller.is(Kind::none);
@@ -359,7 +349,8 @@ Value Machine::call_macro(const Macro& macro, const Args& args) {
         fail("macro '" + node.name + "' takes no keyword argument '" + named[0].first + "'");
     }
     if (node.varargs.slot >= 0) {
-        Items rest(args.items.begin() + static_cast<std::ptrdiff_t>(std::min(count, args.items.size())), args.items.end());
+        Items rest(args.items.begin() + static_cast<std::ptrdiff_t>(std::min(count, args.items.size())),
+                   args.items.end());
         slot(node.varargs, here) = Value::tuple(std::move(rest));
     } else if (args.items.size() > count) {
         fail("macro '" + node.name + "' takes not more than " + std::to_string(count) + " argument(s)");

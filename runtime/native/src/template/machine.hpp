@@ -14,7 +14,8 @@ namespace edgelora::jinja {
 
 // The variables of a function that runs.
 struct Activation {
-    Activation(const Function& function, Activation* outer_) : slots(static_cast<size_t>(function.slots)), outer(outer_) {}
+    Activation(const Function& function, Activation* outer_)
+        : slots(static_cast<size_t>(function.slots)), outer(outer_) {}
     Items slots;
     Activation* outer;
 };
@@ -41,7 +42,7 @@ struct Loop : Object {
 };
 
 class Machine {
-  public:
+   public:
     Machine(const Program& program, const Json& context, std::string date);
     ~Machine();
     std::string run();
@@ -49,7 +50,7 @@ class Machine {
     Value call(const Value& function, const Args& args);
     Budget budget;
 
-  private:
+   private:
     enum class Flow { next, stop, skip };
     struct Output {
         std::string bytes;

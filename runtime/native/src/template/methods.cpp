@@ -16,17 +16,18 @@ bool is_one_of(std::string_view name, Names names) {
 }
 
 const Names text_methods = {
-    "capitalize", "center",     "count",        "endswith",     "find",      "format",     "index",   "isalnum",
-    "isalpha",    "isascii",    "isdecimal",    "isdigit",      "islower",   "isnumeric",  "isspace", "istitle",
-    "isupper",    "join",       "ljust",        "lower",        "lstrip",    "partition",  "replace", "removeprefix",
-    "rfind",      "rindex",     "removesuffix", "rjust",        "rpartition", "rsplit",    "rstrip",  "split",
-    "splitlines", "startswith", "strip",        "swapcase",     "title",     "upper",      "zfill"};
+    "capitalize", "center",     "count",        "endswith", "find",       "format",    "index",   "isalnum",
+    "isalpha",    "isascii",    "isdecimal",    "isdigit",  "islower",    "isnumeric", "isspace", "istitle",
+    "isupper",    "join",       "ljust",        "lower",    "lstrip",     "partition", "replace", "removeprefix",
+    "rfind",      "rindex",     "removesuffix", "rjust",    "rpartition", "rsplit",    "rstrip",  "split",
+    "splitlines", "startswith", "strip",        "swapcase", "title",      "upper",     "zfill"};
 
 // Those that Python has, too: they must not be taken for keys or for what is undefined.
-const Names other_methods = {
-    "casefold", "encode",  "expandtabs", "format_map", "isidentifier", "isprintable",      "maketrans",  "translate", "unescape",
-    "striptags", "copy",   "fromkeys",   "popitem",    "setdefault",   "as_integer_ratio", "bit_count",  "bit_length", "conjugate",
-    "from_bytes", "to_bytes", "fromhex", "hex",        "is_integer"};
+const Names other_methods = {"casefold",    "encode",     "expandtabs", "format_map", "isidentifier",
+                             "isprintable", "maketrans",  "translate",  "unescape",   "striptags",
+                             "copy",        "fromkeys",   "popitem",    "setdefault", "as_integer_ratio",
+                             "bit_count",   "bit_length", "conjugate",  "from_bytes", "to_bytes",
+                             "fromhex",     "hex",        "is_integer"};
 
 }  // namespace
 
@@ -38,19 +39,21 @@ Method find_method(const Value& value, std::string_view name) {
     switch (value.kind()) {
         case Kind::text:
             if (value.is_safe() && is_one_of(name, {"escape", "unescape", "striptags"})) return choose({}, {}, {name});
-            return choose(text_methods, {}, {"casefold", "encode", "expandtabs", "format_map", "isidentifier", "isprintable",
-                                             "maketrans", "translate"});
+            return choose(text_methods, {},
+                          {"casefold", "encode", "expandtabs", "format_map", "isidentifier", "isprintable", "maketrans",
+                           "translate"});
         case Kind::list:
-            return choose({"count", "index"}, {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}, {"copy"});
-        case Kind::tuple:
-            return choose({"count", "index"}, {}, {});
+            return choose({"count", "index"},
+                          {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}, {"copy"});
+        case Kind::tuple: return choose({"count", "index"}, {}, {});
         case Kind::dict:
-            return choose({"get", "items", "keys", "values"}, {"clear", "pop", "popitem", "setdefault", "update"}, {"copy", "fromkeys"});
+            return choose({"get", "items", "keys", "values"}, {"clear", "pop", "popitem", "setdefault", "update"},
+                          {"copy", "fromkeys"});
         case Kind::boolean:
         case Kind::integer:
-            return choose({}, {}, {"as_integer_ratio", "bit_count", "bit_length", "conjugate", "from_bytes", "to_bytes"});
-        case Kind::real:
-            return choose({}, {}, {"as_integer_ratio", "conjugate", "fromhex", "hex", "is_integer"});
+            return choose({}, {},
+                          {"as_integer_ratio", "bit_count", "bit_length", "conjugate", "from_bytes", "to_bytes"});
+        case Kind::real: return choose({}, {}, {"as_integer_ratio", "conjugate", "fromhex", "hex", "is_integer"});
         case Kind::object: {
             const std::string_view type = type_name(value);
             if (type == "LoopContext") return choose({"changed", "cycle"}, {}, {});
@@ -58,8 +61,7 @@ Method find_method(const Value& value, std::string_view name) {
             if (type == "range") return choose({}, {}, {"count", "index", "start", "stop", "step"});
             return Method::none;
         }
-        default:
-            return Method::none;
+        default: return Method::none;
     }
 }
 

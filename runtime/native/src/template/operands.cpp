@@ -162,7 +162,8 @@ void Expressions::arguments(Node& call) {
         needs_comma = true;
         const bool is_named = is(Token::name) && ahead().token == Token::sign && ahead().text == "=";
         const bool is_many = is_sign("*") || is_sign("**");
-        if (call.c || (!is_named && is_sign("*") && call.b) || (!is_named && !is_many && (call.b || !call.names.empty()))) {
+        if (call.c || (!is_named && is_sign("*") && call.b) ||
+            (!is_named && !is_many && (call.b || !call.names.empty()))) {
             refuse(first, "invalid syntax for function call expression");
         }
         if (take_sign("*")) {

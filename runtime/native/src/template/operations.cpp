@@ -14,7 +14,8 @@ namespace {
     for (const Value* value : {&one, &other}) {
         if (value->is(Kind::undefined)) fail(value->bytes());
     }
-    fail("unsupported operand type(s) for " + std::string(sign) + ": '" + type_name(one) + "' and '" + type_name(other) + "'");
+    fail("unsupported operand type(s) for " + std::string(sign) + ": '" + type_name(one) + "' and '" +
+         type_name(other) + "'");
 }
 
 [[noreturn]] void too_large() { lack("a number beyond 64 bits"); }
@@ -91,23 +92,12 @@ std::string escaped(const std::string& text) {
     std::string safe;
     for (const char c : text) {
         switch (c) {
-            case '&':
-                safe += "&amp;";
-                break;
-            case '<':
-                safe += "&lt;";
-                break;
-            case '>':
-                safe += "&gt;";
-                break;
-            case '"':
-                safe += "&#34;";
-                break;
-            case '\'':
-                safe += "&#39;";
-                break;
-            default:
-                safe += c;
+            case '&': safe += "&amp;"; break;
+            case '<': safe += "&lt;"; break;
+            case '>': safe += "&gt;"; break;
+            case '"': safe += "&#34;"; break;
+            case '\'': safe += "&#39;"; break;
+            default: safe += c;
         }
     }
     return safe;
@@ -115,7 +105,8 @@ std::string escaped(const std::string& text) {
 
 Value repeat(Budget& budget, const Value& value, int64_t times) {
     times = std::max<int64_t>(times, 0);
-    if (value.size() > 0 && static_cast<uint64_t>(times) > longest_text / value.size()) budget.check_size(longest_text + 1);
+    if (value.size() > 0 && static_cast<uint64_t>(times) > longest_text / value.size())
+        budget.check_size(longest_text + 1);
     if (value.size() == 0) times = std::min<int64_t>(times, 1);
     if (value.is(Kind::text)) {
         std::string text;
@@ -210,7 +201,8 @@ Value keep_sign(const Value& value) {
 
 bool contains(Budget& budget, const Value& all, const Value& item) {
     if (all.is(Kind::text)) {
-        if (!item.is(Kind::text)) fail(std::string("'in <string>' requires string as left operand, not ") + type_name(item));
+        if (!item.is(Kind::text))
+            fail(std::string("'in <string>' requires string as left operand, not ") + type_name(item));
         return all.bytes().find(item.bytes()) != std::string::npos;
     }
     if (all.is(Kind::dict)) {
@@ -239,12 +231,11 @@ bool compare(Budget& budget, std::string_view sign, const Value& one, const Valu
 Value get_attribute(const Value& value, const std::string& name) {
     if (value.is(Kind::undefined)) fail(value.bytes());
     switch (find_method(value, name)) {
-        case Method::known:
-            return Value::object(std::make_shared<Bound>(value, name));
+        case Method::known: return Value::object(std::make_shared<Bound>(value, name));
         case Method::unsafe:
-            return Value::undefined("access to attribute '" + name + "' of '" + type_name(value) + "' object is unsafe.");
-        case Method::none:
-            break;
+            return Value::undefined("access to attribute '" + name + "' of '" + type_name(value) +
+                                    "' object is unsafe.");
+        case Method::none: break;
     }
     if (value.is(Kind::dict)) {
         const Value* found = value.entries().find_key(name);
@@ -253,9 +244,11 @@ Value get_attribute(const Value& value, const std::string& name) {
     if (value.is(Kind::tuple) && static_cast<const List&>(*value.heap()).is_group) {
         if (name == "grouper" || name == "list") return value.items()[name == "list"];
     }
-    if (value.is_number() || (value.is(Kind::object) && (value.as<Iterator>() != nullptr || value.as<View>() != nullptr))) {
-        for (const char* const other : {"real", "imag", "numerator", "denominator", "mapping", "gi_yieldfrom", "gi_running",
-                                        "gi_suspended", "gi_frame", "gi_code", "close", "send", "throw", "isdisjoint"}) {
+    if (value.is_number() ||
+        (value.is(Kind::object) && (value.as<Iterator>() != nullptr || value.as<View>() != nullptr))) {
+        for (const char* const other :
+             {"real", "imag", "numerator", "denominator", "mapping", "gi_yieldfrom", "gi_running", "gi_suspended",
+              "gi_frame", "gi_code", "close", "send", "throw", "isdisjoint"}) {
             if (name == other) lack("the attribute '" + name + "'");
         }
     }
@@ -284,8 +277,9 @@ Value get_item(const Value& value, const Value& key) {
     }
     if (key.is(Kind::text)) {
         if (key.bytes().rfind("__", 0) == 0) lack("the attribute '" + key.bytes() + "'");
-        return value.is(Kind::dict) && find_method(value, key.bytes()) == Method::none ? no_attribute(value, key.bytes())
-                                                                                       : get_attribute(value, key.bytes());
+        return value.is(Kind::dict) && find_method(value, key.bytes()) == Method::none
+                   ? no_attribute(value, key.bytes())
+                   : get_attribute(value, key.bytes());
     }
     return Value::undefined(shown_type(value) + " has no element " + (key.is(Kind::object) ? "" : repr(key)));
 }
@@ -312,8 +306,8 @@ Value slice(const Value& value, const Value& start, const Value& stop, const Val
     if (value.is(Kind::text)) return characters(value, first, count, near);
     if (range != nullptr) {
         if (near != by) lack("a step of this size");
-        return Value::object(std::make_shared<Range>(range->start + first * range->step, range->start + last * range->step,
-                                                     range->step * by));
+        return Value::object(std::make_shared<Range>(range->start + first * range->step,
+                                                     range->start + last * range->step, range->step * by));
     }
     Items items;
     for (int64_t at = 0; at < count; ++at) items.push_back(value.items()[static_cast<size_t>(first + at * near)]);

@@ -9,7 +9,7 @@ namespace edgelora::jinja {
 namespace {
 
 class Parser : Expressions {
-  public:
+   public:
     using Expressions::Expressions;
 
     Nodes run() {
@@ -18,7 +18,7 @@ class Parser : Expressions {
         return body;
     }
 
-  private:
+   private:
     using Words = std::initializer_list<const char*>;
 
     // Statements and text up to a tag that `ends` names; its word is the next token then.
@@ -207,7 +207,8 @@ class Parser : Expressions {
         node->a = expression();
         if (node->a->type != Type::call) refuse(node->line, "expected a call");
         const auto& names = node->a->names;
-        if (std::find(names.begin(), names.end(), "caller") != names.end()) refuse(node->line, "'caller' is given twice");
+        if (std::find(names.begin(), names.end(), "caller") != names.end())
+            refuse(node->line, "'caller' is given twice");
         node->body = block({"endcall"});
         return node;
     }

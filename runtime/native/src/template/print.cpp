@@ -25,19 +25,12 @@ std::string repr(const Value& value) {
     std::string text;
     switch (value.kind()) {
         case Kind::missing:
-        case Kind::undefined:
-            return "Undefined";
-        case Kind::none:
-            return "None";
-        case Kind::boolean:
-            return value.whole() != 0 ? "True" : "False";
-        case Kind::integer:
-            return std::to_string(value.whole());
-        case Kind::real:
-            return repr(value.real());
-        case Kind::text:
-            return value.is_safe() ? "Markup(" + repr_text(value.bytes()) + ")"
-                                   : repr_text(value.bytes());
+        case Kind::undefined: return "Undefined";
+        case Kind::none: return "None";
+        case Kind::boolean: return value.whole() != 0 ? "True" : "False";
+        case Kind::integer: return std::to_string(value.whole());
+        case Kind::real: return repr(value.real());
+        case Kind::text: return value.is_safe() ? "Markup(" + repr_text(value.bytes()) + ")" : repr_text(value.bytes());
         case Kind::list:
             text = "[";
             join_reprs(text, value.items());
@@ -51,8 +44,7 @@ std::string repr(const Value& value) {
                 text += (text.empty() ? "{" : ", ") + repr(key) + ": " + repr(item);
             }
             return (text.empty() ? "{" : text) + "}";
-        case Kind::object:
-            break;
+        case Kind::object: break;
     }
     if (const auto* range = value.as<Range>()) {
         const std::string step = range->step == 1 ? "" : ", " + std::to_string(range->step);

@@ -35,7 +35,7 @@ struct Variable {
 
 // The names of one block, as jinja2's idtracking follows them.
 class Symbols {
-  public:
+   public:
     Symbols(const Symbols* parent, Scope& scope)
         : parent_(parent), scope_(&scope), level_(parent == nullptr ? 0 : parent->level_ + 1) {}
 
@@ -86,33 +86,22 @@ class Symbols {
                     load(node.name);
                 }
                 break;
-            case Type::attribute_target:
-                load(node.name);
-                break;
+            case Type::attribute_target: load(node.name); break;
             case Type::branch:
                 visit(*node.a);
                 branches(node);
                 break;
-            case Type::macro:
-                store(node.name);
-                break;
+            case Type::macro: store(node.name); break;
             case Type::assign:
                 visit(*node.b);
                 visit(*node.a);
                 break;
-            case Type::loop:
-                visit(*node.b);
-                break;
-            case Type::with:
-                all(node.more);
-                break;
+            case Type::loop: visit(*node.b); break;
+            case Type::with: all(node.more); break;
             case Type::call_block:
             case Type::filter_block:
-            case Type::assign_block:
-                visit(*node.a);
-                break;
-            default:
-                for_each_child(node, [&](const Node& child) { visit(child, as_parameter); });
+            case Type::assign_block: visit(*node.a); break;
+            default: for_each_child(node, [&](const Node& child) { visit(child, as_parameter); });
         }
     }
 
@@ -134,7 +123,7 @@ class Symbols {
 
     Scope& scope() const { return *scope_; }
 
-  private:
+   private:
     struct First {
         From from;
         std::optional<Variable> outer;
@@ -174,13 +163,13 @@ class Symbols {
 
 // Which of `names` are read before something else takes the name.
 class Undeclared {
-  public:
+   public:
     Undeclared(const Nodes& nodes, std::set<std::string> names) : names_(std::move(names)) {
         for (const auto& node : nodes) visit(*node);
     }
     bool has(const std::string& name) const { return found_.count(name) > 0; }
 
-  private:
+   private:
     void visit(const Node& node) {
         if (!found_.empty() && found_ == names_) return;
         if (node.type == Type::name) {
@@ -206,12 +195,12 @@ std::unique_ptr<Node> copy_target(const Node& target) {
 }
 
 class Resolver {
-  public:
+   public:
     void body(Nodes& nodes, const Symbols& symbols, bool in_loop) {
         for (auto& node : nodes) statement(*node, symbols, in_loop);
     }
 
-  private:
+   private:
     static Place place(const Node& node, const std::string& name, const Symbols& symbols) {
         const auto variable = symbols.find(name);
         if (!variable) not_known(node.line, "the name '" + name + "' in this place");
@@ -231,9 +220,7 @@ class Resolver {
                 node.place = place(node, node.name, symbols);
                 node.must_be_set = node.role == Role::load && !in_default && symbols.is_parameter(node.name);
                 break;
-            case Type::attribute_target:
-                node.place = place(node, node.name, symbols);
-                break;
+            case Type::attribute_target: node.place = place(node, node.name, symbols); break;
             case Type::filter:
                 node.filter = find_filter(node.name);
                 if (node.filter == nullptr) not_known(node.line, "the filter '" + node.name + "'");
@@ -250,8 +237,7 @@ class Resolver {
                     not_known(node.line, "the method '" + node.a->name + "'");
                 }
                 break;
-            default:
-                break;
+            default: break;
         }
         for (auto* child : {&node.a, &node.b, &node.c}) {
             if (*child) expression(**child, symbols, in_default);
@@ -262,9 +248,7 @@ class Resolver {
 
     void statement(Node& node, const Symbols& symbols, bool in_loop) {
         switch (node.type) {
-            case Type::output:
-                all(node.items, symbols);
-                break;
+            case Type::output: all(node.items, symbols); break;
             case Type::assign:
                 expression(*node.b, symbols);
                 expression(*node.a, symbols);
@@ -310,15 +294,12 @@ class Resolver {
                 macro(node, symbols);
                 expression(*node.a, symbols);
                 break;
-            case Type::loop:
-                loop(node, symbols, in_loop);
-                break;
+            case Type::loop: loop(node, symbols, in_loop); break;
             case Type::stop:
             case Type::skip:
                 if (!in_loop) refuse(node.line, "'break' and 'continue' stand in loops alone");
                 break;
-            default:
-                refuse(node.line, "an expression in the place of a tag");
+            default: refuse(node.line, "an expression in the place of a tag");
         }
     }
 
@@ -333,7 +314,8 @@ class Resolver {
             }
         };
         visit();
-        for (const auto& [name, special] : {std::pair{"caller", &node.caller}, {"kwargs", &node.kwargs}, {"varargs", &node.varargs}}) {
+        for (const auto& [name, special] :
+             {std::pair{"caller", &node.caller}, {"kwargs", &node.kwargs}, {"varargs", &node.varargs}}) {
             if (!undeclared.has(name)) continue;
             inner.parameter(name);
             *special = Symbols::place(name, *inner.find(name), scope);

@@ -12,13 +12,11 @@ namespace {
 
 bool given(const Value& value) { return !value.is(Kind::missing) && !value.is(Kind::none); }
 
-Value lowered(Value value) {
-    return value.is(Kind::text) ? Value(to_lower(value.bytes()), value.is_safe()) : value;
-}
+Value lowered(Value value) { return value.is(Kind::text) ? Value(to_lower(value.bytes()), value.is_safe()) : value; }
 
 // The value at a path such as "a.0.b" in an item.
 class Getter {
-  public:
+   public:
     Getter(const Value& path, bool ignores_case, const Value& otherwise = Value())
         : ignores_case_(ignores_case), otherwise_(otherwise) {
         if (path.is(Kind::text)) {
@@ -26,7 +24,8 @@ class Getter {
             for (size_t start = 0; start <= text.size();) {
                 const size_t end = std::min(text.find('.', start), text.size());
                 const std::string part = text.substr(start, end - start);
-                const bool is_number = !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == part.npos;
+                const bool is_number =
+                    !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == part.npos;
                 keys_.push_back(is_number ? Value(static_cast<int64_t>(std::stoll(part))) : Value(part));
                 start = end + 1;
             }
@@ -42,7 +41,7 @@ class Getter {
         return ignores_case_ ? lowered(std::move(item)) : item;
     }
 
-  private:
+   private:
     Items keys_;
     bool ignores_case_;
     Value otherwise_;
@@ -139,7 +138,7 @@ Value dictsort(Machine&, const Value& value, const Args& args) {
         pairs.push_back(Value::tuple({key, item}));
         keys.push_back(is_true(bound[0]) ? (by == "key" ? key : item) : lowered(by == "key" ? key : item));
     }
-    return Value::list(sorted(pairs, keys, is_true(bound[2])));
+    return Value::list(sorted(pairs, keys, to_flag(bound[2])));
 }
 
 Value sort(Machine& machine, const Value& value, const Args& args) {
@@ -163,21 +162,22 @@ Value sort(Machine& machine, const Value& value, const Args& args) {
         for (const Getter& get : getters) key.push_back(get(item));
         keys.push_back(Value::list(std::move(key)));
     }
-    return Value::list(sorted(items, keys, is_true(bound[0])));
+    return Value::list(sorted(items, keys, to_flag(bound[0])));
 }
 
 Value unique(Machine&, const Value& value, const Args& args) {
     const Items bound = args.bind({"case_sensitive", "attribute"});
     auto seen = std::make_shared<Dict>();
-    return lazy(value, [source = iterate_or_fail(value), get = Getter(bound[1], !is_true(bound[0])), seen](Value& item) {
-        while (source->next(item)) {
-            const Value key = get(item);
-            if (seen->find((check_hashable(key), key)) != nullptr) continue;
-            seen->put(key, Value(true));
-            return true;
-        }
-        return false;
-    });
+    return lazy(value,
+                [source = iterate_or_fail(value), get = Getter(bound[1], !is_true(bound[0])), seen](Value& item) {
+                    while (source->next(item)) {
+                        const Value key = get(item);
+                        if (seen->find((check_hashable(key), key)) != nullptr) continue;
+                        seen->put(key, Value(true));
+                        return true;
+                    }
+                    return false;
+                });
 }
 
 template <bool is_min>
@@ -206,8 +206,10 @@ Value sum(Machine& machine, const Value& value, const Args& args) {
 
 Value batch(Machine&, const Value& value, const Args& args) {
     const Items bound = args.bind({"linecount", "fill_with"}, 1);
-    const int64_t count = to_whole(bound[0]);
-    return lazy(value, [source = iterate_or_fail(value), count, fill = bound[1], row = Items(), is_done = false](Value& item) mutable {
+    if (!bound[0].is_whole()) lack("a batch of no whole number of items");
+    const int64_t count = bound[0].whole();
+    return lazy(value, [source = iterate_or_fail(value), count, fill = bound[1], row = Items(),
+                        is_done = false](Value& item) mutable {
         while (!is_done) {
             Value next;
             const bool is_full = static_cast<int64_t>(row.size()) == count;
@@ -275,7 +277,8 @@ Value attr(Machine&, const Value& value, const Args& args) {
     const std::string& name = to_bytes(bound[0], "attr");
     if (name.rfind("__", 0) == 0) lack("the attribute '" + name + "'");
     // A dict has methods alone: keys are no attributes.
-    if (value.is(Kind::dict) && find_method(value, name) == Method::none) return Value::undefined("no attribute '" + name + "'");
+    if (value.is(Kind::dict) && find_method(value, name) == Method::none)
+        return Value::undefined("no attribute '" + name + "'");
     return get_attribute(value, name);
 }
 
@@ -305,10 +308,12 @@ Value map(Machine& machine, const Value& value, const Args& args) {
     const std::string& name = to_bytes(args.items[0], "map");
     const Filter* filter = find_filter(name);
     if (filter == nullptr) lack("the filter '" + name + "'");
-    return on_each(machine, value, [&machine, filter, rest = Args{{args.items.begin() + 1, args.items.end()}, args.named}](Value& item) {
-        item = run_filter(machine, *filter, item, rest);
-        return true;
-    });
+    return on_each(
+        machine, value,
+        [&machine, filter, rest = Args{{args.items.begin() + 1, args.items.end()}, args.named}](Value& item) {
+            item = run_filter(machine, *filter, item, rest);
+            return true;
+        });
 }
 
 template <bool is_kept, bool is_of_attribute>

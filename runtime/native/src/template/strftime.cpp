@@ -58,104 +58,56 @@ std::string write(const std::string& form, const std::tm& now);
 bool find_text(char letter, const std::tm& now, std::string& text) {
     const std::string day = days[now.tm_wday], month = months[now.tm_mon];
     switch (letter) {
-        case 'a':
-            text = day.substr(0, 3);
-            return true;
-        case 'A':
-            text = day;
-            return true;
+        case 'a': text = day.substr(0, 3); return true;
+        case 'A': text = day; return true;
         case 'b':
-        case 'h':
-            text = month.substr(0, 3);
-            return true;
-        case 'B':
-            text = month;
-            return true;
-        case 'p':
-            text = now.tm_hour < 12 ? "AM" : "PM";
-            return true;
-        case 'P':
-            text = now.tm_hour < 12 ? "am" : "pm";
-            return true;
+        case 'h': text = month.substr(0, 3); return true;
+        case 'B': text = month; return true;
+        case 'p': text = now.tm_hour < 12 ? "AM" : "PM"; return true;
+        case 'P': text = now.tm_hour < 12 ? "am" : "pm"; return true;
         case 'n':
         case 't':
-        case '%':
-            text = letter == 'n' ? "\n" : letter == 't' ? "\t" : "%";
-            return true;
+        case '%': text = letter == 'n' ? "\n" : letter == 't' ? "\t" : "%"; return true;
         case 'z':
         case 'Z':
             text.clear();  // a date of Python has no zone by itself
             return true;
-        case 'c':
-            text = write("%a %b %e %H:%M:%S %Y", now);
-            return true;
+        case 'c': text = write("%a %b %e %H:%M:%S %Y", now); return true;
         case 'D':
-        case 'x':
-            text = write("%m/%d/%y", now);
-            return true;
-        case 'F':
-            text = write("%Y-%m-%d", now);
-            return true;
-        case 'r':
-            text = write("%I:%M:%S %p", now);
-            return true;
-        case 'R':
-            text = write("%H:%M", now);
-            return true;
+        case 'x': text = write("%m/%d/%y", now); return true;
+        case 'F': text = write("%Y-%m-%d", now); return true;
+        case 'r': text = write("%I:%M:%S %p", now); return true;
+        case 'R': text = write("%H:%M", now); return true;
         case 'T':
-        case 'X':
-            text = write("%H:%M:%S", now);
-            return true;
-        default:
-            return false;
+        case 'X': text = write("%H:%M:%S", now); return true;
+        default: return false;
     }
 }
 
 Field find_field(char letter, const std::tm& now) {
     const int year = now.tm_year + 1900, monday = (now.tm_wday + 6) % 7;
     switch (letter) {
-        case 'C':
-            return {year / 100, 2};
-        case 'd':
-            return {now.tm_mday, 2};
-        case 'e':
-            return {now.tm_mday, 2, ' '};
-        case 'g':
-            return {iso_week(now).first % 100, 2};
-        case 'G':
-            return {iso_week(now).first, 1};
-        case 'H':
-            return {now.tm_hour, 2};
-        case 'I':
-            return {(now.tm_hour + 11) % 12 + 1, 2};
-        case 'j':
-            return {now.tm_yday + 1, 3};
-        case 'k':
-            return {now.tm_hour, 2, ' '};
-        case 'l':
-            return {(now.tm_hour + 11) % 12 + 1, 2, ' '};
-        case 'm':
-            return {now.tm_mon + 1, 2};
-        case 'M':
-            return {now.tm_min, 2};
-        case 'S':
-            return {now.tm_sec, 2};
-        case 'u':
-            return {monday + 1, 1};
-        case 'U':
-            return {(now.tm_yday + 7 - now.tm_wday) / 7, 2};
-        case 'V':
-            return {iso_week(now).second, 2};
-        case 'w':
-            return {now.tm_wday, 1};
-        case 'W':
-            return {(now.tm_yday + 7 - monday) / 7, 2};
-        case 'y':
-            return {year % 100, 2};
-        case 'Y':
-            return {year, 1};
-        default:
-            lack(std::string("the code %") + letter + " of a date");
+        case 'C': return {year / 100, 2};
+        case 'd': return {now.tm_mday, 2};
+        case 'e': return {now.tm_mday, 2, ' '};
+        case 'g': return {iso_week(now).first % 100, 2};
+        case 'G': return {iso_week(now).first, 1};
+        case 'H': return {now.tm_hour, 2};
+        case 'I': return {(now.tm_hour + 11) % 12 + 1, 2};
+        case 'j': return {now.tm_yday + 1, 3};
+        case 'k': return {now.tm_hour, 2, ' '};
+        case 'l': return {(now.tm_hour + 11) % 12 + 1, 2, ' '};
+        case 'm': return {now.tm_mon + 1, 2};
+        case 'M': return {now.tm_min, 2};
+        case 'S': return {now.tm_sec, 2};
+        case 'u': return {monday + 1, 1};
+        case 'U': return {(now.tm_yday + 7 - now.tm_wday) / 7, 2};
+        case 'V': return {iso_week(now).second, 2};
+        case 'w': return {now.tm_wday, 1};
+        case 'W': return {(now.tm_yday + 7 - monday) / 7, 2};
+        case 'y': return {year % 100, 2};
+        case 'Y': return {year, 1};
+        default: lack(std::string("the code %") + letter + " of a date");
     }
 }
 
@@ -167,7 +119,8 @@ std::string write(const std::string& form, const std::tm& now) {
             continue;
         }
         char flag = ' ';
-        if (at + 1 < form.size() && std::string_view("-_0^#").find(form[at + 1]) != std::string_view::npos) flag = form[++at];
+        if (at + 1 < form.size() && std::string_view("-_0^#").find(form[at + 1]) != std::string_view::npos)
+            flag = form[++at];
         if (++at >= form.size()) fail("a date ends with %");
         const char letter = form[at];
         std::string text;

@@ -53,11 +53,13 @@ Value find_global(const std::string& name);
 
 // One argument of a filter or method as what it must be.
 int64_t to_whole(const Value& value);
+bool to_flag(const Value& value);  // of what Python wants to be a whole number; false where it is missing
 const std::string& to_bytes(const Value& value, const char* what);
 void check_arguments(const Args& args);  // no number that no chat needs
 
 Value join_texts(Machine& machine, const std::string& separator, const Items& items, bool any_type);
-Value replace(Machine& machine, const std::string& text, const std::string& old, const std::string& with, int64_t count);
+Value replace(Machine& machine, const std::string& text, const std::string& old, const std::string& with,
+              int64_t count);
 std::vector<std::string> split_lines(const std::string& text, bool keep_ends);
 Value format_percent(Machine& machine, const std::string& form, const Value& values);
 Value format_braces(Machine& machine, const std::string& form, const Args& args);

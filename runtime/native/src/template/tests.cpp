@@ -45,7 +45,8 @@ Value callable(Machine&, const Value& value, const Args& args) {
     args.bind({});
     if (!value.is(Kind::object)) return Value(value.is(Kind::undefined));
     const std::string type = type_name(value);
-    return Value(type == "Macro" || type == "method" || type == "function" || type == "LoopContext" || type == "Joiner");
+    return Value(type == "Macro" || type == "method" || type == "function" || type == "LoopContext" ||
+                 type == "Joiner");
 }
 
 Value escaped(Machine&, const Value& value, const Args& args) {
@@ -78,7 +79,8 @@ Value divisible(Machine& machine, const Value& value, const Args& args) {
 Value same(Machine&, const Value& value, const Args& args) {
     const Value other = args.bind({"other"}, 1)[0];
     for (const Value* one : {&value, &other}) {
-        if (one->is(Kind::none) || one->is(Kind::boolean)) return Value(value.kind() == other.kind() && value.whole() == other.whole());
+        if (one->is(Kind::none) || one->is(Kind::boolean))
+            return Value(value.kind() == other.kind() && value.whole() == other.whole());
     }
     lack("the test 'sameas' of such values");
 }

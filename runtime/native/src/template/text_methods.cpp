@@ -62,8 +62,9 @@ Value split(const Call& call) {
         if (separator.empty()) fail("empty separator");
         size_t start = 0, end = text.size();
         while (most-- != 0) {
-            const size_t place = from_end ? (end < separator.size() ? text.npos : text.rfind(separator, end - separator.size()))
-                                          : text.find(separator, start);
+            const size_t place =
+                from_end ? (end < separator.size() ? text.npos : text.rfind(separator, end - separator.size()))
+                         : text.find(separator, start);
             if (place == text.npos) break;
             if (from_end) {
                 parts.push_back(text.substr(place + separator.size(), end - place - separator.size()));
@@ -106,9 +107,11 @@ Value partition(const Call& call) {
     const std::string& text = call.bytes();
     const size_t place = from_end ? text.rfind(separator) : text.find(separator);
     if (place == text.npos) {
-        return from_end ? Value::tuple({call.same(""), call.same(""), call.text}) : Value::tuple({call.text, call.same(""), call.same("")});
+        return from_end ? Value::tuple({call.same(""), call.same(""), call.text})
+                        : Value::tuple({call.text, call.same(""), call.same("")});
     }
-    return Value::tuple({call.same(text.substr(0, place)), call.same(separator), call.same(text.substr(place + separator.size()))});
+    return Value::tuple(
+        {call.same(text.substr(0, place)), call.same(separator), call.same(text.substr(place + separator.size()))});
 }
 
 // The part of the text that `start` and `end` name; false where it begins behind the text.
@@ -135,7 +138,8 @@ Value find(const Call& call) {
     if (part_of(call, bound[1], bound[2], part, first)) {
         const size_t place = from_end ? part.bytes().rfind(what) : part.bytes().find(what);
         if (place != std::string::npos) {
-            return Value(first + static_cast<int64_t>(count_characters(std::string_view(part.bytes()).substr(0, place))));
+            return Value(first +
+                         static_cast<int64_t>(count_characters(std::string_view(part.bytes()).substr(0, place))));
         }
     }
     if (call.name.find("index") != std::string::npos) fail("substring not found");
@@ -164,7 +168,8 @@ Value starts(const Call& call) {
     for (const Value& item : parts) {
         const std::string& what = to_bytes(item, "startswith");
         if (!is_part || what.size() > part.bytes().size()) continue;
-        if (part.bytes().compare(at_end ? part.bytes().size() - what.size() : 0, what.size(), what) == 0) return Value(true);
+        if (part.bytes().compare(at_end ? part.bytes().size() - what.size() : 0, what.size(), what) == 0)
+            return Value(true);
     }
     return Value(false);
 }
@@ -173,7 +178,8 @@ Value remove(const Call& call) {
     const std::string& what = to_bytes(call.args.bind({"prefix"}, 1)[0], "removeprefix");
     const std::string& text = call.bytes();
     const bool at_end = call.name == "removesuffix";
-    if (what.size() > text.size() || text.compare(at_end ? text.size() - what.size() : 0, what.size(), what) != 0) return call.text;
+    if (what.size() > text.size() || text.compare(at_end ? text.size() - what.size() : 0, what.size(), what) != 0)
+        return call.text;
     return call.same(at_end ? text.substr(0, text.size() - what.size()) : text.substr(what.size()));
 }
 
@@ -196,7 +202,8 @@ Value zfill(const Call& call) {
     const int64_t width = to_whole(call.args.bind({"width"}, 1)[0]);
     const int64_t missing = std::max<int64_t>(width - static_cast<int64_t>(call.text.text().length), 0);
     const size_t sign = !call.bytes().empty() && (call.bytes()[0] == '-' || call.bytes()[0] == '+') ? 1 : 0;
-    return call.same(call.bytes().substr(0, sign) + std::string(static_cast<size_t>(missing), '0') + call.bytes().substr(sign));
+    return call.same(call.bytes().substr(0, sign) + std::string(static_cast<size_t>(missing), '0') +
+                     call.bytes().substr(sign));
 }
 
 // isalpha and its like: some characters, and all of the kind.
@@ -233,7 +240,8 @@ Value has_case(const Call& call) {
         const Case kind = case_of(c);
         if (kind == Case::unknown) lack("the case of " + repr_text(encode_utf8(std::u32string(1, c))));
         const bool is_upper = kind == Case::upper || kind == Case::title;
-        if (call.name == "islower" ? is_upper : call.name == "isupper" && (kind == Case::lower || kind == Case::title)) {
+        if (call.name == "islower" ? is_upper
+                                   : call.name == "isupper" && (kind == Case::lower || kind == Case::title)) {
             return Value(false);
         }
         if (call.name == "istitle" && kind != Case::none && is_upper == was_cased) return Value(false);
@@ -274,7 +282,8 @@ Value join_texts(Machine& machine, const std::string& separator, const Items& it
     return Value(std::move(joined));
 }
 
-Value replace(Machine& machine, const std::string& text, const std::string& old, const std::string& with, int64_t count) {
+Value replace(Machine& machine, const std::string& text, const std::string& old, const std::string& with,
+              int64_t count) {
     std::string replaced;
     size_t at = 0;
     while (count != 0 && at <= text.size()) {
@@ -298,7 +307,8 @@ Value call_text_method(Machine& machine, const Value& text, const std::string& n
     const Call call{machine, text, name, args};
     const bool has_names = name == "format" || name == "split" || name == "rsplit" || name == "splitlines";
     if (!args.named.empty() && !has_names) fail("str." + name + "() takes no keyword arguments");
-    for (const char* const other : {"join", "format", "replace", "center", "ljust", "rjust", "partition", "rpartition"}) {
+    for (const char* const other :
+         {"join", "format", "replace", "center", "ljust", "rjust", "partition", "rpartition"}) {
         if (text.is_safe() && name == other) lack("the method '" + name + "' of a text that is marked as safe");
     }
     if (name == "strip" || name == "lstrip" || name == "rstrip") return strip(call);
@@ -313,7 +323,7 @@ Value call_text_method(Machine& machine, const Value& text, const std::string& n
         return join_texts(machine, text.bytes(), to_items(args.bind({"iterable"}, 1)[0], machine.budget), false);
     }
     if (name == "format") return format_braces(machine, text.bytes(), args);
-    if (name == "splitlines") return call.list(split_lines(text.bytes(), is_true(args.bind({"keepends"})[0])));
+    if (name == "splitlines") return call.list(split_lines(text.bytes(), to_flag(args.bind({"keepends"})[0])));
     if (name == "partition" || name == "rpartition") return partition(call);
     if (name == "find" || name == "rfind" || name == "index" || name == "rindex") return find(call);
     if (name == "count") return count(call);

@@ -77,19 +77,11 @@ struct Writer {
     void write(const Value& value, size_t level) {
         budget.check_size(json.size() / 4);
         switch (value.kind()) {
-            case Kind::none:
-                json += "null";
-                break;
-            case Kind::boolean:
-                json += value.whole() != 0 ? "true" : "false";
-                break;
+            case Kind::none: json += "null"; break;
+            case Kind::boolean: json += value.whole() != 0 ? "true" : "false"; break;
             case Kind::integer:
-            case Kind::real:
-                json += number(value);
-                break;
-            case Kind::text:
-                text(value.bytes());
-                break;
+            case Kind::real: json += number(value); break;
+            case Kind::text: text(value.bytes()); break;
             case Kind::list:
             case Kind::tuple: {
                 if (value.items().empty()) {
@@ -113,9 +105,8 @@ struct Writer {
                     break;
                 }
                 if (sorts) {
-                    std::stable_sort(entries.begin(), entries.end(), [](const auto& one, const auto& other) {
-                        return less(one.first, other.first);
-                    });
+                    std::stable_sort(entries.begin(), entries.end(),
+                                     [](const auto& one, const auto& other) { return less(one.first, other.first); });
                 }
                 json += '{';
                 for (size_t at = 0; at < entries.size(); ++at) {
@@ -129,8 +120,7 @@ struct Writer {
                 json += '}';
                 break;
             }
-            default:
-                fail(std::string("Object of type ") + type_name(value) + " is not JSON serializable");
+            default: fail(std::string("Object of type ") + type_name(value) + " is not JSON serializable");
         }
     }
 };

@@ -63,8 +63,7 @@ struct ItemsIterator : Iterator {
                     return true;
                 }
                 return false;
-            default:
-                return false;
+            default: return false;
         }
     }
     Value of;
@@ -130,12 +129,9 @@ Value Value::object(std::shared_ptr<Object> object) {
 
 Value Value::from_json(const Json& data) {
     switch (data.type()) {
-        case Json::value_t::null:
-            return none();
-        case Json::value_t::boolean:
-            return Value(data.get<bool>());
-        case Json::value_t::number_integer:
-            return Value(data.get<int64_t>());
+        case Json::value_t::null: return none();
+        case Json::value_t::boolean: return Value(data.get<bool>());
+        case Json::value_t::number_integer: return Value(data.get<int64_t>());
         case Json::value_t::number_unsigned:
             if (data.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) break;
             return Value(static_cast<int64_t>(data.get<uint64_t>()));
@@ -155,8 +151,7 @@ Value Value::from_json(const Json& data) {
             for (const auto& [key, item] : data.items()) entries->put(Value(key), from_json(item));
             return dict(std::move(entries));
         }
-        default:
-            break;
+        default: break;
     }
     lack("a number beyond 64 bits");
 }
@@ -186,26 +181,16 @@ Value Namespace::attribute(std::string_view name) {
 const char* type_name(const Value& value) {
     switch (value.kind()) {
         case Kind::missing:
-        case Kind::undefined:
-            return "Undefined";
-        case Kind::none:
-            return "NoneType";
-        case Kind::boolean:
-            return "bool";
-        case Kind::integer:
-            return "int";
-        case Kind::real:
-            return "float";
-        case Kind::text:
-            return value.is_safe() ? "Markup" : "str";
-        case Kind::list:
-            return "list";
-        case Kind::tuple:
-            return "tuple";
-        case Kind::dict:
-            return "dict";
-        case Kind::object:
-            break;
+        case Kind::undefined: return "Undefined";
+        case Kind::none: return "NoneType";
+        case Kind::boolean: return "bool";
+        case Kind::integer: return "int";
+        case Kind::real: return "float";
+        case Kind::text: return value.is_safe() ? "Markup" : "str";
+        case Kind::list: return "list";
+        case Kind::tuple: return "tuple";
+        case Kind::dict: return "dict";
+        case Kind::object: break;
     }
     return value.object().type();
 }
@@ -214,13 +199,10 @@ bool is_true(const Value& value) {
     switch (value.kind()) {
         case Kind::missing:
         case Kind::undefined:
-        case Kind::none:
-            return false;
+        case Kind::none: return false;
         case Kind::boolean:
-        case Kind::integer:
-            return value.whole() != 0;
-        case Kind::real:
-            return value.real() != 0;
+        case Kind::integer: return value.whole() != 0;
+        case Kind::real: return value.real() != 0;
         default: {
             int64_t length = 1;
             return !length_of(value, length) || length != 0;
@@ -230,21 +212,18 @@ bool is_true(const Value& value) {
 
 std::shared_ptr<Iterator> iterate(const Value& value) {
     switch (value.kind()) {
-        case Kind::undefined:
-            return std::make_shared<ItemsIterator>(Value::list({}));
+        case Kind::undefined: return std::make_shared<ItemsIterator>(Value::list({}));
         case Kind::text:
         case Kind::list:
         case Kind::tuple:
-        case Kind::dict:
-            return std::make_shared<ItemsIterator>(value);
+        case Kind::dict: return std::make_shared<ItemsIterator>(value);
         case Kind::object:
             if (value.as<Iterator>() != nullptr) return std::static_pointer_cast<Iterator>(value.heap());
             if (value.as<Range>() != nullptr || value.as<View>() != nullptr) {
                 return std::make_shared<ItemsIterator>(value);
             }
             return nullptr;
-        default:
-            return nullptr;
+        default: return nullptr;
     }
 }
 
@@ -269,19 +248,11 @@ Items to_items(const Value& value, Budget& budget) {
 
 bool length_of(const Value& value, int64_t& length) {
     switch (value.kind()) {
-        case Kind::undefined:
-            length = 0;
-            return true;
-        case Kind::text:
-            length = static_cast<int64_t>(value.text().length);
-            return true;
+        case Kind::undefined: length = 0; return true;
+        case Kind::text: length = static_cast<int64_t>(value.text().length); return true;
         case Kind::list:
-        case Kind::tuple:
-            length = static_cast<int64_t>(value.items().size());
-            return true;
-        case Kind::dict:
-            length = static_cast<int64_t>(value.entries().entries.size());
-            return true;
+        case Kind::tuple: length = static_cast<int64_t>(value.items().size()); return true;
+        case Kind::dict: length = static_cast<int64_t>(value.entries().entries.size()); return true;
         case Kind::object:
             if (const auto* range = value.as<Range>()) {
                 length = range->count();
@@ -289,8 +260,7 @@ bool length_of(const Value& value, int64_t& length) {
             }
             if (const auto* view = value.as<View>()) return length_of(view->dict, length);
             return false;
-        default:
-            return false;
+        default: return false;
     }
 }
 

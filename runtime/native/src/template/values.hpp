@@ -36,7 +36,7 @@ struct Dict;
 struct Object;
 
 class Value {
-  public:
+   public:
     Value() = default;
     Value(bool flag) : kind_(Kind::boolean), integer_(flag) {}
     Value(int64_t number) : kind_(Kind::integer), integer_(number) {}
@@ -72,7 +72,7 @@ class Value {
     uint32_t depth() const { return heap_ ? heap_->depth : 0; }
     uint64_t size() const { return heap_ ? heap_->size : 0; }
 
-  private:
+   private:
     Kind kind_ = Kind::missing;
     union {
         int64_t integer_ = 0;

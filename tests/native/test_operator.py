@@ -194,6 +194,19 @@ def damaged(packed: Packed, index: int, value: int) -> dict[str, npt.NDArray[Any
     return {**packed, FACTORS: factors}
 
 
+@pytest.mark.parametrize("path", paths())
+def test_the_smallest_numbers_of_float16_count(path: str) -> None:
+    slots = make_slots(64, (48,))
+    a = np.float16(2.0**-24) * np.arange(-64, 64, dtype=np.float16).reshape(2, 64)
+    b = np.ldexp(np.float16(1.5), np.arange(-20, 14, dtype=np.int32).repeat(3)[:96]).astype(np.float16).reshape(48, 2)
+    adapter = Adapter({"m.0": Factors(a.astype(np.float32), b.astype(np.float32), 2.0**20)})
+    packed = pack_fused(adapter, slots)
+    assert packed[FACTORS].view(np.int32)[0] == 1, "float16"
+    x, y = inputs_of(slots[1], 1, 1)
+    expected = delta(x[0], slots[1], adapter)
+    assert np.abs(run(open_node(slots, path), x, 0 * y, packed) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
 def test_memory_that_is_no_packed_adapter_is_refused() -> None:
     slots = make_slots(40, (24, 8))
     session = open_node(slots)

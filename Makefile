@@ -2,7 +2,7 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz fuzz-native native packages check format web docs bench bench-peers bench-web browser clean distclean
+.PHONY: help install demo test fuzz fuzz-native native packages check format web docs bench bench-peers bench-web browser compilers clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -27,7 +27,7 @@ install: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train two adapters, export one int4 artifact, compare (about 15 minutes on 2 cores)
 	$(BIN)/python -m examples.demo
 
-test: $(STAMP) $(JS) $(PAGE) $(APP) browser native ## run every test: Python, native, Node, Chromium, React Native's binding
+test: $(STAMP) $(JS) $(PAGE) $(APP) browser native compilers ## run every test: Python, native, Node, Chromium, React Native's binding
 	$(BIN)/python -m pytest
 	npm --prefix runtime/js test
 	npm --prefix runtime/js run test:jsi
@@ -127,6 +127,9 @@ $(JS_BUILT): $(JS) runtime/js/package.json runtime/js/tsconfig.build.json $(shel
 $(PAGE): | $(JS_BUILT)
 $(APP): $(JS_BUILT)
 $(APP): private NPM_OPTIONS := --ignore-scripts
+
+compilers:
+	runtime/native/tools/install_packages.sh runtime/native/bindings/apt-packages.txt "testing the bindings"
 
 browser:
 	@test -x $${CHROMIUM:-/usr/bin/chromium} || { test "$$(id -u)" = 0 && apt-get update && apt-get install -y chromium; } \

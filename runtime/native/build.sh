@@ -8,17 +8,7 @@ shift || true
 
 fail() { echo "edgelora: $1" >&2; exit 2; }
 
-if command -v dpkg >/dev/null; then
-  missing=()
-  while read -r name; do
-    [ -z "$name" ] || dpkg -s "$name" >/dev/null 2>&1 || missing+=("$name")
-  done <"$here/apt-packages.txt"
-  if [ ${#missing[@]} -gt 0 ]; then
-    install=(apt-get install -y --no-install-recommends "${missing[@]}")
-    [ "$(id -u)" = 0 ] || fail "the native runtime needs ${missing[*]}; run: sudo ${install[*]}"
-    apt-get update >&2 && "${install[@]}" >&2 || fail "could not install ${missing[*]}; run: ${install[*]}"
-  fi
-fi
+"$here/tools/install_packages.sh" "$here/apt-packages.txt" "the native runtime"
 
 headers=${EDGELORA_ORT_INCLUDE:-}
 if [ -z "$headers" ]; then

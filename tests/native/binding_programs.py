@@ -32,7 +32,7 @@ def need(program: str, package: str) -> Path:
 
 
 def build_rust(built: Path) -> Command:
-    need("cargo", "cargo")
+    need("cargo", "cargo-web rustc-web")
     target = TARGETS / "rust"
     options = ("--offline", "--manifest-path", BINDINGS / "rust" / "Cargo.toml", "--target-dir", target)
     run(["cargo", "build", "--examples", *options], EDGELORA_LIBRARY_DIR=str(built), RUSTFLAGS="-D warnings")
@@ -56,11 +56,35 @@ def build_java_handling(built: Path) -> Command:
     return java("Handling")
 
 
+def build_kotlin_handling(built: Path) -> Command:
+    build_java(built)
+    need("kotlinc", "kotlin")
+    program, sources = TARGETS / "kotlin.jar", (BINDINGS / "kotlin" / "src", BINDINGS / "kotlin" / "test")
+    classes = TARGETS / "java" / "classes"
+    run(["kotlinc", "-Werror", "-cp", classes, "-include-runtime", "-d", program, *sources], JAVA_OPTS="-Xmx768m")
+    return java("HandlingKt", program)
+
+
 def java(program: str, *others: Path) -> Command:
     target = TARGETS / "java"
     classes = os.pathsep.join(str(path) for path in (target / "classes", *others))
     return ["java", "-Xcheck:jni", f"-Djava.library.path={target}", "-cp", classes, program]
 
 
-ASKED = {"rust": build_rust, "java": build_java}
-HANDLING = {"java": build_java_handling}
+def build_csharp(program: str) -> Command:
+    """One program of the binding's sources and the test's, for mono."""
+    need("mcs", "mono-mcs")
+    need("mono", "mono-runtime")
+    target, source = TARGETS / "csharp", BINDINGS / "csharp"
+    target.mkdir(parents=True, exist_ok=True)
+    sources = *source.glob("src/*.cs"), source / "test" / f"{program}.cs"
+    run(["mcs", "-langversion:7", "-warnaserror", f"-out:{target / program}.exe", *sources])
+    return ["mono", target / f"{program}.exe"]
+
+
+ASKED = {"rust": build_rust, "java": build_java, "csharp": lambda built: build_csharp("Asked")}
+HANDLING = {
+    "java": build_java_handling,
+    "kotlin": build_kotlin_handling,
+    "csharp": lambda built: build_csharp("Handling"),
+}

@@ -1,7 +1,9 @@
 package dev.edgelora;
 
+import java.io.Closeable;
+
 /** A flag that ends calls from another thread; one may serve any number of calls. */
-public final class Cancel implements AutoCloseable {
+public final class Cancel implements Closeable {
     final Handle handle = new Handle("the cancel flag", Native.createCancel());
 
     /** Calls that have the flag end soon, and later ones at once, until it is reset. */

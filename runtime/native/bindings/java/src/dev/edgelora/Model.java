@@ -1,5 +1,6 @@
 package dev.edgelora;
 
+import java.io.Closeable;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.LongFunction;
@@ -9,7 +10,7 @@ import java.util.function.LongFunction;
  * as the model needs; on Android make them outside the main thread. What cannot be used is refused with an {@link
  * EdgeLoraException}.
  */
-public final class Model implements AutoCloseable {
+public final class Model implements Closeable {
     private final Handle handle;
     private final int vocabSize;
     private final int contextLength;

@@ -87,6 +87,7 @@ ODD = [
         "{{ 'a,b,,c'.split(',') }} {{ ' a  b '.split() }} {{ 'a b c'.split(' ', 1) }} {{ 'a,b,c'.rsplit(',', 1) }}"
         " {{ ''.split() }}"
     ),
+    "{{ ' a b '.split(none, 1) }} {{ ' a b '.rsplit(none, 1) }} {{ ' a  b '.split(none, 0) }}{#",
     (
         "{{ 'a-b'.partition('-') }} {{ 'a-b-c'.rpartition('-') }} {{ 'ab'.partition('x') }}"
         " {{ 'a\\nb\\r\\nc'.splitlines() }}"

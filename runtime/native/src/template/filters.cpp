@@ -193,6 +193,7 @@ Value int_filter(Machine&, const Value& value, const Args& args) {
     if (value.is_whole()) return Value(value.whole());
     if (value.is(Kind::real)) return whole_of(value.real());
     if (!value.is(Kind::text)) return otherwise;
+    if (given(bound[1]) && !bound[1].is_whole()) lack("a base that is no whole number");
     const Value whole = read_whole(value.bytes(), given(bound[1]) ? to_whole(bound[1]) : 10);
     if (given(whole)) return whole;
     double number = 0;

@@ -138,6 +138,7 @@ class Lexer {
     }
 
     void comment() {
+        if (at_ == source_.size()) return;  // as jinja2 has it
         const size_t end = source_.find("#}", at_);
         if (end == source_.npos) refuse(line_, "a comment without end");
         const char before = end > at_ ? source_[end - 1] : ' ';
@@ -188,7 +189,7 @@ class Lexer {
             at_ = start;
             line_ = line;
         }
-        refuse(line_, "a raw block without end");
+        if (at_ < source_.size()) refuse(line_, "a raw block without end");
     }
 
     void inside(Token end) {

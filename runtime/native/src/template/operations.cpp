@@ -132,7 +132,7 @@ Value plus(std::string_view sign, const Value& one, const Value& other) {
 
 int64_t to_index(const Value& value, int64_t otherwise) {
     if (value.is(Kind::none)) return otherwise;
-    if (!value.is_whole()) fail("slice indices must be integers or None or have an __index__ method");
+    if (!value.is_whole()) lack("a slice by what is no whole number");
     return value.whole();
 }
 

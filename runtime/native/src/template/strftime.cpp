@@ -121,7 +121,7 @@ std::string write(const std::string& form, const std::tm& now) {
         char flag = ' ';
         if (at + 1 < form.size() && std::string_view("-_0^#").find(form[at + 1]) != std::string_view::npos)
             flag = form[++at];
-        if (++at >= form.size()) fail("a date ends with %");
+        if (++at >= form.size()) lack("a date that ends with %");
         const char letter = form[at];
         std::string text;
         if (letter == 'f' && flag == ' ') {

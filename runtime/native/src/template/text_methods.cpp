@@ -86,9 +86,7 @@ Value split(const Call& call) {
             while (at < all.size() && is_space(all[at])) ++at;
             if (at == all.size()) break;
             if (most-- == 0) {
-                size_t end = all.size();
-                while (is_space(all[end - 1])) --end;
-                flush(all.substr(at, end - at));
+                flush(all.substr(at));  // white space at the other end stays
                 break;
             }
             const size_t start = at;

@@ -143,7 +143,7 @@ template <class Kernel>
 class Operator : public OrtCustomOp {
  public:
   Operator() : OrtCustomOp{} {
-    version = newest_api;
+    version = oldest_api;  // an older onnxruntime refuses a newer one, and all that is filled in here was there then
     GetName = [](const OrtCustomOp*) { return Kernel::name; };
     GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
     GetInputTypeCount = [](const OrtCustomOp*) { return Kernel::inputs.size(); };

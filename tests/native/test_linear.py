@@ -133,5 +133,13 @@ def test_what_does_not_fit_is_refused() -> None:
         linear(Codes(**{**vars(item), "block_size": 8}), 4)
     with pytest.raises(REFUSALS, match="bits is 3, expected 2, 4 or 8"):
         linear(Codes(**{**vars(item), "bits": 3}), 4)
+    for columns in (0, 1 << 40):
+        with pytest.raises(REFUSALS, match=rf"K is {columns}, expected 1 to 16777216 columns"):
+            linear(Codes(**{**vars(item), "weights": np.broadcast_to(np.zeros(1), (1, columns))}), 4)
+    empty = Codes(
+        **{**vars(item), "codes": np.zeros((1 << 60, 0), np.uint8), "scales": np.zeros((1 << 60, 0), np.float16)}
+    )
+    with pytest.raises(REFUSALS, match=r"codes have shape \[1152921504606846976, 0\], expected at most 16777216 rows"):
+        linear(empty, 4).run(None, {"x": x})
     with pytest.raises(REFUSALS, match="path is sse9, which this processor does not have"):
         linear(item, 4, path="sse9")

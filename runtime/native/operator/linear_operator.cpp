@@ -19,6 +19,7 @@ constexpr int64_t few_tokens = 5;           // below, unpacking rows costs more 
 constexpr int64_t bytes_in_part = 1 << 14;  // of codes: below, another thread does not pay
 constexpr int64_t most_parts = 32;
 constexpr int64_t tokens_in_part = 8;  // that are rounded together
+constexpr int64_t most_columns = 1 << 24, most_rows = 1 << 24;  // as in manifests: no product of sizes overflows
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t over(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -57,7 +58,9 @@ struct Layout {
       : columns(integer(api, info, "K", 0)),
         bits(integer(api, info, "bits", 4)),
         block_size(integer(api, info, "block_size", 32)) {
-    if (columns < 1) refuse("K is " + std::to_string(columns) + ", expected the columns of the weights");
+    if (columns < 1 || columns > most_columns) {
+      refuse("K is " + std::to_string(columns) + ", expected 1 to " + std::to_string(most_columns) + " columns");
+    }
     if (bits != 2 && bits != 4 && bits != 8) refuse("bits is " + std::to_string(bits) + ", expected 2, 4 or 8");
     if (block_size < 16 || block_size > 256 || (block_size & (block_size - 1)) != 0) {
       refuse("block_size is " + std::to_string(block_size) + ", expected 16, 32, 64, 128 or 256");
@@ -71,6 +74,9 @@ struct Layout {
     m.block_size = static_cast<int>(block_size);
     m.blocks = over(columns, block_size);
     m.rows = codes.n_dims == 0 ? 0 : codes.dims[0];
+    if (m.rows > most_rows) {
+      refuse("codes have shape " + shape_text(codes) + ", expected at most " + std::to_string(most_rows) + " rows");
+    }
     m.codes = codes.as<uint8_t>();
     m.scales = scales.data;
     m.half = scales.type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;

@@ -108,7 +108,8 @@ def test_the_example_of_the_page_compiles_and_answers(
     subprocess.run(["gcc", *words, tmp_path / "example.c", "-o", tmp_path / "example", *library], check=True)
     environment = {**os.environ, "EDGELORA_ONNXRUNTIME": str(onnxruntime)}
     done = subprocess.run([tmp_path / "example"], capture_output=True, env=environment, check=True)
-    assert done.stdout.decode() == model.generate("My order is late", adapter="four").text + "\n"
+    answer = model.generate("My order is late", adapter="four").text
+    assert done.stdout.decode() == answer.split("\0")[0] + "\n"
 
 
 def test_info_tells_what_is_loaded(model: Model) -> None:

@@ -18,7 +18,7 @@ from edgelora_runtime import load
 from tests.conformance_check import FOLDER, read_cases
 
 TINY = FOLDER / "tiny-float"
-LARGEST_PROGRAM = 2_000_000  # bytes, stripped
+LARGEST_PROGRAM = 2 << 20  # bytes, stripped
 
 TEXTS = [case for case in read_cases() if case["kind"] == "text" and case["artifact"] == "tiny-float"]
 CHOICES = [case for case in read_cases() if case["kind"] == "choices" and case["artifact"] == "tiny-float"]
@@ -148,7 +148,7 @@ def test_list_version_help_and_memory(program: Program) -> None:
     ("words", "message"),
     [
         ((), "no artifact"),
-        (("{nothing}", "--prompt", "x"), "manifest.json"),
+        (("{nothing}", "--prompt", "x"), "is not a folder"),
         (("{tiny}", "--promt", "x"), "no such option: --promt; did you mean --prompt?"),
         (("{tiny}", "--prompt"), "--prompt needs a value"),
         (("{tiny}", "again"), "unexpected 'again'"),
@@ -191,15 +191,14 @@ def test_text_that_is_no_utf8_is_refused(program: Program) -> None:
     assert (done.returncode, done.stdout) == (2, b"") and b"--prompt is no UTF-8" in done.stderr
 
 
-def test_verify_tells_a_changed_file_with_1(program: Program, tmp_path: Path) -> None:
+def test_verify_accepts_what_is_sound(program: Program, tmp_path: Path) -> None:
     assert program.run(TINY, "--verify").returncode == 0
     copy = shutil.copytree(TINY, tmp_path / "copy")
     adapter = copy / "adapters/one/adapter_model.safetensors"
     content = adapter.read_bytes()
     adapter.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    (copy / "weights.bin").write_bytes((copy / "weights.bin").read_bytes())
     assert "adapter_model.safetensors" in program.fails(2, copy, "--prompt", "x"), "small files are always hashed"
-    assert program.run(copy, "--verify").returncode in (1, 2)
+    assert "adapter_model.safetensors" in program.fails(2, copy, "--verify"), "it cannot even be opened"
 
 
 def test_the_reader_of_the_answer_may_leave(program: Program) -> None:

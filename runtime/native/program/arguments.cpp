@@ -157,14 +157,16 @@ void check_together(const Arguments& given) {
 }  // namespace
 
 Arguments parse_arguments(const std::vector<std::string>& words) {
+    for (std::size_t index = 0; index < words.size(); ++index) {
+        if (!find_bad_utf8(words[index])) continue;
+        const bool is_value = index > 0 && words[index - 1].rfind("--", 0) == 0;
+        refuse((is_value ? words[index - 1] : "argument " + std::to_string(index + 1)) +
+               " is no UTF-8; give text in UTF-8, or in a file with --file");
+    }
     Arguments found;
     bool has_artifact = false, is_past_options = false;
     for (std::size_t index = 0; index < words.size(); ++index) {
         const std::string& word = words[index];
-        if (find_bad_utf8(word)) {
-            refuse(index > 0 ? words[index - 1] + " is no UTF-8; give text in UTF-8, or in a file with --file"
-                             : "the artifact's name is no UTF-8; rename the folder");
-        }
         if (!is_past_options && word == "--") {
             is_past_options = true;
         } else if (!is_past_options && word.size() > 1 && word[0] == '-') {

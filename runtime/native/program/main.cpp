@@ -1,6 +1,7 @@
 // edgelora-run: answers of an artifact on a device without Python. Ends with a code of failure.hpp and one line.
 
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <string>
 #include <vector>
@@ -12,6 +13,14 @@
 #include "errors.hpp"
 #include "failure.hpp"
 #include "handles.hpp"
+
+#ifdef __GLIBCXX__
+// What the standard library calls for an exception that nobody caught. Its own prints the name of the type, and has the
+// code that takes such names apart; here nothing leaves main.
+namespace __gnu_cxx {
+void __verbose_terminate_handler() { std::abort(); }
+}  // namespace __gnu_cxx
+#endif
 
 using namespace edgelora::program;
 

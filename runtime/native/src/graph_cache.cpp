@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
+#include <cstdio>
 #include <random>
 #include <set>
 
 #include "errors.hpp"
+#include "files.hpp"
 #include "parse_json.hpp"
 #include "sha256.hpp"
 
@@ -28,18 +29,26 @@ const char* const kIndex = "cache.json";
 const char* const kUnfinished = ".new";
 constexpr std::chrono::hours kAbandoned{1};  // age of an unfinished entry that nobody finishes any more
 constexpr std::size_t kNameDigits = 32;
+constexpr std::size_t kLongestCpuInfo = 16 << 20;  // bytes; thousands of processors fit
 
 // What kernels choose their layout by: the kind of processor and what it can do. Other cores of the same kind repeat
 // these lines; big and little ones may differ.
 std::string describe_processor() {
     std::set<std::string> lines;
-    std::ifstream stream("/proc/cpuinfo");
-    for (std::string line; std::getline(stream, line);) {
+    std::string content;
+    try {
+        content = read_file("/proc/cpuinfo", Code::artifact, "", kLongestCpuInfo);
+    } catch (const Error&) {  // another system: what follows tells the processors apart as far as it can
+    }
+    for (std::size_t start = 0; start < content.size();) {
+        const std::size_t end = std::min(content.find('\n', start), content.size());
+        const std::string line = content.substr(start, end - start);
         for (const char* name : {"model name", "flags", "Features", "CPU implementer", "CPU part"}) {
             if (line.rfind(name, 0) == 0) {
                 lines.insert(line);
             }
         }
+        start = end + 1;
     }
     std::string told = std::to_string(sizeof(void*));
     for (const std::string& line : lines) {
@@ -51,9 +60,7 @@ std::string describe_processor() {
 // What an entry says of itself; null for anything that is no entry.
 Json read_index(const fs::path& folder) {
     try {
-        std::ifstream stream(folder / kIndex, std::ios::binary);
-        const std::string content((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-        return parse_json(content, kIndex);
+        return parse_json(read_file(folder / kIndex, Code::artifact, "", kLongestJson), kIndex);
     } catch (const Error&) {
         return nullptr;
     }
@@ -177,10 +184,11 @@ void FreshEntry::keep() {
         }
     }
     const Json index = {{"source", entry_.source}, {"files", files}};
-    std::ofstream stream(folder_ / kIndex, std::ios::binary);
-    stream << index.dump(1, ' ', false, Json::error_handler_t::replace) << "\n";
-    stream.close();
-    if (!stream) {
+    // Not with a stream of the standard library, which would bring all of its locales along.
+    const std::string content = index.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+    std::FILE* file = std::fopen((folder_ / kIndex).u8string().c_str(), "wb");
+    const bool is_written = file != nullptr && std::fwrite(content.data(), 1, content.size(), file) == content.size();
+    if ((file != nullptr && std::fclose(file) != 0) || !is_written) {
         throw fs::filesystem_error("the index cannot be written", folder_,
                                    std::make_error_code(std::errc::no_space_on_device));
     }

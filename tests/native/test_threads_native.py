@@ -5,15 +5,33 @@ import subprocess
 from pathlib import Path
 
 from tests.conformance_check import FOLDER
+from tests.native.conftest import ROOT, build
+
+SUPPRESSED = Path(__file__).parent / "races.txt"  # onnxruntime, which is not built to be watched
 
 
-def test_calls_of_many_threads(built: Path, onnxruntime: Path) -> None:
+def check(program: Path, onnxruntime: Path, **environment: str) -> None:
     done = subprocess.run(
-        [built / "calls", FOLDER],
+        [program, FOLDER],
         capture_output=True,
         text=True,
-        env={**os.environ, "EDGELORA_ONNXRUNTIME": str(onnxruntime)},
+        env={**os.environ, "EDGELORA_ONNXRUNTIME": str(onnxruntime), **environment},
         check=False,
         timeout=300,
     )
-    assert (done.returncode, done.stdout) == (0, "24 checks, 0 failed\n"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout) == (0, "24 checks, 0 failed\n"), (done.stdout + done.stderr)[-6000:]
+
+
+def test_calls_of_many_threads(built: Path, onnxruntime: Path) -> None:
+    check(built / "calls", onnxruntime)
+
+
+def test_calls_of_many_threads_with_the_thread_sanitizer(onnxruntime: Path) -> None:
+    folder = build(
+        ROOT / "build" / "native-threads",
+        "-DEDGELORA_SANITIZE=thread",
+        "-DCMAKE_BUILD_TYPE=Debug",
+        "-DEDGELORA_PROGRAM=OFF",
+        "-DEDGELORA_OPERATORS=OFF",
+    )
+    check(folder / "calls", onnxruntime, TSAN_OPTIONS=f"exitcode=66 suppressions={SUPPRESSED}")

@@ -218,7 +218,8 @@ Value abs_filter(Machine&, const Value& value, const Args& args) {
 
 Value round_filter(Machine&, const Value& value, const Args& args) {
     const Items bound = args.bind({"precision", "method"});
-    const int64_t precision = given(bound[0]) ? to_whole(bound[0]) : 0;
+    if (given(bound[0]) && !bound[0].is_whole()) lack("a precision that is no whole number");
+    const int64_t precision = given(bound[0]) ? bound[0].whole() : 0;
     const std::string method = given(bound[1]) ? to_bytes(bound[1], "round") : "common";
     if (method != "common" && method != "ceil" && method != "floor") fail("method must be common, ceil or floor");
     if (!value.is_number()) fail(std::string("type ") + type_name(value) + " cannot be rounded");

@@ -21,10 +21,13 @@ struct Special {
     const char* title;
 };
 const Special specials[] = {
-    {U'ß', "SS", "Ss"},   {U'ŉ', "ʼN", "ʼN"}, {U'ǰ', "J̌", "J̌"},   {U'ΐ', "Ϊ́", "Ϊ́"},   {U'ΰ', "Ϋ́", "Ϋ́"},
-    {U'և', "ԵՒ", "Եւ"},   {U'ﬀ', "FF", "Ff"}, {U'ﬁ', "FI", "Fi"}, {U'ﬂ', "FL", "Fl"}, {U'ﬃ', "FFI", "Ffi"},
-    {U'ﬄ', "FFL", "Ffl"}, {U'ﬅ', "ST", "St"}, {U'ﬆ', "ST", "St"}, {U'ﬓ', "ՄՆ", "Մն"}, {U'ﬔ', "ՄԵ", "Մե"},
-    {U'ﬕ', "ՄԻ", "Մի"},   {U'ﬖ', "ՎՆ", "Վն"}, {U'ﬗ', "ՄԽ", "Մխ"},
+    {0xdf, "SS", "Ss"}, {0x149, "\u02bcN", "\u02bcN"}, {0x1f0, "J\u030c", "J\u030c"},
+    {0x390, "\u0399\u0308\u0301", "\u0399\u0308\u0301"}, {0x3b0, "\u03a5\u0308\u0301", "\u03a5\u0308\u0301"},
+    {0x587, "\u0535\u0552", "\u0535\u0582"}, {0xfb00, "FF", "Ff"}, {0xfb01, "FI", "Fi"}, {0xfb02, "FL", "Fl"},
+    {0xfb03, "FFI", "Ffi"}, {0xfb04, "FFL", "Ffl"}, {0xfb05, "ST", "St"}, {0xfb06, "ST", "St"},
+    {0xfb13, "\u0544\u0546", "\u0544\u0576"}, {0xfb14, "\u0544\u0535", "\u0544\u0565"},
+    {0xfb15, "\u0544\u053b", "\u0544\u056b"}, {0xfb16, "\u054e\u0546", "\u054e\u0576"},
+    {0xfb17, "\u0544\u053d", "\u0544\u056d"},
 };
 
 bool may_be_special(char32_t c) {
@@ -114,6 +117,19 @@ bool is_word(char32_t c) {
 }
 
 bool is_decimal(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
+
+bool is_digit(char32_t c) {  // Unicode's Numeric_Type=Digit beside the decimal ones: raised, lowered, in circles
+    static const char32_t ranges[][2] = {
+        {0xb2, 0xb3},       {0xb9, 0xb9},       {0x1369, 0x1371},   {0x19da, 0x19da},   {0x2070, 0x2070},
+        {0x2074, 0x2079},   {0x2080, 0x2089},   {0x2460, 0x2468},   {0x2474, 0x247c},   {0x2488, 0x2490},
+        {0x24ea, 0x24ea},   {0x24f5, 0x24fd},   {0x24ff, 0x24ff},   {0x2776, 0x277e},   {0x2780, 0x2788},
+        {0x278a, 0x2792},   {0x10a40, 0x10a43}, {0x10e60, 0x10e68}, {0x11052, 0x1105a}, {0x1f100, 0x1f10a},
+    };
+    for (const auto& range : ranges) {
+        if (c >= range[0] && c <= range[1]) return true;
+    }
+    return is_decimal(c);
+}
 
 Case case_of(char32_t c) {
     switch (category(c)) {

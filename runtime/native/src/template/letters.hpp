@@ -19,6 +19,7 @@ bool is_space(char32_t character);    // str.isspace
 bool is_letter(char32_t character);   // str.isalpha
 bool is_word(char32_t character);     // \w of Python's re, and str.isalnum, but for "_"
 bool is_decimal(char32_t character);  // str.isdecimal
+bool is_digit(char32_t character);    // str.isdigit
 
 // Upper, lower, title: which case a character has. `unknown` where Unicode has more to say than the table at hand.
 enum class Case { none, upper, lower, title, unknown };

@@ -220,11 +220,11 @@ Value is_made_of(const Call& call) {
             all &= is_word(c);
         } else if (call.name == "isdecimal") {
             all &= is_decimal(c);
-        } else {
-            if (c > 0x7f && !is_decimal(c) && (is_word(c) && (call.name == "isnumeric" || !is_letter(c)))) {
-                lack("whether " + repr_text(encode_utf8(std::u32string(1, c))) + " is a digit");
-            }
-            all &= is_decimal(c);
+        } else if (call.name == "isdigit") {
+            all &= is_digit(c);
+        } else {  // isnumeric: numbers in Chinese are letters
+            if (c > 0x7f && is_letter(c)) lack("whether " + repr_text(encode_utf8(std::u32string(1, c))) + " is a number");
+            all &= is_word(c) && !is_letter(c);
         }
     }
     return Value(all);

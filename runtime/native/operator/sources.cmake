@@ -20,7 +20,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|i.86)$")
   # its own header leaves open on purpose for a mistake.
   set_source_files_properties(linear_avx2.cpp PROPERTIES COMPILE_OPTIONS "${EDGELORA_AVX2};-ffp-contract=off")
   set_source_files_properties(linear_avx512.cpp PROPERTIES COMPILE_OPTIONS
-    "${EDGELORA_AVX512};-mavx512vnni;-ffp-contract=off;-Wno-uninitialized;-Wno-maybe-uninitialized")
+    "${EDGELORA_AVX512};-mavx512vnni;-ffp-contract=off;-Wno-uninitialized;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>")
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
   list(APPEND EDGELORA_OPS_SOURCES linear_neon.cpp linear_neon_dot.cpp low_rank_neon.cpp)
   set_source_files_properties(linear_neon.cpp PROPERTIES COMPILE_OPTIONS "-ffp-contract=off")

@@ -15,6 +15,7 @@ from tests.native.conftest import NATIVE, ROOT
 
 BINDINGS = NATIVE / "bindings"
 TARGETS = ROOT / "build" / "bindings"
+SAMPLE = BINDINGS / "android/app/src/main/kotlin/dev/edgelora/sample"
 Command = list[str | Path]
 
 
@@ -59,8 +60,8 @@ def build_java_handling(built: Path) -> Command:
 def build_kotlin_handling(built: Path) -> Command:
     build_java(built)
     need("kotlinc", "kotlin")
-    program, sources = TARGETS / "kotlin.jar", (BINDINGS / "kotlin" / "src", BINDINGS / "kotlin" / "test")
-    classes = TARGETS / "java" / "classes"
+    program, classes = TARGETS / "kotlin.jar", TARGETS / "java" / "classes"
+    sources = BINDINGS / "kotlin" / "src", BINDINGS / "kotlin" / "test", SAMPLE / "Talk.kt"
     run(["kotlinc", "-Werror", "-cp", classes, "-include-runtime", "-d", program, *sources], JAVA_OPTS="-Xmx768m")
     return java("HandlingKt", program)
 

@@ -6,9 +6,10 @@ import dev.edgelora.chat
 import dev.edgelora.generate
 import dev.edgelora.options
 import dev.edgelora.pieces
+import dev.edgelora.sample.Talk
 import dev.edgelora.stream
 
-/** What the Kotlin layer adds: adapters by SPEC, streams, pieces. The argument is an artifact with an adapter "one". */
+/** What the Kotlin layer adds: adapters by SPEC, streams, pieces; and the sample app's Talk. The argument is an artifact with an adapter "one". */
 fun main(arguments: Array<String>) {
     Model.load(arguments[0]).use { model ->
         val short = options { maxNewTokens(16) }
@@ -33,6 +34,21 @@ fun main(arguments: Array<String>) {
         model.pieces("Zürich 🚀", options { maxNewTokens(100) }).use {
             expect(it.next().isNotEmpty()) { "a piece" }
         }
+        val sample = Talk(model)
+        expect(sample.swap(Talk.blend("one", "four", 0.3)) > 0) { "a swap takes time" }
+        expect(Talk.blend("one", "four", 0.3) == "one:0.70+four:0.30") { Talk.blend("one", "four", 0.3) }
+        val blended = model.generate("Hello", options { maxNewTokens(16); adapter("one:0.7+four:0.3") })
+        expect(model.generate("Hello", short).text == blended.text) { "the blend is set" }
+        val first = StringBuilder()
+        sample.say("Hello") { first.append(it) }
+        val ended = try {
+            sample.say("Hello again") { sample.stop() }
+            null
+        } catch (error: EdgeLoraException) {
+            error.code()
+        }
+        expect(first.isNotEmpty() && ended == Code.CANCELLED) { "$first, $ended" }
+
         val refused = try {
             model.pieces("Hello", options { adapter("nobody") }).hasNext()
             null

@@ -1,0 +1,23 @@
+// swift-tools-version:5.9
+// The sample's sources as a package: an Xcode app takes EdgeLora and onnxruntime from here and the files of Sample.
+import PackageDescription
+
+let package = Package(
+    name: "EdgeLoraSample",
+    platforms: [.iOS(.v15)],
+    products: [.library(name: "EdgeLoraSample", targets: ["EdgeLoraSample"])],
+    dependencies: [
+        .package(path: "../swift"),
+        .package(url: "https://github.com/microsoft/onnxruntime-swift-package-manager", exact: "1.24.2"),
+    ],
+    targets: [
+        .target(
+            name: "EdgeLoraSample",
+            dependencies: [
+                .product(name: "EdgeLora", package: "swift"),
+                .product(name: "onnxruntime", package: "onnxruntime-swift-package-manager"),
+            ],
+            path: "Sample"
+        )
+    ]
+)

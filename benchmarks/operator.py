@@ -185,7 +185,8 @@ def write_page(result: Mapping[str, Any]) -> str:
     arms: Sequence[str] = list(result["decode"][0]["arms"])
     for found in result["decode"]:
         cells = [_cell(item) for item in found["arms"].values()]
-        lines.append([f"{found['rows']} rows, {found['threads']} threads, rank {found['rank']}", *cells])
+        counts = ", ".join(f"{found[f'{kind}s']} {kind}{'s' * (found[f'{kind}s'] > 1)}" for kind in ("row", "thread"))
+        lines.append([f"{counts}, rank {found['rank']}", *cells])
     how = f"{machine['cpu']}, onnxruntime {machine['onnxruntime']}; a process for each arm in random order, "
     how += (
         f"{result['rounds']} rounds (`python -m benchmarks.operator`). Milliseconds of a step, in which each row gets "

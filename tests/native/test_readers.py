@@ -255,6 +255,14 @@ def test_a_name_that_nobody_has_is_told_with_the_nearest(readers: Readers) -> No
     assert readers.ask("spec", text="zzz", known=[])["message"].endswith("this model has: no adapters")
 
 
+def test_whatever_a_spec_holds_is_told_in_one_short_line(readers: Readers) -> None:
+    for text in ("/" + "\x03" * 60, "\U000e0001" * 70, "one:" + "\x7f" * 70, "+" * 10**5, "x" * 10**4):
+        for known in (["one"], [f"{number:064}" for number in range(100)]):
+            message = readers.ask("spec", text=text, known=known)["message"]
+            assert message.isprintable()
+            assert len(message) < 500 + 64 * 6 * (len(known) > 1)
+
+
 def test_names_of_adapters_are_checked(readers: Readers) -> None:
     for name in ("a", "A.b_c-9", "9", "x" * 64):
         assert readers.ask("name", text=name) == {"value": True}

@@ -196,8 +196,13 @@ Json parse_json(std::string_view content, const std::string& where) {
 }
 
 std::string show(std::string_view text) {
-    const std::string_view kept = first_characters(text, kShown);
-    return quoted(kept) + (kept.size() < text.size() ? "…" : "");
+    constexpr std::size_t fewest = 12;  // of them no form is too long
+    std::size_t count = kShown;
+    std::string told = quoted(first_characters(text, count));
+    for (; count > fewest && count_characters(told) > 2 * kShown; count -= fewest) {
+        told = quoted(first_characters(text, count - fewest));
+    }
+    return told + (count_characters(text) > count ? "…" : "");
 }
 
 std::string show(const Json& value) {

@@ -82,12 +82,6 @@ std::size_t common_length(const std::u32string& one, const std::u32string& other
     return above.back();
 }
 
-std::string joined(const std::vector<std::string>& words) {
-    std::string told;
-    for (const std::string& word : words) told += (told.empty() ? "" : ", ") + word;
-    return told;
-}
-
 }  // namespace
 
 Spec parse_spec(std::string_view text) {
@@ -123,7 +117,7 @@ Spec parse_spec(std::string_view text, const std::vector<std::string>& known) {
     for (const std::string& name : unknown) shown.push_back(show(name));
     const std::string* close = closest_name(*unknown.begin(), known);
     throw Error(Code::adapter, "unknown adapter " + join_some(shown, ", ") + "; this model has: " +
-                                   (known.empty() ? "no adapters" : joined(known)) +
+                                   (known.empty() ? "no adapters" : join_some(known, ", ")) +
                                    (close == nullptr ? "" : "; did you mean " + show(*close) + "?"));
 }
 

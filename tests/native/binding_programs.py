@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.native.conftest import NATIVE, ROOT
 
 BINDINGS = NATIVE / "bindings"
@@ -25,10 +27,11 @@ def run(command: Sequence[str | Path], **environment: str) -> None:
 
 
 def need(program: str, package: str) -> Path:
-    """Where a program is."""
+    """Where a program is; without it the test fails in one line."""
     found = shutil.which(program)
-    installing = f"on Debian and Ubuntu: sudo apt-get install --no-install-recommends {package}"
-    assert found is not None, f"{program} was not found, and the binding is built with it; {installing}"
+    if found is None:
+        installing = f"on Debian and Ubuntu: sudo apt-get install --no-install-recommends {package}"
+        pytest.fail(f"{program} was not found, and the binding is built with it; {installing}", pytrace=False)
     return Path(found).resolve()
 
 

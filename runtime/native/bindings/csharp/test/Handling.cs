@@ -44,6 +44,17 @@ internal static class Handling
         Refused<ArgumentNullException>(() => model.SetAdapter(null));
         Refuses(Code.InvalidInput, () => model.Generate("Hello", Short, (row, piece) => model.Generate("in").Text == ""));
 
+        var one = model.Generate("Hello", new Options { MaxNewTokens = 16, Adapter = "one" }).Text;
+        model.LoadAdapter("again", arguments[0] + "/adapters/one", true);
+        model.SetAdapter("again");
+        Check(model.Generate("Hello", Short).Text == one, "the same adapter by another name");
+        Check(model.Probe("again") == "null" || model.Probe("again").StartsWith("{"), model.Probe("again"));
+        Refuses(Code.Adapter, () => model.UnloadAdapter("again"));
+        model.SetAdapter("none");
+        Check(model.Info().Contains("\"again\""), model.Info());
+        model.UnloadAdapter("again");
+        Check(!model.Info().Contains("\"again\""), model.Info());
+
         var cancel = new Cancel();
         var cancelled = new Options { Cancel = cancel };
         Refuses(Code.Cancelled, () => model.Generate("Hello", cancelled, (row, piece) =>

@@ -55,6 +55,20 @@ final class Handling {
             return true;
         }));
 
+        String one = model.generate("Hello", new Options().maxNewTokens(16).adapter("one")).text;
+        model.loadAdapter("again", arguments[0] + "/adapters/one", true);
+        model.setAdapter("again");
+        check(model.generate("Hello", SHORT).text.equals(one), "the same adapter by another name");
+        check(model.probe("again").matches("null|\\{.*\\}"), model.probe("again"));
+        code(Code.ADAPTER, () -> {
+            model.unloadAdapter("again");
+            return null;
+        });
+        model.setAdapter("none");
+        check(model.info().contains("\"again\""), model.info());
+        model.unloadAdapter("again");
+        check(!model.info().contains("\"again\""), model.info());
+
         Cancel cancel = new Cancel();
         Options cancelled = new Options().maxNewTokens(100_000_000).cancel(cancel);
         code(Code.CANCELLED, () -> model.generate("Hello", new Options().cancel(cancel), (row, piece) -> {

@@ -130,6 +130,7 @@ $(APP): private NPM_OPTIONS := --ignore-scripts
 
 compilers:
 	runtime/native/tools/install_packages.sh runtime/native/bindings/apt-packages.txt "testing the bindings"
+	runtime/native/tools/install_packages.sh runtime/native/tests/apt-packages.txt "testing on aarch64"
 
 browser:
 	@test -x $${CHROMIUM:-/usr/bin/chromium} || { test "$$(id -u)" = 0 && apt-get update && apt-get install -y chromium; } \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the native runtime for aarch64 Linux: aarch64.sh FOLDER [OPTION OF CMAKE...]. FOLDER/root becomes what qemu-user
-# runs it in (qemu-aarch64-static -L FOLDER/root PROGRAM), FOLDER/build holds the programs. Debian alone; needs root for
-# packages that are missing.
+# runs it in (qemu-aarch64-static -L FOLDER/root PROGRAM), FOLDER/build holds the programs. Debian alone; packages that are missing
+# are installed where it may, else named.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$1"
@@ -9,16 +9,7 @@ folder=$(cd "$1" && pwd)
 shift
 root=$folder/root
 
-fail() { echo "edgelora: $1" >&2; exit 2; }
-
-missing=()
-for name in g++-aarch64-linux-gnu qemu-user-static; do
-  dpkg -s "$name" >/dev/null 2>&1 || missing+=("$name")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  [ "$(id -u)" = 0 ] || fail "building for aarch64 needs ${missing[*]}; run: sudo apt-get install ${missing[*]}"
-  apt-get update >&2 && apt-get install -y --no-install-recommends "${missing[@]}" >&2
-fi
+"$here/install_packages.sh" "$here/../tests/apt-packages.txt" "building for aarch64"
 
 # The static libraries of the other architecture, by lists of apt's own, so that those of this machine stay as they are.
 if [ ! -e "$root/ready" ]; then

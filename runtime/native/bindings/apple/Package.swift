@@ -8,7 +8,11 @@ let package = Package(
     products: [.library(name: "EdgeLoraSample", targets: ["EdgeLoraSample"])],
     dependencies: [
         .package(path: "../swift"),
-        .package(url: "https://github.com/microsoft/onnxruntime-swift-package-manager", exact: "1.24.2"),
+        // onnxruntime 1.24.2
+        .package(
+            url: "https://github.com/microsoft/onnxruntime-swift-package-manager",
+            revision: "b7fb7f7dea8a2469e6335d95a61b8f36d0dc83b2"
+        ),
     ],
     targets: [
         .target(

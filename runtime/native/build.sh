@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Build the native runtime: build.sh [FOLDER] [OPTION OF CMAKE...]; FOLDER is build/native where it is left out.
+# EDGELORA_TARGET of the environment names one thing to build instead of all.
 # Installs missing Debian packages where it may, else says which; fetches onnxruntime's headers once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,4 +18,4 @@ if [ -z "$headers" ]; then
   headers=$(node "$here/tools/fetch_headers.mjs")
 fi
 cmake -S "$here" -B "$folder" -G Ninja -DEDGELORA_ORT_INCLUDE="$headers" "$@" >&2
-cmake --build "$folder" >&2
+cmake --build "$folder" ${EDGELORA_TARGET:+--target "$EDGELORA_TARGET"} >&2

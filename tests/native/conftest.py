@@ -16,9 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "runtime" / "native"
 
 
-def build(folder: Path, *options: str) -> Path:
-    """What is up to date is not built again."""
-    done = subprocess.run([NATIVE / "build.sh", folder, *options], capture_output=True, text=True)
+def build(folder: Path, *options: str, target: str = "") -> Path:
+    """Build everything, or one target; what is up to date is not built again."""
+    environment = {**os.environ, "EDGELORA_TARGET": target}
+    done = subprocess.run([NATIVE / "build.sh", folder, *options], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, f"{NATIVE / 'build.sh'} failed\n{(done.stdout + done.stderr)[-4000:]}"
     return folder
 

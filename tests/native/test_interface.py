@@ -119,6 +119,15 @@ def test_info_tells_what_is_loaded(model: Model) -> None:
     assert info["has_tokenizer"] and info["has_template"] and info["onnxruntime"].startswith("1.")
 
 
+def test_info_tells_of_threads_and_operators(library: Library) -> None:
+    with_operators = library.load(FOLDER / "tiny-float", threads=2).info()
+    without = library.load(FOLDER / "tiny-float", operators="").info()
+    assert with_operators["manifest"]["graph"]["fused"], "there is a graph that needs them"
+    assert (with_operators["threads"], with_operators["operators"]) == (2, True)
+    assert 1 <= without["threads"] <= 4 and without["operators"] is False
+    assert library.load(FOLDER / "tiny-web").info()["operators"] is False
+
+
 def test_what_cannot_be_loaded_is_refused(library: Library, tmp_path: Path) -> None:
     with pytest.raises(NativeError, match=r"manifest\.json") as caught:
         library.load(tmp_path)

@@ -70,11 +70,16 @@ struct Row {
 
 std::unique_ptr<Model> Model::load(const std::filesystem::path& folder, const LoadOptions& options) {
     auto tokens = TokenModel::load(folder, options);
-    return std::unique_ptr<Model>(new Model(std::move(tokens), read_file(folder / kManifestFile, Code::artifact, "export the artifact again", kLongestJson), options.threads));
+    std::string manifest_json =
+        read_file(folder / kManifestFile, Code::artifact, "export the artifact again", kLongestJson);
+    return std::unique_ptr<Model>(new Model(std::move(tokens), std::move(manifest_json), options));
 }
 
-Model::Model(std::unique_ptr<TokenModel> tokens, std::string manifest_json, int threads)
-    : tokens_(std::move(tokens)), manifest_json_(std::move(manifest_json)), threads_(threads) {}
+Model::Model(std::unique_ptr<TokenModel> tokens, std::string manifest_json, const LoadOptions& options)
+    : tokens_(std::move(tokens)),
+      manifest_json_(std::move(manifest_json)),
+      threads_(options.threads > 0 ? options.threads : default_threads()),
+      has_operators_(!options.operator_library.empty() && manifest().graph.fused) {}
 
 Json Model::info() const {
     const auto& tokenizer = manifest().tokenizer;
@@ -84,7 +89,8 @@ Json Model::info() const {
                 {"has_tokenizer", tokenizer.has_value()},
                 {"has_template", tokenizer.has_value() && tokenizer->chat_template.has_value()},
                 {"threads", threads_},
-                {"onnxruntime", tokens_->ort().version()}};
+                {"onnxruntime", tokens_->ort().version()},
+                {"operators", has_operators_}};
 }
 
 std::shared_ptr<const Text> Model::text() const {

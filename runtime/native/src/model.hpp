@@ -72,7 +72,7 @@ class Model {
         std::function<Ids(const std::string&)> encode_answer;
     };
 
-    Model(std::unique_ptr<TokenModel> tokens, std::string manifest_json, int threads);
+    Model(std::unique_ptr<TokenModel> tokens, std::string manifest_json, const LoadOptions& options);
 
     Text templated(const AnswerOptions& options) const;
     Prompt encode_raw(std::shared_ptr<const Text> text, const std::string& prompt) const;
@@ -85,6 +85,7 @@ class Model {
     std::unique_ptr<TokenModel> tokens_;
     std::string manifest_json_;
     int threads_;
+    bool has_operators_;
     mutable std::mutex reading_;
     mutable std::shared_ptr<const Text> text_;  // under `reading_`
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the native runtime for aarch64 Linux: aarch64.sh FOLDER [OPTION OF CMAKE...]. FOLDER/root becomes what qemu-user
-# runs it in (qemu-aarch64-static -L FOLDER/root PROGRAM), FOLDER/build holds the programs. Debian alone; packages that are missing
-# are installed where it may, else named.
+# runs it in (qemu-aarch64-static -L FOLDER/root PROGRAM), FOLDER/build holds the programs. For Debian: packages that are
+# missing are installed where it may, else named.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$1"

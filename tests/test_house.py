@@ -20,7 +20,23 @@ from tests.docstrings import find_wrong, names_of
 
 ROOT = Path(__file__).parent.parent
 SOURCE_FOLDERS = ("edgelora", "exporters", "runtime", "examples", "benchmarks")
-SUFFIXES = {".py", ".js", ".ts", ".mjs", ".cpp", ".hpp", ".h"}
+SUFFIXES = {
+    ".py",
+    ".js",
+    ".ts",
+    ".mjs",
+    ".cpp",
+    ".hpp",
+    ".h",
+    ".java",
+    ".kt",
+    ".kts",
+    ".cs",
+    ".rs",
+    ".swift",
+    ".sh",
+    ".cmake",
+}
 CATCH_ALL = {
     "util",
     "utils",

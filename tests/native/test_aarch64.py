@@ -53,7 +53,7 @@ def test_every_case_on_aarch64(processor: str, aarch64: Path, library: Path) -> 
         "-cpu",
         processor,
         "-L",
-        aarch64 / "root",
+        aarch64 / processor,
         aarch64 / "build" / "conformance",
         FOLDER,
     ]

@@ -21,16 +21,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from benchmarks.artifacts import plain_int4
 from benchmarks.machine import cpu_name
 from benchmarks.operator import random_adapter
-from benchmarks.smollm2 import find_smollm2
-from edgelora.artifact.build import Build
-from edgelora.artifact.export import export_artifact
-from edgelora.artifact.exporter import find_exporter
-from edgelora.artifact.options import ExportOptions
-from edgelora.artifact.parts import Parts
-from edgelora.checkpoint.folder import open_checkpoint
-from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.manifest import Manifest, cache_bytes, read_manifest
@@ -67,7 +60,7 @@ def main() -> None:
     parser.add_argument("--arm", help="internal: one process, ARM THREADS", nargs=2)
     parser.add_argument("--adapter", action="store_true", help="internal: a process with an adapter")
     options = parser.parse_args()
-    artifact = options.artifact or _make_artifact()
+    artifact = options.artifact or plain_int4(WORK / "smollm2")
     if options.arm:
         run = measure_adapter if options.adapter else measure
         run(artifact, options.arm[0], int(options.arm[1]), options.steps, options.operator)
@@ -85,14 +78,6 @@ def main() -> None:
     page = write_page(result)
     write_atomically(RESULTS / "in_place.md", page)
     print(page)
-
-
-def _make_artifact() -> Path:
-    place = WORK / "smollm2"
-    if not place.exists():
-        grid = plan_grid(open_checkpoint(find_smollm2()), parse_quant("int4"))
-        export_artifact(Parts(grid), place, Build(find_exporter(), ExportOptions()))
-    return place
 
 
 def _lower(artifact: Path) -> None:

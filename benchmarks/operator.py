@@ -23,16 +23,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from benchmarks.artifacts import plain_int4
 from benchmarks.machine import cpu_name
-from benchmarks.smollm2 import find_smollm2
 from edgelora.adapter.narrow import STORES, narrow
-from edgelora.artifact.build import Build
-from edgelora.artifact.export import export_artifact
-from edgelora.artifact.exporter import find_exporter
-from edgelora.artifact.options import ExportOptions
-from edgelora.artifact.parts import Parts
-from edgelora.checkpoint.folder import open_checkpoint
-from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime.adapter import Adapter, Factors
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.find_operators import find_operators
@@ -64,7 +57,7 @@ def main() -> None:
     parser.add_argument("--no-rows", action="store_true", help="one row alone")
     parser.add_argument("--arm", help="internal: one process, ARM THREADS RANK ROWS", nargs=4)
     options = parser.parse_args()
-    artifact = options.artifact or _make_artifact()
+    artifact = options.artifact or plain_int4(WORK / "smollm2")
     if options.arm:
         arm, threads, rank, rows = options.arm
         clock = time.process_time if options.cpu_time else time.perf_counter
@@ -88,14 +81,6 @@ def main() -> None:
     page = write_page(result)
     write_atomically(options.results / "operator.md", page)
     print(page)
-
-
-def _make_artifact() -> Path:
-    place = WORK / "smollm2"
-    if not place.exists():
-        grid = plan_grid(open_checkpoint(find_smollm2()), parse_quant("int4"))
-        export_artifact(Parts(grid), place, Build(find_exporter(), ExportOptions()))
-    return place
 
 
 def _compare(artifact: Path, options: argparse.Namespace, threads: int, rank: int, rows: int) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Expressions {
     Expression primary(bool has_attributes = false);
     Expression postfix(Expression value);
     Expression filters_and_tests(Expression value);
+    Expression call(Expression callee);
     Expression subscript(Expression value);
     Expression test(Expression value);
     Expression list();

@@ -75,10 +75,7 @@ Expressions::Expression Expressions::postfix(Expression value) {
         if (is_sign(".") || is_sign("[")) {
             value = subscript(std::move(value));
         } else if (is_sign("(")) {
-            auto node = make(Type::call, line());
-            node->a = std::move(value);
-            arguments(*node);
-            value = std::move(node);
+            value = call(std::move(value));
         } else {
             return value;
         }
@@ -92,14 +89,18 @@ Expressions::Expression Expressions::filters_and_tests(Expression value) {
         } else if (is_word("is")) {
             value = test(std::move(value));
         } else if (is_sign("(")) {
-            auto node = make(Type::call, line());
-            node->a = std::move(value);
-            arguments(*node);
-            value = std::move(node);
+            value = call(std::move(value));
         } else {
             return value;
         }
     }
+}
+
+Expressions::Expression Expressions::call(Expression callee) {
+    auto node = make(Type::call, line());
+    node->a = std::move(callee);
+    arguments(*node);
+    return node;
 }
 
 Expressions::Expression Expressions::subscript(Expression value) {

@@ -22,9 +22,9 @@ def find_operators(operator: bool | str | Path | None, manifest: Manifest) -> Pa
     if operator is False:
         return None
     is_optional = operator is None
-    library = _installed(is_optional) if is_optional or operator is True else Path(str(operator))
     if is_optional and manifest.graph.fused is None:
         return None
+    library = _installed(is_optional) if is_optional or operator is True else Path(str(operator))
     if library is not None and not library.is_file():
         raise InputError(f"{library} is not a file; give operator=PATH of libedgelora_ops, or operator=False")
     if manifest.graph.fused is None:

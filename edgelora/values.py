@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora.errors import ConfigError
-from edgelora_runtime.manifest import FLOAT_CACHE, Slot
+from edgelora_runtime.manifest import FLOAT_CACHE, TEXT_GENERATION, HeadInfo, Slot
 
 FloatArray = npt.NDArray[np.float32]
 HalfArray = npt.NDArray[np.float16]
@@ -69,6 +69,24 @@ class TokenizerFiles:
     eos_token: str | None
     pad_token: str | None
     unk_token: str | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is opened for. ``head`` says what the rows of its own head mean, None where it has no whole one.
+
+    ``pooling`` and ``normalize`` make one vector of a text: of feature-extraction alone.
+    """
+
+    name: str = TEXT_GENERATION  # one of the tasks of the manifest
+    head: HeadInfo | None = None
+    pooling: str | None = None  # mean, cls or lasttoken
+    normalize: bool = False
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model is a decoder that writes text."""
+        return self.name == TEXT_GENERATION
 
 
 class Checkpoint(Protocol):

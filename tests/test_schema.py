@@ -18,8 +18,11 @@ from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.manifest import (
     AdapterInfo,
     BaseInfo,
+    EncoderInfo,
     FileInfo,
     GraphInfo,
+    HeadInfo,
+    HeadTensor,
     Manifest,
     ModelInfo,
     Slot,
@@ -68,6 +71,26 @@ BARE = dataclasses.replace(
     merged=None,
     report={},
 )
+ENCODER = dataclasses.replace(
+    FULL,
+    task="text-classification",
+    model=ModelInfo("tiny", "bert", 64, 0, 0, 0, 128, ()),
+    graph=GraphInfo("encoder.onnx", "weights.bin", fused="decoder.fused.onnx"),
+    encoder=EncoderInfo(
+        inputs=("input_ids", "attention_mask"),
+        output="logits",
+        hidden_size=16,
+        head=(
+            HeadTensor("classifier.weight", "head.classifier.weight", (0, 16)),
+            HeadTensor("classifier.bias", "head.classifier.bias", (0,)),
+        ),
+        head_file="head.safetensors",
+        base_head=HeadInfo(("spam", "post")),
+        one_adapter=True,
+    ),
+    adapters=(AdapterInfo("mail", "adapters/mail", 4, head=HeadInfo(("a", "b"), "multi_label_classification", 1.5)),),
+    files={**FULL.files, "encoder.onnx": FileInfo(1, "12" * 32), "head.safetensors": FileInfo(1, "13" * 32)},
+)
 
 
 def document(manifest: Manifest = FULL) -> dict[str, Any]:
@@ -75,7 +98,7 @@ def document(manifest: Manifest = FULL) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.parametrize("manifest", [FULL, BARE], ids=["full", "bare"])
+@pytest.mark.parametrize("manifest", [FULL, BARE, ENCODER], ids=["full", "bare", "encoder"])
 def test_written_manifests_are_accepted_and_read_back(manifest: Manifest) -> None:
     VALIDATOR.validate(document(manifest))
     assert parse_manifest(manifest.to_json()) == manifest
@@ -178,6 +201,40 @@ BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "adapter as text": put("adapters", value=["mail"]),
     "graph null": put("graph", value=None),
 }
+
+
+BROKEN_ENCODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no encoder": put("encoder", value=None),
+    "encoder left out": lambda data: data.pop("encoder"),
+    "encoder that generates": put("task", value="text-generation"),
+    "unknown task": put("task", value="summarization"),
+    "layers": put("model", "num_layers", value=2),
+    "unknown inputs": put("encoder", "inputs", value=["input_ids"]),
+    "unknown output": put("encoder", "output", value="scores"),
+    "hidden size zero": put("encoder", "hidden_size", value=0),
+    "head in three dimensions": put("encoder", "head", 0, "sizes", value=[0, 1, 2]),
+    "size of a head below zero": put("encoder", "head", 0, "sizes", value=[-1, 2]),
+    "tensor of a head without a name": put("encoder", "head", 0, "tensor", value=""),
+    "head file above": put("encoder", "head_file", value="../head.safetensors"),
+    "no labels": put("encoder", "base_head", "labels", value=[]),
+    "labels twice": put("encoder", "base_head", "labels", value=["a", "a"]),
+    "label with a line break": put("adapters", 0, "head", "labels", value=["a\nb"]),
+    "label as number": put("adapters", 0, "head", "labels", value=[1]),
+    "unknown problem": put("adapters", 0, "head", "problem_type", value="ranking"),
+    "temperature zero": put("adapters", 0, "head", "temperature", value=0),
+    "temperature true": put("adapters", 0, "head", "temperature", value=True),
+    "temperature as text": put("adapters", 0, "head", "temperature", value="1"),
+    "one_adapter as number": put("encoder", "one_adapter", value=1),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_ENCODERS)
+def test_broken_manifests_of_encoders_are_refused_by_both(name: str) -> None:
+    data = document(ENCODER)
+    BROKEN_ENCODERS[name](data)
+    assert not VALIDATOR.is_valid(data)
+    with pytest.raises(ArtifactError):
+        parse_manifest(json.dumps(data))
 
 
 @pytest.mark.parametrize("name", BROKEN)

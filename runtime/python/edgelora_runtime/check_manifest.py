@@ -15,10 +15,13 @@ from edgelora_runtime.names import find_unsafe, has_control, is_adapter_name, is
 from edgelora_runtime.parse_json import show
 
 if TYPE_CHECKING:
-    from edgelora_runtime.manifest import Manifest, Slot
+    from edgelora_runtime.manifest import HeadInfo, Manifest
 
 CACHES = ("float32", "int8")
 STORES = ("float32", "float16", "int8")  # what the factors of an adapter were rounded to
+TASKS = ("text-generation", "text-classification", "token-classification", "feature-extraction", "image-classification")
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+ENCODER_INPUTS = (("input_ids", "attention_mask"), ("pixel_values",))
 DRIVEN = ("input_ids", "seqlens_k", "total_sequence_length", "logits_positions")  # inputs of every graph
 
 # Beyond all models that there are, and small enough that nothing which is made of them ends a device.
@@ -32,15 +35,20 @@ LARGEST = {
     "out_features": 1 << 24,
     "rank": 65536,
 }
+LARGEST_HEAD = 1 << 16  # labels
 LARGEST_FILE = (1 << 53) - 1  # bytes; the whole numbers that every language reads alike end here
 
 
 def find_wrong(manifest: Manifest) -> Iterator[str]:
     """Every field whose value a runtime could not use, with what was expected."""
+    if manifest.task not in TASKS:
+        yield f"task is {show(manifest.task)}, expected one of {', '.join(TASKS)}"
+        return
     yield from _model(manifest)
     yield from _files(manifest)
-    yield from _slots(manifest.slots)
+    yield from _slots(manifest)
     yield from _adapters(manifest)
+    yield from find_wrong_encoder(manifest)
     yield from _variables(() if manifest.tokenizer is None else manifest.tokenizer.template_variables)
     texts = {
         "producer": manifest.producer,
@@ -55,8 +63,12 @@ def find_wrong(manifest: Manifest) -> Iterator[str]:
 
 def _model(manifest: Manifest) -> Iterator[str]:
     model = manifest.model
-    for field in ("vocab_size", "num_layers", "num_kv_heads", "head_dim", "context_length"):
-        yield from _count(f"model: {field}", getattr(model, field), field)
+    yield from count("model: context_length", model.context_length, "context_length")
+    for field in ("vocab_size", "num_layers", "num_kv_heads", "head_dim"):
+        if manifest.task == TASKS[0] or (field == "vocab_size" and manifest.task != TASKS[-1]):
+            yield from count(f"model: {field}", getattr(model, field), field)
+        elif getattr(model, field) != 0:
+            yield f"model: {field} is {show(getattr(model, field))}, expected 0 for the task {manifest.task}"
     for index, token in enumerate(model.eos_token_ids):
         if not 0 <= token < model.vocab_size:
             found = f"model: eos_token_ids[{index}] is {show(token)}"
@@ -81,6 +93,8 @@ def _files(manifest: Manifest) -> Iterator[str]:
     if tokenizer is not None:
         named |= {"tokenizer: file": tokenizer.file, "tokenizer: chat_template": tokenizer.chat_template}
     named["reference"] = manifest.reference
+    if manifest.encoder is not None:
+        named["encoder: head_file"] = manifest.encoder.head_file
     for field, file in named.items():
         if file is not None:
             yield from _listed(field, file, manifest)
@@ -96,17 +110,19 @@ def _adapters(manifest: Manifest) -> Iterator[str]:
         else:
             for file in ("adapter_config.json", "adapter_model.safetensors"):
                 yield from _listed(f"{where}: path", f"{info.path}/{file}", manifest)
-        yield from _count(f"{where}: rank", info.rank, "rank")
+        yield from count(f"{where}: rank", info.rank, "rank")
         if info.store not in STORES:
             yield f"{where}: store is {show(info.store)}, expected {' or '.join(map(repr, STORES))}"
+        yield from find_wrong_head(f"{where}: head", info.head, manifest)
     yield from _twice("adapters: name", (info.name for info in manifest.adapters))
 
 
-def _slots(slots: Iterable[Slot]) -> Iterator[str]:
+def _slots(manifest: Manifest) -> Iterator[str]:
+    slots, encoder = manifest.slots, manifest.encoder
     for index, slot in enumerate(slots):
         where = f"slots[{index}]"
         for field in ("in_features", "out_features"):
-            yield from _count(f"{where}: {field}", getattr(slot, field), field)
+            yield from count(f"{where}: {field}", getattr(slot, field), field)
         for field in ("name", "a", "b"):
             text = getattr(slot, field)
             if not text or has_control(text):
@@ -115,7 +131,7 @@ def _slots(slots: Iterable[Slot]) -> Iterator[str]:
         for number, part in enumerate(slot.parts):
             if not part.module or has_control(part.module):
                 yield f"{where}: parts[{number}]: module is {show(part.module)}, expected the name of a module"
-            yield from _count(f"{where}: parts[{number}]: out_features", part.out_features, "out_features")
+            yield from count(f"{where}: parts[{number}]: out_features", part.out_features, "out_features")
             if part.offset != end:
                 yield f"{where}: parts[{number}]: offset is {show(part.offset)}, expected {show(end)}"
                 break
@@ -125,7 +141,8 @@ def _slots(slots: Iterable[Slot]) -> Iterator[str]:
                 yield f"{where}: parts end at {show(end)}, expected out_features {show(slot.out_features)}"
     yield from _twice("slots: name", (slot.name for slot in slots))
     inputs = [name for slot in slots for name in (slot.a, slot.b)]
-    yield from _twice("slots: input", (*DRIVEN, *inputs))
+    driven = DRIVEN if encoder is None else (*encoder.inputs, *(item.input for item in encoder.head))
+    yield from _twice("slots: input", (*driven, *inputs))
     yield from _twice("slots: module", (part.module for slot in slots for part in slot.parts))
 
 
@@ -147,10 +164,60 @@ def _hash(field: str, text: str) -> Iterator[str]:
         yield f"{field} is {show(text)}, expected 64 lower-case hexadecimal digits"
 
 
-def _count(field: str, value: int, kind: str) -> Iterator[str]:
+def count(field: str, value: int, kind: str) -> Iterator[str]:
+    """A line where a count is out of the range of its ``kind``."""
     if not 1 <= value <= LARGEST[kind]:
         yield f"{field} is {show(value)}, expected 1 to {LARGEST[kind]}"
 
 
 def _twice(field: str, names: Iterable[str]) -> Iterator[str]:
     yield from (f"{field} {show(name)} stands twice" for name, count in Counter(names).items() if count > 1)
+
+
+def find_wrong_encoder(manifest: Manifest) -> Iterator[str]:
+    """What is wrong of a graph without a KV cache; every task but generation has one."""
+    encoder = manifest.encoder
+    if (encoder is None) != (manifest.task == TASKS[0]):
+        found = "null" if encoder is None else "an object"
+        yield f"encoder is {found}, which does not go with the task {manifest.task}"
+    if encoder is None:
+        return
+    images = manifest.task == TASKS[-1]
+    if encoder.inputs != ENCODER_INPUTS[images]:
+        yield f"encoder: inputs are {show(list(encoder.inputs))}, expected {', '.join(ENCODER_INPUTS[images])}"
+    embeds = manifest.task == TASKS[3]
+    if encoder.output != ("embeddings" if embeds else "logits"):
+        yield f"encoder: output is {show(encoder.output)}, expected {'embeddings' if embeds else 'logits'}"
+    yield from count("encoder: hidden_size", encoder.hidden_size, "in_features")
+    if len(encoder.image_size) != (3 if images else 0) or not all(1 <= size <= 65536 for size in encoder.image_size):
+        yield f"encoder: image_size is {show(list(encoder.image_size))}, expected {'three' if images else 'no'} counts"
+    if bool(encoder.head) == embeds:
+        yield f"encoder: head has {len(encoder.head)} tensors, which does not go with the task {manifest.task}"
+    for index, item in enumerate(encoder.head):
+        where = f"encoder: head[{index}]"
+        for field in ("tensor", "input"):
+            text = getattr(item, field)
+            if not text or has_control(text):
+                yield f"{where}: {field} is {show(text)}, expected a name without control characters"
+        if not 1 <= len(item.sizes) <= 2 or not all(0 <= size <= LARGEST["in_features"] for size in item.sizes):
+            yield f"{where}: sizes are {show(list(item.sizes))}, expected one or two counts, 0 for the labels"
+    yield from _twice("encoder: tensor", (item.tensor for item in encoder.head))
+    yield from find_wrong_head("encoder: base_head", encoder.base_head, manifest)
+
+
+def find_wrong_head(where: str, head: HeadInfo | None, manifest: Manifest) -> Iterator[str]:
+    """What is wrong of the labels of a head; a model that has no head has no labels."""
+    if head is None:
+        return
+    if manifest.encoder is None or not manifest.encoder.head:
+        yield f"{where} has labels, but the model has no head"
+    if not 1 <= len(head.labels) <= LARGEST_HEAD:
+        yield f"{where}: {len(head.labels)} labels, expected 1 to {LARGEST_HEAD}"
+    for index, label in enumerate(head.labels):
+        if not label or has_control(label):
+            yield f"{where}: labels[{index}] is {show(label)}, expected a name without control characters"
+    yield from _twice(f"{where}: label", head.labels)
+    if head.problem_type not in PROBLEM_TYPES:
+        yield f"{where}: problem_type is {show(head.problem_type)}, expected one of {', '.join(PROBLEM_TYPES)}"
+    if not 1e-6 <= head.temperature <= 1e6:
+        yield f"{where}: temperature is {show(head.temperature)}, expected 0.000001 to 1000000"

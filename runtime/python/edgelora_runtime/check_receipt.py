@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgelora_runtime.check_manifest import PROBLEM_TYPES
 from edgelora_runtime.names import has_control, is_hash
 from edgelora_runtime.parse_json import show
 
@@ -34,6 +35,12 @@ def find_wrong(receipt: Mapping[str, Any]) -> Iterator[str]:
         yield f"probes is {show(probes)}, expected a list or null"
     for index, probe in enumerate(probes if isinstance(probes, list) else ()):
         yield from _probe(f"probes[{index}]", probe)
+    yield from _head(receipt.get("head"))
+    answers = receipt.get("answers")
+    if not isinstance(answers, list | None):
+        yield f"answers is {show(answers)}, expected a list or null"
+    for index, answer in enumerate(answers if isinstance(answers, list) else ()):
+        yield from _answer(f"answers[{index}]", answer)
 
 
 def _base(base: Any) -> Iterator[str]:
@@ -106,6 +113,39 @@ def _probe(where: str, probe: Any) -> Iterator[str]:
         ids, logprobs = (top.get("ids"), top.get("logprobs")) if isinstance(top, dict) else ((), ())
         if not (_are_ids(ids) and _are_logprobs(logprobs) and 0 < len(ids) == len(logprobs)):
             yield f"{where}: {field} needs ids and logprobs, lists of one length of token ids and numbers up to 0"
+
+
+def _head(head: Any) -> Iterator[str]:
+    if head is None:
+        return
+    labels = head.get("labels") if isinstance(head, dict) else None
+    if not isinstance(head, dict) or not isinstance(labels, list) or not labels:
+        yield f"head is {show(head)}, expected an object with a list of labels, or null"
+        return
+    if not all(isinstance(label, str) and label and not has_control(label) for label in labels):
+        yield f"head: labels are {show(labels)}, expected names without control characters"
+    elif len(set(labels)) != len(labels):
+        yield "head: a label stands twice"
+    if head.get("problem_type", PROBLEM_TYPES[0]) not in PROBLEM_TYPES:
+        yield f"head: problem_type is {show(head['problem_type'])}, expected one of {', '.join(PROBLEM_TYPES)}"
+    temperature = head.get("temperature", 1.0)
+    if not _is_number(temperature) or not 1e-6 <= temperature <= 1e6:
+        yield f"head: temperature is {show(temperature)}, expected 0.000001 to 1000000"
+
+
+def _answer(where: str, answer: Any) -> Iterator[str]:
+    if not isinstance(answer, dict):
+        yield f"{where} is {show(answer)}, expected an object"
+        return
+    if not isinstance(answer.get("text"), str | None):
+        yield f"{where}: text is {show(answer['text'])}, expected text or null"
+    if not _are_ids(answer.get("input_ids")) or not answer["input_ids"]:
+        yield f"{where}: input_ids is {show(answer.get('input_ids'))}, expected token ids"
+    found: list[Any] = [answer.get("output"), answer.get("base")]
+    if not all(isinstance(item, list) and all(_is_number(value) for value in item) for item in found):
+        yield f"{where} needs output and base, lists of numbers"
+    elif not 0 < len(found[0]) == len(found[1]):
+        yield f"{where}: output has {len(found[0])} numbers, base {len(found[1])}; expected as many, at least one"
 
 
 def _hash(field: str, value: Any) -> Iterator[str]:

@@ -14,8 +14,8 @@ from typing import Any
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.parse_json import show
 
-_SCALARS = {"str": str, "int": int}
-_WORDS = {"str": "text", "int": "a whole number"}
+_SCALARS = {"str": str, "int": int, "float": float, "bool": bool}
+_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 def build(kind: Any, data: Any, where: str, nested: Mapping[str, Any]) -> Any:
@@ -55,6 +55,8 @@ def _value(annotation: str, data: Any, where: str, nested: Mapping[str, Any]) ->
     kind = _SCALARS[annotation]
     if kind is int and isinstance(data, float) and data.is_integer():
         return int(data)  # 1.0 and 1e3 are whole numbers to JSON Schema, and to languages with one type for all numbers
-    if not isinstance(data, kind) or isinstance(data, bool):
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (kind is not bool and isinstance(data, bool)):
         raise ArtifactError(f"{where}: expected {_WORDS[annotation]}, found {show(data)}")
     return data

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelora_runtime.check_manifest import CACHES, STORES, find_wrong
+from edgelora_runtime.check_manifest import CACHES, PROBLEM_TYPES, STORES, TASKS, find_wrong
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.files import restore
 from edgelora_runtime.json_fields import build
@@ -28,6 +28,8 @@ MANIFEST_FILE = "manifest.json"
 
 FLOAT_CACHE, INT8_CACHE = CACHES
 FLOAT_STORE, HALF_STORE, INT8_STORE = STORES
+TEXT_GENERATION, TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION, FEATURE_EXTRACTION, IMAGE_CLASSIFICATION = TASKS
+SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES
 
 _LONGEST = 32 << 20  # bytes; an artifact of a hundred layers and a hundred adapters has one
 
@@ -55,7 +57,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a runtime must know of the decoder to drive it."""
+    """What a runtime must know of the model to drive it; what has no KV cache has 0 for its three sizes.
+
+    ``vocab_size`` is 0 in a model of images.
+    """
 
     name: str
     architecture: str
@@ -65,6 +70,49 @@ class ModelInfo:
     head_dim: int
     context_length: int
     eos_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class HeadInfo:
+    """What the outputs of a head mean: ``labels`` in the order of its rows, and how logits become scores.
+
+    ``problem_type`` is that of transformers: ``single_label_classification`` (softmax), ``multi_label_classification``
+    (a sigmoid each) or ``regression`` (the numbers themselves). Logits are divided by ``temperature`` first.
+    """
+
+    labels: tuple[str, ...]
+    problem_type: str = SINGLE_LABEL
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class HeadTensor:
+    """A tensor of the head that is fed as a slot is. ``sizes`` are those of the checkpoint; 0 is the number of labels.
+
+    Two sizes (out, in) are fed as (n, in, out), one size as (n, 1, size).
+    """
+
+    tensor: str  # its name in the checkpoint, such as classifier.weight
+    input: str  # of the graph
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What a runtime must know to drive a graph without a KV cache.
+
+    ``inputs`` are those beside slots and head, ``output`` is the one output. ``head_file`` holds what the base itself
+    has of the head; ``base_head`` is None where that is no whole head, so that only adapters can answer.
+    """
+
+    inputs: tuple[str, ...]  # input_ids and attention_mask, or pixel_values
+    output: str  # logits, or embeddings
+    hidden_size: int
+    head: tuple[HeadTensor, ...] = ()
+    head_file: str | None = None
+    base_head: HeadInfo | None = None
+    one_adapter: bool = False  # rows of a call share an adapter: some slots act on what no row owns
+    image_size: tuple[int, ...] = ()  # channels, height, width
 
 
 @dataclass(frozen=True)
@@ -111,6 +159,7 @@ class AdapterInfo:
     path: str
     rank: int
     store: str = FLOAT_STORE
+    head: HeadInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +182,8 @@ class Manifest:
     slots: tuple[Slot, ...]
     adapters: tuple[AdapterInfo, ...]
     files: Mapping[str, FileInfo]
+    task: str = TEXT_GENERATION
+    encoder: EncoderInfo | None = None
     tokenizer: TokenizerInfo | None = None
     reference: str | None = None
     quantization: Mapping[str, Any] = field(default_factory=dict)
@@ -214,5 +265,17 @@ def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
 
 _NESTED = {
     kind.__name__: kind
-    for kind in (SlotPart, Slot, ModelInfo, GraphInfo, TokenizerInfo, BaseInfo, AdapterInfo, FileInfo)
+    for kind in (
+        SlotPart,
+        Slot,
+        ModelInfo,
+        HeadInfo,
+        HeadTensor,
+        EncoderInfo,
+        GraphInfo,
+        TokenizerInfo,
+        BaseInfo,
+        AdapterInfo,
+        FileInfo,
+    )
 }

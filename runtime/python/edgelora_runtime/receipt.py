@@ -20,7 +20,7 @@ from edgelora_runtime.adapter import WEIGHTS_FILE
 from edgelora_runtime.check_receipt import find_wrong
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.files import write_atomically
-from edgelora_runtime.manifest import Manifest, file_info
+from edgelora_runtime.manifest import HeadInfo, Manifest, file_info
 from edgelora_runtime.parse_json import join_some, parse_json, show
 
 RECEIPT_FILE = "receipt.json"
@@ -74,6 +74,16 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What an encoder gave for one built-in text where the receipt was written; of tags the numbers of every token."""
+
+    input_ids: tuple[int, ...]
+    output: tuple[float, ...]  # with the adapter
+    base: tuple[float, ...]  # with its head and without its factors
+    text: str | None = None
+
+
+@dataclass(frozen=True)
 class Receipt:
     """``grid`` is None when the adapter was trained on the float weights; ``training`` is a free record.
 
@@ -93,6 +103,8 @@ class Receipt:
     merge: Mapping[str, Any] | None = None  # the bits, block_size and symmetry that merging was measured with
     layers: Mapping[str, LayerRecord] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
+    head: HeadInfo | None = None  # labels and calibration of the head that travels with the adapter
+    answers: tuple[Answer, ...] = ()  # of tasks without a KV cache, in the place of probes
     truncation: Mapping[str, Any] | None = None  # what was cut after training, and its cost
 
     def to_json(self) -> str:
@@ -142,6 +154,8 @@ def parse_receipt(content: bytes, where: str = RECEIPT_FILE) -> Receipt:
         merge=data.get("merge"),
         layers={module: _build(LayerRecord, layer) for module, layer in (data.get("layers") or {}).items()},
         probes=tuple(_build_probe(probe) for probe in data.get("probes") or ()),
+        head=None if data.get("head") is None else _build(HeadInfo, data["head"]),
+        answers=tuple(_build(Answer, answer) for answer in data.get("answers") or ()),
         truncation=data.get("truncation"),
     )
 

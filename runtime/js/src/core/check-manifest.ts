@@ -4,7 +4,7 @@
  * Knows nothing about JSON or files; `docs/format.md` ("What a reader refuses") lists the same rules in words.
  */
 
-import type { Manifest, Slot } from "./format.js";
+import { type HeadInfo, type Manifest, PROBLEM_TYPES, TASKS } from "./format.js";
 import { findUnsafe, hasControl, isHash, isVariable } from "./names.js";
 import { show } from "./parse-json.js";
 import { isAdapterName } from "./spec.js";
@@ -21,11 +21,15 @@ const LARGEST = {
   out_features: 2 ** 24,
   rank: 65536,
 } as const;
+const LARGEST_HEAD = 65536; // labels
+const LARGEST_IMAGE = 65536; // channels, height, width
+const [GENERATION, , , EMBEDDING, IMAGES] = TASKS;
 
 /** Every field whose value a runtime could not use, with what was expected. */
 export function findWrong(manifest: Manifest): string[] {
-  const wrong = [...checkModel(manifest), ...checkFiles(manifest), ...checkSlots(manifest.slots)];
-  wrong.push(...checkAdapters(manifest));
+  if (!TASKS.includes(manifest.task)) return [`task is ${show(manifest.task)}, expected one of ${TASKS.join(", ")}`];
+  const wrong = [...checkModel(manifest), ...checkFiles(manifest), ...checkSlots(manifest)];
+  wrong.push(...checkAdapters(manifest), ...checkEncoder(manifest));
   for (const name of Object.keys(manifest.tokenizer?.templateVariables ?? {})) {
     if (isVariable(name)) continue;
     wrong.push(`tokenizer: template_variables: ${show(name)} is no name of a variable that can be set`);
@@ -38,12 +42,16 @@ export function findWrong(manifest: Manifest): string[] {
   return wrong;
 }
 
-function* checkModel({ model, base }: Manifest): Generator<string> {
-  yield* count("model: vocab_size", model.vocabSize, "vocab_size");
-  yield* count("model: num_layers", model.numLayers, "num_layers");
-  yield* count("model: num_kv_heads", model.numKvHeads, "num_kv_heads");
-  yield* count("model: head_dim", model.headDim, "head_dim");
+function* checkModel({ model, base, task }: Manifest): Generator<string> {
   yield* count("model: context_length", model.contextLength, "context_length");
+  const { vocabSize: vocab_size, numLayers: num_layers, numKvHeads: num_kv_heads, headDim: head_dim } = model;
+  const sizes = { vocab_size, num_layers, num_kv_heads, head_dim };
+  for (const field of Object.keys(sizes) as (keyof typeof sizes)[]) {
+    const value = sizes[field];
+    const isThere = task === GENERATION || (field === "vocab_size" && task !== IMAGES);
+    if (isThere) yield* count(`model: ${field}`, value, field);
+    else if (value !== 0) yield `model: ${field} is ${value}, expected 0 for the task ${task}`;
+  }
   for (const [index, token] of model.eosTokenIds.entries()) {
     if (token < 0 || token >= model.vocabSize) {
       const expected = `expected an id below the ${model.vocabSize} of the vocabulary`;
@@ -73,6 +81,7 @@ function* checkFiles(manifest: Manifest): Generator<string> {
     "tokenizer: file": tokenizer?.file,
     "tokenizer: chat_template": tokenizer?.chatTemplate,
     reference: manifest.reference,
+    "encoder: head_file": manifest.encoder?.headFile,
   };
   for (const [field, name] of Object.entries(named)) {
     if (name !== null && name !== undefined) yield* listed(field, name, manifest);
@@ -91,6 +100,7 @@ function* checkAdapters(manifest: Manifest): Generator<string> {
       }
     }
     yield* count(`${where}: rank`, info.rank, "rank");
+    yield* checkHead(`${where}: head`, info.head, manifest);
   }
   yield* twice(
     "adapters: name",
@@ -98,16 +108,12 @@ function* checkAdapters(manifest: Manifest): Generator<string> {
   );
 }
 
-function* checkSlots(slots: readonly Slot[]): Generator<string> {
+function* checkSlots({ slots, encoder }: Manifest): Generator<string> {
   for (const [index, slot] of slots.entries()) {
     const where = `slots[${index}]`;
     yield* count(`${where}: in_features`, slot.inFeatures, "in_features");
     yield* count(`${where}: out_features`, slot.outFeatures, "out_features");
-    for (const field of ["name", "a", "b"] as const) {
-      if (slot[field] === "" || hasControl(slot[field])) {
-        yield `${where}: ${field} is ${show(slot[field])}, expected a name without control characters`;
-      }
-    }
+    for (const field of ["name", "a", "b"] as const) yield* named(`${where}: ${field} is`, slot[field]);
     let end = 0;
     let hasGap = false;
     for (const [number, part] of slot.parts.entries()) {
@@ -131,11 +137,76 @@ function* checkSlots(slots: readonly Slot[]): Generator<string> {
     "slots: name",
     slots.map((slot) => slot.name),
   );
-  yield* twice("slots: input", [...DRIVEN, ...slots.flatMap((slot) => [slot.a, slot.b])]);
+  const driven = encoder === null ? DRIVEN : [...encoder.inputs, ...encoder.head.map((item) => item.input)];
+  yield* twice("slots: input", [...driven, ...slots.flatMap((slot) => [slot.a, slot.b])]);
   yield* twice(
     "slots: module",
     slots.flatMap((slot) => slot.parts.map((part) => part.module)),
   );
+}
+
+/** What is wrong of a graph without a KV cache; every task but generation has one. */
+function* checkEncoder(manifest: Manifest): Generator<string> {
+  const { encoder, task } = manifest;
+  if ((encoder === null) !== (task === GENERATION)) {
+    yield `encoder is ${encoder === null ? "null" : "an object"}, which does not go with the task ${task}`;
+  }
+  if (encoder === null) return;
+  const isImages = task === IMAGES;
+  const inputs = isImages ? ["pixel_values"] : ["input_ids", "attention_mask"];
+  if (show(encoder.inputs) !== show(inputs)) {
+    yield `encoder: inputs are ${show(encoder.inputs)}, expected ${inputs.join(", ")}`;
+  }
+  const output = task === EMBEDDING ? "embeddings" : "logits";
+  if (encoder.output !== output) yield `encoder: output is ${show(encoder.output)}, expected ${output}`;
+  yield* count("encoder: hidden_size", encoder.hiddenSize, "in_features");
+  const sizes = encoder.imageSize;
+  if (sizes.length !== (isImages ? 3 : 0) || !sizes.every((size) => size >= 1 && size <= LARGEST_IMAGE)) {
+    yield `encoder: image_size is ${show(sizes)}, expected ${isImages ? "three" : "no"} counts`;
+  }
+  if (encoder.head.length > 0 === (task === EMBEDDING)) {
+    yield `encoder: head has ${encoder.head.length} tensors, which does not go with the task ${task}`;
+  }
+  for (const [index, item] of encoder.head.entries()) {
+    const where = `encoder: head[${index}]`;
+    for (const field of ["tensor", "input"] as const) yield* named(`${where}: ${field} is`, item[field]);
+    const isCount = (size: number) => size >= 0 && size <= LARGEST.in_features;
+    if (item.sizes.length < 1 || item.sizes.length > 2 || !item.sizes.every(isCount)) {
+      yield `${where}: sizes are ${show(item.sizes)}, expected one or two counts, 0 for the labels`;
+    }
+  }
+  yield* twice(
+    "encoder: tensor",
+    encoder.head.map((item) => item.tensor),
+  );
+  yield* checkHead("encoder: base_head", encoder.baseHead, manifest);
+}
+
+/** What is wrong of the labels of a head; a model that has no head has no labels. */
+function* checkHead(where: string, head: HeadInfo | null, { encoder }: Manifest): Generator<string> {
+  if (head === null) return;
+  const { labels, problemType, temperature } = head;
+  if (encoder === null || encoder.head.length === 0) yield `${where} has labels, but the model has no head`;
+  if (labels.length < 1 || labels.length > LARGEST_HEAD) {
+    yield `${where}: ${labels.length} labels, expected 1 to ${LARGEST_HEAD}`;
+  }
+  for (const [index, label] of labels.entries()) yield* named(`${where}: labels[${index}] is`, label);
+  yield* twice(`${where}: label`, labels);
+  if (!PROBLEM_TYPES.includes(problemType)) {
+    yield `${where}: problem_type is ${show(problemType)}, expected one of ${PROBLEM_TYPES.join(", ")}`;
+  }
+  if (!isTemperature(temperature)) {
+    yield `${where}: temperature is ${show(temperature)}, expected 0.000001 to 1000000`;
+  }
+}
+
+/** Whether logits can be divided by it. */
+export function isTemperature(value: unknown): boolean {
+  return typeof value === "number" && value >= 1e-6 && value <= 1e6;
+}
+
+function* named(told: string, name: string): Generator<string> {
+  if (name === "" || hasControl(name)) yield `${told} ${show(name)}, expected a name without control characters`;
 }
 
 function* listed(field: string, name: string, manifest: Manifest): Generator<string> {

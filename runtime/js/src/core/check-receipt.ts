@@ -4,6 +4,8 @@
  * Knows nothing about artifacts or factors. What is missing or null is unknown, and nothing is wrong with that.
  */
 
+import { isTemperature } from "./check-manifest.js";
+import { PROBLEM_TYPES } from "./format.js";
 import { hasControl, isHash } from "./names.js";
 import { show } from "./parse-json.js";
 
@@ -23,7 +25,9 @@ export function findWrong(receipt: Fields): string[] {
     ...hash("weights", receipt.weights),
     ...checkModules(receipt.modules ?? null),
     ...checkLayers(receipt.layers ?? null),
-    ...checkProbes(receipt.probes ?? null),
+    ...checkList("probes", receipt.probes ?? null, checkProbe),
+    ...checkHead(receipt.head ?? null),
+    ...checkList("answers", receipt.answers ?? null, checkAnswer),
   ];
 }
 
@@ -82,13 +86,13 @@ function* checkLayers(layers: unknown): Generator<string> {
   }
 }
 
-function* checkProbes(probes: unknown): Generator<string> {
-  if (probes === null) return;
-  if (!Array.isArray(probes)) {
-    yield `probes is ${show(probes)}, expected a list or null`;
+function* checkList(field: string, items: unknown, check: typeof checkProbe): Generator<string> {
+  if (items === null) return;
+  if (!Array.isArray(items)) {
+    yield `${field} is ${show(items)}, expected a list or null`;
     return;
   }
-  for (const [index, probe] of probes.entries()) yield* checkProbe(`probes[${index}]`, probe);
+  for (const [index, item] of items.entries()) yield* check(`${field}[${index}]`, item);
 }
 
 function* checkProbe(where: string, probe: unknown): Generator<string> {
@@ -114,6 +118,41 @@ function* checkProbe(where: string, probe: unknown): Generator<string> {
   }
 }
 
+function* checkHead(head: unknown): Generator<string> {
+  if (head === null) return;
+  const { labels, problem_type: problem, temperature } = (isFields(head) ? head : {}) as Fields;
+  if (!Array.isArray(labels) || labels.length === 0) {
+    yield `head is ${show(head)}, expected an object with a list of labels, or null`;
+    return;
+  }
+  if (!labels.every((label) => typeof label === "string" && label !== "" && !hasControl(label))) {
+    yield `head: labels are ${show(labels)}, expected names without control characters`;
+  } else if (new Set(labels).size !== labels.length) {
+    yield "head: a label stands twice";
+  }
+  if (problem !== undefined && !(PROBLEM_TYPES as readonly unknown[]).includes(problem)) {
+    yield `head: problem_type is ${show(problem)}, expected one of ${PROBLEM_TYPES.join(", ")}`;
+  }
+  if (temperature !== undefined && !isTemperature(temperature)) {
+    yield `head: temperature is ${show(temperature)}, expected 0.000001 to 1000000`;
+  }
+}
+
+function* checkAnswer(where: string, answer: unknown): Generator<string> {
+  if (!isFields(answer)) {
+    yield `${where} is ${show(answer)}, expected an object`;
+    return;
+  }
+  const { text, input_ids: ids, output, base } = answer;
+  if (typeof (text ?? "") !== "string") yield `${where}: text is ${show(text)}, expected text or null`;
+  if (!areIds(ids) || ids.length === 0) yield `${where}: input_ids is ${show(ids)}, expected token ids`;
+  if (!areNumbers(output) || !areNumbers(base)) {
+    yield `${where} needs output and base, lists of numbers`;
+  } else if (output.length === 0 || output.length !== base.length) {
+    yield `${where}: output has ${output.length} numbers, base ${base.length}; expected as many, at least one`;
+  }
+}
+
 function* hash(field: string, value: unknown): Generator<string> {
   if ((value ?? null) !== null && !(typeof value === "string" && isHash(value))) {
     yield `${field} is ${show(value)}, expected 64 lower-case hexadecimal digits or null`;
@@ -130,6 +169,10 @@ function isCount(value: unknown): boolean {
 
 function areIds(value: unknown): value is number[] {
   return Array.isArray(value) && value.length <= MOST_TOKENS && value.every(isCount);
+}
+
+function areNumbers(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "number");
 }
 
 function areLogprobs(value: unknown): value is number[] {

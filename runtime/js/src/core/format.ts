@@ -27,7 +27,56 @@ export interface Slot {
   readonly parts: readonly SlotPart[];
 }
 
-/** What a runtime must know of the decoder to drive it. */
+/** What a graph is for; all but `text-generation` read a text, or an image, once and keep no KV cache. */
+export const TASKS = [
+  "text-generation",
+  "text-classification",
+  "token-classification",
+  "feature-extraction",
+  "image-classification",
+] as const;
+export type Task = (typeof TASKS)[number];
+
+/** How logits become scores, in transformers' words: softmax, a sigmoid for each, the numbers themselves. */
+export const PROBLEM_TYPES = ["single_label_classification", "multi_label_classification", "regression"] as const;
+export type ProblemType = (typeof PROBLEM_TYPES)[number];
+
+/** What the outputs of a head mean: `labels` in the order of its rows; logits are divided by `temperature` first. */
+export interface HeadInfo {
+  readonly labels: readonly string[];
+  readonly problemType: ProblemType;
+  readonly temperature: number;
+}
+
+/** A tensor of the head, fed as a slot is: two `sizes` (out, in) as (n, in, out), one as (n, 1, size). */
+export interface HeadTensor {
+  /** Its name in the checkpoint. */
+  readonly tensor: string;
+  /** Of the graph. */
+  readonly input: string;
+  /** Those of the checkpoint; 0 is the number of labels. */
+  readonly sizes: readonly number[];
+}
+
+/** What a runtime must know of a graph without a KV cache to drive it. */
+export interface EncoderInfo {
+  /** Beside slots and head: `input_ids` and `attention_mask`, or `pixel_values`. */
+  readonly inputs: readonly string[];
+  /** `logits`, or `embeddings`. */
+  readonly output: string;
+  readonly hiddenSize: number;
+  readonly head: readonly HeadTensor[];
+  /** What the base itself has of the head, a safetensors file. */
+  readonly headFile: string | null;
+  /** Null where the base has no whole head, so that only adapters can answer. */
+  readonly baseHead: HeadInfo | null;
+  /** Rows of a call share an adapter: some slots act on what no row owns. */
+  readonly oneAdapter: boolean;
+  /** Channels, height, width; empty where there are no images. */
+  readonly imageSize: readonly number[];
+}
+
+/** What a runtime must know of the model to drive it; what has no KV cache has 0 for its three sizes. */
 export interface ModelInfo {
   readonly name: string;
   readonly architecture: string;
@@ -76,6 +125,8 @@ export interface AdapterInfo {
   readonly path: string;
   readonly rank: number;
   readonly store: "float32" | "float16" | "int8";
+  /** What its head means, null where it brings none. */
+  readonly head: HeadInfo | null;
 }
 
 /** Size and SHA-256 (hex) of one file. */
@@ -88,8 +139,11 @@ export interface FileInfo {
 export interface Manifest {
   readonly producer: string;
   readonly target: string;
+  readonly task: Task;
   readonly model: ModelInfo;
   readonly graph: GraphInfo;
+  /** Null for generation, there for every other task. */
+  readonly encoder: EncoderInfo | null;
   readonly base: BaseInfo;
   readonly slots: readonly Slot[];
   readonly adapters: readonly AdapterInfo[];

@@ -10,14 +10,20 @@ import type { FolderSource } from "./files.js";
 import {
   type AdapterInfo,
   type BaseInfo,
+  type EncoderInfo,
   type FileInfo,
   FORMAT,
   FORMAT_VERSION,
   type GraphInfo,
+  type HeadInfo,
+  type HeadTensor,
   MANIFEST_FILE,
   type Manifest,
   type ModelInfo,
+  PROBLEM_TYPES,
+  type ProblemType,
   type Slot,
+  type Task,
   type TokenizerInfo,
 } from "./format.js";
 import { joinSome, parseJson, show } from "./parse-json.js";
@@ -45,8 +51,10 @@ export function parseManifest(content: Uint8Array | string, where: string = MANI
   const manifest: Manifest = {
     producer: root.text("producer"),
     target: root.text("target"),
+    task: (root.raw("task") === undefined ? "text-generation" : root.text("task")) as Task, // its value is checked below
     model: readModel(root.object("model")),
     graph: readGraph(root.object("graph")),
+    encoder: root.isSet("encoder") ? readEncoder(root.object("encoder")) : null,
     base: readBase(root.object("base")),
     slots: root.list("slots").map(readSlot),
     adapters: root.list("adapters").map(readAdapterInfo),
@@ -115,6 +123,20 @@ class Fields {
     return this.isSet(name) ? this.text(name) : null;
   }
 
+  /** A number, `otherwise` where the field is left out. */
+  number(name: string, otherwise: number): number {
+    const value = this.raw(name) === undefined ? otherwise : this.raw(name);
+    if (typeof value !== "number") throw this.wrong(name, "a number", value);
+    return value;
+  }
+
+  /** True or false, false where the field is left out. */
+  flag(name: string): boolean {
+    const value = this.raw(name) === undefined ? false : this.raw(name);
+    if (typeof value !== "boolean") throw this.wrong(name, "true or false", value);
+    return value;
+  }
+
   whole(name: string): number {
     return wholeNumber(this.#present(name), `${this.where}: ${name}`);
   }
@@ -125,6 +147,13 @@ class Fields {
 
   wholes(name: string): number[] {
     return this.#array(name).map((item, index) => wholeNumber(item, `${this.where}: ${name}[${index}]`));
+  }
+
+  texts(name: string): string[] {
+    return this.#array(name).map((item, index) => {
+      if (typeof item !== "string") throw this.wrong(`${name}[${index}]`, "text", item);
+      return item;
+    });
   }
 
   object(name: string): Fields {
@@ -190,6 +219,35 @@ function readGraph(data: Fields): GraphInfo {
   };
 }
 
+function readEncoder(data: Fields): EncoderInfo {
+  return {
+    inputs: data.texts("inputs"),
+    output: data.text("output"),
+    hiddenSize: data.whole("hidden_size"),
+    head: data.raw("head") === undefined ? [] : data.list("head").map(readHeadTensor),
+    headFile: data.textOrNull("head_file"),
+    baseHead: readHead(data, "base_head"),
+    oneAdapter: data.flag("one_adapter"),
+    imageSize: data.raw("image_size") === undefined ? [] : data.wholes("image_size"),
+  };
+}
+
+function readHeadTensor(data: Fields): HeadTensor {
+  return { tensor: data.text("tensor"), input: data.text("input"), sizes: data.wholes("sizes") };
+}
+
+/** The head in the field `name`; the values of what it says are checked with those of the whole manifest. */
+function readHead(parent: Fields, name: string): HeadInfo | null {
+  if (!parent.isSet(name)) return null;
+  const data = parent.object(name);
+  const problem = data.raw("problem_type") === undefined ? PROBLEM_TYPES[0] : data.text("problem_type");
+  return {
+    labels: data.texts("labels"),
+    problemType: problem as ProblemType,
+    temperature: data.number("temperature", 1),
+  };
+}
+
 function readBase(data: Fields): BaseInfo {
   return { fingerprint: data.text("fingerprint"), grid: data.text("grid") };
 }
@@ -214,7 +272,8 @@ function readAdapterInfo(data: Fields): AdapterInfo {
   if (store !== "float32" && store !== "float16" && store !== "int8") {
     throw data.wrong("store", '"float32", "float16" or "int8"', store);
   }
-  return { name: data.text("name"), path: data.text("path"), rank: data.whole("rank"), store };
+  const head = readHead(data, "head");
+  return { name: data.text("name"), path: data.text("path"), rank: data.whole("rank"), store, head };
 }
 
 function readFileInfo(data: Fields): FileInfo {

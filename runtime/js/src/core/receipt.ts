@@ -34,6 +34,10 @@ export interface Receipt {
   readonly layers?: Fields | null;
   readonly weights?: string | null;
   readonly probes?: readonly unknown[] | null;
+  /** Labels and calibration of the head that travels with the adapter. */
+  readonly head?: Fields | null;
+  /** Of tasks without a KV cache, in the place of probes. */
+  readonly answers?: readonly unknown[] | null;
 }
 
 /** The receipt of an adapter folder, null where none was written; throws AdapterError when it cannot be read. */

@@ -6,6 +6,7 @@ Knows nothing about the network: small XML snippets stand for the packages.
 import io
 import json
 import tarfile
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import pytest
 from edgelora.data.rows import read_rows
 from examples.download import DatasetError, read_member, write_rows
 from examples.labelled_xml import merge_fields, split_rows
+from examples.prepare_address_tags import parse_tags, split_tags
 from examples.prepare_addresses import INSTRUCTION, parse_addresses
 from examples.prepare_icd import CHAPTERS, Term, parse_terms, split_terms, to_row
+from examples.prepare_icd_pairs import Pair, parse_pairs, split_pairs
 from examples.prepare_names import KEYS, parse_names
+from examples.topic_tables import parse_table
 
 ADDRESSES = """<AddressCollection>
   <AddressString><AddressNumber>12</AddressNumber> <StreetName>Peña</StreetName> <StreetName>Blanca</StreetName>
@@ -66,6 +70,18 @@ def test_addresses_are_merged_deduplicated_and_unambiguous() -> None:
     }
     assert next(iter(json.loads(row["completion"]))) == "number"
     assert " :" not in row["completion"]
+
+
+def test_address_tags_keep_every_word_and_leave_separators_out() -> None:
+    first, crossing, _ = parse_tags(ADDRESSES)
+    assert first["tokens"] == ["12", "Peña", "Blanca", "Rd.", ",", "Ely", ",", "NV"]
+    assert first["tags"] == ["B-number", "B-street", "I-street", "B-type", "O", "B-city", "O", "B-state"]
+    assert crossing["tags"] == ["B-street", "B-and", "B-street"]
+    rows = [{"tokens": [str(index)], "tags": ["B-a" if index % 2 else f"B-{index}"]} for index in range(20)]
+    train, held_out = split_tags(rows, 8, seed=0)
+    assert sorted(train + held_out, key=lambda row: int(row["tokens"][0])) == rows
+    assert 0 < len(held_out) < 8
+    assert {row["tags"][0] for row in held_out} == {"B-a"}
 
 
 def test_names_leave_out_single_words_couples_and_what_both_files_claim() -> None:
@@ -143,6 +159,31 @@ def test_icd_split_leaks_no_category_and_stays_balanced() -> None:
     assert len({term.category for term in train if term.label == "a"}) == 7  # every category had its turn
 
 
+def test_icd_pairs_hold_each_text_once_and_no_category_in_both_parts() -> None:
+    first = ("H25", ("Cataract", "Senile cataract", "senile  Cataract", "Coronary cataract", "Punctate cataract"))
+    xml = icd("7", "H00-H59", first, ("H40", ("Glaucoma", "Ocular hypertension", "Cataract", "Coronary cataract")))
+    assert parse_pairs(f"<tabular>{xml}</tabular>".encode()) == [
+        Pair("Coronary cataract", "Senile cataract", "H25"),
+        Pair("Cataract", "Ocular hypertension", "H40"),
+    ]
+    pairs = [Pair(f"a{index}", f"b{index}", f"C{index // 3}") for index in range(90)]
+    train, held_out = split_pairs(pairs, 1)
+    assert (train, held_out) == split_pairs(pairs, 1)
+    assert len(held_out) == 15
+    assert sorted(train + held_out, key=lambda pair: int(pair.anchor[1:])) == pairs
+    assert not {pair.category for pair in train} & {pair.category for pair in held_out}
+
+
+def test_topic_tables_are_read_or_refused_by_line() -> None:
+    assert parse_table("Category\tText\nd\tstring\nclass\t\n\nearn\tnet é up \n".encode(), "t") == [
+        ("earn", "net é up")
+    ]
+    with pytest.raises(DatasetError, match="t: the first line is 'Topic'"):
+        parse_table(b"Topic\n", "t")
+    with pytest.raises(DatasetError, match="t: line 4 has no topic"):
+        parse_table(b"Category\tText\nd\tstring\nclass\t\nearn\n", "t")
+
+
 def test_labels_can_be_told_apart_from_the_start() -> None:
     labels = [label for label, _ in CHAPTERS.values()]
     assert len(labels) == 22
@@ -174,6 +215,12 @@ def test_read_member_takes_regular_files_alone(tmp_path: Path) -> None:
     for member in ("missing.xml", "dir"):
         with pytest.raises(DatasetError, match=member):
             read_member(archive, member)
+    wheel = tmp_path / "pkg-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as zipped:
+        zipped.writestr("pkg/data.xml", "<a/>")
+    assert read_member(wheel, "pkg/data.xml") == b"<a/>"
+    with pytest.raises(DatasetError, match=r"missing\.xml"):
+        read_member(wheel, "pkg/missing.xml")
     archive.write_bytes(archive.read_bytes()[:40])
     with pytest.raises(DatasetError, match="run again"):
         read_member(archive, "data.xml")

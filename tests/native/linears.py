@@ -11,10 +11,19 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
+from edgelora_runtime.fused import BLOCKS, FACTORS, WEIGHTS
 from tests.operator_library import operator_library
 
 Array = npt.NDArray[Any]
 _TYPES = {"uint8": TensorProto.UINT8, "float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT}
+
+_GIVEN: dict[str, tuple[int, list[str] | None]] = {  # what a call brings, and its shape where that is known
+    "x": (TensorProto.FLOAT, None),
+    "ids": (TensorProto.INT64, None),
+    FACTORS: (TensorProto.UINT8, ["bytes"]),
+    BLOCKS: (TensorProto.INT64, ["n", "pieces", "slots"]),
+    WEIGHTS: (TensorProto.FLOAT, ["n", "pieces"]),
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,18 @@ def linear(
     return _session("Linear", "edgelora", ["x", *_places(inputs, 4)], dict(inputs), attributes, threads)
 
 
+def linear_with_slot(
+    item: Codes, columns: list[int], level: int, bias: Array | None = None, threads: int = 1, **attributes: Any
+) -> ort.InferenceSession:
+    """``Linear`` that does what ``LowRank`` would do behind it, for the second slot of the adapters."""
+    inputs = _inputs(item) + ([] if bias is None else [("bias", bias)])
+    names = ["x", *_places(inputs, 4)]
+    given = _attributes(item, level) | {"columns": columns, "slot": 1} | attributes
+    given = {name: value for name, value in given.items() if value is not None}
+    adapters = [FACTORS, BLOCKS, WEIGHTS]
+    return _session("Linear", "edgelora", [*names, *[""] * (5 - len(names)), *adapters], dict(inputs), given, threads)
+
+
 def matmul_nbits(item: Codes, level: int, bias: Array | None = None) -> ort.InferenceSession:
     """onnxruntime's own operator over the same values."""
     inputs = [(name, array.astype(np.float32) if name == "scales" else array) for name, array in _inputs(item)]
@@ -104,11 +125,11 @@ def _session(
         for name, array in constants.items()
     ]
     node = helper.make_node(op, names, ["y"], domain=domain, **attributes)
-    given = ("ids", TensorProto.INT64) if "ids" in names else ("x", TensorProto.FLOAT)
+    given = [(name, *_GIVEN[name]) for name in names if name in _GIVEN]
     graph = helper.make_graph(
         [node],
         "one",
-        [helper.make_tensor_value_info(*given, ["batch", "sequence"])],
+        [helper.make_tensor_value_info(*one) for one in given],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         initializers,
     )

@@ -8,8 +8,10 @@ import onnx_ir as ir
 import pytest
 
 from edgelora.artifact.store import add_adapter
+from edgelora_onnx.passes.fuse_slots import LOW_RANK
 from edgelora_onnx.passes.lower_in_place import EMBED, LINEAR, LowerInPlace
 from edgelora_runtime import load
+from edgelora_runtime.manifest import read_manifest
 from tests.operator_library import operator_library
 from tests.tiny import write_adapter, write_artifact, write_checkpoint
 
@@ -44,7 +46,10 @@ def test_nothing_is_left_that_would_be_packed(checkpoint: Path, tmp_path: Path) 
     before, after = (Counter(node.op_type for node in model.graph) for model in (standard, fused))
     assert after[LINEAR] == before["MatMulNBits"] > 0
     assert after[EMBED] == before["GatherBlockQuantized"] == 1
-    assert not {"MatMulNBits", "GatherBlockQuantized"} & set(after)
+    assert not {"MatMulNBits", "GatherBlockQuantized", LOW_RANK} & set(after)
+    slots = [node for node in fused.graph if "slot" in node.attributes]
+    assert len(slots) == after[LINEAR] - 1 == len(read_manifest(folder).slots), "all but the head"
+    assert {node.op_type for node in slots} == {LINEAR}
     constants = {name: value.const_value for name, value in fused.graph.initializers.items()}
     weights = {name: item for name, item in constants.items() if isinstance(item, ir.ExternalTensor)}
     assert not [node for node in fused.graph if node.op_type == "Cast" and node.inputs[0].name in constants]
@@ -62,6 +67,7 @@ def test_floats_stay_with_onnxruntime(checkpoint: Path, tmp_path: Path) -> None:
     counts = Counter(node.op_type for node in model.graph)
     assert counts["MatMulNBits"] > 0 == counts[LINEAR]
     assert counts[EMBED] == 1
+    assert counts[LOW_RANK] == len(read_manifest(folder).slots)
     assert not LowerInPlace()(model).modified
 
 

@@ -2,7 +2,8 @@
 
 decoder graph -> the same with nothing to pack
 
-Codes, scales and zero points stay those of MatMulNBits, and scales are read in the type in which they are stored.
+Codes, scales and zero points stay those of MatMulNBits, and scales are read in the type in which they are stored. What
+``FuseSlots`` put behind such a linear becomes a part of it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import onnx_ir as ir
 
 from edgelora_onnx.initializers import remove_unused_initializers, shape_of
 from edgelora_onnx.lowering import replace_node
+from edgelora_onnx.passes.fuse_slots import DOMAIN, LOW_RANK
 
-DOMAIN = "edgelora"
 LINEAR, EMBED = "Linear", "Embed"
 _IN_BYTES = 4  # the accuracy level at which activations are rounded to 8 bits, and these operators are the faster ones
 _FLAT = ".rows"  # ends the name of codes in two dimensions, whose bytes are those of the name without it
@@ -24,9 +25,11 @@ class LowerInPlace(ir.passes.InPlacePass):
     """onnxruntime packs a copy of what MatMulNBits multiplies with when it opens a model; these operators need none."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Replace linears at accuracy level 4, and the embedding; unread Casts and initializers go."""
+        """Replace linears at accuracy level 4 with their slots, and the embedding; unread Casts and initializers go."""
         graph = model.graph
         lowered = [node for node in list(graph) if _lower_linear(graph, node) or _lower_embedding(graph, node)]
+        for node in [node for node in graph if node.op_type == LOW_RANK]:
+            _join(graph, node)
         if lowered:
             for cast in [node for node in graph if node.op_type == "Cast" and not node.outputs[0].uses()]:
                 graph.remove(cast, safe=True)
@@ -45,6 +48,19 @@ def _lower_linear(graph: ir.Graph, node: ir.Node) -> bool:
     inputs = [x, codes, _stored(scales), zeros, bias]
     replace_node(graph, node, ir.node(LINEAR, _trimmed(inputs), attributes, domain=DOMAIN, num_outputs=1))
     return True
+
+
+def _join(graph: ir.Graph, slot: ir.Node) -> None:
+    """Let the linear whose output a slot changes, and nobody else reads, do the slot's part as well."""
+    x, y, *adapters = slot.inputs
+    linear = y.producer() if y is not None else None
+    assert y is not None
+    if linear is None or linear.op_type != LINEAR or linear.inputs[0] is not x or len(y.uses()) > 1:
+        return
+    inputs = [*_padded(linear.inputs, 5), *adapters]
+    attributes = dict(linear.attributes) | {name: slot.attributes[name] for name in ("columns", "slot")}
+    replace_node(graph, slot, ir.node(LINEAR, inputs, attributes, domain=DOMAIN, num_outputs=1))
+    graph.remove(linear, safe=True)
 
 
 def _lower_embedding(graph: ir.Graph, node: ir.Node) -> bool:

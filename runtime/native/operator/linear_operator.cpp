@@ -1,14 +1,18 @@
 // The operators `Linear` and `Embed`: MatMulNBits and GatherBlockQuantized over codes that stay where they are mapped.
 //
-// Linear(x, codes, scales, zero_points?, bias?) -> y; attributes K, N, bits, block_size, accuracy_level (0 or 4) and, for
-// tests, path. Embed(codes, ids, scales, zero_points?) -> rows; attributes K, bits, block_size. Codes are those of
+// Linear(x, codes, scales, zero_points?, bias?, factors?, blocks?, weights?) -> y; attributes K, N, bits, block_size,
+// accuracy_level (0 or 4), with the last three inputs slot and columns as LowRank has them and, for tests, path. Embed(codes, ids, scales, zero_points?) -> rows; attributes K, bits, block_size. Codes are those of
 // MatMulNBits, scales float16 or float32.
 #include <array>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 
 #include "linear_path.hpp"
+#include "low_rank.hpp"
+#include "low_rank_node.hpp"
+#include "low_rank_steps.hpp"
 #include "operators.hpp"
 #include "ort_kernel.hpp"
 
@@ -16,6 +20,7 @@ namespace edgelora::ops::in_place {
 namespace {
 
 constexpr int64_t few_tokens = 5;           // below, unpacking rows costs more than reading their codes again
+constexpr int64_t tokens_in_steps = 3;       // up to which a slot's product is done a column at a time
 constexpr int64_t bytes_in_part = 1 << 14;  // of codes: below, another thread does not pay
 constexpr int64_t most_parts = 32;
 constexpr int64_t tokens_in_part = 8;  // that are rounded together
@@ -103,10 +108,13 @@ struct Layout {
 class Linear {
  public:
   static constexpr const char* name = "Linear";
-  static constexpr std::array<Port, 5> inputs{{{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+  static constexpr std::array<Port, 8> inputs{{{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
                                                {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8},
                                                {ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED},
                                                {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true},
+                                               {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true},
+                                               {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true},
+                                               {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, true},
                                                {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true}}};
   static constexpr std::array<Port, 1> outputs{{{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}}};
   static constexpr std::array<int, 2> in_place{{-1, -1}};
@@ -119,6 +127,10 @@ class Linear {
     Matrix m{};
     m.bits = static_cast<int>(layout_.bits);
     m.block_size = static_cast<int>(layout_.block_size);
+    if (integer(api, info, "slot", -1) >= 0) {
+      const bool is_same = wanted != "neon_dot";  // floats have no use for products of bytes
+      low_rank_ = read_low_rank(api, info, static_cast<size_t>(layout_.columns), is_same ? wanted : "neon");
+    }
     places_.resize(static_cast<size_t>(layout_.block_size * layout_.bits / 32 * path_->lanes));
     path_->places(m, places_.data());
   }
@@ -132,20 +144,42 @@ class Linear {
     if (bias.is_there && bias.count() != m.rows) {
       refuse("bias has shape " + shape_text(bias) + ", expected [" + std::to_string(m.rows) + "]");
     }
+    const std::vector<Span> spans = read_spans(call, x, m);
     std::vector<int64_t> shape(x.dims, x.dims + x.n_dims);
     shape.back() = m.rows;
     float* y = static_cast<float*>(call.output(0, shape.data(), shape.size()));
     const int64_t tokens = x.count() / m.columns;
     if (tokens == 0 || m.rows == 0) return;
     const float* offsets = bias.is_there ? bias.as<float>() : nullptr;
+    const size_t row_tokens = spans.empty() ? 0 : static_cast<size_t>(x.dims[1]);
     if (in_floats_) {
       in_floats(call, m, x.as<float>(), tokens, offsets, y);
+    } else if (!spans.empty() && tokens <= tokens_in_steps && Steps::can_cut(low_rank_->layout())) {
+      Steps steps(*low_rank_, spans, x.as<float>(), row_tokens);
+      return in_bytes(call, m, x.as<float>(), tokens, offsets, y, &steps);
     } else {
-      in_bytes(call, m, x.as<float>(), tokens, offsets, y);
+      in_bytes(call, m, x.as<float>(), tokens, offsets, y, nullptr);
     }
+    if (!spans.empty()) low_rank_->add(call, spans, x.as<float>(), y, row_tokens);
   }
 
  private:
+  // What adapters add, none for a node without a slot.
+  std::vector<Span> read_spans(const Call& call, const Tensor& x, const Matrix& m) const {
+    const Tensor factors = call.input(5), blocks = call.input(6), weights = call.input(7);
+    if (!low_rank_) {
+      if (factors.is_there || blocks.is_there || weights.is_there) refuse("slot is missing beside an adapter");
+      return {};
+    }
+    if (!factors.is_there || !blocks.is_there || !weights.is_there) refuse("factors, blocks or weights are missing");
+    if (static_cast<int64_t>(low_rank_->layout().out_features()) != m.rows) {
+      refuse("columns end at " + std::to_string(low_rank_->layout().out_features()) + ", expected " +
+             std::to_string(m.rows) + ", the rows of codes");
+    }
+    if (x.n_dims != 3) refuse("x has shape " + shape_text(x) + ", expected [rows, tokens, K] beside an adapter");
+    return low_rank_->spans(read_adapters(factors, blocks, weights), static_cast<size_t>(x.dims[0]));
+  }
+
   // Calls body(part, first row, row after the last), with parts of whole `step`s of rows.
   template <class Body>
   static void share(const Call& call, const Matrix& m, int64_t step, int64_t parts, Body& body) {
@@ -173,9 +207,12 @@ class Linear {
     share(call, m, step, parts, body);
   }
 
-  void in_bytes(const Call& call, const Matrix& m, const float* x, int64_t count, const float* bias, float* y) const {
+  // With `steps`, a few tokens' deltas as well: x A by whichever thread comes first, and B by the one whose columns they
+  // are. Nobody waits for a panel that has not been begun.
+  void in_bytes(const Call& call, const Matrix& m, const float* x, int64_t count, const float* bias, float* y,
+                Steps* steps) const {
     const bool tiled = count >= few_tokens;
-    const int64_t step = tiled ? path_->tile_rows : 8;
+    const int64_t step = tiled ? path_->tile_rows : steps != nullptr ? int64_t{lane} : 8;
     const int64_t parts = parts_of(m, step, tiled ? count : 1);
     Tokens tokens{};
     tokens.count = count;
@@ -195,10 +232,15 @@ class Linear {
     };
     call.parallel(static_cast<size_t>(over(count, tokens_in_part)), round);
     auto body = [&](size_t part, int64_t first, int64_t last) {
+      if (steps != nullptr) steps->work();
       if (tiled) {
         path_->tiles(m, tokens, Part{first, last, bias, y}, scratch + part * each);
       } else {
         path_->rows(m, places_.data(), tokens, Part{first, last, bias, y});
+      }
+      if (steps != nullptr) {
+        steps->wait();
+        steps->up(y, static_cast<size_t>(first), static_cast<size_t>(last));
       }
     };
     share(call, m, step, parts, body);
@@ -207,6 +249,7 @@ class Linear {
   Layout layout_;
   bool in_floats_;
   const Path* path_;
+  std::optional<LowRank> low_rank_;
   std::vector<int32_t> places_;
 };
 

@@ -14,18 +14,6 @@ constexpr size_t tile = 32;              // tokens of a prompt that a thread tak
 constexpr size_t worth_sharing = 40000;  // multiplications; fewer take less time than waking another thread
 constexpr size_t most_shares = 4;        // of one token: more wait for each other longer than they work
 
-struct Piece {
-  Block block;
-  float weight;
-};
-
-// Rows side by side with the same adapters: the tokens of all of them go through the factors together.
-struct Span {
-  size_t row, count;
-  std::vector<Piece> pieces;
-  size_t products;  // of one token
-};
-
 // Memory that a thread keeps from call to call.
 float* room(size_t count) {
   static thread_local std::vector<float> kept;
@@ -151,13 +139,10 @@ const char* path_names() {
 
 LowRank::LowRank(Layout layout, size_t slot, const Path& path) : layout_(std::move(layout)), slot_(slot), path_(&path) {}
 
-void LowRank::add(const Call& call, const Adapters& adapters, const float* x, float* y, size_t rows,
-                  size_t tokens) const {
+std::vector<Span> LowRank::spans(const Adapters& adapters, size_t rows) const {
   if (adapters.rows != 1 && adapters.rows != rows) throw std::invalid_argument("blocks have other rows than the input");
   if (adapters.slots <= slot_) throw std::invalid_argument("blocks have fewer slots than the graph");
-  if (rows * tokens == 0 || adapters.pieces == 0) return;
   std::vector<Span> spans;
-  size_t products = 0, n_tasks = 0;
   const size_t step = adapters.pieces * adapters.slots;
   for (size_t row = 0; row < adapters.rows; ++row) {
     const int64_t* blocks = adapters.blocks + row * step + slot_;
@@ -183,21 +168,29 @@ void LowRank::add(const Call& call, const Adapters& adapters, const float* x, fl
     }
     spans.push_back(std::move(span));
   }
+  const auto is_none = [](const Span& span) { return span.products == 0 || span.count == 0; };
+  spans.erase(std::remove_if(spans.begin(), spans.end(), is_none), spans.end());
+  return spans;
+}
+
+void LowRank::add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens) const {
+  const size_t k = layout_.in_features, n = layout_.out_features();
+  size_t products = 0, n_tasks = 0;
   for (const Span& span : spans) {
     products += span.products * span.count * tokens;
-    n_tasks += span.products == 0 ? 0 : (span.count * tokens + tile - 1) / tile;
+    n_tasks += (span.count * tokens + tile - 1) / tile;
   }
   if (n_tasks == 0) return;
-  const size_t k = layout_.in_features, n = layout_.out_features();
-  if (n_tasks == 1 && rows * tokens == 1 && products >= 2 * worth_sharing) {
+  if (n_tasks == 1 && spans.front().count * tokens == 1 && products >= 2 * worth_sharing) {
     const Span& span = spans.front();
     const size_t shares = std::min(most_shares, products / worth_sharing);
-    for (const Piece& piece : span.pieces) share_piece(call, *path_, layout_, piece, x, y, shares);
+    for (const Piece& piece : span.pieces) {
+      share_piece(call, *path_, layout_, piece, x + span.row * k, y + span.row * n, shares);
+    }
     return;
   }
   auto task = [&](size_t index) {
     for (const Span& span : spans) {
-      if (span.products == 0) continue;
       const size_t count = span.count * tokens, tiles = (count + tile - 1) / tile;
       if (index >= tiles) {
         index -= tiles;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "low_rank_block.hpp"
 #include "low_rank_path.hpp"
@@ -32,14 +33,31 @@ const Path& find_path(const std::string& name);
 // Names of all paths that this processor can run, a blank between them, the fastest last.
 const char* path_names();
 
+// The factors of one adapter at a slot, and what its delta is multiplied with.
+struct Piece {
+  Block block;
+  float weight;
+};
+
+// Rows side by side with the same adapters: the tokens of all of them go through the factors together.
+struct Span {
+  size_t row, count;
+  std::vector<Piece> pieces;
+  size_t products;  // of one token
+};
+
 class LowRank {
  public:
   LowRank(Layout layout, size_t slot, const Path& path);
 
   const Layout& layout() const { return layout_; }
+  const Path& path() const { return *path_; }
 
-  // Adds in place; throws std::invalid_argument for adapters that are no such thing.
-  void add(const Call& call, const Adapters& adapters, const float* x, float* y, size_t rows, size_t tokens) const;
+  // The rows of which some adapter changes something; throws std::invalid_argument for adapters that are no such thing.
+  std::vector<Span> spans(const Adapters& adapters, size_t rows) const;
+
+  // Adds in place.
+  void add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens) const;
 
  private:
   Layout layout_;

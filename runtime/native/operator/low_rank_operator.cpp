@@ -1,8 +1,10 @@
 // The operator `LowRank` of the domain `edgelora`: y + (x A) B in one node, for every adapter of a batch.
 #include <array>
 #include <cstring>
+#include <vector>
 
 #include "low_rank.hpp"
+#include "low_rank_node.hpp"
 #include "operators.hpp"
 #include "ort_kernel.hpp"
 
@@ -10,27 +12,10 @@ namespace edgelora::ops {
 
 namespace {
 
-Layout read_layout(const OrtApi& api, const OrtKernelInfo* info) {
-  const int64_t most = int64_t{1} << 24;
-  const int64_t in_features = integer(api, info, "in_features", 0);
-  if (in_features < 1 || in_features > most) throw std::invalid_argument("in_features is missing or out of range");
-  Layout layout;
-  layout.in_features = static_cast<size_t>(in_features);
-  const std::vector<int64_t> columns = integers(api, info, "columns");
-  if (columns.size() < 2 || columns.size() > most_parts + 1 || columns.front() != 0 || columns.back() > most) {
-    throw std::invalid_argument("columns are not the begins of 1 to 16 parts and the end of the last");
-  }
-  for (size_t i = 0; i < columns.size(); ++i) {
-    if (i > 0 && columns[i] <= columns[i - 1]) throw std::invalid_argument("columns do not rise");
-    layout.columns.push_back(static_cast<size_t>(columns[i]));
-  }
-  return layout;
-}
-
-size_t read_slot(const OrtApi& api, const OrtKernelInfo* info) {
-  const int64_t slot = integer(api, info, "slot", -1);
-  if (slot < 0) throw std::invalid_argument("slot is missing or negative");
-  return static_cast<size_t>(slot);
+size_t read_features(const OrtApi& api, const OrtKernelInfo* info) {
+  const int64_t found = integer(api, info, "in_features", 0);
+  if (found < 1 || found > most_features) throw std::invalid_argument("in_features is missing or out of range");
+  return static_cast<size_t>(found);
 }
 
 class LowRankKernel {
@@ -47,7 +32,7 @@ class LowRankKernel {
   static constexpr std::array<int, 2> in_place{{1, 0}};
 
   LowRankKernel(const OrtApi& api, const OrtKernelInfo* info)
-      : low_rank_(read_layout(api, info), read_slot(api, info), find_path(text(api, info, "path"))) {}
+      : low_rank_(read_low_rank(api, info, read_features(api, info), text(api, info, "path"))) {}
 
   void compute(const Call& call) const {
     const Tensor x = call.input(0), y = call.input(1);
@@ -58,9 +43,10 @@ class LowRankKernel {
       throw std::invalid_argument("expected x [rows, tokens, in_features] and y [rows, tokens, out_features]");
     }
     const Adapters adapters = read_adapters(call.input(2), call.input(3), call.input(4));
+    const std::vector<Span> spans = low_rank_.spans(adapters, static_cast<size_t>(x.dims[0]));
     auto* out = static_cast<float*>(call.output(0, y.dims, y.n_dims));
     if (out != y.data) std::memcpy(out, y.data, static_cast<size_t>(y.count()) * sizeof(float));
-    low_rank_.add(call, adapters, x.as<float>(), out, static_cast<size_t>(x.dims[0]), static_cast<size_t>(x.dims[1]));
+    low_rank_.add(call, spans, x.as<float>(), out, static_cast<size_t>(x.dims[1]));
   }
 
  private:

@@ -8,6 +8,7 @@ set(EDGELORA_OPS_SOURCES
   low_rank_block.cpp
   low_rank_operator.cpp
   low_rank_plain.cpp
+  low_rank_steps.cpp
   register.cpp
 )
 set(EDGELORA_AVX2 "-mavx2;-mfma;-mf16c")

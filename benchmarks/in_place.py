@@ -24,6 +24,7 @@ import onnxruntime
 from benchmarks.artifacts import plain_int4
 from benchmarks.machine import cpu_name
 from benchmarks.operator import random_adapter
+from edgelora_runtime.bound_adapter import bind
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.manifest import Manifest, cache_bytes, read_manifest
@@ -198,7 +199,7 @@ def measure_adapter(artifact: Path, arm: str, threads: int, steps: int, operator
     manifest = read_manifest(artifact)
     library = find_operators(True if operator is None else operator, manifest) if arm == IN_PLACE else None
     session = Session(artifact, manifest, threads, library=library)
-    adapter = session.prepare(session.packer.pack(random_adapter(manifest, RANK, seed=0)))
+    adapter = bind(session.packer.pack(random_adapter(manifest, RANK, seed=0)))
     session.begin(1, adapter)
     session.prefill_rows([[7, 8, 9]])
     for _ in range(min(steps, 20)):

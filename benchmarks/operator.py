@@ -27,6 +27,7 @@ from benchmarks.artifacts import plain_int4
 from benchmarks.machine import cpu_name
 from edgelora.adapter.narrow import STORES, narrow
 from edgelora_runtime.adapter import Adapter, Factors
+from edgelora_runtime.bound_adapter import bind
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.manifest import FLOAT_STORE, Manifest, Slot, read_manifest
@@ -130,7 +131,7 @@ def _measure(
     store = arm if arm in STORES else FLOAT_STORE
     made = [session.packer.pack(narrow(random_adapter(manifest, rank, seed), store)) for seed in range(rows)]
     none = session.packer.blend([])
-    bound = session.prepare(none if arm in (NONE, FUSED) else made[0] if rows == 1 else session.packer.stack(made))
+    bound = bind(none if arm in (NONE, FUSED) else made[0] if rows == 1 else session.packer.stack(made))
     bound = dataclasses.replace(bound, is_none=arm == NONE)  # else the graph without slots would run
     vocab_size = manifest.model.vocab_size
     prompts = np.random.default_rng(0).integers(0, vocab_size, (rows, PROMPT)).tolist()

@@ -27,5 +27,5 @@ def open_parts(
     """What ``load`` makes of a folder without a cache, with the parts that the model keeps to itself."""
     manifest = read_manifest(folder)
     session = Session(folder, manifest, threads, library=library)
-    adapters = AdapterSet(folder, manifest, session, None, adapter_bytes)
+    adapters = AdapterSet(folder, manifest, session.packer, None, adapter_bytes)
     return Opened(Model(folder, manifest, session, adapters), session, adapters)

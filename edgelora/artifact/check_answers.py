@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgelora.errors import ArtifactError
 from edgelora.evaluation.timing import open_session
+from edgelora_runtime.bound_adapter import bind
 from edgelora_runtime.parse_json import one_line
 
 _REFUSALS = (
@@ -39,7 +40,7 @@ def check_answers(artifact: Path, name: str, prompt: Sequence[int]) -> None:
         packed = {slot.a: np.zeros((1, slot.in_features, rank), np.float32) for slot in manifest.slots}
         packed |= {slot.b: np.zeros((1, rank, slot.out_features), np.float32) for slot in manifest.slots}
         try:
-            session.begin(1, session.prepare(packed))
+            session.begin(1, bind(packed))
             logits = session.prefill(ids, [len(ids) - 1])
             last = session.decode(logits.argmax(axis=1), np.ones(1, np.bool_))
         except _REFUSALS as error:

@@ -33,7 +33,7 @@ def cache_scales(artifact: Path, prompts: Sequence[Sequence[int]], adapters: Map
     ``adapters``. Raises AdapterError for one that does not fit, ConfigError when something seen is no number.
     """
     session, manifest = open_session(artifact)
-    known = AdapterSet(artifact, manifest, session)
+    known = AdapterSet(artifact, manifest, session.packer)
     for name, folder in adapters.items():
         known.load(name, folder)
     limit = manifest.model.context_length

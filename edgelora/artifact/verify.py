@@ -21,6 +21,7 @@ from edgelora.data.varied_text import measured_ids
 from edgelora.errors import ArtifactError, EdgeLoraError
 from edgelora.values import FloatArray
 from edgelora_runtime import Model, load
+from edgelora_runtime.bound_adapter import bind
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import feed
 from edgelora_runtime.manifest import INT8_CACHE, Manifest, check_files, read_manifest
@@ -220,7 +221,7 @@ def check_twin(path: Path, manifest: Manifest, prompt: Sequence[int], threads: i
         session = Session(path, manifest, threads, twin=True)
     except ArtifactError as error:
         return Check("twin", False, str(error))
-    none = session.prepare(blend_packed([], manifest.slots))
+    none = bind(blend_packed([], manifest.slots))
     empty = dataclasses.replace(none, is_none=False)  # so that the graph with slots is chosen
     twin, slotted = (feed(session, adapter, prompt, 0) for adapter in (none, empty))
     same = np.array_equal(twin, slotted)

@@ -17,10 +17,12 @@ import numpy as np
 
 from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import parse_spec
+from edgelora_runtime.bound_adapter import BoundAdapter
+from edgelora_runtime.bound_adapter import bind as bind_packed
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.manifest import Manifest, read_manifest
 from edgelora_runtime.open_adapter import open_adapter
-from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.session import Session
 
 PROMPT_TOKENS = 128
 _WARM_UP = 2  # rounds that are not counted
@@ -72,7 +74,7 @@ def bind(session: Session, manifest: Manifest, artifact: Path, spec: str, label:
         raise AdapterError(f"{artifact} has no adapter {', '.join(unknown)}; it has: {', '.join(folders) or 'none'}")
     read = {name: open_adapter(folders[name], manifest, f"adapter {name!r} ({folders[name]})") for name, _ in terms}
     parts = [(session.packer.pack(read[name]), weight) for name, weight in terms]
-    return Subject(label or spec, session, session.prepare(session.packer.blend(parts)))
+    return Subject(label or spec, session, bind_packed(session.packer.blend(parts)))
 
 
 def time_subjects(

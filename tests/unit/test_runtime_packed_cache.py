@@ -24,9 +24,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     folders: list[str] = []
     original = open_module.read_adapter
 
-    def record(folder: Path) -> object:
+    def record(folder: Path, with_head: bool) -> object:
         folders.append(folder.name)
-        return original(folder)
+        return original(folder, with_head)
 
     monkeypatch.setattr(open_module, "read_adapter", record)
     return folders

@@ -18,9 +18,10 @@ import onnxruntime
 from benchmarks.peers.turns import Opening, serve
 from edgelora.evaluation.timing import open_session
 from edgelora_runtime.adapter_set import AdapterSet
+from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.packed_adapters import PackedCache, name_artifact
-from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.session import Session
 
 _SWITCHES = 50
 _FIRST_BINDS = 10
@@ -39,7 +40,7 @@ class EdgeloraEngine:
             key = (subject.model, subject.twin)
             if key not in opened:
                 session, manifest = open_session(Path(subject.model), opening.threads, subject.twin)
-                opened[key] = session, manifest, AdapterSet(Path(subject.model), manifest, session)
+                opened[key] = session, manifest, AdapterSet(Path(subject.model), manifest, session.packer)
             session, _, adapters = opened[key]
             found = adapters.find_rows(subject.adapters) if subject.adapters else adapters.find("none")
             self._subjects[subject.label] = session, found, max(1, len(subject.adapters))
@@ -101,7 +102,7 @@ class EdgeloraEngine:
         folder = _largest(manifest, adapters)
         with tempfile.TemporaryDirectory() as place:
             cache = PackedCache(Path(place), name_artifact(manifest), session.packer)
-            caching = AdapterSet(folder.parents[1], manifest, session, cache)
+            caching = AdapterSet(folder.parents[1], manifest, session.packer, cache)
             caching.load("kept", folder)
             return self._times_to_load(caching, folder)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgelora_runtime.adapter_config import CONFIG_FILE, is_target, read_config
+from edgelora_runtime.adapter_config import CONFIG_FILE, is_saved, is_target, read_config
 from edgelora_runtime.errors import AdapterError, ArtifactError
 from edgelora_runtime.files import restore
 from edgelora_runtime.manifest import Slot
@@ -29,6 +29,7 @@ Spec = tuple[tuple[str, float], ...]  # adapter names with their weights; empty 
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 _KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+_SAVED = re.compile(r"\.modules_to_save(?:\.default)?(?=\.)")
 _TERM = re.compile(r"[^\s+:/\\]+")  # a name that nobody has is told as such, with the nearest one
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NO_CHANGE = 1e-8  # root mean square of a delta that float32 weights cannot even hold
@@ -53,20 +54,24 @@ class Adapter:
     """Every adapted module of a PEFT folder, by its name in the checkpoint.
 
     ``targets`` are PEFT's ``target_modules``, a pattern or name endings, where they claim every layer; None elsewhere.
+    ``head`` holds the tensors of ``modules_to_save`` by their names in the checkpoint; ``saved`` are those modules.
     """
 
     factors: Mapping[str, Factors]
     targets: str | tuple[str, ...] | None = None
+    head: Mapping[str, FloatArray] = field(default_factory=dict)
+    saved: tuple[str, ...] = ()
 
     @property
     def rank(self) -> int:
-        """The largest rank of any module."""
-        return max(int(item.a.shape[0]) for item in self.factors.values())
+        """The largest rank of any module; 0 of an adapter that is a head alone."""
+        return max((int(item.a.shape[0]) for item in self.factors.values()), default=0)
 
 
-def read_adapter(folder: Path) -> Adapter:
+def read_adapter(folder: Path, with_head: bool = False) -> Adapter:
     """Read ``adapter_model.safetensors`` and ``adapter_config.json``; raises one AdapterError.
 
+    ``with_head`` takes fully trained modules too, as adapters of a model with a head have them.
     Factors stored as float32 are read-only views of the file, which may be replaced, but not cut short, meanwhile.
     """
     restore(folder)
@@ -76,13 +81,13 @@ def read_adapter(folder: Path) -> Adapter:
     ):
         if not (folder / file).is_file():
             raise AdapterError(f"{folder} has no {file}; {advice}")
-    config = read_config(folder)  # first: the tensors of another method would only add noise
+    config = read_config(folder, with_head)  # first: the tensors of another method would only add noise
     try:
         tensors = map_safetensors(folder / WEIGHTS_FILE)
     except ArtifactError as error:
         raise AdapterError(str(error)) from error
     with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32 become infinite, and are refused
-        sides, wrong = _collect(tensors)
+        sides, head, wrong = _collect(tensors, config.saved)
     factors: dict[str, Factors] = {}
     for module, pair in sorted(sides.items()):
         rank = config.rank_of(module)
@@ -95,7 +100,7 @@ def read_adapter(folder: Path) -> Adapter:
         wrong.append(f"{WEIGHTS_FILE} holds no tensors")
     if wrong:
         raise AdapterError(f"{folder} cannot be used: {join_some(wrong)}; expected plain LoRA as PEFT saves it")
-    return Adapter(factors, config.targets)
+    return Adapter(factors, config.targets, head, config.saved)
 
 
 def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
@@ -128,7 +133,7 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
             wrong.append(f"{module} maps {found[0]} to {found[1]} features, expected {expected[0]} to {expected[1]}")
     if wrong:
         raise AdapterError(f"{where} does not fit: {join_some(wrong)}; use an adapter trained for this base")
-    if not any(_largest_rms(item) > _NO_CHANGE for item in adapter.factors.values()):
+    if adapter.factors and not any(_largest_rms(item) > _NO_CHANGE for item in adapter.factors.values()):
         raise AdapterError(
             f"{where} changes nothing: alpha, A or B is zero or next to it in every module; was it trained and saved?"
         )
@@ -162,13 +167,25 @@ def check_name(name: str) -> None:
         )
 
 
-def _collect(tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, dict[str, FloatArray]], list[str]]:
-    """For each module its sides A and B in float32, and a line for every tensor that cannot be one."""
+def _collect(
+    tensors: Mapping[str, npt.NDArray[Any]], saved: Sequence[str]
+) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray], list[str]]:
+    """For each module its sides A and B in float32, the tensors of ``saved`` modules, a line for all that is wrong."""
     sides: dict[str, dict[str, FloatArray]] = {}
+    head: dict[str, FloatArray] = {}
     wrong = []
     for key, value in tensors.items():
         match = _KEY.fullmatch(key)
-        if match is None:
+        if match is None and is_saved(name := _SAVED.sub("", key.removeprefix("base_model.model."), 1), saved):
+            if name in head:
+                wrong.append(f"{name} is there twice, under two names")
+            elif value.dtype.kind != "f" or not value.size:
+                wrong.append(f"{key} is {value.dtype} {value.shape}, expected floats")
+            elif not _is_finite(tensor := value.astype(np.float32, copy=False)):
+                wrong.append(f"{key} holds numbers that are not finite")
+            else:
+                head[name] = tensor
+        elif match is None:
             wrong.append(f"{key} is no LoRA factor")
         elif value.ndim != 2 or value.dtype.kind != "f" or not value.size:
             wrong.append(f"{key} is {value.dtype} {value.shape}, expected two dimensions of floats")
@@ -178,7 +195,7 @@ def _collect(tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, dict[st
             wrong.append(f"{key} holds numbers that are not finite")
         else:
             sides.setdefault(match["module"], {})[match["side"]] = factor
-    return sides, wrong
+    return sides, head, wrong
 
 
 def _is_finite(values: FloatArray) -> bool:

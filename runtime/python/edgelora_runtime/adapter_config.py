@@ -9,7 +9,7 @@ express is refused, since ignoring it would give other answers silently.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ _REFUSED = {
     "lora_bias": "LoRA biases",
     "use_qalora": "QALoRA",
     "use_bdlora": "block-diagonal LoRA",
-    "modules_to_save": "fully trained modules (modules_to_save)",
     "trainable_token_indices": "trained token embeddings (trainable_token_indices)",
     "target_parameters": "adapted bare parameters (target_parameters)",
     "layer_replication": "replicated layers (layer_replication)",
@@ -55,6 +54,7 @@ class LoraConfig:
     ranks: Mapping[str, int]  # pattern -> rank
     alphas: Mapping[str, float]  # pattern -> alpha
     targets: str | tuple[str, ...] | None
+    saved: tuple[str, ...] = ()  # modules_to_save: those of a head, trained whole
 
     def rank_of(self, module: str) -> int:
         """PEFT's rule: the first pattern that matches the end of the module's name, else ``r``."""
@@ -66,14 +66,18 @@ class LoraConfig:
         return alpha / math.sqrt(rank) if self.is_rank_stabilized else alpha / rank
 
 
-def read_config(folder: Path) -> LoraConfig:
-    """The configuration in an adapter folder; raises one AdapterError with everything that cannot be used."""
-    return _check(read_json(folder / CONFIG_FILE, AdapterError, _ADVICE, _LONGEST), str(folder / CONFIG_FILE))
+def read_config(folder: Path, with_head: bool = False) -> LoraConfig:
+    """The configuration in an adapter folder; raises one AdapterError with everything that cannot be used.
+
+    ``with_head`` reads ``modules_to_save``, which is refused elsewhere: only a head can be swapped whole.
+    """
+    content = read_json(folder / CONFIG_FILE, AdapterError, _ADVICE, _LONGEST)
+    return _check(content, str(folder / CONFIG_FILE), with_head)
 
 
-def parse_config(content: bytes, where: str = CONFIG_FILE) -> LoraConfig:
+def parse_config(content: bytes, where: str = CONFIG_FILE, with_head: bool = False) -> LoraConfig:
     """The configuration that ``content`` is; raises what ``read_config`` raises."""
-    return _check(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where)
+    return _check(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where, with_head)
 
 
 def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
@@ -83,16 +87,28 @@ def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
     return any(module == target or module.endswith(f".{target}") for target in targets or ())
 
 
+def is_saved(tensor: str, saved: Sequence[str]) -> bool:
+    """Whether a tensor lies in a module of ``modules_to_save``, which are names of modules or endings of names."""
+    path = tensor.split(".")
+    modules = [".".join(path[:end]) for end in range(1, len(path))]
+    return any(module == name or module.endswith(f".{name}") for module in modules for name in saved)
+
+
 def check_target_pattern(targets: str) -> None:
     """Raise AdapterError for ``target_modules`` that no runtime could match with names of modules."""
     if why := _pattern_problem(targets):
         raise AdapterError(f"target_modules: {why}; expected a pattern as docs/format.md describes them, or names")
 
 
-def _check(config: Any, where: str) -> LoraConfig:
+def _check(config: Any, where: str, with_head: bool) -> LoraConfig:
     if not isinstance(config, dict):
         raise AdapterError(f"{where} holds {show(config)}, expected an object; {_ADVICE}")
+    saved = config.get("modules_to_save") or []
     wrong = _refusals(config) + _wrong_types(config) + _wrong_numbers(config)
+    if saved and not with_head:
+        wrong.append("it uses fully trained modules (modules_to_save), which only the head of an encoder can be")
+    elif not _is_list_of(saved, str) or not all(saved):
+        wrong.append(f"modules_to_save is {show(saved)}, expected a list of names")
     if wrong:
         raise AdapterError(f"{where} cannot be used: {join_some(wrong)}; expected plain LoRA as PEFT saves it")
     return LoraConfig(
@@ -102,6 +118,7 @@ def _check(config: Any, where: str) -> LoraConfig:
         ranks={key: int(value) for key, value in (config.get("rank_pattern") or {}).items()},
         alphas={key: float(value) for key, value in (config.get("alpha_pattern") or {}).items()},
         targets=_targets(config),
+        saved=tuple(saved),
     )
 
 

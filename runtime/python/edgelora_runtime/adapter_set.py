@@ -2,25 +2,31 @@
 
 name or SPEC -> BoundAdapter
 
-``open_adapter.py`` reads, ``packing.py`` packs, ``session.py`` binds.
+``open_adapter.py`` reads, a packer packs, a session binds.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from edgelora_runtime.adapter import Spec, check_name, parse_spec
+from edgelora_runtime.bound_adapter import BoundAdapter, bind
 from edgelora_runtime.errors import AdapterError
-from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.head import Tensors, packed_labels
+from edgelora_runtime.head_info import find_head_info
+from edgelora_runtime.manifest import HeadInfo, Manifest
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packed_adapters import PackedCache
+from edgelora_runtime.packers import Packer
 from edgelora_runtime.packing import Packed
-from edgelora_runtime.session import BoundAdapter, Session
 
+_NO_WEIGHT = 1e-9
 _MAX_MIXED = 16  # blends and row stacks kept ready; of single adapters the budget alone says how many
 
 
@@ -28,6 +34,15 @@ _MAX_MIXED = 16  # blends and row stacks kept ready; of single adapters the budg
 class _Source:
     folder: Path
     is_trusted: bool  # whatever its receipt says
+    listed: HeadInfo | None = None  # of the manifest
+    labels: Sequence[str] | None = None  # as the caller gave them
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    packed: Packed
+    bound: BoundAdapter  # over the same memory
+    head: HeadInfo | None
 
 
 class AdapterSet:
@@ -42,18 +57,20 @@ class AdapterSet:
         self,
         folder: Path,
         manifest: Manifest,
-        session: Session,
+        packer: Packer,
         cache: PackedCache | None = None,
         most_bytes: int | None = None,
+        base_head: Tensors = MappingProxyType({}),
     ) -> None:
         self._manifest = manifest
-        self._packer = session.packer
-        self._session = session
+        self._packer = packer
+        self._base_head = base_head
+        self._head = () if manifest.encoder is None else manifest.encoder.head
         self._cache = cache
         self._most_bytes = most_bytes
-        self._sources = {item.name: _Source(folder / item.path, False) for item in manifest.adapters}
-        self._none = session.prepare(self._packer.blend([]))
-        self._single: OrderedDict[str, tuple[Packed, BoundAdapter]] = OrderedDict()  # least recently used first
+        self._sources = {item.name: _Source(folder / item.path, False, item.head) for item in manifest.adapters}
+        self._none = bind(packer.blend([]))
+        self._single: OrderedDict[str, _Kept] = OrderedDict()  # least recently used first
         self._mixed: OrderedDict[tuple[Spec, ...], BoundAdapter] = OrderedDict()  # likewise
 
     @property
@@ -64,21 +81,21 @@ class AdapterSet:
     @property
     def n_bytes(self) -> int:
         """Memory of all slot inputs that are kept ready."""
-        return sum(item.n_bytes for item in (*(bound for _, bound in self._single.values()), *self._mixed.values()))
+        return sum(item.n_bytes for item in (*(kept.bound for kept in self._single.values()), *self._mixed.values()))
 
     def folder(self, name: str) -> Path:
         """Where a known name was read from."""
         return self._sources[name].folder
 
-    def load(self, name: str, folder: Path, trust: bool = False) -> None:
+    def load(self, name: str, folder: Path, trust: bool = False, labels: Sequence[str] | None = None) -> None:
         """Read, check and pack a PEFT folder, or map what was kept of it; ``name`` means it from now on."""
         check_name(name)
-        source = _Source(folder, trust)
-        packed = self._read(name, source)
+        source = _Source(folder, trust, None, labels)
+        kept = self._read(name, source)
         self._forget(name)
         self._sources = {**self._sources, name: source}  # a new one: another thread may be looking at the old
-        self._add(name, packed)
-        self._drop_beyond_budget(self._single[name][1])
+        self._single[name] = kept
+        self._drop_beyond_budget(kept.bound)
 
     def unload(self, name: str) -> None:
         """Forget a name and what was made of it; raises AdapterError for an unknown one."""
@@ -94,7 +111,7 @@ class AdapterSet:
 
     def holds(self, adapter: BoundAdapter) -> bool:
         """Whether ``adapter`` is kept ready."""
-        kept = (self._none, *(bound for _, bound in self._single.values()), *self._mixed.values())
+        kept = (self._none, *(item.bound for item in self._single.values()), *self._mixed.values())
         return any(item is adapter for item in kept)
 
     def find(self, text: str) -> BoundAdapter:
@@ -107,6 +124,34 @@ class AdapterSet:
         if len(set(specs)) == 1:
             return self._bound(specs[0])
         return self._keep(specs, lambda: self._packer.stack([self._blend(spec) for spec in specs]))
+
+    def head(self, text: str) -> HeadInfo | None:
+        """What the head of one SPEC means, None where the model has no head.
+
+        Raises AdapterError where neither an adapter nor the base has one, and for a blend of unlike heads.
+        """
+        spec = self.parse(text)
+        if not self._head:
+            return None
+        if not spec:
+            own = None if self._manifest.encoder is None else self._manifest.encoder.base_head
+            if own is None:
+                known = ", ".join(self._sources) or "no adapters"
+                raise AdapterError(f"{self._manifest.model.name} has no head of its own; use an adapter: {known}")
+            return own
+        heads = [(name, weight, self._keep_single(name).head) for name, weight in spec]
+        (first, _, one), *others = [(name, weight, head) for name, weight, head in heads if head is not None]
+        for name, _, head in others:
+            if (head.labels, head.problem_type) != (one.labels, one.problem_type):
+                raise AdapterError(
+                    f"adapter SPEC {text!r}: {first} and {name} have heads for other labels or problems, and no head "
+                    "lies between them; blend adapters with the same labels"
+                )
+        total = sum(weight for _, weight, _ in heads)
+        if not others or abs(total) < _NO_WEIGHT:  # such a blend is refused where heads are blended
+            return one
+        mean = sum(weight * head.temperature for _, weight, head in heads if head is not None) / total
+        return dataclasses.replace(one, temperature=max(mean, _NO_WEIGHT))
 
     def parse(self, text: str) -> Spec:
         """The SPEC taken apart, every name known."""
@@ -123,8 +168,7 @@ class AdapterSet:
         if not spec:
             return self._none
         if len(spec) == 1 and spec[0][1] == 1.0:
-            self._pack(spec[0][0])
-            found = self._single[spec[0][0]][1]
+            found = self._keep_single(spec[0][0]).bound
             self._drop_beyond_budget(found)
             return found
         return self._keep((spec,), lambda: self._blend(spec))
@@ -132,7 +176,7 @@ class AdapterSet:
     def _keep(self, key: tuple[Spec, ...], build: Callable[[], Packed]) -> BoundAdapter:
         found = self._mixed.get(key)
         if found is None:
-            found = self._mixed[key] = self._session.prepare(build())
+            found = self._mixed[key] = bind(build())
             if len(self._mixed) > _MAX_MIXED:
                 self._mixed.popitem(last=False)
         self._mixed.move_to_end(key)
@@ -140,16 +184,13 @@ class AdapterSet:
         return found
 
     def _blend(self, spec: Spec) -> Packed:
-        return self._packer.blend([(self._pack(name), weight) for name, weight in spec])
+        return self._packer.blend([(self._keep_single(name).packed, weight) for name, weight in spec])
 
-    def _pack(self, name: str) -> Packed:
+    def _keep_single(self, name: str) -> _Kept:
         if name not in self._single:
-            self._add(name, self._read(name, self._sources[name]))
+            self._single[name] = self._read(name, self._sources[name])
         self._single.move_to_end(name)
-        return self._single[name][0]
-
-    def _add(self, name: str, packed: Packed) -> None:
-        self._single[name] = packed, self._session.prepare(packed)  # over the same memory
+        return self._single[name]
 
     def _forget(self, name: str) -> None:
         self._single.pop(name, None)
@@ -164,18 +205,28 @@ class AdapterSet:
         for key in [key for key, item in self._mixed.items() if item is not needed]:
             if self.n_bytes > self._most_bytes:
                 del self._mixed[key]
-        for name in [name for name, (_, item) in self._single.items() if item is not needed]:
+        for name in [name for name, item in self._single.items() if item.bound is not needed]:
             if self.n_bytes > self._most_bytes:
                 del self._single[name]
 
-    def _read(self, name: str, source: _Source) -> Packed:
+    def _read(self, name: str, source: _Source) -> _Kept:
         """Checked and packed, or as it was kept when it passed the same check."""
         path = None if self._cache is None else self._cache.find(source.folder, source.is_trusted)
         packed = None if self._cache is None or path is None else self._cache.read(path)
+        where = f"adapter {name!r} ({source.folder})"
         if packed is None:
-            where = f"adapter {name!r} ({source.folder})"
-            adapter = open_adapter(source.folder, self._manifest, where, trust=source.is_trusted)
+            adapter = open_adapter(
+                source.folder, self._manifest, where, base_head=self._base_head, trust=source.is_trusted
+            )
             packed = self._packer.pack(adapter)
             if self._cache is not None and path is not None:
                 self._cache.write(path, packed)
-        return packed
+        return _Kept(packed, bind(packed), self._head_info(packed, source, where))
+
+    def _head_info(self, packed: Packed, source: _Source, where: str) -> HeadInfo | None:
+        if not self._head:
+            return None
+        count = packed_labels(packed, self._head)
+        return find_head_info(
+            source.folder, count, where, trust=source.is_trusted, listed=source.listed, labels=source.labels
+        )

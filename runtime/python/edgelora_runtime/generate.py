@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.prefix import shared_length
 from edgelora_runtime.sampling import Sampler, log_softmax
-from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.session import Session
 
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]

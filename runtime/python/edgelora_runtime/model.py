@@ -19,6 +19,7 @@ from typing import Any, Literal, Unpack, cast, overload
 import numpy as np
 
 from edgelora_runtime.adapter_set import AdapterSet
+from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import FinishReason, score_choices
@@ -28,7 +29,7 @@ from edgelora_runtime.messages import Messages, Tools
 from edgelora_runtime.packed_adapters import PackedCache, name_artifact
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.request import Request, TextOptions, make_request
-from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.session import Session
 from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
 from edgelora_runtime.text import Tokenizer, read_tokenizer
 from edgelora_runtime.token_model import TokenModel
@@ -94,7 +95,7 @@ def load(
     packed = None
     if kept is not None and not hashes:  # adapters are trusted by size and time of their files, or read anew
         packed = PackedCache(kept / "adapters", name_artifact(manifest), session.packer)
-    model = Model(folder, manifest, session, AdapterSet(folder, manifest, session, packed, adapter_bytes))
+    model = Model(folder, manifest, session, AdapterSet(folder, manifest, session.packer, packed, adapter_bytes))
     for info in manifest.adapters if probe else ():
         model.probe(info.name)
     return model

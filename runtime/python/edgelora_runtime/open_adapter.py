@@ -6,32 +6,50 @@ PEFT folder, Manifest -> Adapter
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 from edgelora_runtime.adapter import Adapter, fit_adapter, read_adapter
 from edgelora_runtime.errors import AdapterError
+from edgelora_runtime.head import Tensors, find_untrained, find_wrong_head
 from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.receipt import find_mismatch, find_other_factors, read_receipt
 
 
-def open_adapter(folder: Path, manifest: Manifest, where: str, *, trust: bool = False) -> Adapter:
+def open_adapter(
+    folder: Path,
+    manifest: Manifest,
+    where: str,
+    *,
+    base_head: Tensors = MappingProxyType({}),
+    trust: bool = False,
+) -> Adapter:
     """The adapter in ``folder``; raises one AdapterError, which calls it ``where``, with everything that does not fit.
 
-    ``trust`` leaves the receipt unread: which base, grid, tokenizer and template it names, and of which factors it is.
+    ``base_head`` is what ``head.py`` reads of the artifact. ``trust`` leaves the receipt unread: which base, grid,
+    tokenizer and template it names, and of which factors it is; and takes a head at its initial values.
     """
     if not manifest.slots:
         raise AdapterError(
             f"{where}: {manifest.model.name} was exported without slots and takes no adapters; export it again "
             "without --merge"
         )
-    adapter = read_adapter(folder)
+    head = () if manifest.encoder is None else manifest.encoder.head
+    adapter = read_adapter(folder, bool(head))
     receipt = None if trust else read_receipt(folder)
     foreign = None if receipt is None else find_mismatch(receipt, manifest)
+    told = (
+        [f"its head does not fit: {join_some(lines)}"] if (lines := find_wrong_head(adapter, head, base_head)) else []
+    )
+    told += [foreign] if foreign else []
     try:
         fit_adapter(adapter, manifest.slots, where)
     except AdapterError as error:
-        raise AdapterError(f"{error}; {foreign}" if foreign else str(error)) from error
-    if foreign:
-        raise AdapterError(f"{where}: {foreign}")
+        raise AdapterError("; ".join([str(error), *told])) from error
+    if told:
+        raise AdapterError(f"{where}: {'; '.join(told)}")
+    if not trust and (untrained := find_untrained(adapter, head)):
+        raise AdapterError(f"{where}: {untrained}")
     other = None if receipt is None else find_other_factors(receipt, folder, adapter.factors)
     if other:
         raise AdapterError(f"{where}: {other}")

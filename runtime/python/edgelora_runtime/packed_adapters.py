@@ -82,7 +82,8 @@ class PackedCache:
 def name_artifact(manifest: Manifest) -> str:
     """A digest of all that decides whether an adapter belongs to an artifact, and how it is packed."""
     text = manifest.tokenizer
-    files = [manifest.graph.file, *((text.file, text.chat_template) if text is not None else ())]
+    head = None if manifest.encoder is None else manifest.encoder.head_file
+    files = [manifest.graph.file, head, *((text.file, text.chat_template) if text is not None else ())]
     hashes = [manifest.files[name].sha256 for name in files if name is not None]
     return _digest([*hashes, manifest.base.fingerprint, manifest.base.grid])
 

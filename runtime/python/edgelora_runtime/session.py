@@ -7,9 +7,7 @@ It counts tokens and owns buffers.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.graph import Graph, value_over
 from edgelora_runtime.graph_cache import CacheEntry
@@ -25,7 +24,6 @@ from edgelora_runtime.graph_values import Form, cache_names, graph_file, graph_v
 from edgelora_runtime.groups import split_rows
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.packers import FusedPacker, Packer, SlotPacker
-from edgelora_runtime.packing import Packed
 from edgelora_runtime.prefix import CacheArray, Prefix, shared_length
 
 FloatArray = npt.NDArray[np.float32]
@@ -34,33 +32,6 @@ _Named = list[tuple[str, ort.OrtValue]]
 
 FIRST_CAPACITY = 256  # tokens; doubled whenever more are needed
 PREFILL_CHUNK = 384  # tokens of one row per call; attention memory grows with these times all tokens so far
-
-
-@dataclass(frozen=True, eq=False)
-class BoundAdapter:
-    """Slot inputs as onnxruntime values over memory that stays where it is; compared by identity."""
-
-    rows: int  # 1 (shared by every row) or the number of rows
-    arrays: Packed
-    inputs: Sequence[tuple[str, ort.OrtValue]]
-    is_none: bool  # every slot has rank 0
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory of the slot inputs."""
-        return sum(array.nbytes for array in self.arrays.values())
-
-    def inputs_of(self, rows: slice) -> _Named:
-        """The inputs of some rows; what has one dimension belongs to all of them."""
-        return [(name, value_over(item[rows] if item.ndim > 1 else item)) for name, item in self.arrays.items()]
-
-    def digest(self) -> str:
-        """SHA-256 (hex) of the slot inputs: what a KV cache that went through them depends on."""
-        found = hashlib.sha256()
-        for name, array in sorted(self.arrays.items()):
-            found.update(f"{name} {array.shape} ".encode())
-            found.update(array.data)
-        return found.hexdigest()
 
 
 class Session:
@@ -129,13 +100,6 @@ class Session:
     def context_length(self) -> int:
         """Tokens that a row can hold at most."""
         return self._model.context_length
-
-    def prepare(self, packed: Packed) -> BoundAdapter:
-        """What ``packer`` made, ready to be bound without a copy."""
-        rows = max((array.shape[0] for array in packed.values() if array.ndim > 1), default=1)
-        arrays = {name: np.ascontiguousarray(item) for name, item in packed.items()}
-        inputs = tuple((name, value_over(item)) for name, item in arrays.items())
-        return BoundAdapter(rows, arrays, inputs, all(item.size == 0 for item in arrays.values()))
 
     def close(self) -> None:
         """Let go of graphs and cache; nothing can be computed afterwards."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.adapter_set import AdapterSet
+from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.callers import Callers
 from edgelora_runtime.errors import AdapterError, InputError
 from edgelora_runtime.generate import Decoding, logits_at, score_tokens
@@ -26,7 +27,7 @@ from edgelora_runtime.prefix import read_prefix, write_prefix
 from edgelora_runtime.probe import ProbeResult, check_adapter
 from edgelora_runtime.request import IdOptions, Request, check_ids, check_names, make_request
 from edgelora_runtime.sampling import Sampler
-from edgelora_runtime.session import BoundAdapter, Session
+from edgelora_runtime.session import Session
 
 
 class TokenModel:

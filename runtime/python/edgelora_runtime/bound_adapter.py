@@ -1,0 +1,53 @@
+"""Inputs of a graph that belong to an adapter, ready to be bound without a copy.
+
+Packed -> BoundAdapter
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+
+from edgelora_runtime.graph import value_over
+from edgelora_runtime.packing import Packed
+
+_Named = list[tuple[str, ort.OrtValue]]
+
+
+@dataclass(frozen=True, eq=False)
+class BoundAdapter:
+    """Slot inputs as onnxruntime values over memory that stays where it is; compared by identity."""
+
+    rows: int  # 1 (shared by every row) or the number of rows
+    arrays: Packed
+    inputs: Sequence[tuple[str, ort.OrtValue]]
+    is_none: bool  # every slot has rank 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the slot inputs."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def inputs_of(self, rows: slice) -> _Named:
+        """The inputs of some rows; what has one dimension belongs to all of them."""
+        return [(name, value_over(item[rows] if item.ndim > 1 else item)) for name, item in self.arrays.items()]
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the slot inputs: what a KV cache that went through them depends on."""
+        found = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            found.update(f"{name} {array.shape} ".encode())
+            found.update(array.data)
+        return found.hexdigest()
+
+
+def bind(packed: Packed) -> BoundAdapter:
+    """What a packer made, over the same memory where that is in order."""
+    rows = max((array.shape[0] for array in packed.values() if array.ndim > 1), default=1)
+    arrays = {name: np.ascontiguousarray(item) for name, item in packed.items()}
+    inputs = tuple((name, value_over(item)) for name, item in arrays.items())
+    return BoundAdapter(rows, arrays, inputs, all(item.size == 0 for item in arrays.values()))

@@ -1,6 +1,6 @@
 """What the rows of an adapter's head mean: its labels, from whoever knows them.
 
-adapter's folder, Receipt, AdapterInfo, labels given -> HeadInfo
+adapter's folder, labels given -> HeadInfo
 
 ``docs/format.md`` ("Heads") is the definition.
 """

@@ -82,6 +82,7 @@ class Task:
     head: HeadInfo | None = None
     pooling: str | None = None  # mean, cls or lasttoken
     normalize: bool = False
+    context_length: int = 0  # tokens that a text holds at most, special ones included; 0 of text-generation and images
 
     @property
     def generates(self) -> bool:
@@ -114,8 +115,15 @@ class Checkpoint(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What reading changed, one plain sentence each (a GGUF type that had to be dequantized, for example)."""
 
+    @property
+    def task(self) -> Task:
+        """What the model was opened for."""
+
     def names(self) -> tuple[str, ...]:
-        """Every tensor name, sorted."""
+        """Every tensor name, sorted; those of the head of a task without a KV cache are none of them."""
+
+    def head_names(self) -> tuple[str, ...]:
+        """The tensors of that head which the files have, sorted; shapes and values are read like those of others."""
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor without reading it."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgelora.checkpoint.config_limits import ACTIVATION_KEYS, check_limits
+from edgelora.checkpoint.encoder_config import ENCODERS, READ_BESIDE, check_encoder, spell_encoder
 from edgelora.checkpoint.rotary_config import normalise_rotary
 from edgelora.errors import CheckpointError
 from edgelora.values import Checkpoint
@@ -32,7 +33,7 @@ ARCHITECTURES = (
     "qwen3",
     "smollm3",
 )
-"""Every architecture with a parity test; ``export`` and ``train`` refuse the others."""
+"""Every decoder with a parity test; ``export`` and ``train`` refuse what is neither here nor among the encoders."""
 
 _SAME_ACTIVATION = {"swish": "silu"}
 _SHARED_KEYS = ("eos_token_id", "bos_token_id", "pad_token_id", "tie_word_embeddings")  # beside a text_config too
@@ -43,7 +44,8 @@ _ROTATING = ("head_dim", "rope_scaling", "original_max_position_embeddings")
 _READ_BESIDE = {"gpt2": (), "gemma3_text": (*_ROTATING, "sliding_window_pattern")}
 _SIZES = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-    "max_position_embeddings", "n_embd", "n_layer", "n_head", "n_positions",
+    "max_position_embeddings", "n_embd", "n_layer", "n_head", "n_positions", "dim", "hidden_dim", "n_heads", "n_layers",
+    "embedding_size", "image_size", "patch_size", "num_channels",
 )  # fmt: skip
 
 
@@ -58,6 +60,8 @@ def normalise(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     values = _text_part(config, name)
     model_type = values["model_type"]
+    if model_type in ENCODERS:
+        return _normalise_encoder(values, name)
     if values.get("head_dim", 0) is None:
         del values["head_dim"]  # some architectures take null for a size
     values["dtype"] = "float32"
@@ -70,10 +74,22 @@ def normalise(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     read = {key: value for key, value in values.items() if key in known}
     hf = hf_config(read, name)
     check_limits(hf, values, name)
-    return {
-        **read,
-        **{key: getattr(hf, key) for key in _SIZES if key in known and key not in (*read, *hf.attribute_map)},
-    }
+    return _with_sizes(read, hf, known)
+
+
+def _normalise_encoder(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    values = spell_encoder(config, name)
+    known = _known_keys(values["model_type"])
+    read = {key: value for key, value in values.items() if key in known}
+    hf = hf_config(read, name)
+    check_encoder(hf, values, name)
+    return {"pad_token_id": hf.pad_token_id, **_with_sizes(read, hf, known)}
+
+
+def _with_sizes(read: Mapping[str, Any], hf: Any, known: frozenset[str]) -> dict[str, Any]:
+    """What was said, and the sizes that were left out."""
+    left_out = [key for key in _SIZES if key in known and key not in (*read, *hf.attribute_map)]
+    return {**read, **{key: getattr(hf, key) for key in left_out if hasattr(hf, key)}}
 
 
 def _known_keys(model_type: str) -> frozenset[str]:
@@ -81,22 +97,22 @@ def _known_keys(model_type: str) -> frozenset[str]:
     from transformers import CONFIG_MAPPING
 
     kind = CONFIG_MAPPING[model_type]
+    beside = READ_BESIDE.get(model_type, ()) if model_type in ENCODERS else _READ_BESIDE.get(model_type, _ROTATING)
     named = set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"}
-    return frozenset({*named, *kind.attribute_map, *_ALWAYS_READ, *_READ_BESIDE.get(model_type, _ROTATING)})
+    return frozenset({*named, *kind.attribute_map, *_ALWAYS_READ, *beside})
 
 
 def _text_part(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     values = dict(config)
     inner = values.get("text_config")
-    if isinstance(inner, Mapping) and values.get("model_type") not in ARCHITECTURES:
+    if isinstance(inner, Mapping) and values.get("model_type") not in (*ARCHITECTURES, *ENCODERS):
         values = {key: values[key] for key in _SHARED_KEYS if key in values} | dict(inner)
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
         raise CheckpointError("config.json has no model_type; it is not the configuration of a transformers model")
-    if model_type not in ARCHITECTURES:
-        raise CheckpointError(
-            f"{name}: architecture {show(model_type)} is not supported; supported are {', '.join(ARCHITECTURES)}"
-        )
+    if model_type not in (*ARCHITECTURES, *ENCODERS):
+        known = ", ".join((*ARCHITECTURES, *ENCODERS))
+        raise CheckpointError(f"{name}: architecture {show(model_type)} is not supported; supported are {known}")
     return values
 
 
@@ -118,6 +134,6 @@ def hf_config(values: Mapping[str, Any], name: str) -> Any:
         raise CheckpointError(
             f"transformers cannot read the config of {name} (model_type {values['model_type']!r}): {reason}"
         ) from error
-    if values["model_type"] != "gpt2":
+    if values["model_type"] not in ("gpt2", *ENCODERS):
         config.rope_scaling = scaling  # some classes count its keys and take no rope_type; their models read all of it
     return config

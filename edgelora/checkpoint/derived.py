@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, TokenizerFiles
+from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, Task, TokenizerFiles
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,18 @@ class DerivedCheckpoint:
         """Notes of the base."""
         return self.base.notes
 
+    @property
+    def task(self) -> Task:
+        """Task of the base."""
+        return self.base.task
+
     def names(self) -> tuple[str, ...]:
         """Every tensor name, sorted."""
         return self.base.names()
+
+    def head_names(self) -> tuple[str, ...]:
+        """Tensors of the base's head."""
+        return self.base.head_names()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor without reading it."""

@@ -1,6 +1,6 @@
-"""Reads JSON objects that came with a model, with one line for those that are broken.
+"""Reads JSON that came with a model, with one line for files that are broken.
 
-JSON file -> dict, or CheckpointError
+JSON file -> dict or list, or CheckpointError
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ def read_object(path: Path, *, required: bool = True) -> dict[str, Any]:
     value = read_json(path, CheckpointError, "download it again")
     if not isinstance(value, dict):
         raise CheckpointError(f"{path.name} holds {show(value)}; expected a JSON object")
+    return value
+
+
+def read_list(path: Path) -> list[Any]:
+    """The list in a JSON file; raises CheckpointError."""
+    value = read_json(path, CheckpointError, "download it again")
+    if not isinstance(value, list):
+        raise CheckpointError(f"{path.name} holds {show(value)}; expected a JSON list")
     return value
 
 

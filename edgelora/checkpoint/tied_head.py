@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from edgelora.checkpoint.names import HEAD
+from edgelora.checkpoint.names import HEAD, is_embedding
 from edgelora.errors import CheckpointError
 from edgelora.values import FloatArray
 
@@ -77,8 +77,8 @@ def settle_head(
 
 
 def embedding_rows(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """How many token ids a decoder has, by the shapes of its tensors; None where it has no embedding known here."""
-    return next((shapes[key][0] for key in _EMBEDDINGS if shapes.get(key)), None)
+    """How many token ids a model has, by the shapes of its tensors; None where it has no embedding known here."""
+    return next((shape[0] for key, shape in shapes.items() if is_embedding(key) and shape), None)
 
 
 def chunks(shape: tuple[int, ...]) -> Iterator[slice]:

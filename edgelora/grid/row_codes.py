@@ -17,7 +17,7 @@ import numpy as np
 from edgelora.checkpoint.names import turned
 from edgelora.grid.blocks import dequantize
 from edgelora.grid.make import Grid, GridSpec
-from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, TokenizerFiles
+from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, Task, TokenizerFiles
 
 ROW_ZERO = 128  # the code of zero; codes reach from 1 to 255
 _LARGEST_CODE = 127
@@ -79,8 +79,15 @@ class _RowValues:
     def notes(self) -> tuple[str, ...]:
         return self.grid.checkpoint.notes
 
+    @property
+    def task(self) -> Task:
+        return self.grid.checkpoint.task
+
     def names(self) -> tuple[str, ...]:
         return self.grid.checkpoint.names()
+
+    def head_names(self) -> tuple[str, ...]:
+        return self.grid.checkpoint.head_names()
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.grid.checkpoint.shape(name)

@@ -1,4 +1,4 @@
-"""Builds the transformers model of a checkpoint with exactly the values of a grid in it.
+"""Builds the transformers model of a checkpoint's task with exactly the values of a grid in it.
 
 Checkpoint, Grid -> torch model
 """
@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 from transformers.integrations.accelerate import init_empty_weights
 from transformers.modeling_utils import no_init_weights
 from transformers.pytorch_utils import Conv1D
 
 from edgelora.checkpoint.config import read_config
-from edgelora.checkpoint.names import is_transposed
+from edgelora.checkpoint.names import is_head, is_transposed
 from edgelora.errors import CheckpointError, ConfigError
 from edgelora.grid.make import Grid
 from edgelora.torch_model.packed import PackedMatrix, can_pack, pack_module
+from edgelora.torch_model.task_model import attention_of, build_model
 from edgelora.values import Checkpoint
 from edgelora_runtime.parse_json import join_some
 
@@ -31,6 +31,7 @@ _COMPUTED = re.compile(r"(\.attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
 def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = False) -> Any:
     """The model in float32 and eval mode; its tensors are ``grid.value(name)``, or the checkpoint's own without a grid.
 
+    What the checkpoint lacks of a head is drawn from a seed, always the same.
     With ``low_memory`` weights that have codes stay packed, and the float model never exists as a whole.
 
     Raises CheckpointError naming every missing, unexpected or misshapen tensor, and ConfigError where ``low_memory`` is
@@ -44,7 +45,9 @@ def load_torch(checkpoint: Checkpoint, grid: Grid | None, low_memory: bool = Fal
     _check_fit(checkpoint, names, wanted)
     if low_memory and grid is not None:
         _fill_empty(model, wanted, names, grid)
+        _draw_heads(model, checkpoint)
         return model
+    _draw_heads(model, checkpoint)
     with torch.no_grad():
         for name in names:
             if name in wanted:
@@ -64,7 +67,9 @@ def tensors_of(checkpoint: Checkpoint, model: Any) -> tuple[str, ...]:
     wanted, saved = _wanted(model), set(model.state_dict())
     # Computed ones may be stored, and a tied head: the embedding is what both use.
     return tuple(
-        name for name in checkpoint.names() if name in wanted or (name not in saved and not _COMPUTED.search(name))
+        name
+        for name in (*checkpoint.names(), *checkpoint.head_names())
+        if name in wanted or (name not in saved and not _COMPUTED.search(name))
     )
 
 
@@ -96,6 +101,23 @@ def _fill_empty(model: Any, wanted: Mapping[str, torch.Tensor], names: Sequence[
             module._parameters[key] = filled
 
 
+def _draw_heads(model: Any, checkpoint: Checkpoint) -> None:
+    """Give the tensors of a head that no file has their first values: small normal numbers, of norms and biases fixed.
+
+    Classes of transformers draw them in ways of their own, some of them only with the rest of the model.
+    """
+    stored, generator = set(checkpoint.head_names()), torch.Generator().manual_seed(0)
+    spread = getattr(model.config, "initializer_range", 0.02)
+    for name, parameter in list(model.named_parameters()):
+        if not is_head(name) or name in stored:
+            continue
+        value = torch.full(parameter.shape, float(parameter.ndim == 1 and name.endswith("weight")))
+        if parameter.ndim > 1:
+            value = torch.randn(parameter.shape, generator=generator) * spread
+        module, _, key = name.rpartition(".")
+        model.get_submodule(module)._parameters[key] = torch.nn.Parameter(value)
+
+
 def _fits(module: torch.nn.Module, name: str) -> bool:
     """Whether the codes' rows are the module's outputs."""
     return can_pack(module) and isinstance(module, Conv1D) == is_transposed(name)
@@ -104,15 +126,11 @@ def _fits(module: torch.nn.Module, name: str) -> bool:
 def _build(checkpoint: Checkpoint, empty: bool) -> Any:
     """The model with weights yet to be filled in, without any memory where ``empty``; its buffers are computed."""
     config = read_config(checkpoint)
-    # sdpa leaves softcapping and gpt2's own scales out without a word; the plain implementation has them.
-    softcapped = getattr(config, "attn_logit_softcapping", None) is not None
-    scaled = getattr(config, "scale_attn_by_inverse_layer_idx", False) or not getattr(
-        config, "scale_attn_weights", True
-    )
-    options = {"attn_implementation": "eager"} if softcapped or scaled else {}
+    attention = attention_of(config)
+    options = {} if attention is None else {"attn_implementation": attention}
     try:
         with no_init_weights(), init_empty_weights() if empty else contextlib.nullcontext():
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **options)
+            model = build_model(config, checkpoint.task, **options)
     except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
@@ -130,7 +148,7 @@ def _check_fit(checkpoint: Checkpoint, names: Sequence[str], wanted: dict[str, t
 
 
 def _differences(checkpoint: Checkpoint, names: Sequence[str], wanted: dict[str, torch.Tensor]) -> list[str]:
-    wrong = [f"{name} is missing" for name in sorted(set(wanted) - set(names))]
+    wrong = [f"{name} is missing" for name in sorted(set(wanted) - set(names)) if not is_head(name)]
     for name in names:
         if name not in wanted:
             wrong.append(f"{name} is unexpected")

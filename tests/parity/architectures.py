@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 import transformers as tf
 
-from edgelora.values import FloatArray, QuantizedMatrix
+from edgelora.values import FloatArray, QuantizedMatrix, Task
 
 # 96 is no perfect square (gemma scales by its root), 6 heads share 2 key/value heads, the fourth layer is the one that
 # smollm3 leaves without rotary embeddings, and windows of 8 tokens are shorter than the prompts.
@@ -68,6 +68,10 @@ class TorchCheckpoint:
     eos_token_ids: tuple[int, ...] = (2,)
     tokenizer: None = None
     notes: tuple[str, ...] = ()
+    task: Task = field(default_factory=Task)
+
+    def head_names(self) -> tuple[str, ...]:
+        return ()
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self.tensors))

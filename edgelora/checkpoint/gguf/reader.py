@@ -29,7 +29,7 @@ from edgelora.checkpoint.names import turned, turned_shape
 from edgelora.checkpoint.tied_head import chunks, embedding_rows, settle_head
 from edgelora.checkpoint.vocabulary import read_vocabulary
 from edgelora.errors import CheckpointError
-from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, TokenizerFiles
+from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, QuantSpec, Task, TokenizerFiles
 from edgelora_runtime.parse_json import join_some, one_line, show
 
 _TYPE_SUFFIX = re.compile(r"[.-](I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)  # as in model.Q4_1.gguf
@@ -139,9 +139,18 @@ class GgufCheckpoint:
     path: Path
     tensors: Mapping[str, _Stored]  # by Hugging Face name
 
+    @property
+    def task(self) -> Task:
+        """GGUF files hold decoders that write text."""
+        return Task()
+
     def names(self) -> tuple[str, ...]:
         """Every tensor name, sorted."""
         return tuple(sorted(self.tensors))
+
+    def head_names(self) -> tuple[str, ...]:
+        """None: they have no head of another task."""
+        return ()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape in the orientation of the Hugging Face state dict."""

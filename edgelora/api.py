@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelora.artifact.changing import check_outside
-from edgelora.artifact.options import ExportOptions
+from edgelora.artifact.options import ExportOptions, check_task_options
 from edgelora.artifact.targets import MATMUL_INTEGER
 from edgelora.checkpoint.folder import hub_repository
+from edgelora.checkpoint.task import find_task_word
 from edgelora.data.rows import is_text
 from edgelora.errors import ConfigError
 from edgelora.grid.file import check_is_grid, write_grid
@@ -171,7 +172,9 @@ def export(
     limits = Limits(0.05 if options.max_kl is None else options.max_kl, max_bytes, options.budget_ms)
     auto, int8 = options.merge_policy == "auto", options.kv_cache == INT8_CACHE
     started = time.perf_counter()
-    checkpoint = open_base(os.fspath(model))
+    checkpoint = open_base(os.fspath(model), find_task_word(options.task))
+    if not checkpoint.task.generates:
+        check_task_options(options, checkpoint.task.name)
     prompts: Sequence[Sequence[int]] = ()
     if grid.calibration is not None and (auto or int8):
         prompts = read_kl_prompts(checkpoint, grid.calibration)

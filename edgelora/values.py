@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora.errors import ConfigError
-from edgelora_runtime.manifest import FLOAT_CACHE, TEXT_GENERATION, HeadInfo, Slot
+from edgelora_runtime.manifest import FLOAT_CACHE, TEXT_GENERATION, EncoderInfo, HeadInfo, Slot
 
 FloatArray = npt.NDArray[np.float32]
 HalfArray = npt.NDArray[np.float16]
@@ -148,6 +148,15 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class EncoderReference:
+    """What PyTorch answered on the grid of an artifact without a KV cache, with the head that stands beside."""
+
+    inputs: tuple[npt.NDArray[Any], ...]  # each token ids (tokens,), or pixels (channels, height, width)
+    outputs: tuple[FloatArray, ...]  # each (labels,), (tokens, labels) or (hidden_size,)
+    head: Mapping[str, FloatArray]  # tensor of the head -> its values
+
+
+@dataclass(frozen=True)
 class ExportedModel:
     """What an exporter wrote into a folder, and what a runtime must know to drive it."""
 
@@ -162,4 +171,5 @@ class ExportedModel:
     vocab_size: int
     fused_file: str | None = None  # the graph with one node for each slot, over the same weights
     kv_cache: str = FLOAT_CACHE
+    encoder: EncoderInfo | None = None  # of a graph without a KV cache, whose three sizes above are 0
     report: Mapping[str, Any] = field(default_factory=dict)

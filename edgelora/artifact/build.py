@@ -20,8 +20,8 @@ from edgelora.artifact.targets import MATMUL_INTEGER
 from edgelora.data.probes import probe_prompts
 from edgelora.grid.make import Grid
 from edgelora.grid.row_codes import as_rows
-from edgelora.values import Checkpoint, Reference
-from edgelora_runtime.manifest import INT8_CACHE
+from edgelora.values import Checkpoint, EncoderReference, Reference
+from edgelora_runtime.manifest import IMAGE_CLASSIFICATION, INT8_CACHE
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Build:
         return choose_context_length(checkpoint, self.options.context_length)
 
     def prompts(self, checkpoint: Checkpoint) -> tuple[Sequence[int], ...]:
-        """The probe prompts, as much of each as half a context holds."""
+        """The probe prompts, as much of each as half a context holds; none for a model of images."""
+        if checkpoint.task.name == IMAGE_CLASSIFICATION:
+            return ()
         half = self.context_length(checkpoint) // 2
         return tuple(prompt[:half] for prompt in probe_prompts(checkpoint))
 
@@ -56,7 +58,9 @@ class Build:
         return as_rows(grid) if rounds_rows else grid
 
 
-def build_artifact(folder: Path, parts: Parts, build: Build, reference: Reference | None = None) -> None:
+def build_artifact(
+    folder: Path, parts: Parts, build: Build, reference: Reference | EncoderReference | None = None
+) -> None:
     """Write graph, weights, tokenizer and manifest into ``folder``, which is empty; adapters are added later."""
     options, exporter, checkpoint = build.options, build.exporter, parts.grid.checkpoint
     exported = exporter.export(

@@ -18,7 +18,7 @@ from edgelora.evaluation.timing import open_session
 from edgelora_runtime.bound_adapter import bind
 from edgelora_runtime.parse_json import one_line
 
-_REFUSALS = (
+REFUSALS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
@@ -43,7 +43,7 @@ def check_answers(artifact: Path, name: str, prompt: Sequence[int]) -> None:
             session.begin(1, bind(packed))
             logits = session.prefill(ids, [len(ids) - 1])
             last = session.decode(logits.argmax(axis=1), np.ones(1, np.bool_))
-        except _REFUSALS as error:
+        except REFUSALS as error:
             raise ArtifactError(
                 f"onnxruntime does not run what was made of {name}: {one_line(error, named=False)}"
             ) from error

@@ -17,6 +17,8 @@ _LEAST = 16  # fewer leave no room for a prompt and an answer
 def own_context_length(checkpoint: Checkpoint) -> int:
     """The tokens that the model has positions for; with longrope those on which its short factors hold."""
     config = checkpoint.config
+    if not checkpoint.task.generates:
+        return checkpoint.task.context_length or 1  # an image is read as one
     if "long_factor" in (config.get("rope_scaling") or {}):
         return int(config.get("original_max_position_embeddings") or config["max_position_embeddings"])
     return int(config.get("max_position_embeddings") or config.get("n_positions") or 2048)
@@ -30,7 +32,7 @@ def choose_context_length(checkpoint: Checkpoint, wanted: int | None = None) -> 
     own = own_context_length(checkpoint)
     if wanted is None:
         return min(own, DEFAULT_CONTEXT)
-    if not _LEAST <= wanted <= own:
+    if wanted != own and not _LEAST <= wanted <= own:
         raise ConfigError(
             f"--context-length is {wanted}; {checkpoint.name} has positions for {own} tokens, so give {_LEAST} to {own}"
         )

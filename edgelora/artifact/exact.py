@@ -20,7 +20,7 @@ from edgelora_runtime.graph import default_threads
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.packing import blend_packed
 
-_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class ExactGraph:
@@ -30,7 +30,7 @@ class ExactGraph:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = default_threads() if threads is None else threads
-        options.add_session_config_entry(_WEIGHTS_FOLDER, str(folder))
+        options.add_session_config_entry(WEIGHTS_FOLDER, str(folder))
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._info = manifest.model

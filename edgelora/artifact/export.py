@@ -14,6 +14,7 @@ from pathlib import Path
 from edgelora.artifact.build import Build, build_artifact
 from edgelora.artifact.changing import changing, check_outside, check_replaceable
 from edgelora.artifact.check_answers import check_answers
+from edgelora.artifact.check_encoder import check_encoder
 from edgelora.artifact.cost import rounding_cost
 from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.parts import Parts
@@ -22,7 +23,7 @@ from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.varied_text import measured_ids
 from edgelora.errors import ConfigError
 from edgelora.option import OPTIONS_FILE, write_options
-from edgelora.values import Checkpoint, HalfArray, Reference
+from edgelora.values import Checkpoint, EncoderReference, HalfArray, Reference
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.files import replace_folder, reserve, restore
 from edgelora_runtime.manifest import MANIFEST_FILE, Manifest, read_manifest
@@ -59,7 +60,10 @@ def fill_artifact(folder: Path, parts: Parts, build: Build) -> Manifest:
     checkpoint = parts.grid.checkpoint
     rows, taught = _float_answers(parts, build)
     build_artifact(folder, parts, build, _reference(parts, build))
-    check_answers(folder, checkpoint.name, build.prompts(checkpoint)[0])
+    if checkpoint.task.generates:
+        check_answers(folder, checkpoint.name, build.prompts(checkpoint)[0])
+    else:
+        check_encoder(folder, checkpoint.name)
     if build.budget_mb is not None:
         _check_budget(read_manifest(folder), build.budget_mb)
     if taught:
@@ -81,10 +85,16 @@ def _check_budget(manifest: Manifest, budget_mb: float) -> None:
         )
 
 
-def _reference(parts: Parts, build: Build) -> Reference | None:
+def _reference(parts: Parts, build: Build) -> Reference | EncoderReference | None:
     """PyTorch's answers on the values that ship."""
     if not build.has_reference:
         return None
+    if not parts.grid.checkpoint.task.generates:
+        from edgelora.torch_model.encoder_reference import make_encoder_reference
+
+        return make_encoder_reference(
+            build.shipped(parts.grid), build.prompts(parts.grid.checkpoint), baked=parts.baked
+        )
     from edgelora.torch_model.reference import make_reference  # torch, for which nobody else waits
 
     grid = parts.grid
@@ -94,7 +104,7 @@ def _reference(parts: Parts, build: Build) -> Reference | None:
 def _float_answers(parts: Parts, build: Build) -> tuple[Sequence[Sequence[int]], Sequence[HalfArray]]:
     """Built-in text and the float model's answers to it; nothing where no cost is asked for, or nothing is rounded."""
     grid = parts.grid
-    if not build.has_cost or not (grid.matrices or grid.plan.half):
+    if not build.has_cost or not grid.checkpoint.task.generates or not (grid.matrices or grid.plan.half):
         return (), ()
     from edgelora.torch_model.reference import answer_float
 

@@ -14,6 +14,7 @@ from edgelora.adapter.narrow import check_store
 from edgelora.artifact.context_length import DEFAULT_CONTEXT
 from edgelora.artifact.store import split_assignment
 from edgelora.artifact.targets import TARGETS, Target, find_target
+from edgelora.checkpoint.task import TASK_WORDS, find_task_word
 from edgelora.data.template_options import TemplateVariables
 from edgelora.errors import ConfigError
 from edgelora.option import Option, join_names, read_text, split_names
@@ -53,6 +54,13 @@ class ExportOptions:
     accuracy_level: Annotated[
         int | None,
         Option("4 rounds activations to 8 bits (fast), 0 keeps them float32 (exact).  [default: the target's]"),
+    ] = None
+    task: Annotated[
+        str | None,
+        Option(
+            f"What the model is to do: {', '.join(TASK_WORDS)}.  [default: what the model's own head is for]",
+            metavar="TASK",
+        ),
     ] = None
     adapters: Annotated[
         Mapping[str, Path],
@@ -124,6 +132,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         read_text(self)
+        find_task_word(self.task)
         profile = find_target(self.target)
         self._check_merge()
         if self.accuracy_level not in (None, *ACCURACY_LEVELS):
@@ -166,3 +175,15 @@ class ExportOptions:
     def level(self) -> int:
         """The accuracy level, the target's own where none was asked for."""
         return self.profile.accuracy_level if self.accuracy_level is None else self.accuracy_level
+
+
+def check_task_options(options: ExportOptions, task: str) -> None:
+    """Raise ConfigError for what an artifact without a KV cache cannot have."""
+    wrong = {
+        "--kv-cache int8": options.kv_cache == INT8_CACHE,
+        "--genai": options.genai,
+        "--merge-policy auto": options.merge_policy == "auto",
+        "--template-var": bool(options.template_variables),
+    }
+    if found := [name for name, is_given in wrong.items() if is_given]:
+        raise ConfigError(f"{', '.join(found)}: for models that write text; the task here is {task}, leave it out")

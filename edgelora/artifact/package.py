@@ -5,6 +5,7 @@ ExportedModel, Parts, Reference -> Manifest
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +15,11 @@ import numpy as np
 
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.parts import Parts
-from edgelora.values import ExportedModel, Reference, TokenizerFiles
+from edgelora.values import Checkpoint, EncoderReference, ExportedModel, Reference, TokenizerFiles
 from edgelora_runtime.manifest import (
     MANIFEST_FILE,
     BaseInfo,
+    EncoderInfo,
     GraphInfo,
     Manifest,
     ModelInfo,
@@ -30,6 +32,7 @@ from edgelora_runtime.safetensors import write_safetensors
 
 TOKENIZER_FILE = "tokenizer.json"
 TEMPLATE_FILE = "chat_template.jinja"
+HEAD_FILE = "head.safetensors"
 REFERENCE_FILE = "reference.safetensors"
 
 
@@ -39,14 +42,15 @@ def package(
     parts: Parts,
     options: ExportOptions,
     quantization: Mapping[str, Any],
-    reference: Reference | None,
+    reference: Reference | EncoderReference | None,
 ) -> Manifest:
     """Complete the artifact in ``folder``, which holds the exported graph and weights, and return its manifest."""
     grid, variables = parts.grid, options.template_variables or {}
     checkpoint = grid.checkpoint
     tokenizer = None if checkpoint.tokenizer is None else _write_tokenizer(folder, checkpoint.tokenizer, variables)
     if reference is not None:
-        _write_reference(folder / REFERENCE_FILE, reference)
+        write_safetensors(folder / REFERENCE_FILE, _reference_tensors(reference))
+    encoder = None if exported.encoder is None else _with_base_head(folder, exported.encoder, checkpoint)
     manifest = Manifest(
         producer=f"edgelora {version('edgelora')}",
         target=options.profile.name,
@@ -65,6 +69,8 @@ def package(
         slots=exported.slots,
         adapters=(),
         files={path.name: file_info(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE},
+        task=checkpoint.task.name,
+        encoder=encoder,
         tokenizer=tokenizer,
         reference=None if reference is None else REFERENCE_FILE,
         quantization=quantization,
@@ -97,11 +103,27 @@ def _write_tokenizer(folder: Path, files: TokenizerFiles, variables: Mapping[str
     )
 
 
-def _write_reference(path: Path, reference: Reference) -> None:
+def _with_base_head(folder: Path, encoder: EncoderInfo, checkpoint: Checkpoint) -> EncoderInfo:
+    """``encoder`` with what the base has of the head in a file of its own, and what its rows mean if that is all."""
+    names, known = [item.tensor for item in encoder.head], frozenset(checkpoint.head_names())
+    found = {name: checkpoint.read(name) for name in names if name in known}
+    if not found:
+        return encoder
+    write_safetensors(folder / HEAD_FILE, found)
+    whole = checkpoint.task.head if len(found) == len(names) else None
+    return dataclasses.replace(encoder, head_file=HEAD_FILE, base_head=whole)
+
+
+def _reference_tensors(reference: Reference | EncoderReference) -> Mapping[str, np.ndarray[Any, Any]]:
     tensors: dict[str, np.ndarray[Any, Any]] = {}
+    if isinstance(reference, EncoderReference):
+        for index, (given, output) in enumerate(zip(reference.inputs, reference.outputs, strict=True)):
+            kind = "input_ids" if given.ndim == 1 else "pixel_values"
+            tensors |= {f"prompt.{index}.{kind}": given, f"prompt.{index}.output": output}
+        return tensors | {f"head.{name}": value for name, value in reference.head.items()}
     answers = zip(reference.prompts, reference.last_logits, reference.greedy, strict=True)
     for index, (prompt, logits, greedy) in enumerate(answers):
         tensors[f"prompt.{index}.input_ids"] = np.array(prompt, np.int64)
         tensors[f"prompt.{index}.logits"] = logits  # (vocab_size,)
         tensors[f"prompt.{index}.greedy"] = np.array(greedy, np.int64)
-    write_safetensors(path, tensors)
+    return tensors

@@ -16,7 +16,7 @@ from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.checkpoint.encoder_config import ENCODERS
 from edgelora.checkpoint.placing import head_modules
 from edgelora.checkpoint.pooling import LAST_TOKEN, MEAN, read_pooling
-from edgelora.errors import CheckpointError
+from edgelora.errors import CheckpointError, ConfigError
 from edgelora.values import Checkpoint, Task, TokenizerFiles
 from edgelora_runtime.manifest import (
     FEATURE_EXTRACTION,
@@ -49,6 +49,15 @@ _CLASSES = {
 _PROBLEMS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 _TRAINED = ("classifier", "pre_classifier", "score")  # modules that PEFT trains with every adapter of a classifier
 _MOST_LABELS = 1 << 16
+
+
+def find_task_word(word: str | None) -> str | None:
+    """The task of the manifest that a command's word means, None for none; raises ConfigError for another word."""
+    if word is None:
+        return None
+    if word not in TASK_WORDS:
+        raise ConfigError(f"--task is {show(word)}; choose one of {', '.join(TASK_WORDS)}")
+    return TASK_WORDS[word]
 
 
 def tasks_of(model_type: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ NARROW = QuantSpec(4, 16, symmetric=False)  # of the embedding and the head
 _SAMPLED_ROWS = 256
 _OUTERMOST = 2  # layers at either end, whose errors no other layer sees or all the others carry on
 _OUTERMOST_WEIGHT = 4.0
-_LAYER = re.compile(r"\.(?:layers|h)\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h)\.(\d+)\.")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from edgelora.grid.spread import spread_bits
 from edgelora.option import Option, read_text, record_options
 from edgelora.progress import SILENT, Progress
 from edgelora.values import Checkpoint
+from edgelora_runtime.manifest import IMAGE_CLASSIFICATION
 
 GRID_SUFFIX = ".safetensors"
 _SEQUENCES = 128
@@ -183,6 +184,8 @@ def grid_maker(choice: GridChoice, progress: Progress = SILENT) -> MakeGrid:
 def choose_grid(checkpoint: Checkpoint, choice: GridChoice, progress: Progress = SILENT) -> ChosenGrid:
     """Read or make the grid; raises what ``check_choice`` does, and ConfigError for a budget that cannot be met."""
     check_choice(choice)
+    if checkpoint.task.name == IMAGE_CLASSIFICATION and choice.method is None:
+        choice = dataclasses.replace(choice, method="rtn")  # there are no built-in images to weigh inputs on
     spread, choice = is_spread(choice), settle(choice)
     if is_grid_file(choice.quant):
         return ChosenGrid(read_grid(Path(choice.quant), checkpoint, progress), None)
@@ -254,11 +257,17 @@ def _calibrate(checkpoint: Checkpoint, method: str, data: Path | None, progress:
     """What ``method`` reads: of ``data`` where it is given, else of the built-in text."""
     from edgelora.torch_model.moments import calibrate, weigh_inputs
 
+    if checkpoint.task.name == IMAGE_CLASSIFICATION:
+        raise ConfigError(
+            f"--quant-method {method} reads what a model does with text, and {checkpoint.name} reads images; give "
+            "--quant-method rtn"
+        )
     if data is not None:
         return calibrate_on(checkpoint, data, progress)
     tokenizer = None if checkpoint.tokenizer is None else open_tokenizer(checkpoint)
     config = checkpoint.config
-    length = int(config.get("max_position_embeddings") or config.get("n_positions") or _MAX_TOKENS)
+    own = checkpoint.task.context_length or config.get("max_position_embeddings") or config.get("n_positions")
+    length = int(own or _MAX_TOKENS)
     is_gptq = method == "gptq"
     ids = calibration_ids(tokenizer, int(config["vocab_size"]), length, short=not is_gptq)
     return (calibrate if is_gptq else weigh_inputs)(checkpoint, ids, progress)

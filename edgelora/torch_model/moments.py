@@ -89,11 +89,14 @@ def _watch(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     moments = _Moments(moment)
+    generates = checkpoint.task.generates
     # Gemma 3's base_model is the whole model, whose logits over 262,144 tokens nobody reads here.
-    decoder = model.base_model if model.base_model is not model else model.get_decoder()
+    has_decoder = generates and model.base_model is model
+    inner = model.get_decoder() if has_decoder else model.base_model
+    options = {"use_cache": False} if generates else {}
     with moments.watch(_linears(checkpoint, model)), torch.inference_mode():
         for row in progress.track(rows, "grid", "row"):
-            found = decoder(input_ids=torch.tensor([row], device=device), use_cache=False)
+            found = inner(input_ids=torch.tensor([row], device=device), **options)
             if head is not None:
                 moments.add(head, found.last_hidden_state)
             moments.next_sequence()
@@ -102,7 +105,9 @@ def _watch(
 
 
 def _head(checkpoint: Checkpoint) -> str | None:
-    """The tensor that the last hidden state meets: a head of its own, else the embedding."""
+    """The tensor that the last hidden state meets: a head of its own, else the embedding; None where there is none."""
+    if not checkpoint.task.generates:
+        return None
     names = [name for name in checkpoint.names() if is_vocabulary(name)]
     return next((name for name in names if not is_embedding(name)), names[0] if names else None)
 

@@ -38,7 +38,7 @@ def make_reference(
     for module in model.modules():
         if isinstance(module, PackedMatrix):
             module.unpack()
-    with _one_thread():
+    with one_thread():
         logits, greedy = _answer_all(model, prompts, grid.checkpoint.eos_token_ids, new_tokens)
     return Reference(
         prompts=tuple(tuple(prompt) for prompt in prompts),
@@ -66,7 +66,7 @@ def answer_float(
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Rows of a few tokens keep no second thread busy; it would wait, at full load, after each of many small steps."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

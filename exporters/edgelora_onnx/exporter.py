@@ -10,23 +10,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgelora.artifact.context_length import choose_context_length
 from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
-from edgelora.checkpoint.names import is_embedding, is_transposed
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid
 from edgelora.values import ExportedModel, FloatArray
-from edgelora_onnx.decoder_graph import DecoderGraph, WeightSource
 from edgelora_onnx.emit import emit
+from edgelora_onnx.encoder_exporter import count_nodes, export_encoder
 from edgelora_onnx.frontends.mobius import build_decoder
 from edgelora_onnx.genai import write_genai_twin
-from edgelora_onnx.initializers import shape_of
+from edgelora_onnx.left_float import left_float, may_pack_of
 from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.drive_inputs import DriveInputs
@@ -40,8 +36,7 @@ from edgelora_onnx.passes.quantize_cache import QuantizeCache
 from edgelora_onnx.passes.recognize_linears import RecognizeLinears
 from edgelora_onnx.passes.remove_slots import RemoveSlots
 from edgelora_onnx.passes.select_logits import SelectLogits
-from edgelora_onnx.passes.unpack_linears import MayPack, UnpackLinears
-from edgelora_onnx.payload import Payload
+from edgelora_onnx.passes.unpack_linears import UnpackLinears
 from edgelora_runtime.adapter import Factors
 from edgelora_runtime.manifest import INT8_CACHE
 
@@ -78,8 +73,11 @@ class OnnxExporter:
         has_slots = slots is None or len(slots) > 0
         if baked and has_slots:
             raise ConfigError("a graph has either adapter slots or a built-in adapter; export one without slots")
-        decoder = build_decoder(grid.checkpoint, choose_context_length(grid.checkpoint, context_length))
-        may_pack = _alike(decoder.sources, grid)
+        length = choose_context_length(grid.checkpoint, context_length)
+        if not grid.checkpoint.task.generates:
+            return export_encoder(grid, folder, accuracy_level, slots, baked, linear_op, fused, length)
+        decoder = build_decoder(grid.checkpoint, length)
+        may_pack = may_pack_of(decoder.sources, grid)
         add_slots = AddSlots(decoder.sources, slots)
         whole_rows = linear_op == MATMUL_INTEGER
         integers = LowerToIntegers(decoder.sources, grid)
@@ -97,9 +95,9 @@ class OnnxExporter:
         ]
         for step in passes:  # not ir.passes.Sequential, which would wrap our own errors in its own
             step(decoder.model)
-        payloads = {**_left_float(decoder, grid), **integers.payloads, **lower.payloads}
+        payloads = {**left_float(decoder.model, decoder.sources, grid), **integers.payloads, **lower.payloads}
         emit(decoder.model, payloads, folder, GRAPH_FILE, WEIGHTS_FILE)
-        report = _count_ops(decoder.model)
+        report = count_nodes(decoder.model)
         if add_slots.slots and fused:
             twin = ir.load(folder / GRAPH_FILE)
             FuseSlots(add_slots.slots)(twin)
@@ -144,35 +142,3 @@ class OnnxExporter:
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
         """Add what onnxruntime-genai needs to open ``folder``: a twin graph over the same weights, and its settings."""
         write_genai_twin(folder, exported, grid.checkpoint)
-
-
-def _alike(sources: Mapping[str, WeightSource], grid: Grid) -> MayPack:
-    """One node can hold weights of one spec, or weights that all stay float."""
-    specs = grid.specs
-    return lambda names: len({specs.get(sources[name].tensor) for name in names}) == 1
-
-
-def _left_float(decoder: DecoderGraph, grid: Grid) -> Mapping[str, Payload]:
-    """Norms, biases and position tables: everything from the checkpoint that no pass has lowered."""
-    payloads = {}
-    for name, value in decoder.model.graph.initializers.items():
-        if value.const_value is None and name in decoder.sources:
-            source = decoder.sources[name]
-            shape = (source.stop - source.start, *shape_of(value)[1:])
-            payloads[name] = Payload(name, shape, np.float32, _reader(grid, source))
-    return payloads
-
-
-def _reader(grid: Grid, source: WeightSource) -> Any:
-    def read() -> npt.NDArray[np.float32]:
-        return grid.value(source.tensor)[source.start : source.stop]
-
-    assert not is_transposed(source.tensor) and not is_embedding(source.tensor)
-    return read
-
-
-def _count_ops(model: ir.Model) -> Mapping[str, Any]:
-    counts: dict[str, int] = {}
-    for node in model.graph:
-        counts[node.op_type] = counts.get(node.op_type, 0) + 1
-    return {"nodes": dict(sorted(counts.items()))}

@@ -1,6 +1,6 @@
 """Builds a short run of small nodes over counters and constants.
 
-operators, one by one -> nodes at the front of a graph
+operators, one by one -> nodes at the front or the end of a graph
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class NodeBuilder:
         self._prefix = prefix
         self._nodes: list[ir.Node] = []
 
-    def add(self, op: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+    def add(self, op: str, inputs: list[ir.Value], **attributes: int | list[int]) -> ir.Value:
         """One node with one output."""
         node = ir.node(op, inputs, attributes, num_outputs=1)
         node.outputs[0].name = f"{self._prefix}.{len(self._nodes)}"
@@ -33,3 +33,7 @@ class NodeBuilder:
     def insert_first(self) -> None:
         """Put the nodes in front of all others: they read graph inputs and constants alone."""
         self._graph.insert_before(self._graph.node(0), self._nodes)
+
+    def append(self) -> None:
+        """Put the nodes behind all others."""
+        self._graph.extend(self._nodes)

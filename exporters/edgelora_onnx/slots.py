@@ -16,11 +16,14 @@ from edgelora_onnx.decoder_graph import LINEAR, WeightSource
 from edgelora_onnx.initializers import shape_of
 from edgelora_runtime.manifest import Slot, SlotPart
 
-_IN_A_LAYER = re.compile(r"\.(layers|h)\.\d+\.")
+_IN_A_LAYER = re.compile(r"(^|\.)(layers|layer|albert_layers|h)\.\d+\.")
 
 
 def find_slots(graph: ir.Graph, sources: Mapping[str, WeightSource]) -> Iterator[tuple[ir.Node, Slot]]:
-    """Every ``Linear`` of the decoder layers with its slot, in graph order; the head has none."""
+    """Every ``Linear`` of the layers with its slot, in graph order; the head has none.
+
+    Layers that share a weight share its slot: it comes once for each of its nodes.
+    """
     for node in list(graph):
         if node.op_type == LINEAR:
             slot = _slot_of(node, sources)
@@ -39,11 +42,12 @@ def slot_name(modules: list[str]) -> str:
 def add_delta(graph: ir.Graph, node: ir.Node, slot: Slot, a: ir.Value, b: ir.Value) -> None:
     """Turn ``y = Linear(x)`` into ``y = Linear(x) + x @ a @ b``; a ([n,] in_features, rank), b ([n,] rank, out)."""
     x, y = node.inputs[0], node.outputs[0]
+    use = f".{len(a.uses())}" if a.uses() else ""
     shrink = ir.node("MatMul", [x, a], num_outputs=1)
     expand = ir.node("MatMul", [shrink.outputs[0], b], num_outputs=1)
-    shrink.outputs[0].name, expand.outputs[0].name = f"{slot.name}.shrunk", f"{slot.name}.delta"
+    shrink.outputs[0].name, expand.outputs[0].name = f"{slot.name}.shrunk{use}", f"{slot.name}.delta{use}"
     add = ir.node("Add", [y, expand.outputs[0]], num_outputs=1)
-    add.outputs[0].name = f"{slot.name}.adapted"
+    add.outputs[0].name = f"{slot.name}.adapted{use}"
     y.replace_all_uses_with(add.outputs[0])
     add.replace_input_with(0, y)
     graph.insert_after(node, [shrink, expand, add])
@@ -51,11 +55,9 @@ def add_delta(graph: ir.Graph, node: ir.Node, slot: Slot, a: ir.Value, b: ir.Val
 
 def remove_delta(graph: ir.Graph, a: ir.Value, b: ir.Value) -> None:
     """Undo ``add_delta``: whoever read ``Linear(x) + x @ a @ b`` reads ``Linear(x)``."""
-    shrink, expand = _reader(a), _reader(b)
-    add = _reader(expand.outputs[0])
-    y = next(value for value in add.inputs if value is not None and value is not expand.outputs[0])
-    add.outputs[0].replace_all_uses_with(y)
-    graph.remove([add, expand, shrink], safe=True)
+    for shrink, expand, add in _products(a, b):
+        add.outputs[0].replace_all_uses_with(_undisturbed(add, expand))
+        graph.remove([add, expand, shrink], safe=True)
 
 
 def fuse_delta(
@@ -67,22 +69,30 @@ def fuse_delta(
     attributes: Mapping[str, int | list[int]],
 ) -> None:
     """Put one node of ``operator`` (domain, type) in the place of what ``add_delta`` added: x, y and ``adapters``."""
-    shrink, expand = _reader(a), _reader(b)
-    add = _reader(expand.outputs[0])
-    y = next(value for value in add.inputs if value is not None and value is not expand.outputs[0])
-    adapted = add.outputs[0]
     domain, kind = operator
-    fused = ir.node(kind, [shrink.inputs[0], y, *adapters], attributes, domain=domain, num_outputs=1)
-    name, fused.outputs[0].shape, fused.outputs[0].type = adapted.name, adapted.shape, adapted.type
-    graph.insert_before(add, fused)
-    adapted.replace_all_uses_with(fused.outputs[0])
-    graph.remove([add, expand, shrink], safe=True)
-    fused.outputs[0].name = name
+    for shrink, expand, add in _products(a, b):
+        y, adapted = _undisturbed(add, expand), add.outputs[0]
+        fused = ir.node(kind, [shrink.inputs[0], y, *adapters], attributes, domain=domain, num_outputs=1)
+        name, fused.outputs[0].shape, fused.outputs[0].type = adapted.name, adapted.shape, adapted.type
+        graph.insert_before(add, fused)
+        adapted.replace_all_uses_with(fused.outputs[0])
+        graph.remove([add, expand, shrink], safe=True)
+        fused.outputs[0].name = name
 
 
-def _reader(value: ir.Value) -> ir.Node:
-    (use,) = value.uses()
-    return use.node
+def _products(a: ir.Value, b: ir.Value) -> list[tuple[ir.Node, ir.Node, ir.Node]]:
+    """The three nodes of each use of a slot: x @ a, that @ b, and the sum."""
+    found = []
+    for shrink in [use.node for use in a.uses()]:
+        (expand,) = (use.node for use in shrink.outputs[0].uses())
+        assert expand.inputs[1] is b
+        (add,) = (use.node for use in expand.outputs[0].uses())
+        found.append((shrink, expand, add))
+    return found
+
+
+def _undisturbed(add: ir.Node, expand: ir.Node) -> ir.Value:
+    return next(value for value in add.inputs if value is not None and value is not expand.outputs[0])
 
 
 def _slot_of(node: ir.Node, sources: Mapping[str, WeightSource]) -> Slot:

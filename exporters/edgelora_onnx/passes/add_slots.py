@@ -1,4 +1,4 @@
-"""Adds an adapter slot beside the linears of the decoder layers, or some of them: ``y = Linear(x) + x @ a @ b``.
+"""Adds an adapter slot beside the linears of the layers, or some of them: ``y = Linear(x) + x @ a @ b``.
 
 graph, WeightSource -> graph with inputs for factors
 
@@ -34,14 +34,15 @@ class AddSlots(ir.passes.InPlacePass):
         """Add the slots; raises ConfigError for a name that no linear has."""
         found = list(find_slots(model.graph, self._sources))
         chosen = found if self._only is None else self._choose(found, self._only)
-        slots = []
+        slots: dict[str, tuple[Slot, ir.Value, ir.Value]] = {}
         for node, slot in chosen:
-            a = _input(slot.a, [f"{slot.name}.n", slot.in_features, f"{slot.name}.rank"])
-            b = _input(slot.b, [f"{slot.name}.n", f"{slot.name}.rank", slot.out_features])
-            model.graph.inputs.extend([a, b])
-            add_delta(model.graph, node, slot, a, b)
-            slots.append(slot)
-        self.slots = tuple(slots)
+            if slot.name not in slots:
+                a = _input(slot.a, [f"{slot.name}.n", slot.in_features, f"{slot.name}.rank"])
+                b = _input(slot.b, [f"{slot.name}.n", f"{slot.name}.rank", slot.out_features])
+                model.graph.inputs.extend([a, b])
+                slots[slot.name] = slot, a, b
+            add_delta(model.graph, node, *slots[slot.name])
+        self.slots = tuple(slot for slot, _, _ in slots.values())
         return ir.passes.PassResult(model, bool(slots))
 
     def _choose(self, found: list[tuple[ir.Node, Slot]], only: frozenset[str]) -> list[tuple[ir.Node, Slot]]:

@@ -35,7 +35,7 @@ class DriveInputs(ir.passes.InPlacePass):
             if positions.uses():
                 _compute_positions(graph, positions, inputs["input_ids"], seqlens_k, total)
             graph.inputs.remove(positions)
-        _remove_dead_nodes(graph)
+        remove_dead_nodes(graph)
         graph.inputs.remove(inputs["attention_mask"])
         return ir.passes.PassResult(model, True)
 
@@ -59,7 +59,8 @@ def _compute_positions(graph: ir.Graph, positions: ir.Value, ids: ir.Value, seql
     positions.replace_all_uses_with(result)
 
 
-def _remove_dead_nodes(graph: ir.Graph) -> None:
+def remove_dead_nodes(graph: ir.Graph) -> None:
+    """Drop every node that nothing reads, and then every initializer."""
     for node in reversed(list(graph)):
         if not any(output.uses() or output.is_graph_output() for output in node.outputs):
             graph.remove(node, safe=True)

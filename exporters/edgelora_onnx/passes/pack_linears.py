@@ -7,7 +7,7 @@ Adapters gain the most: one slot instead of three.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,21 @@ class PackLinears(ir.passes.InPlacePass):
             if node.op_type == LINEAR and node.domain == LINEAR_DOMAIN and len(node.inputs) == 2:
                 parent, leaf = _module_of(node).rsplit(".", 1) if "." in _module_of(node) else ("", _module_of(node))
                 groups[parent, id(node.inputs[0])][leaf] = node
+        complete = [
+            [members[leaf] for leaf in leaves]
+            for members in groups.values()
+            for leaves in ONE_INPUT
+            if all(leaf in members for leaf in leaves)
+        ]
+        # A weight that is read elsewhere too, without its companions, needs a slot of its own there as here.
+        packed = Counter(name for nodes in complete for node in nodes for name in weight_names(node))
+        uses = Counter(name for node in model.graph if node.op_type == LINEAR for name in weight_names(node))
         modified = False
-        for members in groups.values():
-            for leaves in ONE_INPUT:
-                nodes = [members[leaf] for leaf in leaves if leaf in members]
-                if len(nodes) == len(leaves) and self._may_pack([weight_names(node)[0] for node in nodes]):
-                    _pack(model.graph, nodes)
-                    modified = True
+        for nodes in complete:
+            names = [name for node in nodes for name in weight_names(node)]
+            if all(packed[name] == uses[name] for name in names) and self._may_pack(names):
+                _pack(model.graph, nodes)
+                modified = True
         if modified:
             model.graph.sort()
         return ir.passes.PassResult(model, modified)
@@ -56,8 +64,10 @@ def _pack(graph: ir.Graph, nodes: list[ir.Node]) -> None:
     parent = _module_of(first).rsplit(".", 1)[0]
     weights = [node.inputs[1] for node in nodes]
     linear = ir.node(LINEAR, [first.inputs[0], *weights], domain=LINEAR_DOMAIN, num_outputs=1)
-    linear.outputs[0].name = f"{parent}.packed_{len(nodes)}"
-    split_sizes = add_constant(graph, f"{parent}.split_{len(nodes)}", _rows(weights))
+    linear.outputs[0].name = f"{first.outputs[0].name}.packed_{len(nodes)}"
+    sizes = f"{parent}.split_{len(nodes)}"  # once for layers that share their weights
+    known = graph.initializers
+    split_sizes = known[sizes] if sizes in known else add_constant(graph, sizes, _rows(weights))
     split = ir.node("Split", [linear.outputs[0], split_sizes], {"axis": -1}, num_outputs=len(nodes))
     graph.insert_before(first, [linear, split])
     for node, output in zip(nodes, split.outputs, strict=True):

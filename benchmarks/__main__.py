@@ -10,19 +10,17 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnxruntime
 from tqdm import tqdm
 
 from benchmarks.adapters import write_random_adapter
 from benchmarks.machine import cpu_name
+from benchmarks.processes import run_edgelora
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.table import write_table
 from edgelora.artifact.build import Build
@@ -32,7 +30,6 @@ from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.parts import Parts
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
-from edgelora.errors import ConfigError
 from edgelora.evaluation.timing import Timings, bind, open_session, rounds_with_warm_up, time_subjects
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime.files import write_atomically
@@ -44,15 +41,6 @@ RANKS = (8, 16)
 PLAIN = "no slots"  # the same graph without slots; every ratio is to this
 NARROW = "attention"  # the artifact whose slots are these alone
 NARROW_MODULES = "q_proj,k_proj,v_proj,o_proj"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A command in a process of its own."""
-
-    seconds: float
-    peak_bytes: int
-    output: Mapping[str, Any]
 
 
 def main() -> None:
@@ -124,20 +112,6 @@ def write_plain(model: str, out: Path) -> None:
     """The artifact without a place for adapters."""
     grid = plan_grid(open_checkpoint(model), parse_quant("int4"))
     export_artifact(Parts(grid), out, Build(find_exporter(), ExportOptions(slots=())))
-
-
-def run_edgelora(*arguments: str) -> Run:
-    """Run a command with ``--json``; raises ConfigError with what it said when it fails."""
-    started = time.perf_counter()
-    output = WORK / "stdout.json"
-    with output.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, "-m", "edgelora", *arguments], stdout=stream)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise ConfigError(f"`edgelora {' '.join(arguments)}` ended with {process.returncode}; its message is above")
-    kilo = 1 if sys.platform == "darwin" else 1024
-    return Run(time.perf_counter() - started, usage.ru_maxrss * kilo, json.loads(output.read_bytes()))
 
 
 def _product(shape: Sequence[int]) -> int:

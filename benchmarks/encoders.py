@@ -1,0 +1,274 @@
+"""``python -m benchmarks.encoders``: adapters of an encoder beside full fine-tuning, a linear probe and merged models.
+
+three real sets, seeds -> scores, weights trained, processor minutes, bytes on disk of each arm
+
+Each training, export and scoring is a process of its own; what the build folder holds from an earlier run with the
+same options is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from benchmarks.encoder_page import write_page
+from benchmarks.encoder_torch import FULL, PROBE
+from benchmarks.machine import cpu_name
+from benchmarks.processes import Run, run_edgelora, run_python
+from edgelora.errors import EdgeLoraError
+from edgelora_runtime.files import write_atomically
+from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.safetensors import read_safetensors
+from examples import prepare_address_tags, prepare_icd, prepare_minilm, prepare_reuters
+from examples.download import DatasetError, write_rows
+
+BUILD = Path("build/encoders")
+RESULTS = Path(__file__).parent / "results"
+FLOAT, QUANTS = "float", ("int8", "int4")
+_LORA_RATE = 1e-3
+_FULL_RATE = 2e-4
+_BATCH = 16
+_RANK = 8
+_LENGTH = 128  # tokens of a row that are read
+
+
+@dataclass(frozen=True)
+class Set:
+    """Real data and how much of it is learned by default, so that the whole table takes half an hour of two cores."""
+
+    title: str
+    prepare: Callable[[Path], None]
+    task: str  # as `edgelora train --task` calls it
+    figures: tuple[str, str]  # of `edgelora eval`; arms are compared by the first
+    rows: int
+    epochs: int
+
+
+SETS: Mapping[str, Set] = {
+    "reuters": Set("Reuters-8, topics of news", prepare_reuters.prepare, "classification",
+                   ("accuracy", "macro_f1"), 800, 2),
+    "icd": Set("ICD-10, chapters of clinical terms", lambda folder: prepare_icd.prepare(folder, "", 60),
+               "classification", ("accuracy", "macro_f1"), 1500, 3),
+    "addresses": Set("US addresses, tags of words", prepare_address_tags.prepare, "tagging",
+                     ("token_f1", "entity_f1"), 1091, 3),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Work:
+    """One set with one seed, and how long is learned."""
+
+    name: str
+    seed: int
+    rows: int
+    held_out: int
+    epochs: int
+    threads: int = field(compare=False)  # change the time alone
+
+    @property
+    def task(self) -> str:
+        """Of the set."""
+        return SETS[self.name].task
+
+    @property
+    def model(self) -> Path:
+        """The encoder."""
+        return BUILD / prepare_minilm.NAME
+
+    def part(self, kind: str) -> Path:
+        """The rows that are learned or answered: the first of a shuffled file."""
+        count = self.rows if kind == "train" else self.held_out
+        return BUILD / "data" / self.name / f"{kind}-{count}.jsonl"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one arm gave."""
+
+    scores: Mapping[str, float]
+    trained: int  # weights
+    cpu_minutes: float  # of training, all threads
+    bytes: int  # on disk, the base included
+
+
+def torch_arm(work: Work, arm: str) -> Figures:
+    """Full fine-tuning or a probe in plain torch; on disk the encoder in float32."""
+    rates = ("--learning-rate", str(_FULL_RATE), "--batch-size", str(_BATCH), "--epochs", str(work.epochs))
+    run = run_python(
+        "-m", "benchmarks.encoder_torch", arm, str(work.model), str(work.part("train")), str(work.part("heldout")),
+        "--max-length", str(_LENGTH), "--seed", str(work.seed), "--threads", str(work.threads), *rates,
+    )  # fmt: skip
+    trained = int(run.output["trained"])
+    size = (work.model / "model.safetensors").stat().st_size
+    extra = 4 * trained if arm == PROBE else 0  # full fine-tuning has its weights in the place of the base's
+    return Figures(run.output["scores"], trained, run.output["cpu_minutes"], size + extra)
+
+
+def train(work: Work, quant: str) -> tuple[Path, float]:
+    """An adapter of rank 8 on a grid, or on the float weights, and the processor minutes that it took."""
+    folder = BUILD / "adapters" / f"{work.name}-{work.rows}-{work.epochs}-{quant}-{work.seed}"
+    log = folder.with_suffix(".json")
+    if not log.is_file():
+        run = run_edgelora(
+            "train", str(work.model), str(work.part("train")), "-o", str(folder), "--task", work.task,
+            "--quant", _quant(quant), "--rank", str(_RANK), "--epochs", str(work.epochs), "--batch-size", str(_BATCH),
+            "--learning-rate", str(_LORA_RATE), "--max-length", str(_LENGTH), "--seed", str(work.seed),
+            "--overwrite", "--json",
+        )  # fmt: skip
+        write_atomically(log, json.dumps({"cpu_minutes": run.cpu_seconds / 60}))
+    return folder, float(json.loads(log.read_text(encoding="utf-8"))["cpu_minutes"])
+
+
+def grid_arm(work: Work, quant: str) -> Figures:
+    """An adapter trained on the values that ship, in the artifact of all adapters of this task and grid."""
+    adapter, minutes = train(work, quant)
+    artifact = BUILD / "artifacts" / f"{work.task}-{quant}"
+    if not (artifact / "manifest.json").is_file():
+        export = ("export", str(work.model), "-o", str(artifact), "--task", work.task, "--quant", _quant(quant))
+        run_edgelora(*export, "--overwrite", "--json")
+    name = adapter.name
+    if name not in {found.name for found in read_manifest(artifact).adapters}:
+        run_edgelora("adapter", "add", str(artifact), f"{name}={adapter}", "--json")
+    found = score(work, artifact, name)
+    manifest = read_manifest(artifact)
+    base = sum(info.bytes for file, info in manifest.files.items() if not file.startswith("adapters/"))
+    own = sum(info.bytes for file, info in manifest.files.items() if file.startswith(f"adapters/{name}/"))
+    return Figures(found.output, _weights(adapter), minutes, base + own)
+
+
+def merged_arm(work: Work, quant: str) -> Figures:
+    """The adapter trained in float, put into the weights, which are rounded then: a whole model for each classifier."""
+    adapter, minutes = train(work, FLOAT)
+    artifact = BUILD / "artifacts" / f"{adapter.name}-merged-{quant}"
+    if not (artifact / "manifest.json").is_file():
+        run_edgelora(
+            "export", str(work.model), "-o", str(artifact), "--task", work.task, "--quant", quant,
+            "--merge", str(adapter), "--accept-lossy-merge", "--overwrite", "--json",
+        )  # fmt: skip
+    found = score(work, artifact, "none")
+    size = sum(info.bytes for info in read_manifest(artifact).files.values())
+    return Figures(found.output, _weights(adapter), minutes, size)
+
+
+def score(work: Work, artifact: Path, adapter: str) -> Run:
+    """What the artifact answers in the runtime."""
+    return run_edgelora("eval", str(artifact), str(work.part("heldout")), "--adapter", adapter, "--json")
+
+
+ARMS: Mapping[str, Callable[[Work], Figures]] = {
+    "full": partial(torch_arm, arm=FULL),
+    "probe": partial(torch_arm, arm=PROBE),
+    "lora-float": partial(grid_arm, quant=FLOAT),
+    **{f"grid-{quant}": partial(grid_arm, quant=quant) for quant in QUANTS},
+    **{f"merged-{quant}": partial(merged_arm, quant=quant) for quant in QUANTS},
+}
+
+
+def _quant(name: str) -> str:
+    return "none" if name == FLOAT else name
+
+
+def _weights(adapter: Path) -> int:
+    return sum(tensor.size for tensor in read_safetensors(adapter / "adapter_model.safetensors").values())
+
+
+def prepare(work: Work) -> None:
+    """The encoder and the rows of a set, where they are missing."""
+    prepare_minilm.prepare(work.model)
+    for kind in ("train", "heldout"):
+        whole = work.part(kind).parent / f"{kind}.jsonl"
+        if not whole.is_file():
+            SETS[work.name].prepare(whole.parent)
+        lines = whole.read_text(encoding="utf-8").splitlines()
+        count = work.rows if kind == "train" else work.held_out
+        write_rows(work.part(kind), [json.loads(line) for line in lines[:count]])
+
+
+def run_arm(work: Work, arm: str) -> Figures:
+    """What an arm gives, or gave in an earlier run with the same options."""
+    file = BUILD / "figures" / f"{work.name}-{arm}-{work.seed}.json"
+    if file.is_file():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if Work(**kept["options"]) == work:
+            return Figures(**kept["figures"])
+    print(f"{work.name}, seed {work.seed}: {arm}", file=sys.stderr, flush=True)
+    figures = ARMS[arm](work)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps({"options": asdict(work), "figures": asdict(figures)}, indent=1) + "\n")
+    return figures
+
+
+def main() -> int:
+    """Write ``results/encoders.json`` and ``results/encoders.md``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.encoders", description=main.__doc__)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--rows", type=int, default=None, help="learned of each set; by default what half an hour allows"
+    )
+    parser.add_argument("--held-out", type=int, default=1000, help="answered of each set, at most")
+    parser.add_argument("--epochs", type=int, default=None, help="times that every row is seen")
+    parser.add_argument("--threads", type=int, default=2, help="of plain torch")
+    options = parser.parse_args()
+    found: dict[str, dict[str, list[Figures]]] = {name: {arm: [] for arm in options.arms} for name in options.sets}
+    learned: dict[str, Any] = {}
+    try:
+        for seed in options.seeds:  # a whole table of one seed comes before the next
+            for name in options.sets:
+                rows, epochs = options.rows or SETS[name].rows, options.epochs or SETS[name].epochs
+                work = Work(name, seed, rows, options.held_out, epochs, options.threads)
+                prepare(work)
+                learned[name] = {kind: _count(work.part(kind)) for kind in ("train", "heldout")} | {"epochs": epochs}
+                for arm in options.arms:
+                    found[name][arm].append(run_arm(work, arm))
+    except (DatasetError, EdgeLoraError, OSError) as error:
+        print(f"encoders: {error}", file=sys.stderr)
+        return 2
+    result = _result(options, learned, found)
+    RESULTS.mkdir(exist_ok=True)
+    write_atomically(RESULTS / "encoders.json", json.dumps(result, indent=1) + "\n")
+    page = write_page(result)
+    write_atomically(RESULTS / "encoders.md", page)
+    print(page)
+    return 0
+
+
+def _count(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def _result(
+    options: argparse.Namespace, learned: Mapping[str, Any], found: Mapping[str, Mapping[str, Sequence[Figures]]]
+) -> dict[str, Any]:
+    """Everything that the page shows, and each seed's own figures."""
+    return {
+        "model": prepare_minilm.NAME,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__},
+        "seeds": options.seeds,
+        "rank": _RANK,
+        "sets": {
+            name: {
+                "title": SETS[name].title,
+                "figures": SETS[name].figures,
+                **learned[name],
+                "arms": {arm: [asdict(item) for item in items] for arm, items in arms.items()},
+            }
+            for name, arms in found.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.getoption("--update-conformance"):
-        from tests.conformance_build import update
+        from tests import conformance_build, conformance_encoders
 
-        update()
+        conformance_build.update()
+        conformance_encoders.update()

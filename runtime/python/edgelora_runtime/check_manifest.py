@@ -110,7 +110,8 @@ def _adapters(manifest: Manifest) -> Iterator[str]:
         else:
             for file in ("adapter_config.json", "adapter_model.safetensors"):
                 yield from _listed(f"{where}: path", f"{info.path}/{file}", manifest)
-        yield from count(f"{where}: rank", info.rank, "rank")
+        if info.rank or info.head is None:  # a head alone has no factors
+            yield from count(f"{where}: rank", info.rank, "rank")
         if info.store not in STORES:
             yield f"{where}: store is {show(info.store)}, expected {' or '.join(map(repr, STORES))}"
         yield from find_wrong_head(f"{where}: head", info.head, manifest)

@@ -25,6 +25,24 @@ def group_rows(lengths: Sequence[int], bytes_per_token: int) -> list[list[int]]:
     return groups
 
 
+def plan_calls(
+    lengths: Sequence[int], specs: Sequence[str], most_tokens: int, *, shares_adapter: bool = False
+) -> list[list[int]]:
+    """Indices of rows, each with a length and an adapter, that go through a graph together; all if they fit one call.
+
+    Otherwise each call has one adapter, and rows that are about as long; always so where rows must share theirs.
+    """
+    shortest_first = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    if not shares_adapter and len(lengths) * max(lengths, default=0) <= most_tokens:
+        return [shortest_first]
+    calls: list[list[int]] = []
+    for spec in dict.fromkeys(specs):
+        rows = [index for index in shortest_first if specs[index] == spec]
+        parts = split_rows([lengths[index] for index in rows], most_tokens)
+        calls += [[rows[place] for place in part] for part in parts]
+    return calls
+
+
 def split_rows(lengths: Sequence[int], most_tokens: int) -> list[range]:
     """Neighbours that go through one call when padded to the longest, at most ``most_tokens``; a longer row alone."""
     parts: list[range] = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +19,24 @@ import numpy as np
 
 from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.bound_adapter import BoundAdapter
-from edgelora_runtime.errors import InputError
+from edgelora_runtime.encoder_model import EncoderModel
+from edgelora_runtime.encoder_session import EncoderSession
+from edgelora_runtime.errors import ArtifactError, InputError
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import FinishReason, score_choices
 from edgelora_runtime.graph_cache import find_entry
-from edgelora_runtime.manifest import Manifest, check_files, read_manifest
+from edgelora_runtime.manifest import check_files, read_manifest
 from edgelora_runtime.messages import Messages, Tools
 from edgelora_runtime.packed_adapters import PackedCache, name_artifact
+from edgelora_runtime.packers import Packer
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.request import Request, TextOptions, make_request
 from edgelora_runtime.session import Session
 from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
-from edgelora_runtime.text import Tokenizer, read_tokenizer
+from edgelora_runtime.text import Tokenizer
 from edgelora_runtime.token_model import TokenModel
+
+EncoderTask = Literal["text-classification", "token-classification", "feature-extraction", "image-classification"]
 
 _ALWAYS_HASHED_BYTES = 4 << 20  # hashing a small file costs nothing beside loading; weights are hashed on demand
 
@@ -56,6 +60,34 @@ class _Prompt:
     encode_answer: Callable[[str], list[int]]
 
 
+@overload
+def load(
+    path: str | Path,
+    *,
+    threads: int | None = ...,
+    hashes: bool = ...,
+    probe: bool = ...,
+    twin: bool = ...,
+    cache: str | Path | None = ...,
+    adapter_bytes: int | None = ...,
+    operator: bool | str | Path | None = ...,
+    task: Literal["text-generation"] | None = ...,
+) -> Model: ...
+@overload
+def load(
+    path: str | Path,
+    *,
+    threads: int | None = ...,
+    hashes: bool = ...,
+    probe: bool = ...,
+    twin: bool = ...,
+    cache: str | Path | None = ...,
+    adapter_bytes: int | None = ...,
+    operator: bool | str | Path | None = ...,
+    task: EncoderTask,
+) -> EncoderModel: ...
+
+
 def load(
     path: str | Path,
     *,
@@ -66,7 +98,8 @@ def load(
     cache: str | Path | None = None,
     adapter_bytes: int | None = None,
     operator: bool | str | Path | None = None,
-) -> Model:
+    task: str | None = None,
+) -> Model | EncoderModel:
     """Open an artifact. Sizes and small files are always checked; ``hashes`` reads every byte of the weights too.
 
     ``probe`` holds every adapter to its receipt: factors, base, and one replayed probe. ``twin`` keeps the graph
@@ -78,24 +111,41 @@ def load(
     read again when they are asked for. The model is a context manager: leaving it closes it.
     ``operator`` is whether adapters are multiplied by the native operators of ``edgelora-ops``: None where the package
     is installed and the artifact has a graph for it, False never, True always, or the path of such a library.
-    Raises ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says.
+    ``task`` is what the artifact must be for; where it is left out, an artifact of a classifier, tagger or embedder
+    comes back as an EncoderModel too, and a type checker has to be told.
+    Raises ArtifactError for a damaged artifact or one of another task, AdapterError naming the adapter that is not what
+    its receipt says.
     """
     folder = Path(path)
     for name, value in (("threads", threads), ("adapter_bytes", adapter_bytes)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise InputError(f"{name} is {value!r}, expected a whole number from 1, or None")
     manifest = read_manifest(folder)
+    if task is not None and task != manifest.task:
+        raise ArtifactError(f"{folder} is for {manifest.task}, expected {task}; load another artifact")
     check_files(folder, manifest, hashes=hashes)
     if not hashes:
         small = {name: info for name, info in manifest.files.items() if info.bytes <= _ALWAYS_HASHED_BYTES}
         check_files(folder, dataclasses.replace(manifest, files=small))
     kept = None if cache is None else Path(cache)
     find = None if kept is None else functools.partial(find_entry, kept, folder, manifest, hashes=hashes)
-    session = Session(folder, manifest, threads, twin, find, find_operators(operator, manifest))
-    packed = None
-    if kept is not None and not hashes:  # adapters are trusted by size and time of their files, or read anew
-        packed = PackedCache(kept / "adapters", name_artifact(manifest), session.packer)
-    model = Model(folder, manifest, session, AdapterSet(folder, manifest, session.packer, packed, adapter_bytes))
+
+    def keep_packed(packer: Packer) -> PackedCache | None:
+        if kept is None or hashes:  # adapters are trusted by size and time of their files, or read anew
+            return None
+        return PackedCache(kept / "adapters", name_artifact(manifest), packer)
+
+    library = find_operators(operator, manifest)
+    model: Model | EncoderModel
+    if manifest.encoder is None:
+        session = Session(folder, manifest, threads, twin, find, library)
+        adapters = AdapterSet(folder, manifest, session.packer, keep_packed(session.packer), adapter_bytes)
+        model = Model(folder, manifest, session, adapters)
+    else:
+        encoder = EncoderSession(folder, manifest, manifest.encoder, threads, find, library)
+        packed = keep_packed(encoder.packer)
+        adapters = AdapterSet(folder, manifest, encoder.packer, packed, adapter_bytes, encoder.base_head)
+        model = EncoderModel(folder, manifest, manifest.encoder, encoder, adapters)
     for info in manifest.adapters if probe else ():
         model.probe(info.name)
     return model
@@ -108,25 +158,6 @@ class Model(TokenModel):
     does not wait for itself: its next answer ends the stream with an error. Each call uses the adapters as they are
     when its turn comes.
     """
-
-    def __init__(self, folder: Path, manifest: Manifest, session: Session, adapters: AdapterSet) -> None:
-        super().__init__(folder, manifest, session, adapters)
-        self._reading = threading.Lock()  # not the callers': text may be encoded while another call computes
-
-    @property
-    def tokenizer(self) -> Tokenizer | None:
-        """None when the artifact has none. Raises InputError when the packages of the extra ``text`` are missing."""
-        with self._reading:
-            return self._tokenizer
-
-    @functools.cached_property
-    def _tokenizer(self) -> Tokenizer | None:
-        info = self.manifest.tokenizer
-        if info is None:
-            return None
-        special = {key: getattr(info, key) for key in ("bos_token", "eos_token", "pad_token", "unk_token")}
-        found = read_tokenizer(self._folder, info.file, info.chat_template, special, self.manifest.model.vocab_size)
-        return found.with_template(info.template_variables)
 
     @overload
     def generate(
@@ -182,7 +213,7 @@ class Model(TokenModel):
                 raise InputError(f"prompt is {type(text).__name__}, expected text; use chat() for messages")
         if raw and (request.template is not None or request.date is not None):
             raise InputError("template and date are for the chat template, which raw leaves out; leave one out")
-        tokenizer = self._text() if raw else self._templated(request.template, request.date)
+        tokenizer = self._text("generate_ids") if raw else self._templated(request.template, request.date)
         encoded = [
             self._encode_raw(tokenizer, text) if raw else self._encode_chat(tokenizer, _ask(text), None)
             for text in texts
@@ -237,9 +268,9 @@ class Model(TokenModel):
         those of ``TokenModel.keep_prefix``.
         """
         if isinstance(prompt, str):
-            ids: Sequence[int] = self._text().encode_chat(_ask(prompt))
+            ids: Sequence[int] = self._text("generate_ids").encode_chat(_ask(prompt))
         elif prompt and isinstance(prompt[0], Mapping):
-            ids = self._text().encode_chat(cast(Messages, prompt), add_generation_prompt=False)
+            ids = self._text("generate_ids").encode_chat(cast(Messages, prompt), add_generation_prompt=False)
         else:
             ids = cast(Sequence[int], prompt)
         return super().keep_prefix(ids, path, adapter=adapter)
@@ -275,7 +306,7 @@ class Model(TokenModel):
         return answers if is_list else answers[0]
 
     def _stream(self, ids: list[int], spec: str, request: Request) -> Iterator[str]:
-        tokenizer = self._text()
+        tokenizer = self._text("generate_ids")
         stop_ids = tokenizer.find_stops(request.stops)
         decoding = self._decoding({0: ids}, self._adapters.find(spec), request)
         tokens = (token for _, token in decoding)
@@ -284,7 +315,7 @@ class Model(TokenModel):
     def _generate(
         self, prompts: list[list[int]], adapter: str | list[str] | None, request: Request
     ) -> list[Generation]:
-        tokenizer = self._text()
+        tokenizer = self._text("generate_ids")
         stop_ids = tokenizer.find_stops(request.stops)
         answers: dict[int, Generation] = {}
         for group, decoding in self._decode_groups(prompts, adapter, request):
@@ -330,13 +361,8 @@ class Model(TokenModel):
         return _Prompt(ids, lambda answer: tokenizer.encode_answer(messages, answer, tools))
 
     def _templated(self, template: Mapping[str, Any] | None, date: str | datetime.date | None) -> Tokenizer:
-        tokenizer, day = self._text(), parse_date(date)
+        tokenizer, day = self._text("generate_ids"), parse_date(date)
         return tokenizer if template is None and day is None else tokenizer.with_template(template or {}, day)
-
-    def _text(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise InputError(f"{self.manifest.model.name} was exported without a tokenizer; use generate_ids")
-        return self.tokenizer
 
 
 def _ask(text: str) -> Messages:

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import datetime
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,20 @@ from edgelora_runtime.errors import ArtifactError, EdgeLoraError, InputError
 from edgelora_runtime.messages import Messages, Tools
 from edgelora_runtime.parse_json import one_line, parse_json
 from edgelora_runtime.rendering import ADVICE, Renderer
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Tokens of a whole text: those that the tokenizer put before and behind it, and its own with their characters."""
+
+    before: tuple[int, ...]
+    ids: tuple[int, ...]
+    after: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]  # of each of ``ids``, in code points of the text
+
+    def cut(self, start: int, end: int) -> list[int]:
+        """Some of the text's tokens between those that the tokenizer puts around."""
+        return [*self.before, *self.ids[start:end], *self.after]
 
 
 class Tokenizer:
@@ -67,6 +82,12 @@ class Tokenizer:
         with _guarded(InputError, "the tokenizer cannot encode this text", "give text without halves of characters"):
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
         return ids
+
+    def encode_texts(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Each text with special tokens around it, taken apart; in parallel where there are many."""
+        with _guarded(InputError, "the tokenizer cannot encode this text", "give text without halves of characters"):
+            found = self._tokenizer.encode_batch(list(texts))
+        return [_take_apart(item.ids, item.special_tokens_mask, item.offsets) for item in found]
 
     def decode(self, ids: Sequence[int], special: bool = False) -> str:
         """Text of ``ids``, without special tokens unless ``special``."""
@@ -190,6 +211,13 @@ def read_tokenizer(
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{folder}: the tokenizer cannot be read ({error}); export the artifact again") from error
     return Tokenizer(content, template, special_tokens, str(folder / file), vocab_size)
+
+
+def _take_apart(ids: list[int], is_added: list[int], offsets: list[tuple[int, int]]) -> EncodedText:
+    """The tokenizer marks what it added; a special token that stands in the text is one of the text."""
+    start = next((index for index, added in enumerate(is_added) if not added), len(ids))
+    end = next((index for index in range(len(ids), start, -1) if not is_added[index - 1]), start)
+    return EncodedText(tuple(ids[:start]), tuple(ids[start:end]), tuple(ids[end:]), tuple(offsets[start:end]))
 
 
 def _check_tokenizer(content: str, where: str) -> None:

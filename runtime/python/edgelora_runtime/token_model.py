@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.bound_adapter import BoundAdapter
-from edgelora_runtime.callers import Callers
-from edgelora_runtime.errors import AdapterError, InputError
+from edgelora_runtime.errors import InputError
 from edgelora_runtime.generate import Decoding, logits_at, score_tokens
 from edgelora_runtime.groups import group_rows
+from edgelora_runtime.loaded_model import LoadedModel
 from edgelora_runtime.lookup import LookupDecoding
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.prefix import read_prefix, write_prefix
@@ -30,40 +29,12 @@ from edgelora_runtime.sampling import Sampler
 from edgelora_runtime.session import Session
 
 
-class TokenModel:
+class TokenModel(LoadedModel):
     """Answers one call at a time: calls of other threads wait until it has returned, or its stream is over."""
 
     def __init__(self, folder: Path, manifest: Manifest, session: Session, adapters: AdapterSet) -> None:
-        self.manifest = manifest
-        self._folder = folder
+        super().__init__(folder, manifest, adapters, lambda: session.turn, session.close)
         self._session = session
-        self._adapters = adapters
-        self._spec = "none"
-        self._callers = Callers(lambda: session.turn)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the graph, the KV cache and every adapter; later calls raise InputError. Waits for its turn."""
-        if not self._callers.is_closed:
-            with self._callers.call():
-                self._callers.close(f"{self.manifest.model.name} was closed; load the artifact again")
-                self._adapters.clear()
-                self._session.close()
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names that a SPEC can use."""
-        return self._adapters.names
-
-    @property
-    def adapter(self) -> str:
-        """The SPEC used where a call gives none."""
-        return self._spec
 
     def set_adapter(self, spec: str) -> None:
         """Use ``spec`` from now on where a call gives none, and bind it; a change drops the KV cache."""
@@ -85,8 +56,7 @@ class TokenModel:
     def unload_adapter(self, name: str) -> None:
         """Forget ``name`` and give its memory back; raises AdapterError for an unknown name and the one that is set."""
         with self._callers.call():
-            if any(name == used for used, _ in parse_spec(self._spec)):
-                raise AdapterError(f"adapter {name!r} is in use ({self._spec!r} is set); set another one first")
+            self._check_unused(name)
             self._adapters.unload(name)
             if self._session.adapter is not None and not self._adapters.holds(self._session.adapter):
                 self._session.begin(1, self._adapters.find("none"))
@@ -203,15 +173,6 @@ class TokenModel:
 
     def _one(self, adapter: str | list[str] | None) -> BoundAdapter:
         return self._adapters.find(self._specs(adapter, 1)[0])
-
-    def _specs(self, adapter: str | list[str] | None, n_rows: int) -> list[str]:
-        if n_rows == 0:
-            raise InputError("the batch is empty; give at least one prompt")
-        if not isinstance(adapter, (list, tuple)):
-            return [self._spec if adapter is None else adapter] * n_rows
-        if len(adapter) != n_rows:
-            raise InputError(f"{len(adapter)} adapters for {n_rows} prompts; give one SPEC, or one for each prompt")
-        return list(adapter)
 
     def _check(self, ids: Sequence[int]) -> list[int]:
         return check_ids(ids, self.manifest.model)

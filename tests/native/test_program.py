@@ -3,6 +3,7 @@
 Knows nothing about C++; the Python runtime says what the answers are.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,10 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from edgelora_runtime import load
+from edgelora_runtime.manifest import file_info, read_manifest
 from tests.conformance_check import FOLDER, read_cases
+from tests.native.test_probe_native import logits_of, record, with_receipt
 
 TINY = FOLDER / "tiny-float"
 LARGEST_PROGRAM = 2 << 20  # bytes, stripped
@@ -199,6 +204,43 @@ def test_verify_accepts_what_is_sound(program: Program, tmp_path: Path) -> None:
     adapter.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert "adapter_model.safetensors" in program.fails(2, copy, "--prompt", "x"), "small files are always hashed"
     assert "adapter_model.safetensors" in program.fails(2, copy, "--verify"), "it cannot even be opened"
+
+
+def seal(folder: Path, *names: str) -> None:
+    """Record in the manifest that these files are as they are now."""
+    manifest = read_manifest(folder)
+    files = {**manifest.files, **{name: file_info(folder / name) for name in names}}
+    (folder / "manifest.json").write_text(dataclasses.replace(manifest, files=files).to_json(), encoding="utf-8")
+
+
+def test_a_probe_that_is_answered_otherwise_ends_verify_with_1(program: Program, tmp_path: Path) -> None:
+    copy = shutil.copytree(TINY, tmp_path / "copy")
+    shutil.rmtree(copy / "adapters/four")
+    base, four = logits_of("none"), logits_of("four")
+    with_receipt(copy / "adapters/four", record(base, four))
+    seal(copy, "adapters/four/receipt.json")
+    assert program.run(copy, "--verify").returncode == 0
+    shutil.rmtree(copy / "adapters/four")
+    with_receipt(copy / "adapters/four", record(base, four + 4 * np.sin(np.arange(len(four)))))
+    assert "receipt.json" in program.fails(2, copy, "--prompt", "x"), "not the bytes that the manifest has"
+    seal(copy, "adapters/four/receipt.json")
+    assert "does not do what its receipt says" in program.fails(1, copy, "--verify")
+    done = program.run(copy, "--verify", "--json")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (1, False)
+    assert "receipt says" in json.loads(done.stdout)["problem"]
+
+
+def test_what_only_onnxruntime_refuses_is_a_fault_of_the_program(program: Program, tmp_path: Path) -> None:
+    """A graph that was written so and opens: nobody who runs it can put it right."""
+    copy = shutil.copytree(TINY, tmp_path / "copy")
+    graph = onnx.load(copy / "decoder.fused.onnx", load_external_data=False)
+    node = next(node for node in graph.graph.node if node.op_type == "LowRank")
+    next(item for item in node.attribute if item.name == "slot").i = 99
+    onnx.save(graph, copy / "decoder.fused.onnx")
+    seal(copy, "decoder.fused.onnx")
+    words = (copy, "--prompt", "fox", "--adapter", "one", "--operators", program.path.with_name("libedgelora_ops.so"))
+    assert "onnxruntime says" in (line := program.fails(70, *words))
+    assert "blocks have fewer slots than the graph" in line
 
 
 def test_the_reader_of_the_answer_may_leave(program: Program) -> None:

@@ -133,7 +133,7 @@ Handle<OrtSessionOptions> Graph::make_options(const GraphOptions& options) const
     ort_->check(api.CreateSessionOptions(&made), doing);
     Handle<OrtSessionOptions> owned = ort_->own(made);
     // A warning for each of hundreds of slot inputs helps nobody.
-    ort_->check(api.SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_ERROR), doing);
+    ort_->check(api.SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_FATAL), doing);
     ort_->check(api.SetIntraOpNumThreads(made, options.threads > 0 ? options.threads : default_threads()), doing);
     ort_->check(api.SetInterOpNumThreads(made, 1), doing);
     OrtFailure failure{};

@@ -108,7 +108,8 @@ Ort::Ort(const OrtApiBase* base, const std::string& where) : base_(base) {
     env_ = own<OrtEnv>(nullptr);
     memory_ = own<OrtMemoryInfo>(nullptr);
     OrtEnv* env = nullptr;
-    check(api_->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "edgelora", &env), "starting onnxruntime");
+    // What fails is in the status as well, and becomes our own line.
+    check(api_->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "edgelora", &env), "starting onnxruntime");
     env_.reset(env);
     OrtMemoryInfo* memory = nullptr;
     check(api_->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory), "starting onnxruntime");

@@ -9,7 +9,7 @@ namespace edgelora::program {
 Json process_memory() {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/self/smaps_rollup", "r"), std::fclose);
     if (file == nullptr) return nullptr;
-    Json found{{"resident", 0}, {"private", 0}, {"shared", 0}, {"proportional", 0}};
+    Json found{{"resident", 0}, {"private", 0}, {"shared", 0}, {"proportional", 0}, {"anonymous", 0}};
     const auto add = [&](const char* key, long long n_kib) {
         found[key] = found[key].get<long long>() + n_kib * 1024;
     };
@@ -20,6 +20,7 @@ Json process_memory() {
         if (std::sscanf(line, "%31[^:]: %lld kB", name, &n_kib) != 2) continue;
         if (std::strcmp(name, "Rss") == 0) add("resident", n_kib);
         if (std::strcmp(name, "Pss") == 0) add("proportional", n_kib);
+        if (std::strcmp(name, "Anonymous") == 0) add("anonymous", n_kib);
         if (std::strncmp(name, "Private_", 8) == 0 && std::strcmp(name, "Private_Hugetlb") != 0) add("private", n_kib);
         if (std::strncmp(name, "Shared_", 7) == 0 && std::strcmp(name, "Shared_Hugetlb") != 0) add("shared", n_kib);
     }

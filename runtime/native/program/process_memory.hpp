@@ -9,7 +9,8 @@
 
 namespace edgelora::program {
 
-// Bytes by name: resident, private and shared parts of it, and its proportional share; null where Linux does not tell.
+// Bytes by name: resident, private and shared parts of it, its proportional share, and what is anonymous: no part of a
+// file, so that the system cannot drop it. Null where Linux does not tell.
 Json process_memory();
 
 // The same in one line for people.

@@ -113,7 +113,7 @@ const std::vector<Option>& options() {
          [](A& a, S v) { a.date = v; }},
         {"--json", nullptr, "Print one JSON object on standard output and nothing else there",
          [](A& a, S) { a.is_json = true; }},
-        {"--memory", nullptr, "Tell at the end how much memory the program has, and how much of it is no part of a file (anonymous)",
+        {"--memory", nullptr, "Tell at the end how much memory the program has, and how much is anonymous: no file",
          [](A& a, S) { a.shows_memory = true; }},
         {"--threads", "N", "Threads for one matrix product  [default: the physical cores, at most 4]",
          [](A& a, S v) { a.threads = whole("--threads", v, 1, 4096); }},

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
 import { checkFiles, type FolderSource } from "./core/files.js";
-import { type LoadOptions, loadModel, type Model } from "./core/model.js";
+import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "./core/model.js";
 import type { ArtifactSource, Backend, Capabilities, GraphSource, Ort } from "./core/ports.js";
 
 export * from "./core/index.js";
@@ -49,8 +49,12 @@ export interface NodeLoadOptions extends LoadOptions {
 /**
  * Open an artifact. Sizes and small files are always checked; `hashes` reads every byte of the weights too. Throws
  * ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says (`probe`).
+ * `task` is what the artifact must be for.
  */
-export async function load(folder: string, options: NodeLoadOptions = {}): Promise<Model> {
+export async function load<Want extends Wanted = "text-generation">(
+  folder: string,
+  options: NodeLoadOptions & ForTask<Want> = {},
+): Promise<ModelOf<Want>> {
   const { threads = defaultThreads(), runtime = "native" } = options;
   if (!Number.isInteger(threads) || threads < 1) {
     throw new InputError(`threads is ${threads}, expected a whole number from 1`);

@@ -7,7 +7,7 @@
 
 import * as ort from "onnxruntime-react-native";
 import { InputError } from "./core/errors.js";
-import { type LoadOptions, loadModel, type Model } from "./core/model.js";
+import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "./core/model.js";
 import type { FileSystem } from "./react-native/files.js";
 import { reactNativeBackend } from "./react-native/onnxruntime.js";
 import { storedArtifact } from "./react-native/storage.js";
@@ -30,9 +30,13 @@ export interface ReactNativeLoadOptions extends LoadOptions {
 
 /**
  * Open an artifact in app storage, a path or a `file://` address. Sizes are always checked; `hashes` reads every byte.
- * Throws ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says.
+ * Throws ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says. `task`
+ * is what the artifact must be for.
  */
-export async function load(folder: string, options: ReactNativeLoadOptions): Promise<Model> {
+export async function load<Want extends Wanted = "text-generation">(
+  folder: string,
+  options: ReactNativeLoadOptions & ForTask<Want>,
+): Promise<ModelOf<Want>> {
   const { files, threads = DEFAULT_THREADS } = options;
   if (!Number.isInteger(threads) || threads < 1) {
     throw new InputError(`threads is ${threads}, expected a whole number from 1`);

@@ -94,7 +94,7 @@ test("what is not plain LoRA is refused, every reason in one line", async () => 
   await refused(
     TENSORS,
     { peft_type: "IA3", use_dora: true, bias: "all", r: 0, modules_to_save: ["lm_head"], init_lora_weights: "PiSSA_4" },
-    /^it\/adapter_config\.json cannot be used: peft_type is "IA3", expected "LORA"; it uses DoRA; it uses fully trained modules \(modules_to_save\); bias is "all", expected "none"; init_lora_weights is "PiSSA_4", which changes the base; .*; r is 0, expected a whole number from 1 to 65536; expected plain LoRA as PEFT saves it$/,
+    /^it\/adapter_config\.json cannot be used: peft_type is "IA3", expected "LORA"; it uses DoRA; bias is "all", expected "none"; init_lora_weights is "PiSSA_4", which changes the base; .*; r is 0, expected a whole number from 1 to 65536; it uses fully trained modules \(modules_to_save\), which only the head of an encoder can be; expected plain LoRA as PEFT saves it$/,
   );
   await refused(
     TENSORS,

@@ -4,11 +4,11 @@ import assert from "node:assert/strict";
 import { join, relative } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { build } from "esbuild";
+import { build, type Metafile } from "esbuild";
 import { PACKAGE } from "./places.js";
 
 const LIMIT_BYTES = 38_000;
-const LATER_BYTES = 10_000; // what chat templates need, loaded with an artifact that has one
+const LATER_BYTES = 10_000; // what chat templates need, loaded with an artifact that has one; encoders likewise
 const USES = {
   "the core": 'export * from "./core/index.js"',
   "an app in Node": 'export { load } from "./node.js"',
@@ -33,21 +33,42 @@ for (const [user, contents] of Object.entries(USES)) {
       target: "es2022",
       external: ["node:*", "onnxruntime-*", "@huggingface/*"],
     });
+    const bytes = new Map(
+      outputFiles.map(({ path, contents: file }) => [relative(PACKAGE, path), gzipSync(file, { level: 9 }).length]),
+    );
     const [entry] = Object.keys(metafile.outputs).filter((name) => metafile.outputs[name]?.entryPoint === "<stdin>");
-    const first = new Set([entry as string]); // a Set goes on over what is added to it
-    for (const name of first) {
-      for (const { path, kind } of metafile.outputs[name]?.imports ?? []) {
-        if (kind === "import-statement" && path in metafile.outputs) first.add(path);
-      }
+    const first = closure(metafile, entry as string);
+    const sizes = { first: sum(first, bytes), templates: 0, encoders: 0 };
+    for (const name of new Set([...first].flatMap((item) => importsOf(metafile, item, "dynamic-import")))) {
+      const kind = /template/.test(metafile.outputs[name]?.entryPoint ?? "") ? "templates" : "encoders";
+      sizes[kind] += sum(
+        [...closure(metafile, name)].filter((item) => !first.has(item)),
+        bytes,
+      );
     }
-    const sizes = { first: 0, later: 0 };
-    for (const { path, contents: bytes } of outputFiles) {
-      const isFirst = first.has(relative(PACKAGE, path));
-      sizes[isFirst ? "first" : "later"] += gzipSync(bytes, { level: 9 }).length;
-    }
-    context.diagnostic(`${sizes.first} bytes gzipped, ${sizes.later} more for chat templates`);
+    context.diagnostic(
+      `${sizes.first} bytes gzipped, ${sizes.templates} more for chat templates, ${sizes.encoders} for encoders`,
+    );
     assert.ok(sizes.first > 2_000); // something was bundled
     assert.ok(sizes.first < LIMIT_BYTES, `${sizes.first} bytes`);
-    assert.ok(sizes.later < LATER_BYTES, `${sizes.later} bytes for chat templates`);
+    assert.ok(sizes.templates < LATER_BYTES, `${sizes.templates} bytes for chat templates`);
+    assert.ok(sizes.encoders > 200 && sizes.encoders < LATER_BYTES, `${sizes.encoders} bytes for encoders`);
   });
+}
+
+/** A file of the bundle and what it imports before it runs. */
+function closure(metafile: Metafile, entry: string): Set<string> {
+  const found = new Set([entry]); // a Set goes on over what is added to it
+  for (const name of found) for (const path of importsOf(metafile, name, "import-statement")) found.add(path);
+  return found;
+}
+
+function importsOf({ outputs }: Metafile, name: string, kind: string): string[] {
+  return (outputs[name]?.imports ?? []).flatMap((item) =>
+    item.kind === kind && item.path in outputs ? [item.path] : [],
+  );
+}
+
+function sum(names: Iterable<string>, bytes: ReadonlyMap<string, number>): number {
+  return [...names].reduce((total, name) => total + (bytes.get(name) ?? 0), 0);
 }

@@ -180,7 +180,8 @@ class FakeWorker {
   postMessage(message: ToWorker): void {
     structuredClone(message); // throws what a worker's would
     this.sent.push(message);
-    if (message.kind === "load") this.result(message.id, { manifest: { tokenizer: null }, backend: "x", choice: null });
+    if (message.kind === "load")
+      this.result(message.id, { manifest: { task: "text-generation", tokenizer: null }, backend: "x", choice: null });
   }
 
   send(data: FromWorker): void {

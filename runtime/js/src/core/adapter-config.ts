@@ -20,7 +20,6 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["lora_bias", "LoRA biases"],
   ["use_qalora", "QALoRA"],
   ["use_bdlora", "block-diagonal LoRA"],
-  ["modules_to_save", "fully trained modules (modules_to_save)"],
   ["trainable_token_indices", "trained token embeddings (trainable_token_indices)"],
   ["target_parameters", "adapted bare parameters (target_parameters)"],
   ["layer_replication", "replicated layers (layer_replication)"],
@@ -43,16 +42,31 @@ export interface LoraConfig {
   readonly ranks: readonly (readonly [string, number])[]; // pattern and rank
   readonly alphas: readonly (readonly [string, number])[]; // pattern and alpha
   readonly targets: string | readonly string[] | null;
+  /** `modules_to_save`: those of a head, trained whole. */
+  readonly saved: readonly string[];
 }
 
-/** The configuration that `content` is; throws one AdapterError with everything that cannot be used. */
-export function parseConfig(content: Uint8Array | string, where: string = CONFIG_FILE): LoraConfig {
+/**
+ * The configuration that `content` is; throws one AdapterError with everything that cannot be used. `withHead` reads
+ * `modules_to_save`, which is refused elsewhere: only a head can be swapped whole.
+ */
+export function parseConfig(
+  content: Uint8Array | string,
+  where: string = CONFIG_FILE,
+  withHead: boolean = false,
+): LoraConfig {
   const found = parseJson(content, where, AdapterError, "save the adapter again", LONGEST);
   if (typeof found !== "object" || found === null || Array.isArray(found)) {
     throw new AdapterError(`${where} holds ${show(found)}, expected an object; save the adapter again`);
   }
   const config = found as Config;
+  const saved = isEmpty(config.modules_to_save) ? [] : config.modules_to_save;
   const wrong = [...refusals(config), ...wrongTypes(config), ...wrongNumbers(config)];
+  if (!isEmpty(saved) && !withHead) {
+    wrong.push("it uses fully trained modules (modules_to_save), which only the head of an encoder can be");
+  } else if (!Array.isArray(saved) || !saved.every((name) => typeof name === "string" && name !== "")) {
+    wrong.push(`modules_to_save is ${show(saved)}, expected a list of names`);
+  }
   if (wrong.length > 0) {
     throw new AdapterError(`${where} cannot be used: ${joinSome(wrong)}; expected plain LoRA as PEFT saves it`);
   }
@@ -63,7 +77,15 @@ export function parseConfig(content: Uint8Array | string, where: string = CONFIG
     ranks: Object.entries((config.rank_pattern ?? {}) as Record<string, number>),
     alphas: Object.entries((config.alpha_pattern ?? {}) as Record<string, number>),
     targets: targetsOf(config),
+    saved: saved as string[],
   };
+}
+
+/** PEFT's rule: `tensor` lies in a module whose name is one of `saved` or ends with it. */
+export function isSaved(tensor: string, saved: readonly string[]): boolean {
+  const path = tensor.split(".");
+  const modules = path.slice(1).map((_, index) => path.slice(0, index + 1).join("."));
+  return modules.some((module) => isTarget(module, saved));
 }
 
 /** PEFT's rule: the first pattern that matches the end of the module's name, else `r`. */

@@ -1,29 +1,22 @@
 /**
  * Adapters by name and SPEC, packed once and kept ready to be fed, as many as a budget has room for.
  *
- * Knows nothing about tokens or text; `open-adapter.ts` reads, `packing.ts` packs, `session.ts` feeds.
+ * Knows nothing about tokens or text; a packer reads, packs and binds, a session feeds.
  */
 
+import type { BoundAdapter } from "./bound-adapter.js";
 import { AdapterError } from "./errors.js";
 import { type FolderSource, within } from "./files.js";
 import type { Manifest } from "./format.js";
-import { openAdapter } from "./open-adapter.js";
-import { blendPacked, type Packed, packAdapter } from "./packing.js";
+import type { Origin, Packer } from "./packers.js";
 import { show } from "./parse-json.js";
-import type { BoundAdapter, Session } from "./session.js";
 import { checkName, closestName, parseSpec, type SpecTerm } from "./spec.js";
 
 const MAX_MIXED = 16; // blends and row stacks kept ready; of single adapters the budget alone says how many
 
-interface Origin {
-  readonly folder: FolderSource;
-  /** Whatever its receipt says. */
-  readonly isTrusted: boolean;
-}
-
-interface Kept {
-  readonly packed: Packed;
-  readonly bound: BoundAdapter;
+interface Kept<Item, Bound> {
+  readonly packed: Item;
+  readonly bound: Bound;
 }
 
 /**
@@ -31,21 +24,22 @@ interface Kept {
  * loaded anew comes back as another object, so that nothing computed with the old one is ever taken for the new one's.
  * `mostBytes` bounds what is kept; what the last call asked for stays in any case.
  */
-export class AdapterSet {
-  readonly #manifest: Manifest;
-  readonly #session: Session;
+export class AdapterSet<Item, Bound extends BoundAdapter> {
+  readonly #packer: Packer<Item, Bound>;
   readonly #mostBytes: number | null;
   readonly #origins: Map<string, Origin>;
-  readonly #single = new Map<string, Kept>(); // the one used longest ago first
-  readonly #mixed = new Map<string, { readonly names: readonly string[]; readonly bound: BoundAdapter }>(); // likewise
-  #none: BoundAdapter | null = null;
+  readonly #single = new Map<string, Kept<Item, Bound>>(); // the one used longest ago first
+  readonly #mixed = new Map<string, { readonly names: readonly string[]; readonly bound: Bound }>(); // likewise
+  #none: Bound | null = null;
 
-  constructor(source: FolderSource, manifest: Manifest, session: Session, mostBytes: number | null = null) {
-    this.#manifest = manifest;
-    this.#session = session;
+  constructor(source: FolderSource, manifest: Manifest, packer: Packer<Item, Bound>, mostBytes: number | null = null) {
+    this.#packer = packer;
     this.#mostBytes = mostBytes;
     this.#origins = new Map(
-      manifest.adapters.map(({ name, path }) => [name, { folder: within(source, path), isTrusted: false }]),
+      manifest.adapters.map(({ name, path, head }) => [
+        name,
+        { folder: within(source, path), isTrusted: false, listed: head, labels: null },
+      ]),
     );
   }
 
@@ -65,9 +59,14 @@ export class AdapterSet {
   }
 
   /** Read, check and pack a PEFT folder; `name` means it from now on. */
-  async load(name: string, folder: FolderSource, trust = false): Promise<void> {
+  async load(
+    name: string,
+    folder: FolderSource,
+    trust = false,
+    labels: readonly string[] | null = null,
+  ): Promise<void> {
     checkName(name);
-    const origin = { folder, isTrusted: trust };
+    const origin = { folder, isTrusted: trust, listed: null, labels };
     const packed = await this.#read(name, origin);
     this.#forget(name);
     this.#origins.set(name, origin);
@@ -84,8 +83,8 @@ export class AdapterSet {
 
   /** Free everything that is kept ready. */
   dispose(): void {
-    for (const { bound } of [...this.#single.values(), ...this.#mixed.values()]) this.#session.letGo(bound);
-    if (this.#none !== null) this.#session.letGo(this.#none);
+    for (const { bound } of [...this.#single.values(), ...this.#mixed.values()]) this.#packer.letGo(bound);
+    if (this.#none !== null) this.#packer.letGo(this.#none);
     this.#none = null;
     this.#single.clear();
     this.#mixed.clear();
@@ -103,26 +102,26 @@ export class AdapterSet {
   }
 
   /** The adapter of one SPEC. */
-  async find(text: string): Promise<BoundAdapter> {
+  async find(text: string): Promise<Bound> {
     return this.#bound(this.parse(text));
   }
 
   /** One SPEC for each row of a batch; a shared one stays a single adapter. */
-  async findRows(texts: readonly string[]): Promise<BoundAdapter> {
+  async findRows(texts: readonly string[]): Promise<Bound> {
     const specs = texts.map((text) => this.parse(text));
     const [first = []] = specs;
     if (specs.every((spec) => keyOf(spec) === keyOf(first))) return this.#bound(first);
     return this.#keep(specs, async () => {
-      const rows: Packed[] = [];
+      const rows: Item[] = [];
       for (const spec of specs) rows.push(await this.#blend(spec));
       return rows;
     });
   }
 
-  async #bound(spec: readonly SpecTerm[]): Promise<BoundAdapter> {
+  async #bound(spec: readonly SpecTerm[]): Promise<Bound> {
     const [only] = spec;
     if (only === undefined) {
-      this.#none ??= this.#session.prepare([await this.#blend([])]);
+      this.#none ??= this.#packer.bind([await this.#blend([])]);
       return this.#none;
     }
     if (spec.length > 1 || only.weight !== 1) return this.#keep([spec], async () => [await this.#blend(spec)]);
@@ -131,9 +130,9 @@ export class AdapterSet {
     return bound;
   }
 
-  async #keep(specs: readonly (readonly SpecTerm[])[], build: () => Promise<Packed[]>): Promise<BoundAdapter> {
+  async #keep(specs: readonly (readonly SpecTerm[])[], build: () => Promise<Item[]>): Promise<Bound> {
     const key = specs.map(keyOf).join("|");
-    const bound = this.#mixed.get(key)?.bound ?? this.#session.prepare(await build());
+    const bound = this.#mixed.get(key)?.bound ?? this.#packer.bind(await build());
     this.#mixed.delete(key);
     this.#mixed.set(key, { names: specs.flat().map((term) => term.name), bound });
     if (this.#mixed.size > MAX_MIXED) this.#dropMixed(this.#mixed.keys().next().value as string);
@@ -141,13 +140,13 @@ export class AdapterSet {
     return bound;
   }
 
-  async #blend(spec: readonly SpecTerm[]): Promise<Packed> {
-    const parts: [Packed, number][] = [];
+  async #blend(spec: readonly SpecTerm[]): Promise<Item> {
+    const parts: [Item, number][] = [];
     for (const { name, weight } of spec) parts.push([(await this.#pack(name)).packed, weight]);
-    return blendPacked(parts, this.#manifest.slots);
+    return this.#packer.blend(parts, spec);
   }
 
-  async #pack(name: string): Promise<Kept> {
+  async #pack(name: string): Promise<Kept<Item, Bound>> {
     const kept = this.#single.get(name);
     if (kept === undefined) return this.#add(name, await this.#read(name, this.#origins.get(name) as Origin));
     this.#single.delete(name);
@@ -155,8 +154,8 @@ export class AdapterSet {
     return kept;
   }
 
-  #add(name: string, packed: Packed): Kept {
-    const kept = { packed, bound: this.#session.prepare([packed]) };
+  #add(name: string, packed: Item): Kept<Item, Bound> {
+    const kept = { packed, bound: this.#packer.bind([packed]) };
     this.#single.set(name, kept);
     return kept;
   }
@@ -167,7 +166,7 @@ export class AdapterSet {
   }
 
   /** Let go of what was not used for longest, mixtures first: they are made of what is there. */
-  #dropBeyondBudget(needed: BoundAdapter): void {
+  #dropBeyondBudget(needed: Bound): void {
     const most = this.#mostBytes;
     if (most === null) return;
     for (const [key, { bound }] of [...this.#mixed]) {
@@ -180,19 +179,18 @@ export class AdapterSet {
 
   #dropSingle(name: string): void {
     const kept = this.#single.get(name);
-    if (kept !== undefined) this.#session.letGo(kept.bound);
+    if (kept !== undefined) this.#packer.letGo(kept.bound);
     this.#single.delete(name);
   }
 
   #dropMixed(key: string): void {
     const kept = this.#mixed.get(key);
-    if (kept !== undefined) this.#session.letGo(kept.bound);
+    if (kept !== undefined) this.#packer.letGo(kept.bound);
     this.#mixed.delete(key);
   }
 
-  async #read(name: string, { folder, isTrusted }: Origin): Promise<Packed> {
-    const where = `adapter ${show(name)} (${folder.where})`;
-    return packAdapter(await openAdapter(folder, this.#manifest, where, isTrusted), this.#manifest.slots);
+  #read(name: string, origin: Origin): Promise<Item> {
+    return this.#packer.open(origin, `adapter ${show(name)} (${origin.folder.where})`);
   }
 }
 

@@ -4,7 +4,7 @@
  * Knows nothing about sessions, tokens or how slot inputs are laid out; `docs/format.md` ("Slots") is the definition.
  */
 
-import { CONFIG_FILE, isTarget, type LoraConfig, parseConfig, rankOf, scalingOf } from "./adapter-config.js";
+import { CONFIG_FILE, isSaved, isTarget, type LoraConfig, parseConfig, rankOf, scalingOf } from "./adapter-config.js";
 import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Slot } from "./format.js";
@@ -14,6 +14,8 @@ import { isFloat, readSafetensors, type StoredTensor, toFloat32 } from "./safete
 export const WEIGHTS_FILE = "adapter_model.safetensors";
 
 const KEY = /^(?:base_model\.model\.)?(?<module>.+)\.lora_(?<side>[AB])(?:\.default)?\.weight$/;
+const PREFIX = /^base_model\.model\./;
+const SAVED = /\.modules_to_save(?:\.default)?(?=\.)/;
 const NO_CHANGE = 1e-8; // root mean square of a delta that float32 weights cannot even hold
 
 /** One side of an adapted module, row after row. */
@@ -37,13 +39,29 @@ export interface Factors {
 export interface Adapter {
   readonly factors: ReadonlyMap<string, Factors>;
   readonly targets: string | readonly string[] | null;
+  /** The tensors of fully trained modules, by their names in the checkpoint. */
+  readonly head: HeadTensors;
+  /** Those modules: `modules_to_save`. */
+  readonly saved: readonly string[];
 }
 
-/** Read `adapter_config.json` and `adapter_model.safetensors`; throws one AdapterError. Factors may be views of the file. */
-export async function readAdapter(source: FolderSource): Promise<Adapter> {
-  const config = await readConfig(source); // first: the tensors of another method would only add noise
+/** Tensors of a head by their names in the checkpoint. */
+export type HeadTensors = ReadonlyMap<string, HeadValues>;
+
+/** A tensor of a head as the checkpoint has it. */
+export interface HeadValues {
+  readonly sizes: readonly number[];
+  readonly values: Float32Array;
+}
+
+/**
+ * Read `adapter_config.json` and `adapter_model.safetensors`; throws one AdapterError. Factors may be views of the file.
+ * `withHead` takes fully trained modules too, as adapters of a model with a head have them.
+ */
+export async function readAdapter(source: FolderSource, withHead: boolean = false): Promise<Adapter> {
+  const config = await readConfig(source, withHead); // first: the tensors of another method would only add noise
   const tensors = await readTensors(source);
-  const { sides, odd: wrong } = collect(tensors);
+  const { sides, head, odd: wrong } = collect(tensors, config.saved);
   const factors = new Map<string, Factors>();
   for (const module of [...sides.keys()].sort()) {
     const rank = rankOf(config, module);
@@ -55,7 +73,7 @@ export async function readAdapter(source: FolderSource): Promise<Adapter> {
   if (wrong.length > 0) {
     throw new AdapterError(`${source.where} cannot be used: ${joinSome(wrong)}; expected plain LoRA as PEFT saves it`);
   }
-  return { factors, targets: config.targets };
+  return { factors, targets: config.targets, head, saved: config.saved };
 }
 
 /**
@@ -95,14 +113,14 @@ export function fitAdapter(adapter: Adapter, slots: readonly Slot[], where: stri
   if (wrong.length > 0) {
     throw new AdapterError(`${where} does not fit: ${joinSome(wrong)}; use an adapter trained for this base`);
   }
-  if (![...adapter.factors.values()].some((item) => largestRms(item) > NO_CHANGE)) {
+  if (count > 0 && ![...adapter.factors.values()].some((item) => largestRms(item) > NO_CHANGE)) {
     throw new AdapterError(
       `${where} changes nothing: alpha, A or B is zero or next to it in every module; was it trained and saved?`,
     );
   }
 }
 
-async function readConfig(source: FolderSource): Promise<LoraConfig> {
+async function readConfig(source: FolderSource, withHead: boolean): Promise<LoraConfig> {
   if (!(await source.has(CONFIG_FILE))) {
     throw new AdapterError(`${source.where} has no ${CONFIG_FILE}; expected a folder saved by PEFT`);
   }
@@ -110,7 +128,7 @@ async function readConfig(source: FolderSource): Promise<LoraConfig> {
     throw new AdapterError(`${source.where} has no ${WEIGHTS_FILE}; save the adapter with safe_serialization=True`);
   }
   try {
-    return parseConfig(await source.bytes(CONFIG_FILE), `${source.where}/${CONFIG_FILE}`);
+    return parseConfig(await source.bytes(CONFIG_FILE), `${source.where}/${CONFIG_FILE}`, withHead);
   } catch (error) {
     throw error instanceof ArtifactError ? new AdapterError(error.message) : error;
   }
@@ -129,14 +147,26 @@ interface Sides {
   B?: Matrix;
 }
 
-/** For each module its sides A and B in float32, and a line for every tensor that cannot be one. */
-function collect(tensors: ReadonlyMap<string, StoredTensor>): { sides: Map<string, Sides>; odd: string[] } {
+/** For each module its sides A and B in float32, the head's tensors, and a line for every tensor that cannot be one. */
+function collect(tensors: ReadonlyMap<string, StoredTensor>, saved: readonly string[]) {
   const sides = new Map<string, Sides>();
+  const head = new Map<string, HeadValues>();
   const odd: string[] = [];
   for (const [key, tensor] of tensors) {
     const names = KEY.exec(key)?.groups as { module: string; side: "A" | "B" } | undefined;
+    const name = key.replace(PREFIX, "").replace(SAVED, "");
     const [rows, columns] = tensor.shape;
-    if (names === undefined) {
+    if (names === undefined && isSaved(name, saved)) {
+      if (head.has(name)) {
+        odd.push(`${name} is there twice, under two names`);
+      } else if (!isFloat(tensor) || tensor.bytes.length === 0) {
+        odd.push(`${key} is ${tensor.dtype} ${show(tensor.shape)}, expected floats`);
+      } else {
+        const values = toFloat32(tensor);
+        if (!areFinite(values)) odd.push(`${key} holds numbers that are not finite`);
+        else head.set(name, { sizes: tensor.shape, values });
+      }
+    } else if (names === undefined) {
       odd.push(`${key} is no LoRA factor`);
     } else if (tensor.shape.length !== 2 || !rows || !columns || !isFloat(tensor)) {
       odd.push(`${key} is ${tensor.dtype} ${show(tensor.shape)}, expected two dimensions of floats`);
@@ -148,10 +178,10 @@ function collect(tensors: ReadonlyMap<string, StoredTensor>): { sides: Map<strin
       else sides.set(names.module, { ...sides.get(names.module), [names.side]: { rows, columns, values } });
     }
   }
-  return { sides, odd };
+  return { sides, head, odd };
 }
 
-function areFinite(values: Float32Array): boolean {
+export function areFinite(values: Float32Array): boolean {
   let sum = 0;
   for (let index = 0; index < values.length; index++) sum += (values[index] as number) * 0; // NaN once one is not
   return sum === 0;

@@ -7,7 +7,7 @@
 import { isTemperature } from "./check-manifest.js";
 import { PROBLEM_TYPES } from "./format.js";
 import { hasControl, isHash } from "./names.js";
-import { show } from "./parse-json.js";
+import { isFields, show } from "./parse-json.js";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -157,10 +157,6 @@ function* hash(field: string, value: unknown): Generator<string> {
   if ((value ?? null) !== null && !(typeof value === "string" && isHash(value))) {
     yield `${field} is ${show(value)}, expected 64 lower-case hexadecimal digits or null`;
   }
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isCount(value: unknown): boolean {

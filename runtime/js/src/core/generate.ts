@@ -5,9 +5,10 @@
  */
 
 import { throwIfAborted } from "./abort.js";
+import type { BoundAdapter } from "./bound-adapter.js";
 import { BackendError, InputError } from "./errors.js";
 import { logSoftmax, type Sampler } from "./sampling.js";
-import { type BoundAdapter, type Session, sharedLength } from "./session.js";
+import { type Session, sharedLength } from "./session.js";
 
 export type FinishReason = "stop" | "length" | "choice";
 

@@ -4,9 +4,9 @@
  * Knows nothing about tokens, adapters' values or how long anything is.
  */
 
-import { cacheNames } from "./cache.js";
 import { ArtifactError, EdgeLoraError } from "./errors.js";
-import type { Manifest, Slot } from "./format.js";
+import type { Manifest } from "./format.js";
+import type { GraphForm, ValueType } from "./graph-values.js";
 import { joinSome, show } from "./parse-json.js";
 import type {
   ArtifactSource,
@@ -19,16 +19,6 @@ import type {
   ValueMetadata,
 } from "./ports.js";
 
-/** What an input or output has to be: onnxruntime's name for its numbers, and sizes, null where any may come. */
-type ValueType = readonly [numbers: string, ...sizes: (number | null)[]];
-
-const COUNTERS: Readonly<Record<string, ValueType>> = {
-  input_ids: ["int64", null, null],
-  seqlens_k: ["int32", null],
-  total_sequence_length: ["int32"],
-  logits_positions: ["int64", null, null],
-};
-
 export class Graph {
   readonly #session: InferenceSession;
 
@@ -36,20 +26,18 @@ export class Graph {
     this.#session = session;
   }
 
-  /** Load the graph with slots, or its twin without; throws ArtifactError when it cannot be, or has others. */
-  static async open(source: ArtifactSource, manifest: Manifest, backend: Backend, withSlots: boolean): Promise<Graph> {
-    const { file, weights, withoutSlots } = manifest.graph;
-    const name = withSlots ? file : (withoutSlots ?? file);
-    const where = `${source.where}/${name}`;
-    const files = await source.graph(name, weights); // its own errors, an abort among them, are told as they are
+  /** Load the graph of a form; throws ArtifactError when it cannot be, or has other inputs or outputs. */
+  static async open(source: ArtifactSource, manifest: Manifest, backend: Backend, form: GraphForm): Promise<Graph> {
+    const where = `${source.where}/${form.file}`;
+    const files = await source.graph(form.file, manifest.graph.weights); // its own errors, an abort among them, are told as they are
     let session: InferenceSession;
     try {
-      session = await createSession(files, source.where, manifest, backend);
+      session = await createSession(files, source.where, form, backend);
     } catch (error) {
       if (error instanceof EdgeLoraError) throw error;
       throw new ArtifactError(`${where} cannot be loaded (${firstLine(error)}); export the artifact again`);
     }
-    const wrong = findWrong(session, manifest, withSlots ? manifest.slots : []);
+    const wrong = findWrong(session, form);
     if (wrong.length > 0) {
       await session.release();
       throw new ArtifactError(`${where} and the manifest disagree: inputs ${joinSome(wrong)}; export it again`);
@@ -68,19 +56,8 @@ export class Graph {
 }
 
 /** Inputs and outputs that are not those of the manifest, in the order of their names. */
-function findWrong(session: InferenceSession, manifest: Manifest, slots: readonly Slot[]): string[] {
-  const { model, graph } = manifest;
-  const kept: ValueType = [graph.kvCache, null, model.numKvHeads, null, model.headDim];
-  const names = cacheNames(model);
-  const inputs = new Map(Object.entries(COUNTERS));
-  for (const { past } of names) inputs.set(past, kept);
-  for (const { a, b, inFeatures, outFeatures } of slots) {
-    inputs.set(a, ["float32", null, inFeatures, null]).set(b, ["float32", null, null, outFeatures]);
-  }
-  const outputs = new Map<string, ValueType>([["logits", ["float32", null, null, model.vocabSize]]]);
-  for (const { present } of names) outputs.set(present, kept);
-  const known = new Set(outputs.keys());
-  const given = session.outputMetadata.filter(({ name }) => known.has(name)); // a graph may have more outputs
+function findWrong(session: InferenceSession, { inputs, outputs }: GraphForm): string[] {
+  const given = session.outputMetadata.filter(({ name }) => outputs.has(name)); // a graph may have more outputs
   return [...findDifferences(inputs, session.inputMetadata), ...findDifferences(outputs, given)].sort();
 }
 
@@ -101,19 +78,17 @@ function findDifferences(expected: ReadonlyMap<string, ValueType>, found: readon
 async function createSession(
   { model, externalData }: GraphSource,
   where: string,
-  manifest: Manifest,
+  { locations }: GraphForm,
   backend: Backend,
 ): Promise<InferenceSession> {
-  const { cache, cacheLocation, loadsByPathOnly, name: place } = backend.capabilities;
+  const { loadsByPathOnly, name: place } = backend.capabilities;
   if (loadsByPathOnly && (typeof model !== "string" || externalData !== undefined)) {
     throw new ArtifactError(`${where}: ${place} loads graphs by path alone; give a folder of the device`);
   }
-  const isElsewhere = cache === "returned" && cacheLocation !== "cpu";
-  const locations = isElsewhere ? cacheNames(manifest.model).map((item) => [item.present, cacheLocation]) : [];
   const options = {
     ...backend.sessionOptions,
     ...(externalData === undefined ? {} : { externalData }),
-    ...(isElsewhere ? { preferredOutputLocation: Object.fromEntries(locations) } : {}),
+    ...(locations === null ? {} : { preferredOutputLocation: locations }),
   };
   const { InferenceSession: factory } = backend.ort;
   return typeof model === "string" ? factory.create(model, options) : factory.create(model, options);

@@ -5,13 +5,24 @@
  */
 
 export { inPlaceCache, returnedCache } from "./cache.js";
+export type { Embedding, EncoderModel, Pixels } from "./encoder-model.js";
+export type { EncoderInput, EncoderOutput } from "./encoder-session.js";
 export { AdapterError, ArtifactError, BackendError, ConnectionError, EdgeLoraError, InputError } from "./errors.js";
 export type { FolderSource, FoundFile } from "./files.js";
 export { damaged, findDifference, readText, within } from "./files.js";
-export type { FileInfo, Manifest } from "./format.js";
+export type { EncoderInfo, FileInfo, HeadInfo, Manifest, Task } from "./format.js";
 export type { FinishReason } from "./generate.js";
 export type { Message, Tools } from "./messages.js";
-export type { ChatOptions, GenerateOptions, Generation, LoadOptions, Model } from "./model.js";
+export type {
+  ChatOptions,
+  ForTask,
+  GenerateOptions,
+  Generation,
+  LoadOptions,
+  Model,
+  ModelOf,
+  Wanted,
+} from "./model.js";
 export { loadModel } from "./model.js";
 export type {
   ArtifactSource,
@@ -26,6 +37,9 @@ export type {
 } from "./ports.js";
 export type { ProbeResult } from "./probe.js";
 export type { Variables } from "./rendering.js";
+export type { AnswerResult } from "./replay-answers.js";
 export type { IdOptions, TextOptions, WithAdapter, WithAdapters } from "./request.js";
 export type { SamplingOptions } from "./sampling.js";
+export type { Classification } from "./scores.js";
+export type { Span, Tagging } from "./spans.js";
 export type { Tokenizer } from "./text.js";

@@ -23,10 +23,11 @@ import {
   PROBLEM_TYPES,
   type ProblemType,
   type Slot,
+  TASKS,
   type Task,
   type TokenizerInfo,
 } from "./format.js";
-import { joinSome, parseJson, show } from "./parse-json.js";
+import { isFields, joinSome, parseJson, show } from "./parse-json.js";
 
 const LONGEST = 32 * 1024 * 1024; // bytes; an artifact of a hundred layers and a hundred adapters has one
 
@@ -51,7 +52,7 @@ export function parseManifest(content: Uint8Array | string, where: string = MANI
   const manifest: Manifest = {
     producer: root.text("producer"),
     target: root.text("target"),
-    task: (root.raw("task") === undefined ? "text-generation" : root.text("task")) as Task, // its value is checked below
+    task: root.plainOr<Task>("task", TASKS[0], "text"), // its value is checked below
     model: readModel(root.object("model")),
     graph: readGraph(root.object("graph")),
     encoder: root.isSet("encoder") ? readEncoder(root.object("encoder")) : null,
@@ -96,8 +97,8 @@ class Fields {
     data: unknown,
     readonly where: string,
   ) {
-    this.isObject = typeof data === "object" && data !== null && !Array.isArray(data);
-    this.#data = this.isObject ? (data as Record<string, unknown>) : {};
+    this.isObject = isFields(data);
+    this.#data = isFields(data) ? data : {};
   }
 
   /** The object as JSON has it. */
@@ -123,18 +124,11 @@ class Fields {
     return this.isSet(name) ? this.text(name) : null;
   }
 
-  /** A number, `otherwise` where the field is left out. */
-  number(name: string, otherwise: number): number {
+  /** A value of a type that `typeof` tells, `otherwise` where the field is left out. */
+  plainOr<Value extends number | boolean | string>(name: string, otherwise: Value, words: string): Value {
     const value = this.raw(name) === undefined ? otherwise : this.raw(name);
-    if (typeof value !== "number") throw this.wrong(name, "a number", value);
-    return value;
-  }
-
-  /** True or false, false where the field is left out. */
-  flag(name: string): boolean {
-    const value = this.raw(name) === undefined ? false : this.raw(name);
-    if (typeof value !== "boolean") throw this.wrong(name, "true or false", value);
-    return value;
+    if (typeof value !== typeof otherwise) throw this.wrong(name, words, value);
+    return value as Value;
   }
 
   whole(name: string): number {
@@ -208,7 +202,7 @@ function readModel(data: Fields): ModelInfo {
 }
 
 function readGraph(data: Fields): GraphInfo {
-  const kvCache = data.raw("kv_cache") === undefined ? "float32" : data.text("kv_cache");
+  const kvCache = data.plainOr<string>("kv_cache", "float32", "text");
   if (kvCache !== "float32" && kvCache !== "int8") throw data.wrong("kv_cache", '"float32" or "int8"', kvCache);
   return {
     file: data.text("file"),
@@ -227,7 +221,7 @@ function readEncoder(data: Fields): EncoderInfo {
     head: data.raw("head") === undefined ? [] : data.list("head").map(readHeadTensor),
     headFile: data.textOrNull("head_file"),
     baseHead: readHead(data, "base_head"),
-    oneAdapter: data.flag("one_adapter"),
+    oneAdapter: data.plainOr("one_adapter", false, "true or false"),
     imageSize: data.raw("image_size") === undefined ? [] : data.wholes("image_size"),
   };
 }
@@ -240,11 +234,10 @@ function readHeadTensor(data: Fields): HeadTensor {
 function readHead(parent: Fields, name: string): HeadInfo | null {
   if (!parent.isSet(name)) return null;
   const data = parent.object(name);
-  const problem = data.raw("problem_type") === undefined ? PROBLEM_TYPES[0] : data.text("problem_type");
   return {
     labels: data.texts("labels"),
-    problemType: problem as ProblemType,
-    temperature: data.number("temperature", 1),
+    problemType: data.plainOr<ProblemType>("problem_type", PROBLEM_TYPES[0], "text"),
+    temperature: data.plainOr("temperature", 1, "a number"),
   };
 }
 
@@ -268,7 +261,7 @@ function readSlot(data: Fields): Slot {
 }
 
 function readAdapterInfo(data: Fields): AdapterInfo {
-  const store = data.raw("store") === undefined ? "float32" : data.text("store");
+  const store = data.plainOr<string>("store", "float32", "text");
   if (store !== "float32" && store !== "float16" && store !== "int8") {
     throw data.wrong("store", '"float32", "float16" or "int8"', store);
   }

@@ -5,7 +5,7 @@
  */
 
 import { InputError } from "./errors.js";
-import { show } from "./parse-json.js";
+import { isFields, show } from "./parse-json.js";
 
 /** One message of a conversation; templates may use more fields than these. */
 export interface Message {
@@ -94,10 +94,6 @@ function checkPart(index: number, number: number, part: unknown): Fields {
     throw new InputError(`message ${index}: part ${number} has the text ${show(part.text ?? null)}, expected a string`);
   }
   return Object.fromEntries(Object.entries(part).filter(([, value]) => (value ?? null) !== null));
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function parsed(text: string): unknown {

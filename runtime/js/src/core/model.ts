@@ -5,7 +5,9 @@
  */
 
 import { throwIfAborted } from "./abort.js";
-import { InputError } from "./errors.js";
+import type { EncoderModel } from "./encoder-model.js";
+import { ArtifactError, InputError } from "./errors.js";
+import type { Task } from "./format.js";
 import { type FinishReason, scoreChoices } from "./generate.js";
 import { readManifest } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
@@ -15,7 +17,7 @@ import { makeRequest, type Request, type TextOptions, type WithAdapter, type Wit
 import { largestIndex } from "./sampling.js";
 import { Session } from "./session.js";
 import { StopFilter, StreamDecoder, textPieces } from "./stream.js";
-import { checkTemplate, readTokenizer, type Tokenizer } from "./text.js";
+import { checkTemplate, type Tokenizer } from "./text.js";
 import { TokenModel } from "./token-model.js";
 
 /** One answer. `tokenIds` leaves out the end token; `choiceScores` are in the order of the choices given. */
@@ -51,6 +53,8 @@ export interface ChatOptions extends TextOptions {
   readonly tools?: Tools | undefined;
 }
 
+const GENERATION = "text-generation";
+
 /** Token ids, and how an answer is encoded behind them. */
 interface Prompt {
   readonly ids: readonly number[];
@@ -60,24 +64,60 @@ interface Prompt {
 type Whole = { readonly stream?: false | undefined };
 type Streamed = { readonly stream: true };
 
-/** Open an artifact. Throws ArtifactError for a damaged one, AdapterError naming an adapter that is not its receipt's. */
-export async function loadModel(source: ArtifactSource, backend: Backend, options: LoadOptions = {}): Promise<Model> {
+/** What `load` is asked for: a task, or whatever the artifact is made for. */
+export type Wanted = Task | "any";
+
+/** The model of a task. */
+export type ModelOf<Want extends Wanted> = Want extends "any"
+  ? Model | EncoderModel
+  : Want extends "text-generation"
+    ? Model
+    : EncoderModel;
+
+/** Names what is wanted, so that the model has the type of it. */
+export interface ForTask<Want extends Wanted> {
+  /**
+   * What the artifact must be for. Where it is left out every artifact is taken, but the type is that of a model which
+   * generates; `any` has the type of both.
+   */
+  readonly task?: Want | undefined;
+}
+
+/**
+ * Open an artifact. Throws ArtifactError for a damaged one and one of another task, AdapterError naming an adapter that is
+ * not its receipt's.
+ */
+export async function loadModel<Want extends Wanted = "text-generation">(
+  source: ArtifactSource,
+  backend: Backend,
+  options: LoadOptions & ForTask<Want> = {},
+): Promise<ModelOf<Want>> {
   const { hashes = false, probe = false, twin = false, adapterBytes = null } = options;
   if (adapterBytes !== null && !(Number.isSafeInteger(adapterBytes) && adapterBytes > 0)) {
     throw new InputError(`adapterBytes is ${show(adapterBytes)}, expected a whole number from 1`);
   }
   const manifest = await readManifest(source);
+  const wanted: Wanted = options.task ?? "any";
+  if (wanted !== "any" && wanted !== manifest.task) {
+    throw new ArtifactError(`${source.where} is for ${manifest.task}, expected ${wanted}; load another artifact`);
+  }
   await source.prepare(manifest.files, hashes);
   if (manifest.tokenizer !== null) await checkTemplate(source, manifest.tokenizer);
-  const session = await Session.open(source, manifest, backend, twin);
-  const model = new Model(source, manifest, backend, session, adapterBytes);
+  let model: Model | EncoderModel;
+  if (manifest.task === GENERATION) {
+    const session = await Session.open(source, manifest, backend, twin);
+    model = new Model(source, manifest, backend, session, adapterBytes);
+  } else {
+    const { openEncoder } = await import("./encoder-model.js"); // a chat has no use for it
+    model = await openEncoder(source, manifest, backend, adapterBytes);
+  }
   try {
     for (const info of probe ? manifest.adapters : []) await model.probe(info.name);
   } catch (error) {
     await model.dispose(); // a session of wasm or of a GPU is collected by nobody
     throw error;
   }
-  return model;
+  return model as ModelOf<Want>;
 }
 
 /**
@@ -86,21 +126,6 @@ export async function loadModel(source: ArtifactSource, backend: Backend, option
  * user can put right, and with the signal's reason (an AbortError) when it was aborted.
  */
 export class Model extends TokenModel {
-  #tokenizer: Promise<Tokenizer | null> | null = null;
-
-  /** Text in and out, read when it is first asked for; null when the artifact has no tokenizer. */
-  get tokenizer(): Promise<Tokenizer | null> {
-    if (this.#tokenizer === null) {
-      const info = this.manifest.tokenizer;
-      const reading = info === null ? Promise.resolve(null) : readTokenizer(this.source, info);
-      this.#tokenizer = reading;
-      reading.catch(() => {
-        this.#tokenizer = null; // what failed once may succeed the next time
-      });
-    }
-    return this.#tokenizer;
-  }
-
   /** Answer a prompt, or each of a list; with `stream` text comes as it is made. */
   generate(prompt: string, options: GenerateOptions & WithAdapter & Streamed): AsyncIterable<string>;
   generate(prompt: string, options?: GenerateOptions & WithAdapter & Whole): Promise<Generation>;
@@ -119,7 +144,7 @@ export class Model extends TokenModel {
       if (options.raw && (options.template !== undefined || options.date !== undefined)) {
         throw new InputError("template and date are for the chat template, which raw leaves out; leave one out");
       }
-      const tokenizer = options.raw ? await this.#text() : await this.#templated(options);
+      const tokenizer = options.raw ? await this.text("generateIds") : await this.#templated(options);
       return (texts as string[]).map((text) =>
         options.raw ? this.#encodeRaw(tokenizer, text) : this.#encodeChat(tokenizer, [{ role: "user", content: text }]),
       );
@@ -154,7 +179,7 @@ export class Model extends TokenModel {
       throw new InputError("stream takes one prompt and no choices; leave stream out for the others");
     }
     const [decoding, tokenizer, stopIds] = await this.alone(async () => {
-      const tokenizer = await this.#text();
+      const tokenizer = await this.text("generateIds");
       const stopIds = tokenizer.findStops(request.stops);
       const [prompt] = (await encode()) as [Prompt];
       const adapter = await this.one(options.adapter);
@@ -186,7 +211,7 @@ export class Model extends TokenModel {
     adapter: string | readonly string[] | undefined,
     request: Request,
   ): Promise<Generation[]> {
-    const tokenizer = await this.#text();
+    const tokenizer = await this.text("generateIds");
     const stopIds = tokenizer.findStops(request.stops);
     const answers: Generation[] = [];
     for await (const [group, decoding] of this.decodeGroups(prompts, adapter, request)) {
@@ -255,12 +280,6 @@ export class Model extends TokenModel {
     template = {},
     date = null,
   }: Pick<TextOptions, "template"> & { date?: string | undefined | null }): Promise<Tokenizer> {
-    return (await this.#text()).withTemplate(template, date);
-  }
-
-  async #text(): Promise<Tokenizer> {
-    const tokenizer = await this.tokenizer;
-    if (tokenizer !== null) return tokenizer;
-    throw new InputError(`${this.manifest.model.name} was exported without a tokenizer; use generateIds`);
+    return (await this.text("generateIds")).withTemplate(template, date);
   }
 }

@@ -8,34 +8,56 @@ import { type Adapter, fitAdapter, readAdapter } from "./adapter.js";
 import { AdapterError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Manifest } from "./format.js";
-import { findMismatch, findOtherFactors, readReceipt } from "./receipt.js";
+import { joinSome } from "./parse-json.js";
+import { findMismatch, findOtherFactors, type Receipt, readReceipt } from "./receipt.js";
+
+/** What a head is held to, where the model has one. */
+export interface HeadCheck {
+  /** A line for each tensor with which, or without which, the head could not answer. */
+  find(adapter: Adapter): string[];
+  /** Why the head looks as before any training; null where it does not. */
+  findUntrained(adapter: Adapter): string | null;
+}
+
+/** An adapter that passed the check, with its receipt; null where there is none or it was not read. */
+export interface OpenedAdapter {
+  readonly adapter: Adapter;
+  readonly receipt: Receipt | null;
+}
 
 /**
  * The adapter in `folder`; throws one AdapterError, which calls it `where`, with everything that does not fit. `trust`
- * leaves the receipt unread: which base, grid, tokenizer and template it names, and of which factors it is.
+ * leaves the receipt unread: which base, grid, tokenizer and template it names, and of which factors it is; and takes a
+ * head at its initial values.
  */
 export async function openAdapter(
   folder: FolderSource,
   manifest: Manifest,
   where: string,
   trust: boolean,
-): Promise<Adapter> {
+  head: HeadCheck | null = null,
+): Promise<OpenedAdapter> {
   if (manifest.slots.length === 0) {
     throw new AdapterError(
       `${where}: ${manifest.model.name} was exported without slots and takes no adapters; export it again without --merge`,
     );
   }
-  const adapter = await readAdapter(folder);
+  const adapter = await readAdapter(folder, (manifest.encoder?.head ?? []).length > 0);
   const receipt = trust ? null : await readReceipt(folder);
+  const lines = head?.find(adapter) ?? [];
+  const told = lines.length > 0 ? [`its head does not fit: ${joinSome(lines)}`] : [];
   const foreign = receipt === null ? null : findMismatch(receipt, manifest);
+  if (foreign !== null) told.push(foreign);
   try {
     fitAdapter(adapter, manifest.slots, where);
   } catch (error) {
-    if (foreign === null || !(error instanceof AdapterError)) throw error;
-    throw new AdapterError(`${error.message}; ${foreign}`);
+    if (told.length === 0 || !(error instanceof AdapterError)) throw error;
+    throw new AdapterError([error.message, ...told].join("; "));
   }
-  if (foreign !== null) throw new AdapterError(`${where}: ${foreign}`);
+  if (told.length > 0) throw new AdapterError(`${where}: ${told.join("; ")}`);
+  const untrained = trust ? null : (head?.findUntrained(adapter) ?? null);
+  if (untrained !== null) throw new AdapterError(`${where}: ${untrained}`);
   const other = receipt === null ? null : await findOtherFactors(receipt, folder, [...adapter.factors.keys()]);
   if (other !== null) throw new AdapterError(`${where}: ${other}`);
-  return adapter;
+  return { adapter, receipt };
 }

@@ -45,6 +45,11 @@ export function show(value: unknown): string {
   return oneLine(JSON.stringify(value) ?? String(value), SHOWN);
 }
 
+/** Whether a value is an object of JSON. */
+export function isFields(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /** As many of `lines` as one line of an error has room for, and how many there are more. */
 export function joinSome(lines: readonly string[], separator = "; "): string {
   const told: string[] = [];

@@ -37,7 +37,7 @@ interface TopTokens {
 
 /** A prompt, and what base and adapted model said next where the receipt was written. */
 interface Probe {
-  readonly inputIds: readonly number[];
+  readonly input_ids: readonly number[];
   readonly kl: number; // nats, base || adapted, over the whole vocabulary
   readonly base: TopTokens;
   readonly adapted: TopTokens;
@@ -68,40 +68,25 @@ export async function checkAdapter(
 async function replay(lastLogits: LastLogits, vocabSize: number, name: string, receipt: Receipt): Promise<ProbeResult> {
   const started = Date.now();
   const probe = readProbes(receipt, vocabSize).reduce((best, item) => (item.kl > best.kl ? item : best));
-  const base = logSoftmax(await lastLogits(probe.inputIds, "none"));
-  const adapted = logSoftmax(await lastLogits(probe.inputIds, name));
+  const base = logSoftmax(await lastLogits(probe.input_ids, "none"));
+  const adapted = logSoftmax(await lastLogits(probe.input_ids, name));
   const found = base.reduce((sum, value, token) => sum + Math.exp(value) * (value - (adapted[token] as number)), 0);
   const { passed, reason } = judge(probe, base, adapted, found);
   return { passed, reason, klFound: found, klExpected: probe.kl, seconds: (Date.now() - started) / 1000 };
 }
 
-/** The probes of a receipt; throws AdapterError when one is no probe of this vocabulary. */
-function readProbes(receipt: Receipt, vocabSize: number): Probe[] {
-  return (receipt.probes ?? []).map((item) => {
-    const { input_ids: inputIds, kl, base, adapted } = (item ?? {}) as Record<string, unknown>;
-    if (!areIds(inputIds, vocabSize) || typeof kl !== "number" || !Number.isFinite(kl)) {
-      throw unreadable("input_ids are token ids of this vocabulary and kl is a number");
-    }
-    return { inputIds, kl, base: readTokens(base, vocabSize), adapted: readTokens(adapted, vocabSize) };
-  });
-}
-
-function readTokens(data: unknown, vocabSize: number): TopTokens {
-  const { ids, logprobs } = (data ?? {}) as Record<string, unknown>;
-  if (!areIds(ids, vocabSize) || !Array.isArray(logprobs) || logprobs.length !== ids.length) {
-    throw unreadable(`ids (below ${vocabSize}) and logprobs are lists of one length`);
+/** The probes of a receipt, whose fields were checked when it was read; throws AdapterError for another vocabulary. */
+function readProbes(receipt: Receipt, vocabSize: number): readonly Probe[] {
+  const probes = (receipt.probes ?? []) as readonly Probe[];
+  let largest = 0;
+  for (const { input_ids: ids, base, adapted } of probes) {
+    for (const id of [...ids, ...base.ids, ...adapted.ids]) largest = Math.max(largest, id);
   }
-  if (!logprobs.every(Number.isFinite)) throw unreadable("logprobs are finite numbers");
-  return { ids, logprobs };
-}
-
-function areIds(value: unknown, vocabSize: number): value is number[] {
-  const isId = (item: unknown) => Number.isInteger(item) && (item as number) >= 0 && (item as number) < vocabSize;
-  return Array.isArray(value) && value.length > 0 && value.every(isId);
-}
-
-function unreadable(expected: string): AdapterError {
-  return new AdapterError(`the receipt's probes cannot be read (expected: ${expected}); train the adapter again`);
+  if (largest < vocabSize) return probes;
+  throw new AdapterError(
+    `the receipt's probes cannot be read (token ids go up to ${largest}, the vocabulary has ${vocabSize}); train the ` +
+      "adapter again",
+  );
 }
 
 /** `base` and `adapted` are log-probabilities (vocab_size,) of this graph, `found` their KL. */

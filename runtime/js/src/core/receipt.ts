@@ -9,7 +9,7 @@ import { findWrong } from "./check-receipt.js";
 import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Manifest } from "./format.js";
-import { joinSome, parseJson, show } from "./parse-json.js";
+import { isFields, joinSome, parseJson, show } from "./parse-json.js";
 
 const RECEIPT_FILE = "receipt.json";
 const RECEIPT_VERSION = 1;
@@ -162,10 +162,6 @@ function describe(receipt: Receipt): string {
     .filter(([, item]) => item && item !== "rtn" && typeof item !== "object")
     .map(([key, item]) => `${key} ${item}`);
   return told.sort().join(", ") || "not quantized";
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function short(hash: string): string {

@@ -6,7 +6,7 @@
 
 import { ArtifactError } from "./errors.js";
 import { hasControl } from "./names.js";
-import { parseJson, show } from "./parse-json.js";
+import { isFields, parseJson, show } from "./parse-json.js";
 
 const SIZES: Readonly<Record<string, number>> = {
   F64: 8,
@@ -51,7 +51,7 @@ export function readSafetensors(bytes: Uint8Array, where: string): Map<string, S
   }
   const header = parseJson(bytes.subarray(8, first), `${where}: the header`, ArtifactError, "copy the file again");
   const { __metadata__: metadata = {}, ...tensors } = header as Record<string, unknown>;
-  if (!isObject(metadata) || !Object.values(metadata).every((item) => typeof item === "string")) {
+  if (!isFields(metadata) || !Object.values(metadata).every((item) => typeof item === "string")) {
     throw new ArtifactError(`${where}: __metadata__ is ${show(metadata)}, expected an object of texts`);
   }
   const data = bytes.subarray(first);
@@ -98,10 +98,6 @@ function widenHalf(half: number): number {
   return sign | ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** One tensor of a header; bytes `start` to `end` of what follows the header. */
 interface Entry {
   readonly name: string;
@@ -116,7 +112,7 @@ function entryOf(name: string, entry: unknown, where: string): Entry {
   if (name === "" || hasControl(name) || name.length > LONGEST_NAME) {
     throw refuse("is no name of a tensor: it is empty, long or holds a control character");
   }
-  const { dtype, shape, data_offsets: offsets } = (isObject(entry) ? entry : {}) as Record<string, unknown>;
+  const { dtype, shape, data_offsets: offsets } = (isFields(entry) ? entry : {}) as Record<string, unknown>;
   if (dtype === undefined || shape === undefined || offsets === undefined) {
     throw refuse("expected dtype, shape and data_offsets in the header");
   }

@@ -5,25 +5,15 @@
  */
 
 import { throwIfAborted } from "./abort.js";
+import type { BoundAdapter } from "./bound-adapter.js";
 import { cacheNames } from "./cache.js";
 import { ArtifactError, InputError } from "./errors.js";
 import type { Manifest } from "./format.js";
 import { Graph } from "./graph.js";
-import { isNothing, type Packed, slotInputs } from "./packing.js";
+import { decoderForm } from "./graph-values.js";
 import type { ArtifactSource, Backend, Feeds, Fetches, KvCache, Tensor } from "./ports.js";
 
 const LONGEST_CALL = 384; // tokens of one row per call; attention memory grows with the square of a call's length
-
-/** Slot inputs as tensors that stay what they are; compared by identity. */
-export interface BoundAdapter {
-  /** 1 (shared by every row) or the number of rows. */
-  readonly rows: number;
-  readonly inputs: readonly (readonly [string, Tensor])[];
-  /** Memory of the inputs. */
-  readonly bytes: number;
-  /** Every slot has rank 0. */
-  readonly isNone: boolean;
-}
 
 /** The inputs of a call with one token for each row, kept and written over. */
 interface StepInputs {
@@ -116,22 +106,9 @@ export class Session {
     return this.#manifest.model.contextLength;
   }
 
-  /** One adapter for all rows, or one for each, as tensors ready to be fed. */
-  prepare(rows: readonly Packed[]): BoundAdapter {
-    const { ort, capabilities, place } = this.#backend;
-    const found = slotInputs(rows, this.#manifest.slots, capabilities.allowsRankZero);
-    const inputs = found.map(({ name, dims, data }) => {
-      const tensor = place === undefined ? new ort.Tensor("float32", data, dims) : place(data, dims);
-      return [name, tensor] as const;
-    });
-    const bytes = found.reduce((sum, { data }) => sum + data.byteLength, 0);
-    return { rows: rows.length, inputs, bytes, isNone: rows.every(isNothing) };
-  }
-
-  /** An adapter that will not be used again: its tensors are freed, and what the cache holds of it is forgotten. */
+  /** An adapter that will not be used again: what the cache holds of it is forgotten. */
   letGo(adapter: BoundAdapter): void {
     if (adapter === this.#adapter) this.#forget();
-    for (const [, tensor] of adapter.inputs) tensor.dispose();
   }
 
   /** Start `rows` empty rows with `adapter`; nothing of what the cache held can be reached afterwards. */
@@ -336,7 +313,8 @@ export class Session {
   }
 
   #load(withSlots: boolean): Promise<Graph> {
-    return Graph.open(this.#source, this.#manifest, this.#backend, withSlots);
+    const form = decoderForm(this.#manifest, this.#backend, withSlots);
+    return Graph.open(this.#source, this.#manifest, this.#backend, form);
   }
 }
 

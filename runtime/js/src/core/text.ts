@@ -14,10 +14,24 @@ import { oneLine, parseJson, show } from "./parse-json.js";
 import { Renderer, type Variables } from "./rendering.js";
 
 /** What is used of a tokenizer of `@huggingface/tokenizers`, whose own types do not resolve under "nodenext". */
-interface Codec {
+export interface Codec {
   readonly decoder?: Parameters<typeof correctBytes>[0];
+  readonly splitter_unnormalized: { split(text: string): string[] };
+  readonly added_tokens_map: ReadonlyMap<string, { readonly id: number }>;
+  readonly normalizer: ((text: string) => string) | null;
+  readonly pre_tokenizer: (PreTokenizer & ((text: string, options: { section_index: number }) => string[])) | null;
+  readonly model: ((words: string[]) => string[]) & {
+    readonly tokens_to_ids: ReadonlyMap<string, number>;
+    readonly unk_token_id?: number;
+  };
   encode(text: string, options: { add_special_tokens: boolean }): { readonly ids: (number | undefined)[] };
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+}
+
+/** How a tokenizer takes a text apart before its model does. */
+export interface PreTokenizer {
+  readonly config?: { readonly type?: string };
+  readonly tokenizers?: readonly PreTokenizer[];
 }
 
 /** A token that was added to the vocabulary, as tokenizer.json has it. */
@@ -30,33 +44,34 @@ interface AddedToken {
 /** Encodes, decodes and renders chats as transformers does with the same files. */
 export class Tokenizer {
   readonly chatTemplate: string | null;
-  readonly #codec: Codec;
+  /** For what is not text in, ids out. */
+  readonly codec: Codec;
   readonly #renderer: Renderer | null;
   readonly #added: readonly AddedToken[];
 
   constructor(codec: Codec, added: readonly AddedToken[], renderer: Renderer | null, chatTemplate: string | null) {
     this.chatTemplate = chatTemplate;
-    this.#codec = codec;
+    this.codec = codec;
     this.#added = added;
     this.#renderer = renderer;
   }
 
   /** Token ids of `text`; `special` adds the tokenizer's own special tokens. */
   encode(text: string, special = true): number[] {
-    const { ids } = this.#codec.encode(text, { add_special_tokens: special });
+    const { ids } = this.codec.encode(text, { add_special_tokens: special });
     return ids.filter((id) => id !== undefined);
   }
 
   /** Text of `ids` without special tokens. */
   decode(ids: readonly number[]): string {
     if (ids.length === 0) return "";
-    return this.#codec.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    return this.codec.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   }
 
   /** The same tokenizer whose template gets these variables too, and `date` (YYYY-MM-DD) as today. */
   withTemplate(variables: Variables, date: string | null = null): Tokenizer {
     const renderer = this.#renderer?.with(variables, date) ?? null;
-    return new Tokenizer(this.#codec, this.#added, renderer, this.chatTemplate);
+    return new Tokenizer(this.codec, this.#added, renderer, this.chatTemplate);
   }
 
   /** The chat template over `messages`; throws InputError when there is none or it refuses them. */

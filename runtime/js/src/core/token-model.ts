@@ -5,34 +5,28 @@
  */
 
 import { AdapterSet } from "./adapter-set.js";
-import { AdapterError, InputError } from "./errors.js";
-import type { FolderSource } from "./files.js";
+import type { BoundAdapter } from "./bound-adapter.js";
+import { InputError } from "./errors.js";
 import type { Manifest } from "./format.js";
 import { Decoding, logitsAt, scoreTokens } from "./generate.js";
 import { groupRows } from "./groups.js";
+import { LoadedModel } from "./loaded-model.js";
+import { SlotPacker } from "./packers.js";
+import type { Packed } from "./packing.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import { checkAdapter, type ProbeResult } from "./probe.js";
 import { checkIds, type IdOptions, makeRequest, type Request, type WithAdapter, type WithAdapters } from "./request.js";
 import { Sampler } from "./sampling.js";
-import type { BoundAdapter, Session } from "./session.js";
-import { parseSpec } from "./spec.js";
+import type { Session } from "./session.js";
 
 /** A row's token ids with its index in the list that was given, by which its sampler draws. */
 type NumberedRow = readonly [number, readonly number[]];
 
 /** Answers one call at a time, in the order of the calls. */
-export class TokenModel {
-  readonly manifest: Manifest;
-  /** What runs the graph, for people: "onnxruntime-node, CPU". */
-  readonly backend: string;
-  protected readonly source: ArtifactSource;
+export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
   protected readonly session: Session;
-  protected readonly known: AdapterSet;
   readonly #endIds: ReadonlySet<number>;
-  #spec = "none";
-  #isDisposed = false;
-  #queue: Promise<unknown> = Promise.resolve();
 
   constructor(
     source: ArtifactSource,
@@ -41,51 +35,10 @@ export class TokenModel {
     session: Session,
     adapterBytes: number | null,
   ) {
-    this.manifest = manifest;
-    this.backend = backend.capabilities.name;
-    this.source = source;
+    const packer = new SlotPacker(manifest, backend, (bound) => session.letGo(bound));
+    super(source, manifest, backend, new AdapterSet(source, manifest, packer, adapterBytes));
     this.session = session;
-    this.known = new AdapterSet(source, manifest, session, adapterBytes);
     this.#endIds = new Set(manifest.model.eosTokenIds);
-  }
-
-  /** Names that a SPEC can use. */
-  get adapters(): readonly string[] {
-    return this.known.names;
-  }
-
-  /** The SPEC used where a call gives none. */
-  get adapter(): string {
-    return this.#spec;
-  }
-
-  /** Use `spec` from now on where a call gives none, and make it ready; a change drops the KV cache. */
-  setAdapter(spec: string): Promise<void> {
-    return this.alone(async () => {
-      const adapter = await this.known.find(spec);
-      if (adapter !== this.session.adapter) await this.session.begin(1, adapter);
-      this.#spec = spec;
-    });
-  }
-
-  /**
-   * Make a PEFT folder known as `name` (replacing that name): a location as this place writes it, or any source. Throws
-   * AdapterError when it does not fit, a receipt that names another base, grid, tokenizer or template, or other factors
-   * among the reasons; `trust` leaves the receipt unread.
-   */
-  loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
-    const source = typeof folder === "string" ? this.source.folder(folder) : folder;
-    return this.alone(() => this.known.load(name, source, options.trust ?? false));
-  }
-
-  /** Forget `name` and give its memory back; throws AdapterError for an unknown name and the one that is set. */
-  unloadAdapter(name: string): Promise<void> {
-    return this.alone(async () => {
-      if (parseSpec(this.#spec).some((term) => term.name === name)) {
-        throw new AdapterError(`adapter ${show(name)} is in use (${show(this.#spec)} is set); set another one first`);
-      }
-      this.known.unload(name);
-    });
   }
 
   /** Hold an adapter to its receipt and replay a probe of it; null where there is nothing to replay. */
@@ -153,26 +106,6 @@ export class TokenModel {
     });
   }
 
-  /** Let go of sessions and device memory, after the calls that were made before; later ones are refused. */
-  async dispose(): Promise<void> {
-    if (this.#isDisposed) return;
-    await this.alone(() => {
-      this.#isDisposed = true;
-      this.known.dispose();
-      return this.session.dispose();
-    });
-  }
-
-  /** Run `call` when those before it have ended, well or not. */
-  protected alone<Result>(call: () => Promise<Result>): Promise<Result> {
-    const result = this.#queue.then(() => {
-      if (this.#isDisposed) throw new InputError("this model was disposed of; load the artifact again");
-      return call();
-    });
-    this.#queue = result.catch(() => {});
-    return result;
-  }
-
   /** Indices of rows that are decoded together; each group must be worked off before the next is asked for. */
   protected async *decodeGroups(
     prompts: readonly (readonly number[])[],
@@ -204,20 +137,15 @@ export class TokenModel {
     return this.known.find(this.specs(adapter, 1)[0] as string);
   }
 
-  protected specs(adapter: string | readonly string[] | undefined, rows: number): readonly string[] {
-    if (rows === 0) throw new InputError("the batch is empty; give at least one prompt");
-    if (!Array.isArray(adapter)) return new Array<string>(rows).fill((adapter as string | undefined) ?? this.#spec);
-    if (adapter.length === rows) return adapter;
-    throw new InputError(`${adapter.length} adapters for ${rows} prompts; give one SPEC, or one for each prompt`);
+  protected override async use(adapter: BoundAdapter): Promise<void> {
+    if (adapter !== this.session.adapter) await this.session.begin(1, adapter);
+  }
+
+  protected override release(): Promise<void> {
+    return this.session.dispose();
   }
 
   protected check(ids: readonly number[]): number[] {
     return checkIds(ids, this.manifest.model);
   }
-}
-
-/** Options of `loadAdapter`. */
-export interface LoadAdapterOptions {
-  /** Leave the receipt unread. */
-  readonly trust?: boolean | undefined;
 }

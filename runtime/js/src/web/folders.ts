@@ -9,8 +9,13 @@ import type { FolderSource } from "../core/files.js";
 import { inAddress } from "../core/names.js";
 import { digest } from "./hash.js";
 
-/** What a runtime reads of an adapter; the last one may be missing. */
-export const ADAPTER_FILES: readonly string[] = ["adapter_config.json", "adapter_model.safetensors", "receipt.json"];
+/** What a runtime reads of an adapter; the last two may be missing. */
+export const ADAPTER_FILES: readonly string[] = [
+  "adapter_config.json",
+  "adapter_model.safetensors",
+  "receipt.json",
+  "config.json",
+];
 
 /** A small folder at an address, an adapter's for example; files are fetched when they are asked for. */
 export class FetchedFolder implements FolderSource {

@@ -5,7 +5,7 @@
  */
 
 import { readManifest } from "../core/manifest.js";
-import { type LoadOptions, loadModel, type Model } from "../core/model.js";
+import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "../core/model.js";
 import { type BackendChoice, browserFacts, chooseBackend, type Wish } from "./choice.js";
 import { openBackend } from "./onnxruntime.js";
 import { type LoadWatcher, WebSource } from "./source.js";
@@ -18,7 +18,7 @@ export interface WebOptions extends LoadOptions, Wish, LoadWatcher {
 }
 
 /** A model, and what runs it. */
-export type WebModel = Model & { readonly choice: BackendChoice };
+export type WebModel<Want extends Wanted = "text-generation"> = ModelOf<Want> & { readonly choice: BackendChoice };
 
 /** An address without "/" at its end; `base` is what a relative one starts from. */
 export function absolute(address: string, base: string): string {
@@ -27,9 +27,13 @@ export function absolute(address: string, base: string): string {
 
 /**
  * Download what is missing, check it, and open the model here. Throws ArtifactError for a damaged artifact,
- * ConnectionError where loading again goes on, BackendError where this device cannot run it.
+ * ConnectionError where loading again goes on, BackendError where this device cannot run it. `task` is what the
+ * artifact must be for.
  */
-export async function load(address: string, options: WebOptions = {}): Promise<WebModel> {
+export async function load<Want extends Wanted = "text-generation">(
+  address: string,
+  options: WebOptions & ForTask<Want> = {},
+): Promise<WebModel<Want>> {
   const source = new WebSource(absolute(address, self.location.href), await openStore(), options);
   const manifest = await readManifest(source);
   const facts = await browserFacts();

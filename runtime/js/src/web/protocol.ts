@@ -4,6 +4,7 @@
  * Knows nothing about who sends: messages, and errors in a form that can be sent.
  */
 
+import type { EncoderModel } from "../core/encoder-model.js";
 import {
   AdapterError,
   ArtifactError,
@@ -13,10 +14,10 @@ import {
   InputError,
 } from "../core/errors.js";
 import type { Manifest } from "../core/format.js";
+import type { LoadAdapterOptions } from "../core/loaded-model.js";
 import type { Message } from "../core/messages.js";
-import type { ChatOptions, GenerateOptions, Model } from "../core/model.js";
+import type { ChatOptions, ForTask, GenerateOptions, Model, Wanted } from "../core/model.js";
 import type { TextOptions, WithAdapters } from "../core/request.js";
-import type { LoadAdapterOptions } from "../core/token-model.js";
 import type { BackendChoice } from "./choice.js";
 import type { FolderCopy } from "./folders.js";
 import type { WebOptions } from "./load.js";
@@ -24,6 +25,12 @@ import type { Progress } from "./source.js";
 
 /** Everything that a model does; a class with private fields fits nothing but itself. */
 export type ModelApi = Pick<Model, keyof Model>;
+
+/** The same of a model without a KV cache. */
+export type EncoderApi = Pick<EncoderModel, keyof EncoderModel>;
+
+/** What such a model answers. */
+export type EncoderMethod = "classify" | "classifyEach" | "tag" | "embed" | "labels" | "outputs";
 
 type Sent<Options> = Omit<Options, "signal" | "stream">;
 
@@ -63,11 +70,17 @@ export type Call =
       readonly completionIds: readonly number[];
       readonly options: Parameters<Model["score"]>[2];
     }
+  | {
+      readonly kind: "encode";
+      readonly method: EncoderMethod;
+      readonly input: unknown;
+      readonly options: Readonly<Record<string, unknown>>;
+    }
   | { readonly kind: "wasmBytes" }
   | { readonly kind: "dispose" };
 
 /** The options of `load` that are no functions. */
-export type SentLoadOptions = Omit<WebOptions, "signal" | "onProgress" | "onWarning">;
+export type SentLoadOptions = Omit<WebOptions & ForTask<Wanted>, "signal" | "onProgress" | "onWarning">;
 
 /** A call with the number by which its answers are known, or the end of one. */
 export type ToWorker = (Call & { readonly id: number }) | { readonly kind: "abort"; readonly id: number };

@@ -37,9 +37,10 @@ export interface LoadWatcher {
 
 /** The files of a manifest that a runtime reads; the twins for other programs are not downloaded. */
 export function neededFiles(manifest: Manifest): Map<string, FileInfo> {
-  const { graph, tokenizer, adapters, files } = manifest;
+  const { graph, tokenizer, encoder, adapters, files } = manifest;
   const names = [
     ...[graph.file, graph.withoutSlots, graph.weights, tokenizer?.file, tokenizer?.chatTemplate],
+    encoder?.headFile,
     ...adapters.flatMap((adapter) => ADAPTER_FILES.map((file) => `${adapter.path}/${file}`)),
   ];
   const found = names.flatMap((name) => {

@@ -7,11 +7,11 @@
 import { InputError } from "../core/errors.js";
 import { MemoryFolder } from "./folders.js";
 import { load, type WebModel } from "./load.js";
-import { type Call, type FromWorker, type Loaded, sendError, type ToWorker } from "./protocol.js";
+import { type Call, type EncoderMethod, type FromWorker, type Loaded, sendError, type ToWorker } from "./protocol.js";
 
 type Numbered = Call & { readonly id: number };
 
-let model: WebModel | null = null;
+let model: WebModel<"any"> | null = null;
 const running = new Map<number, AbortController>();
 
 // onnxruntime makes its memory itself and tells nobody how large it is. This worker is ours alone, so the constructor is
@@ -60,6 +60,29 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
       return model.unloadAdapter(call.name);
     case "probe":
       return model.probe(call.name);
+    case "encode":
+      return encode(model, call, signal);
+    case "wasmBytes":
+      return memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
+    case "dispose":
+      return model.dispose();
+    default:
+      return generate(model, call, signal);
+  }
+}
+
+type Encode = Call & { readonly kind: "encode" };
+type Generate = Numbered & { readonly kind: "generate" | "chat" | "generateIds" | "logits" | "score" };
+
+/** The page has the methods of the model's task alone. */
+function encode(model: WebModel<"any">, { method, input, options }: Encode, signal: AbortSignal): Promise<unknown> {
+  const methods = model as unknown as Record<EncoderMethod, (input: unknown, options: object) => Promise<unknown>>;
+  return methods[method](input, { ...options, signal });
+}
+
+async function generate(any: WebModel<"any">, call: Generate, signal: AbortSignal): Promise<unknown> {
+  const model = any as WebModel;
+  switch (call.kind) {
     case "generate": {
       const options = { ...call.options, signal };
       // The overloads want to know which one it is; the checks of the model are what decides.
@@ -78,10 +101,6 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
       return model.logits(call.ids, call.options);
     case "score":
       return model.score(call.promptIds, call.completionIds, call.options);
-    case "wasmBytes":
-      return memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
-    case "dispose":
-      return model.dispose();
   }
 }
 

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
+import type { RemoteModel, WebModel } from "../../src/web.js";
 import { type Bench, bench, launch } from "./browser.js";
 import type {} from "./page.js";
 
@@ -26,8 +27,8 @@ after(async () => {
 });
 
 declare global {
-  var remote: Awaited<ReturnType<typeof edgelora.loadInWorker>>;
-  var local: Awaited<ReturnType<typeof edgelora.load>>;
+  var remote: RemoteModel;
+  var local: WebModel;
 }
 
 test("a stream gives the pieces of the whole answer, a tokenizer the same ids", async () => {

@@ -1,0 +1,145 @@
+/**
+ * What every loaded artifact has, whatever its task: adapters by name, one call at a time, a tokenizer.
+ *
+ * Knows nothing about what is computed; `token-model.ts` and `encoder-model.ts` do.
+ */
+
+import type { AdapterSet } from "./adapter-set.js";
+import type { BoundAdapter } from "./bound-adapter.js";
+import { AdapterError, InputError } from "./errors.js";
+import type { FolderSource } from "./files.js";
+import type { Manifest, Task } from "./format.js";
+import { show } from "./parse-json.js";
+import type { ArtifactSource, Backend } from "./ports.js";
+import { parseSpec } from "./spec.js";
+import { readTokenizer, type Tokenizer } from "./text.js";
+
+/** Options of `loadAdapter`. */
+export interface LoadAdapterOptions {
+  /** Leave the receipt unread. */
+  readonly trust?: boolean | undefined;
+  /** Labels of its head, where the folder says nothing of them. */
+  readonly labels?: readonly string[] | undefined;
+}
+
+/** Answers one call at a time, in the order of the calls. */
+export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
+  readonly manifest: Manifest;
+  /** What runs the graph, for people: "onnxruntime-node, CPU". */
+  readonly backend: string;
+  protected readonly source: ArtifactSource;
+  protected readonly known: AdapterSet<Item, Bound>;
+  #spec = "none";
+  #tokenizer: Promise<Tokenizer | null> | null = null;
+  #isDisposed = false;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(source: ArtifactSource, manifest: Manifest, backend: Backend, known: AdapterSet<Item, Bound>) {
+    this.manifest = manifest;
+    this.backend = backend.capabilities.name;
+    this.source = source;
+    this.known = known;
+  }
+
+  /** What the artifact is for. */
+  get task(): Task {
+    return this.manifest.task;
+  }
+
+  /** Names that a SPEC can use. */
+  get adapters(): readonly string[] {
+    return this.known.names;
+  }
+
+  /** The SPEC used where a call gives none. */
+  get adapter(): string {
+    return this.#spec;
+  }
+
+  /** Text in and out, read when it is first asked for; null when the artifact has no tokenizer. */
+  get tokenizer(): Promise<Tokenizer | null> {
+    if (this.#tokenizer === null) {
+      const info = this.manifest.tokenizer;
+      const reading = info === null ? Promise.resolve(null) : readTokenizer(this.source, info);
+      this.#tokenizer = reading;
+      reading.catch(() => {
+        this.#tokenizer = null; // what failed once may succeed the next time
+      });
+    }
+    return this.#tokenizer;
+  }
+
+  /** Use `spec` from now on where a call gives none, and make it ready; a change drops the KV cache. */
+  setAdapter(spec: string): Promise<void> {
+    return this.alone(async () => {
+      await this.use(await this.known.find(spec));
+      this.#spec = spec;
+    });
+  }
+
+  /**
+   * Make a PEFT folder known as `name` (replacing that name): a location as this place writes it, or any source. Throws
+   * AdapterError when it does not fit, a receipt that names another base, grid, tokenizer or template, or other factors
+   * among the reasons; `trust` leaves the receipt unread.
+   */
+  loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
+    const source = typeof folder === "string" ? this.source.folder(folder) : folder;
+    const { trust = false, labels = null } = options;
+    return this.alone(() => this.known.load(name, source, trust, labels));
+  }
+
+  /** Forget `name` and give its memory back; throws AdapterError for an unknown name and the one that is set. */
+  unloadAdapter(name: string): Promise<void> {
+    return this.alone(async () => {
+      if (parseSpec(this.#spec).some((term) => term.name === name)) {
+        throw new AdapterError(`adapter ${show(name)} is in use (${show(this.#spec)} is set); set another one first`);
+      }
+      this.known.unload(name);
+    });
+  }
+
+  /** Let go of sessions and device memory, after the calls that were made before; later ones are refused. */
+  async dispose(): Promise<void> {
+    if (this.#isDisposed) return;
+    await this.alone(() => {
+      this.#isDisposed = true;
+      this.known.dispose();
+      return this.release();
+    });
+  }
+
+  /** Run `call` when those before it have ended, well or not. */
+  protected alone<Result>(call: () => Promise<Result>): Promise<Result> {
+    const result = this.#queue.then(() => {
+      if (this.#isDisposed) throw new InputError("this model was disposed of; load the artifact again");
+      return call();
+    });
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  /** The tokenizer; throws InputError, which says what to use instead, where there is none. */
+  protected async text(instead: string): Promise<Tokenizer> {
+    const tokenizer = await this.tokenizer;
+    if (tokenizer !== null) return tokenizer;
+    throw new InputError(`${this.manifest.model.name} was exported without a tokenizer; use ${instead}`);
+  }
+
+  /** One SPEC for each of `rows`: those given, or the one that is set. */
+  protected specs(
+    adapter: string | readonly string[] | undefined,
+    rows: number,
+    what: string = "prompt",
+  ): readonly string[] {
+    if (rows === 0) throw new InputError(`the batch is empty; give at least one ${what}`);
+    if (!Array.isArray(adapter)) return new Array<string>(rows).fill((adapter as string | undefined) ?? this.#spec);
+    if (adapter.length === rows) return adapter;
+    throw new InputError(`${adapter.length} adapters for ${rows} ${what}s; give one SPEC, or one for each ${what}`);
+  }
+
+  /** Make an adapter ready that is set. */
+  protected abstract use(adapter: Bound): Promise<void>;
+
+  /** Let go of the graphs. */
+  protected abstract release(): Promise<void>;
+}

@@ -1,0 +1,69 @@
+/**
+ * What becomes of an adapter between its folder and the graph: opened, blended, bound.
+ *
+ * Knows nothing about names and SPECs. This one is for graphs without a head; `head-packer.ts` has the other.
+ */
+
+import { type BoundAdapter, bind, release } from "./bound-adapter.js";
+import type { FolderSource } from "./files.js";
+import type { HeadInfo, Manifest } from "./format.js";
+import { openAdapter } from "./open-adapter.js";
+import { blendPacked, isNothing, type Packed, packAdapter, slotInputs } from "./packing.js";
+import type { Backend } from "./ports.js";
+import type { SpecTerm } from "./spec.js";
+
+/** Where an adapter comes from, and what is known of it beside its folder. */
+export interface Origin {
+  readonly folder: FolderSource;
+  /** Whatever its receipt says. */
+  readonly isTrusted: boolean;
+  /** What the manifest says of its head. */
+  readonly listed: HeadInfo | null;
+  /** Labels as the caller gave them. */
+  readonly labels: readonly string[] | null;
+}
+
+/** One form of adapters; `Item` is an adapter or a blend, packed. */
+export interface Packer<Item, Bound extends BoundAdapter> {
+  /** Read, check and pack a folder, which errors call `where`. */
+  open(origin: Origin, where: string): Promise<Item>;
+  /** Packed adapters added up, each times its weight; no parts are no adapter. `spec` names them in messages. */
+  blend(parts: readonly (readonly [Item, number])[], spec: readonly SpecTerm[]): Item;
+  /** One for all rows, or one for each. */
+  bind(rows: readonly Item[]): Bound;
+  /** Free what `bind` gave. */
+  letGo(bound: Bound): void;
+}
+
+/** For a graph that has slots alone. */
+export class SlotPacker implements Packer<Packed, BoundAdapter> {
+  readonly #manifest: Manifest;
+  readonly #backend: Backend;
+  readonly #onRelease: (bound: BoundAdapter) => void;
+
+  /** `onRelease` is told of an adapter before its tensors are freed. */
+  constructor(manifest: Manifest, backend: Backend, onRelease: (bound: BoundAdapter) => void) {
+    this.#manifest = manifest;
+    this.#backend = backend;
+    this.#onRelease = onRelease;
+  }
+
+  async open({ folder, isTrusted }: Origin, where: string): Promise<Packed> {
+    const { adapter } = await openAdapter(folder, this.#manifest, where, isTrusted);
+    return packAdapter(adapter, this.#manifest.slots);
+  }
+
+  blend(parts: readonly (readonly [Packed, number])[]): Packed {
+    return blendPacked(parts, this.#manifest.slots);
+  }
+
+  bind(rows: readonly Packed[]): BoundAdapter {
+    const inputs = slotInputs(rows, this.#manifest.slots, this.#backend.capabilities.allowsRankZero);
+    return bind(this.#backend, inputs, rows.length, rows.every(isNothing));
+  }
+
+  letGo(bound: BoundAdapter): void {
+    this.#onRelease(bound);
+    release(bound);
+  }
+}

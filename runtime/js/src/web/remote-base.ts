@@ -1,0 +1,102 @@
+/**
+ * What models of every task have in a worker, as the page sees them.
+ *
+ * Knows nothing about answers.
+ */
+
+import type { FolderSource } from "../core/files.js";
+import type { Manifest, Task } from "../core/format.js";
+import type { LoadAdapterOptions } from "../core/loaded-model.js";
+import { readTokenizer, type Tokenizer } from "../core/text.js";
+import type { BackendChoice } from "./choice.js";
+import { copyAdapter } from "./folders.js";
+import type { Line } from "./line.js";
+import { absolute } from "./load.js";
+import type { Loaded } from "./protocol.js";
+import { WebSource } from "./source.js";
+import { openStore } from "./store.js";
+
+/** What every model in a worker has beside the methods of its task. */
+export interface InWorker {
+  readonly choice: BackendChoice;
+  /** Memory that wasm has taken: weights, cache and what a run needs; with WebGPU most of that lies on the GPU instead. */
+  wasmBytes(): Promise<number>;
+}
+
+/** What models of all tasks have in a worker. */
+export class RemoteBase implements InWorker {
+  readonly manifest: Manifest;
+  readonly backend: string;
+  readonly choice: BackendChoice;
+  protected readonly line: Line;
+  readonly #where: string;
+  #tokenizer: Promise<Tokenizer | null> | null = null;
+  #ending: Promise<void> | null = null;
+
+  constructor(line: Line, where: string, { manifest, backend, choice }: Loaded) {
+    this.manifest = manifest;
+    this.backend = backend;
+    this.choice = choice;
+    this.line = line;
+    this.#where = where;
+  }
+
+  get task(): Task {
+    return this.manifest.task;
+  }
+
+  get adapters(): readonly string[] {
+    return this.line.state.adapters;
+  }
+
+  get adapter(): string {
+    return this.line.state.adapter;
+  }
+
+  /** A second one in the page, from the same cache: its methods answer without waiting, which a worker's cannot. */
+  get tokenizer(): Promise<Tokenizer | null> {
+    if (this.#tokenizer === null) {
+      const reading = this.#readTokenizer();
+      this.#tokenizer = reading;
+      reading.catch(() => {
+        this.#tokenizer = null; // what failed once may succeed the next time
+      });
+    }
+    return this.#tokenizer;
+  }
+
+  async setAdapter(spec: string): Promise<void> {
+    await this.line.ask({ kind: "setAdapter", spec });
+  }
+
+  async loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
+    const copy = typeof folder === "string" ? absolute(folder, document.baseURI) : await copyAdapter(folder);
+    await this.line.ask({ kind: "loadAdapter", name, folder: copy, options });
+  }
+
+  async unloadAdapter(name: string): Promise<void> {
+    await this.line.ask({ kind: "unloadAdapter", name });
+  }
+
+  wasmBytes(): Promise<number> {
+    return this.line.ask({ kind: "wasmBytes" }) as Promise<number>;
+  }
+
+  dispose(): Promise<void> {
+    // The worker's memory goes with it, whatever it says.
+    this.#ending ??= this.line
+      .ask({ kind: "dispose" })
+      .catch(() => {})
+      .then(() => this.line.end());
+    return this.#ending;
+  }
+
+  async #readTokenizer(): Promise<Tokenizer | null> {
+    const { tokenizer, files } = this.manifest;
+    if (tokenizer === null) return null;
+    const source = new WebSource(this.#where, await openStore(), {});
+    const names = [tokenizer.file, tokenizer.chatTemplate];
+    await source.fill(new Map([...files].filter(([name]) => names.includes(name))), false);
+    return readTokenizer(source, tokenizer);
+  }
+}

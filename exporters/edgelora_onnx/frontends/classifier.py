@@ -1,4 +1,4 @@
-"""Turns a decoder that mobius built into a classifier: it reads a text once, and its head is ``score``.
+"""Turns a decoder that mobius built into a classifier or an embedder: it reads a text once.
 
 Checkpoint, context length -> EncoderGraph
 
@@ -8,17 +8,19 @@ Its attention looks back as the decoder's does; no cache goes in or comes out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from edgelora.checkpoint.config import read_config
+from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.values import Checkpoint
 from edgelora_onnx.encoder_graph import EncoderGraph
 from edgelora_onnx.frontends.mobius import build_decoder
 from edgelora_onnx.initializers import remove_unused_initializers
 from edgelora_onnx.node_builder import NodeBuilder
 from edgelora_onnx.passes.drive_inputs import DriveInputs, remove_dead_nodes
-from edgelora_runtime.manifest import TEXT_CLASSIFICATION
+from edgelora_runtime.manifest import FEATURE_EXTRACTION, TEXT_CLASSIFICATION
 
 _COUNTERS = ("seqlens_k", "total_sequence_length")
 
@@ -26,17 +28,27 @@ _COUNTERS = ("seqlens_k", "total_sequence_length")
 def build_classifier(checkpoint: Checkpoint, context_length: int) -> EncoderGraph:
     """Build the float32 graph of a decoder with a classification head, for at most ``context_length`` tokens.
 
-    One answer for each text, after its last token; for each token where the task is to tag them.
+    One answer for each text, after its last token; for each token where the task is to tag them. Where it is to make
+    vectors the output is ``last_hidden_state``.
     Raises CheckpointError for an architecture without a parity test and for tensors that are missing or misshapen.
     """
-    decoder = build_decoder(checkpoint, context_length)
+    makes_vectors = checkpoint.task.name == FEATURE_EXTRACTION
+    prefix = "" if not makes_vectors else "transformer." if checkpoint.config["model_type"] == "gpt2" else "model."
+    decoder = build_decoder(_Prefixed(checkpoint, prefix), context_length)
+    sources = {
+        name: replace(source, tensor=source.tensor.removeprefix(prefix)) for name, source in decoder.sources.items()
+    }
     model, graph = decoder.model, decoder.model.graph
     DriveInputs()(model)
     hidden_size = int(read_config(checkpoint).hidden_size)
     mask = ir.Value(name="attention_mask", shape=ir.Shape(["batch", "sequence"]), type=ir.TensorType(ir.DataType.INT64))
     ids = next(value for value in graph.inputs if value.name == "input_ids")
-    head = _head_of(checkpoint, hidden_size)
-    _put_head(graph, mask, head, each_token=checkpoint.task.name != TEXT_CLASSIFICATION)
+    head = {} if makes_vectors else _head_of(checkpoint, hidden_size)
+    hidden = _take_vocabulary_off(graph)
+    if makes_vectors:
+        _end_in(graph, hidden, "last_hidden_state", ["batch", "sequence", hidden_size])
+    else:
+        _put_head(graph, hidden, mask, head, each_token=checkpoint.task.name != TEXT_CLASSIFICATION)
     _count_tokens(graph, ids, mask, (decoder.num_kv_heads, decoder.head_dim))
     kept = [ids, mask]
     graph.inputs.clear()
@@ -45,7 +57,7 @@ def build_classifier(checkpoint: Checkpoint, context_length: int) -> EncoderGrap
     remove_unused_initializers(graph)
     return EncoderGraph(
         model=model,
-        sources={name: source for name, source in decoder.sources.items() if name in graph.initializers},
+        sources={name: source for name, source in sources.items() if name in graph.initializers},
         head=head,
         hidden_size=hidden_size,
         num_heads=0,
@@ -61,9 +73,23 @@ def _head_of(checkpoint: Checkpoint, hidden_size: int) -> dict[str, tuple[int, .
     return {f"{module}.weight": (0, hidden_size), f"{module}.bias": (0,)}
 
 
-def _put_head(graph: ir.Graph, mask: ir.Value, head: Mapping[str, tuple[int, ...]], each_token: bool) -> None:
-    """The linear ``head`` in the place of the head over the vocabulary, and of all that came behind that."""
-    nodes = NodeBuilder(graph, "score")
+@dataclass(frozen=True)
+class _Prefixed(DerivedCheckpoint):
+    """A checkpoint under the names of the whole model, which a model that makes vectors is a part of."""
+
+    prefix: str
+
+    def names(self) -> tuple[str, ...]:
+        """Those of the base behind the prefix."""
+        return tuple(self.prefix + name for name in self.base.names())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the base's tensor."""
+        return self.base.shape(name.removeprefix(self.prefix))
+
+
+def _take_vocabulary_off(graph: ir.Graph) -> ir.Value:
+    """What the head over the vocabulary reads: (batch, sequence, hidden_size)."""
     value = next(output for output in graph.outputs if output.name == "logits")
     value.name = "vocabulary.logits"
     node = value.producer()
@@ -71,7 +97,20 @@ def _put_head(graph: ir.Graph, mask: ir.Value, head: Mapping[str, tuple[int, ...
         first = node.inputs[0]
         node = None if first is None else first.producer()
     assert node is not None and node.inputs[0] is not None
-    hidden = node.inputs[0]
+    return node.inputs[0]
+
+
+def _end_in(graph: ir.Graph, value: ir.Value, name: str, shape: list[str | int]) -> None:
+    value.name, value.type, value.shape = name, ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)
+    graph.outputs.clear()
+    graph.outputs.append(value)
+
+
+def _put_head(
+    graph: ir.Graph, hidden: ir.Value, mask: ir.Value, head: Mapping[str, tuple[int, ...]], each_token: bool
+) -> None:
+    """The linear ``head`` in the place of the head over the vocabulary."""
+    nodes = NodeBuilder(graph, "score")
     weight, *bias = [
         ir.Value(name=name, shape=ir.Shape([size or 1 for size in sizes]), type=ir.TensorType(ir.DataType.FLOAT))
         for name, sizes in head.items()
@@ -90,11 +129,8 @@ def _put_head(graph: ir.Graph, mask: ir.Value, head: Mapping[str, tuple[int, ...
     if bias:
         logits.shape, logits.type = ir.Shape([*sizes[:-1], 1]), ir.TensorType(ir.DataType.FLOAT)
         logits = nodes.add("Add", [logits, bias[0]])
-    logits.name, logits.type = "logits", ir.TensorType(ir.DataType.FLOAT)
-    logits.shape = ir.Shape([*sizes[:-1], 1])
     nodes.append()
-    graph.outputs.clear()
-    graph.outputs.append(logits)
+    _end_in(graph, logits, "logits", [*sizes[:-1], 1])
 
 
 def _count_tokens(graph: ir.Graph, ids: ir.Value, mask: ir.Value, cache: tuple[int, int]) -> None:

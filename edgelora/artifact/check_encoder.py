@@ -15,6 +15,7 @@ from edgelora.artifact.check_answers import REFUSALS
 from edgelora.artifact.encoder_answers import read_reference
 from edgelora.artifact.exact_encoder import ExactEncoder
 from edgelora.errors import ArtifactError
+from edgelora_runtime import load
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.parse_json import one_line
 
@@ -28,6 +29,7 @@ def check_encoder(artifact: Path, name: str) -> None:
     encoder = manifest.encoder
     assert encoder is not None
     try:
+        load(artifact, operator=False).close()
         reference = read_reference(artifact, manifest, encoder)
         content = (artifact / manifest.graph.file).read_bytes()
         graph = ExactEncoder(content, artifact, manifest, encoder, reference.head)

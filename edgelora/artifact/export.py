@@ -45,7 +45,7 @@ def place_artifact(out: Path, checkpoint: Checkpoint, build: Build) -> Iterator[
     options = build.options
     _check_output(out, options.overwrite)
     for folder in options.adapters.values():
-        read_adapter(folder)
+        read_adapter(folder, with_head=not checkpoint.task.generates)
     build.context_length(checkpoint)
     with reserve(out), replace_folder(out, _replacing if options.overwrite else None) as fresh:
         yield fresh

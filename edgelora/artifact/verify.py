@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edgelora.artifact.check import TOLERANCE, Check
 from edgelora.artifact.exact import ExactGraph
 from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.rounding import Figures, Spread, Tally
+from edgelora.artifact.verify_encoder import Closeness, verify_encoder
 from edgelora.data.varied_text import measured_ids
 from edgelora.errors import ArtifactError, EdgeLoraError
 from edgelora.values import FloatArray
@@ -30,19 +32,9 @@ from edgelora_runtime.safetensors import read_safetensors
 from edgelora_runtime.sampling import log_softmax
 from edgelora_runtime.session import Session
 
-TOLERANCE = 1e-3  # of the largest logit: what float32 leaves between two ways of adding up
 NEAR_TIE = 2e-3  # of the largest logit: two tokens that lie closer may come in either order
 _FUSED_KL = 1e-3  # nats: what another order of adding up, and activations on the edge of a step, leave
 _PROBE = 12  # tokens of the prompt where no reference was stored
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,8 @@ class VerifyReport:
     """Every check in the order in which it was made; later ones are left out where an earlier one makes them moot."""
 
     checks: tuple[Check, ...]
-    rounding: Rounding | None = None  # None where an earlier check failed
+    rounding: Rounding | None = None  # None where an earlier check failed, and of tasks without a KV cache
+    closeness: Closeness | None = None  # of these
 
     @property
     def passed(self) -> bool:
@@ -92,6 +85,9 @@ def verify_artifact(path: Path, *, threads: int | None = None) -> VerifyReport:
         check_files(path, manifest)
         count = len(manifest.files)
         checks.append(Check("files", True, f"{count} files have the size and SHA-256 that the manifest names"))
+        if manifest.encoder is not None:
+            found, closeness = verify_encoder(path, manifest, manifest.encoder, threads)
+            return VerifyReport((*checks, *found), closeness=closeness)
         model = load(path, threads=threads, operator=False)
         exact = open_exact(path, manifest, threads)
         checks.append(Check("graph", True, f"loads; {len(manifest.slots)} slots, adapters: {_names(manifest)}"))

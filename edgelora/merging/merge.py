@@ -12,9 +12,10 @@ from pathlib import Path
 
 from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.checkpoint.finite import check_finite
-from edgelora.checkpoint.names import turned, turned_shape, weight_of
+from edgelora.checkpoint.names import is_head, turned, turned_shape, weight_of
 from edgelora.errors import AdapterError
 from edgelora.grid.make import Grid, parse_quant, plan_grid
+from edgelora.merging.merged_head import with_head_of
 from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.adapter import Factors, read_adapter
 from edgelora_runtime.receipt import read_receipt
@@ -35,7 +36,7 @@ class MergedCheckpoint(DerivedCheckpoint):
 
     def read(self, name: str) -> FloatArray:
         """The base's tensor, with its delta where the adapter has one."""
-        weight = self.base.read(name) if self.trained_on is None else self.trained_on.value(name)
+        weight = self.base.read(name) if self.trained_on is None or is_head(name) else self.trained_on.value(name)
         if name not in self.factors:
             return weight
         merged: FloatArray = weight + turned(name, self.factors[name].delta())
@@ -56,12 +57,15 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Mer
     ``own`` is the grid that this export makes of the base; mostly the adapter was trained on that.
     """
     factors = read_factors(checkpoint, folder)
-    return MergedCheckpoint(checkpoint, factors, _trained_on(checkpoint, folder, own))
+    base = checkpoint
+    if not checkpoint.task.generates:
+        base = with_head_of(checkpoint, read_adapter(folder, with_head=True), folder)
+    return MergedCheckpoint(base, factors, _trained_on(checkpoint, folder, own))
 
 
 def read_factors(checkpoint: Checkpoint, folder: Path) -> Mapping[str, Factors]:
     """Tensor name -> the factors of a PEFT folder that change it; raises AdapterError for what does not fit."""
-    adapter = read_adapter(folder)
+    adapter = read_adapter(folder, with_head=not checkpoint.task.generates)
     names = set(checkpoint.names())
     wrong: list[str] = []
     factors: dict[str, Factors] = {}

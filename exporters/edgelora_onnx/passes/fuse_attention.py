@@ -66,7 +66,7 @@ class FuseAttention(ir.passes.InPlacePass):
         out, name = flat.outputs[0], flat.outputs[0].name
         node.outputs[0].shape, node.outputs[0].type = out.shape, out.type
         graph.insert_before(flat, node)
-        out.replace_all_uses_with(node.outputs[0])
+        out.replace_all_uses_with(node.outputs[0], replace_graph_outputs=True)
         out.name, node.outputs[0].name = f"{name}.spelled", name
         return True
 

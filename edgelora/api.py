@@ -202,16 +202,23 @@ def export(
 
 
 def add_adapter(
-    artifact: StrPath, name: str, folder: StrPath, *, probe: bool = True, store: str = FLOAT_STORE
+    artifact: StrPath,
+    name: str,
+    folder: StrPath,
+    *,
+    probe: bool = True,
+    store: str = FLOAT_STORE,
+    labels: Sequence[str] | None = None,
 ) -> AdapterInfo:
     """Copy a PEFT folder into an artifact under ``name``; what does not fit is refused and changes nothing.
 
     ``probe`` replays a probe of its receipt on the artifact first. ``store`` float16 or int8 rounds its factors: less
-    to read for each token where the operators of edgelora-ops are, and the same numbers everywhere.
+    to read for each token where the operators of edgelora-ops are, and the same numbers everywhere. ``labels`` name the
+    rows of a classifier's head where its folder does not.
     """
     from edgelora.artifact.store import add_adapter
 
-    return add_adapter(Path(artifact), name, Path(folder), probe, store)
+    return add_adapter(Path(artifact), name, Path(folder), probe, store, labels)
 
 
 def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:

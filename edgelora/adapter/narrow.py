@@ -7,6 +7,7 @@ The rounded numbers are what every device multiplies with; those that have an op
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,16 @@ def narrow(adapter: Adapter, store: str) -> Adapter:
         module: Factors(_round(item.a, store, module), _round(item.b.T, store, module).T, item.scaling)
         for module, item in adapter.factors.items()
     }
-    return Adapter(rounded, adapter.targets)
+    return dataclasses.replace(adapter, factors=rounded)
 
 
 def narrow_file(path: Path, store: str) -> None:
-    """Round the factors in a file of PEFT, each tensor as float16 where that holds every number."""
+    """Round the factors in a file of PEFT, each as float16 where that holds every number; a head stays as it is."""
     tensors: dict[str, npt.NDArray[Any]] = {}
     for key, values in read_safetensors(path).items():
+        if ".lora_" not in key:
+            tensors[key] = values
+            continue
         wide = values.astype(np.float32)
         is_b = ".lora_B." in key
         rounded = _round(wide.T if is_b else wide, store, key)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgelora.adapter.narrow import narrow_file
 from edgelora.adapter.receipt import record_layers
+from edgelora.values import FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
 from edgelora_runtime.manifest import file_info
 from edgelora_runtime.model import Model, load
-from edgelora_runtime.receipt import LayerRecord, Probe, Receipt, TopTokens, read_receipt, write_receipt
+from edgelora_runtime.receipt import Answer, LayerRecord, Probe, Receipt, TopTokens, read_receipt, write_receipt
 from edgelora_runtime.sampling import log_softmax
 
 _NAME = "rounded"
@@ -35,13 +37,32 @@ def narrow_adapter(artifact: Path, folder: Path, store: str) -> None:
         with load(artifact) as model:
             model.load_adapter(_NAME, folder, trust=True)
             receipt = dataclasses.replace(receipt, probes=tuple(_measure(model, probe) for probe in receipt.probes))
+    if receipt.answers:
+        receipt = dataclasses.replace(receipt, answers=_answer_again(artifact, folder, receipt.answers))
     weights = file_info(folder / WEIGHTS_FILE).sha256
     write_receipt(folder, dataclasses.replace(receipt, weights=weights, layers=_layers(receipt, folder)))
 
 
+def _answer_again(artifact: Path, folder: Path, answers: Sequence[Answer]) -> tuple[Answer, ...]:
+    """The same texts, answered by the artifact with the rounded adapter, and with its head alone."""
+    model: Any = load(artifact)
+    with model:
+        model.load_adapter(_NAME, folder, trust=True)
+        rows = [answer.input_ids for answer in answers]
+        found = [[_numbers(item) for item in model.outputs(rows, adapter=spec)] for spec in (_NAME, f"{_NAME}:0")]
+    return tuple(
+        dataclasses.replace(answer, output=output, base=base)
+        for answer, output, base in zip(answers, *found, strict=True)
+    )
+
+
+def _numbers(output: FloatArray) -> tuple[float, ...]:
+    return tuple(float(f"{number:.8g}") for number in output.reshape(-1).tolist())
+
+
 def _layers(receipt: Receipt, folder: Path) -> dict[str, LayerRecord]:
     layers = {}
-    for module, layer in record_layers(read_adapter(folder), {}).items():
+    for module, layer in record_layers(read_adapter(folder, with_head=True), {}).items():
         old = receipt.layers.get(module)
         if old is not None:
             merged = (old.step_to_delta, old.codes_changed, old.correlation)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
@@ -22,11 +23,14 @@ from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import is_temporary, naming, put_folder, temporary_folder, write_atomically
+from edgelora_runtime.head import Tensors, count_labels, read_base_head
+from edgelora_runtime.head_info import find_head_info
 from edgelora_runtime.manifest import (
     FLOAT_STORE,
     MANIFEST_FILE,
     AdapterInfo,
     FileInfo,
+    HeadInfo,
     Manifest,
     file_info,
     read_manifest,
@@ -49,16 +53,27 @@ def split_assignment(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def check_adapter(folder: Path, manifest: Manifest) -> Adapter:
-    """Read an adapter and hold it to an artifact; raises one AdapterError with everything that does not fit."""
-    return open_adapter(folder, manifest, str(folder))
+def check_adapter(folder: Path, manifest: Manifest, base_head: Tensors = MappingProxyType({})) -> Adapter:
+    """Read an adapter and hold it to an artifact; raises one AdapterError with everything that does not fit.
+
+    ``base_head`` is what the artifact has of a head itself.
+    """
+    return open_adapter(folder, manifest, str(folder), base_head=base_head)
 
 
-def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True, store: str = FLOAT_STORE) -> AdapterInfo:
+def add_adapter(
+    artifact: Path,
+    name: str,
+    folder: Path,
+    probe: bool = True,
+    store: str = FLOAT_STORE,
+    labels: Sequence[str] | None = None,
+) -> AdapterInfo:
     """Copy a PEFT folder into an artifact; raises AdapterError when it does not fit, OSError when writing fails.
 
     ``probe`` replays a probe of its receipt on the artifact first. ``store`` rounds the factors that go in, to float16
-    or int8, and the receipt then tells of those. Whatever fails, the artifact stays as it was.
+    or int8, and the receipt then tells of those. ``labels`` name the rows of its head where no receipt does. Whatever
+    fails, the artifact stays as it was.
     """
     check_name(name)
     check_store(store)
@@ -73,8 +88,10 @@ def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True, sto
                 "there; move it out of the artifact, or choose another name"
             )
         files = {file: file_info(folder / file) for file in _COPIED if (folder / file).is_file()}
-        adapter = check_adapter(folder, manifest)
-        info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank, store)
+        base_head = read_base_head(place, manifest)
+        adapter = check_adapter(folder, manifest, base_head)
+        head = _head_info(folder, manifest, {**base_head, **adapter.head}, labels)
+        info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank, store, head)
         with naming(artifact / FOLDER / name):
             target.parent.mkdir(exist_ok=True)
             with temporary_folder(target.parent) as fresh:
@@ -84,7 +101,7 @@ def add_adapter(artifact: Path, name: str, folder: Path, probe: bool = True, sto
                 if store != FLOAT_STORE:
                     narrow_adapter(place, fresh, store)
                     files = {file: file_info(fresh / file) for file in files}
-                    adapter = check_adapter(fresh, manifest)
+                    adapter = check_adapter(fresh, manifest, base_head)
                 if GENAI_CONFIG_FILE in manifest.files:
                     write_genai_adapter(fresh / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
                     files[GENAI_ADAPTER_FILE] = file_info(fresh / GENAI_ADAPTER_FILE)
@@ -142,10 +159,21 @@ def _check_folder(folder: Path, manifest: Manifest) -> None:
         raise AdapterError(f"{folder} holds what is not of the adapter ({', '.join(foreign[:3])}); {advice}")
 
 
+def _head_info(folder: Path, manifest: Manifest, tensors: Tensors, labels: Sequence[str] | None) -> HeadInfo | None:
+    """What the rows of an adapter's head mean, None where the model has no head."""
+    if manifest.encoder is None or not manifest.encoder.head:
+        if labels is not None:
+            raise AdapterError(
+                f"{folder}: there are labels for it, but {manifest.model.name} has no head; leave them out"
+            )
+        return None
+    return find_head_info(folder, count_labels(manifest.encoder.head, tensors), str(folder), labels=labels)
+
+
 def _replay(artifact: Path, name: str, target: Path) -> None:
     """Replay a probe on the graph that the adapter goes into; without probes there is nothing to load."""
     receipt = read_receipt(target)
-    if receipt is not None and receipt.probes:
+    if receipt is not None and (receipt.probes or receipt.answers):
         model = load(artifact)
         model.load_adapter(name, target)
         model.probe(name)

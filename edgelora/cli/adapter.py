@@ -45,6 +45,10 @@ def add(
     store: Annotated[
         str, typer.Option(metavar="float32|float16|int8", help="What its factors are rounded to, on every device.")
     ] = "float32",
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="Labels of its head in order, where its folder does not name them."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add an adapter to an artifact; the base is not touched.
@@ -52,8 +56,10 @@ def add(
     Example: edgelora adapter add smol legal=adapters/legal
     """
     name, folder = split_assignment(adapter)
-    info = add_adapter(artifact, name, folder, probe, store)
-    emit(as_json, {"added": dataclasses.asdict(info)}, [f"added {info.name} (rank {info.rank}) to {artifact}"])
+    names = None if labels is None else [label.strip() for label in labels.split(",")]
+    info = add_adapter(artifact, name, folder, probe, store, names)
+    told = f"rank {info.rank}" + ("" if info.head is None else f", {len(info.head.labels)} labels")
+    emit(as_json, {"added": dataclasses.asdict(info)}, [f"added {info.name} ({told}) to {artifact}"])
 
 
 @app.command()
@@ -98,7 +104,7 @@ def cut(
     check_outside(out)
     if out.exists():
         raise ConfigError(f"{out} exists; choose another folder")
-    before = read_adapter(adapter)
+    before = read_adapter(adapter, with_head=True)
     after = truncate(
         before, energy=energy, rank=rank, max_bytes=None if budget_mb is None else int(budget_mb * 1_000_000)
     )

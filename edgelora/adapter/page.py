@@ -78,6 +78,16 @@ def headline(receipt: Receipt) -> list[str]:
     if receipt.probes:
         told = ", ".join(f"{probe.kl:.3g}" for probe in receipt.probes)
         lines.append(f"- KL between base and adapted on {len(receipt.probes)} probes: {told} nats")
+    if receipt.head is not None:
+        head = receipt.head
+        lines.append(f"- a head of {len(head.labels)} labels ({head.problem_type}), temperature {head.temperature:g}")
+    if receipt.answers:
+        deltas = [a - b for answer in receipt.answers for a, b in zip(answer.output, answer.base, strict=False)]
+        size = [b for answer in receipt.answers for b in answer.base]
+        lines.append(
+            f"- factors change the answers to {len(receipt.answers)} built-in texts by {_rms(deltas):.3g} (root mean "
+            f"square; without them they are {_rms(size):.3g})"
+        )
     correlation = _mean(receipt.layers.values(), "correlation")
     if correlation is not None:
         changed, step = (_mean(receipt.layers.values(), key) for key in ("codes_changed", "step_to_delta"))
@@ -86,6 +96,10 @@ def headline(receipt: Receipt) -> list[str]:
             f"change would correlate {correlation:.2f} with the delta (a step is {step:.3g} times the delta)"
         )
     return lines
+
+
+def _rms(values: Sequence[float]) -> float:
+    return (fmean(value * value for value in values)) ** 0.5 if values else 0.0
 
 
 def layer_rows(receipt: Receipt) -> list[tuple[str, ...]]:

@@ -22,7 +22,7 @@ from edgelora.values import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
 from edgelora_runtime.adapter_config import is_target
 from edgelora_runtime.manifest import file_info
-from edgelora_runtime.receipt import LayerRecord, ModuleCount, Probe, Receipt, hash_text
+from edgelora_runtime.receipt import Answer, LayerRecord, ModuleCount, Probe, Receipt, hash_text
 
 _DEFAULT_MERGE = QuantSpec(4, 32, symmetric=True)  # what merging is judged by where the adapter knows no grid
 _SAMPLED_ROWS = 96  # of each module: tens of thousands of weights, an error of well under a percent
@@ -42,7 +42,14 @@ def begin_receipt(grid: Grid) -> Receipt:
     )
 
 
-def complete_receipt(receipt: Receipt, folder: Path, adapter: Adapter, grid: Grid, probes: Sequence[Probe]) -> Receipt:
+def complete_receipt(
+    receipt: Receipt,
+    folder: Path,
+    adapter: Adapter,
+    grid: Grid,
+    probes: Sequence[Probe] = (),
+    answers: Sequence[Answer] = (),
+) -> Receipt:
     """Add what was measured of the adapter that lies in ``folder``, read from there as ``adapter``."""
     spec = None if grid.plan.spec is not None else _DEFAULT_MERGE
     names = set(grid.checkpoint.names())
@@ -56,6 +63,7 @@ def complete_receipt(receipt: Receipt, folder: Path, adapter: Adapter, grid: Gri
         merge=None if told is None else dataclasses.asdict(told),
         layers=record_layers(adapter, survivals),
         probes=tuple(probes),
+        answers=tuple(answers),
     )
 
 

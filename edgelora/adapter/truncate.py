@@ -5,6 +5,7 @@ Adapter, a limit -> Adapter, ModuleCost
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections import Counter
@@ -71,7 +72,8 @@ def truncate(
         assert max_bytes is not None
         count = _count_for_bytes(spectra, modules, owners[order], max_bytes)
     ranks = np.bincount(owners[order[:count]], minlength=len(modules))
-    return Adapter({module: _cut(spectra[module], int(kept)) for module, kept in zip(modules, ranks, strict=True)})
+    factors = {module: _cut(spectra[module], int(kept)) for module, kept in zip(modules, ranks, strict=True)}
+    return dataclasses.replace(adapter, factors=factors)
 
 
 def cost_of_cut(before: Adapter, after: Adapter) -> dict[str, ModuleCost]:
@@ -88,7 +90,9 @@ def cost_of_cut(before: Adapter, after: Adapter) -> dict[str, ModuleCost]:
 
 
 def write_adapter(folder: Path, adapter: Adapter, config: Mapping[str, Any]) -> None:
-    """Write a PEFT folder that gives exactly these factors back; ``config`` is the ``adapter_config.json`` it began as.
+    """Write a PEFT folder that gives exactly these factors, and this head, back.
+
+    ``config`` is the ``adapter_config.json`` that it began as.
 
     Ranks and scalings go into ``rank_pattern`` and ``alpha_pattern`` under full module names.
     """
@@ -97,6 +101,7 @@ def write_adapter(folder: Path, adapter: Adapter, config: Mapping[str, Any]) -> 
     for module, item in adapter.factors.items():
         tensors[f"{_PREFIX}{module}.lora_A.weight"] = item.a.astype(np.float32, copy=False)
         tensors[f"{_PREFIX}{module}.lora_B.weight"] = item.b.astype(np.float32, copy=False)
+    tensors |= {f"{_PREFIX}{name}": value for name, value in adapter.head.items()}
     write_safetensors(folder / WEIGHTS_FILE, tensors)
     text = json.dumps({**config, **_rank_fields(adapter)}, indent=2, ensure_ascii=False, sort_keys=True)
     write_atomically(folder / CONFIG_FILE, text + "\n")

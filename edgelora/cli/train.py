@@ -28,7 +28,9 @@ def train(
             metavar="DATA",
             help='JSON lines, a JSON list, CSV or Parquet: {"prompt", "completion"}, {"messages"}, '
             '{"text", "label"} or {"text"}, '
-            'or as Alpaca {"instruction", "input", "output"} or ShareGPT {"conversations"} has them.',
+            'or as Alpaca {"instruction", "input", "output"} or ShareGPT {"conversations"} has them. '
+            'For --task classification {"text", "label"} or {"text", "labels"}, for tagging {"tokens", "tags"} or a '
+            'CoNLL file, for embedding {"anchor", "positive"} and perhaps "negative".',
         ),
     ],
     out: Out,
@@ -45,6 +47,11 @@ def train(
     `edgelora recover` for example. ADAPTER_DIR becomes a PEFT folder with a receipt.json that names
     the base and the grid, a model card (README.md), and a history.jsonl with a line for every step, which grows in
     .checkpoint as training goes.
+
+    With --task classification or tagging a head is trained with the factors and travels with them; the temperature of
+    its scores is fitted on --eval-data, else on a tenth of the rows, which is held back from training. Texts of more
+    than --max-length tokens lose their end, as on the device. --task embedding learns to tell each text of a batch from
+    the others, so a larger --batch-size teaches more.
 
     Example: edgelora train SmolLM2-135M.gguf rows.jsonl -o adapters/mine --epochs 2
     """

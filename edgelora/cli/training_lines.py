@@ -39,6 +39,8 @@ def payload(result: TrainResult) -> dict[str, object]:
         "truncation": None if result.truncation is None else dict(result.truncation.record()),
         "rows": _rows(result.rows_used, result.rows_skipped),
         "earlier_answers": result.earlier_answers,
+        "rows_cut": result.rows_cut,
+        "calibration": None if result.calibrated is None else _calibration(result),
         "eval_rows": _rows(result.eval_rows_used, result.eval_rows_skipped),
         "tokens_per_s": result.tokens_per_s,
         "seconds": result.seconds,
@@ -60,6 +62,12 @@ def lines(result: TrainResult, what: str = "loss") -> list[str]:
         ranks = f"{cut['mean_rank']} on average, {cut['largest_rank']} at most"
         said.append(f"rank {cut['rank_before']} cut to {ranks}: {cut['parameters']:,} parameters left")
         said.append(f"{what} {cut['loss_before']:.4f} before the cut, {cut['loss_after']:.4f} after it")
+    if result.calibrated is not None:
+        told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in result.calibrated.scores.items())
+        judged = "the evaluation rows" if not result.calibration_rows else f"{result.calibration_rows} rows held back"
+        said.append(f"temperature {result.calibrated.head.temperature:g}, {told} on {judged}")
+    if result.rows_cut:
+        said.append(f"{result.rows_cut} texts were longer than is read, and lost their end")
     if result.earlier_answers:
         said.append(
             f"conversations: the last answer of each was learned, {result.earlier_answers} earlier ones were only read"
@@ -74,6 +82,15 @@ def lines(result: TrainResult, what: str = "loss") -> list[str]:
             if len(skipped) > _SHOWN:
                 said.append(f"  and {len(skipped) - _SHOWN} more; --json names all")
     return said
+
+
+def _calibration(result: TrainResult) -> dict[str, object]:
+    assert result.calibrated is not None
+    return {
+        "held_back": result.calibration_rows,
+        "temperature": result.calibrated.head.temperature,
+        **result.calibrated.scores,
+    }
 
 
 def _rows(used: int, skipped: tuple[Problem, ...]) -> dict[str, object]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from edgelora.data.rows import Problem, Row, Rows, name_problems
 from edgelora.errors import CheckpointError, DataError, EdgeLoraError
@@ -23,14 +23,50 @@ class Example:
     ids: tuple[int, ...]
     prompt_length: int  # at least 1: the first token has nothing to be predicted from
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that are read."""
+        return len(self.ids)
+
+    @property
+    def learned(self) -> int:
+        """Positions that the loss is the mean of."""
+        return len(self.ids) - self.prompt_length
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it from others."""
+        return (self.ids, self.prompt_length)
+
+
+class AnyExample(Protocol):
+    """What a run learns from, whatever the task."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Token ids of its first text."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are read."""
+
+    @property
+    def learned(self) -> int:
+        """What the loss is the mean of."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it from others."""
+
 
 @dataclass(frozen=True)
 class Encoded:
     """The examples of a file, and every line that became none."""
 
-    examples: tuple[Example, ...]
+    examples: tuple[Any, ...]
     problems: tuple[Problem, ...]  # in the order of their lines
     earlier_answers: int = 0  # assistant turns that stand in the prompts, where they are read and not learned
+    cut: int = 0  # rows that lost their end
 
 
 def encode_rows(

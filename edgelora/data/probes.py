@@ -32,9 +32,15 @@ def probe_prompts(checkpoint: Checkpoint) -> tuple[tuple[int, ...], ...]:
 
 
 def find_probes(checkpoint: Checkpoint) -> tuple[ProbePrompt, ...]:
-    """Two prompts through the chat template and one of fixed pseudo-random token ids."""
+    """Two prompts through the chat template and one of fixed pseudo-random token ids.
+
+    A task that reads texts once gets the texts with the tokenizer's own special tokens, and no longer ones than it
+    reads.
+    """
     vocab_size = vocabulary_size(checkpoint)
     random = tuple(int(token) for token in np.random.default_rng(7).integers(0, vocab_size, 24))
+    if not checkpoint.task.generates:
+        return _find_texts(checkpoint, random)
     if checkpoint.tokenizer is None:
         return (ProbePrompt(random), ProbePrompt(random[:5]))
     tokenizer = open_tokenizer(checkpoint)
@@ -50,3 +56,18 @@ def find_probes(checkpoint: Checkpoint) -> tuple[ProbePrompt, ...]:
 
     texts = [ProbePrompt(tuple(ids), text) for ids, text in zip(encoded, _TEXTS, strict=True) if can_be_fed(ids)]
     return (*texts, ProbePrompt(random))
+
+
+def _find_texts(checkpoint: Checkpoint, random: Sequence[int]) -> tuple[ProbePrompt, ...]:
+    longest, padding = checkpoint.task.context_length, checkpoint.config.get("pad_token_id")
+    free = [token for token in random if token != padding]  # some models take that one for no token at all
+    if checkpoint.tokenizer is None:
+        return (ProbePrompt(tuple(free[:longest])), ProbePrompt(tuple(free[: min(5, longest)])))
+    tokenizer = open_tokenizer(checkpoint)
+    probes = []
+    for text, encoded in zip(_TEXTS, tokenizer.encode_texts(_TEXTS), strict=True):
+        room = longest - len(encoded.before) - len(encoded.after)
+        ids = tuple(encoded.cut(0, room)) if room > 0 and encoded.ids else ()
+        if ids and (tokenizer.vocab_size is None or max(ids) < tokenizer.vocab_size):
+            probes.append(ProbePrompt(ids, text))
+    return (*probes, ProbePrompt(tuple(free[:longest])))

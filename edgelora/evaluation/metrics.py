@@ -1,6 +1,6 @@
-"""How well answers match what was expected: exact match, JSON validity, field F1, accuracy, macro F1.
+"""How well answers match what was expected: texts, JSON, labels, tags, spans, and what a search finds.
 
-expected texts, found texts -> a share from 0 to 1
+expected, found -> a share from 0 to 1
 """
 
 from __future__ import annotations
@@ -8,6 +8,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from edgelora.values import FloatArray
+
+OUTSIDE = "O"  # the tag of a word that belongs to no span
 
 
 def exact_match(expected: Sequence[str], found: Sequence[str]) -> float:
@@ -53,6 +59,63 @@ def macro_f1(expected: Sequence[str], found: Sequence[str]) -> float:
     hits = Counter(a for a, b in zip(expected, found, strict=True) if a == b)
     wanted, given = Counter(expected), Counter(found)
     return sum(_f1(hits[label], wanted[label], given[label]) for label in labels) / len(labels) if labels else 0.0
+
+
+def label_f1(expected: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> float:
+    """``macro_f1`` where a text may have several labels, or none: the mean over every label expected or found."""
+    labels = sorted({label for some in (*expected, *found) for label in some})
+    hits = Counter(label for a, b in zip(expected, found, strict=True) for label in {*a} & {*b})
+    wanted = Counter(label for some in expected for label in {*some})
+    given = Counter(label for some in found for label in {*some})
+    return sum(_f1(hits[label], wanted[label], given[label]) for label in labels) / len(labels) if labels else 0.0
+
+
+def token_f1(expected: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> float:
+    """Micro F1 over the tags of words, those that are outside of everything (``O``) left out."""
+    pairs = [pair for a, b in zip(expected, found, strict=True) for pair in zip(a, b, strict=True)]
+    correct = sum(a == b != OUTSIDE for a, b in pairs)
+    return _f1(correct, sum(a != OUTSIDE for a, _ in pairs), sum(b != OUTSIDE for _, b in pairs))
+
+
+def entity_f1(expected: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> float:
+    """Micro F1 over whole spans: kind, begin and end must be right. Tags as docs/format.md reads them."""
+    correct = wanted = given = 0
+    for a, b in zip(expected, found, strict=True):
+        truth, answer = set(spans_of(a)), set(spans_of(b))
+        correct += len(truth & answer)
+        wanted += len(truth)
+        given += len(answer)
+    return _f1(correct, wanted, given)
+
+
+def spans_of(tags: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+    """Kind, first word and the word behind the last, of every span that ``tags`` name."""
+    spans: list[tuple[str, int, int]] = []
+    is_open = False
+    for index, tag in enumerate(tags):
+        prefix, kind = (tag[:1], tag[2:]) if tag[:2] in ("B-", "I-") and len(tag) > 2 else ("", tag)
+        if kind == OUTSIDE and not prefix:
+            is_open = False
+        elif is_open and prefix != "B" and spans[-1][0] == kind:
+            spans[-1] = (kind, spans[-1][1], index + 1)
+        else:
+            spans.append((kind, index, index + 1))
+            is_open = True
+    return tuple(spans)
+
+
+def recall_at(count: int, anchors: FloatArray, texts: FloatArray, owners: Sequence[int]) -> float:
+    """Share of anchors (n, size) whose own text is among the ``count`` nearest of ``texts`` (m, size), by cosine.
+
+    ``owners`` is the row of each anchor's own text. Texts that are exactly as near as it do not push it out.
+    """
+    if not len(anchors):
+        return 0.0
+    near, far = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (anchors, texts))
+    scores = near.astype(np.float64) @ far.astype(np.float64).T
+    own = scores[np.arange(len(owners)), list(owners)]
+    better = (scores > own[:, None] + 1e-9).sum(axis=1)
+    return float(np.mean(better < count))
 
 
 def _share(right: Sequence[bool]) -> float:

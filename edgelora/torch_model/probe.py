@@ -35,7 +35,7 @@ def probe_adapter(
     try:
         with torch.no_grad(), contextlib.nullcontext() if wrapped is None else wrapped.disable_adapter():
             base = [_answer(model, prompt.input_ids, eos_ids) for prompt in prompts]
-            with _adding(model, adapter.factors):
+            with adding(model, adapter.factors):
                 adapted = [_answer(model, prompt.input_ids, eos_ids) for prompt in prompts]
     finally:
         model.train(was_training)
@@ -80,7 +80,7 @@ def _answer(model: Any, prompt: Sequence[int], eos_ids: Collection[int]) -> tupl
 
 
 @contextlib.contextmanager
-def _adding(model: Any, factors: Mapping[str, Factors]) -> Iterator[None]:
+def adding(model: Any, factors: Mapping[str, Factors]) -> Iterator[None]:
     """Add every delta to the output of its module while the block runs."""
     modules = dict(model.named_modules())
     missing = [name for name in factors if name not in modules]

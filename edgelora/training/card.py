@@ -15,6 +15,8 @@ from edgelora_runtime.files import write_atomically
 from edgelora_runtime.receipt import Receipt
 
 CARD_FILE = "README.md"
+_UNITS = {"classification": "text", "tagging": "word", "embedding": "pair"}  # by lesson: what the loss is the mean of
+_SHOWN_LABELS = 20
 _MARK = "<!-- Written by edgelora, which replaces it with the adapter; take this line out to keep your own page. -->"
 
 
@@ -32,6 +34,14 @@ def write_card(folder: Path, receipt: Receipt, data: Sequence[tuple[str, int]], 
 def is_card(path: Path) -> bool:
     """Whether a file is a card that was written here and not made somebody's own."""
     return _MARK.encode() in path.read_bytes()
+
+
+def _head(receipt: Receipt) -> list[str]:
+    if receipt.head is None:
+        return []
+    count = len(receipt.head.labels)
+    shown = ", ".join(f"`{label}`" for label in receipt.head.labels[:_SHOWN_LABELS])
+    return [f"- labels: {shown}{'' if count <= _SHOWN_LABELS else f' and {count - _SHOWN_LABELS} more'}"]
 
 
 def _body(receipt: Receipt, data: Sequence[tuple[str, int]]) -> list[str]:
@@ -53,6 +63,7 @@ def _body(receipt: Receipt, data: Sequence[tuple[str, int]]) -> list[str]:
             f"- {what} on {count} {unit} of `{name}`"
             for what, (name, count) in zip(("trained", "evaluated"), data, strict=False)
         ),
-        said + " (nats per token)",
+        said + f" (nats per {_UNITS.get(training['lesson'], 'token')})",
+        *_head(receipt),
         *headline(receipt),
     ]

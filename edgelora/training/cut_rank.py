@@ -7,6 +7,7 @@ wrapped model, Recipe -> Truncation
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ from typing import Any
 import torch
 
 from edgelora.adapter.truncate import truncate, write_adapter
-from edgelora.data.encode import Example
+from edgelora.data.encode import AnyExample
 from edgelora.training.loop import mean_loss
 from edgelora.training.lora import current_factors, restore_adapter, set_factors
 from edgelora.training.loss import Loss
 from edgelora.training.recipe import Recipe
-from edgelora_runtime.adapter import Adapter
+from edgelora_runtime.adapter import Adapter, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 
 
@@ -62,7 +63,7 @@ class Truncation:
 
 
 def truncate_trained(
-    wrapped: Any, tensors: Mapping[str, torch.Tensor], loss: Loss, judged: Sequence[Example], options: Recipe
+    wrapped: Any, tensors: Mapping[str, torch.Tensor], loss: Loss, judged: Sequence[AnyExample], options: Recipe
 ) -> Truncation:
     """Cut the factors of ``tensors`` at ``options.rank_auto_energy``; ``wrapped`` is left with the truncated ones.
 
@@ -82,4 +83,5 @@ def truncate_trained(
 def rewrite_truncated(folder: Path, adapter: Adapter) -> None:
     """Replace the factors in a PEFT folder by truncated ones, with ranks and scalings of their own."""
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    write_adapter(folder, adapter, config)
+    whole = read_adapter(folder, with_head=True)
+    write_adapter(folder, dataclasses.replace(whole, factors=adapter.factors), config)

@@ -14,14 +14,18 @@ from typing import Any
 
 from edgelora.adapter.page import write_page
 from edgelora.adapter.receipt import begin_receipt, complete_receipt
+from edgelora.checkpoint.placing import label_module
+from edgelora.checkpoint.task import with_head
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.probes import find_probes
 from edgelora.errors import AdapterError
 from edgelora.grid.make import Grid
+from edgelora.torch_model.answers import answer_adapter
 from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.probe import probe_adapter
 from edgelora.values import Checkpoint
-from edgelora_runtime.adapter import read_adapter
+from edgelora_runtime.adapter import Adapter, read_adapter
+from edgelora_runtime.manifest import HeadInfo
 from edgelora_runtime.receipt import Receipt, read_receipt, write_receipt
 
 
@@ -30,10 +34,16 @@ def finish_receipt(folder: Path, receipt: Receipt, grid: Grid, model: Any, wrapp
 
     ``model`` is that of ``grid``; ``wrapped`` the PEFT model around it, where there is one.
     """
-    adapter = read_adapter(folder)
     checkpoint = grid.checkpoint
-    probes = probe_adapter(model, wrapped, adapter, find_probes(checkpoint), checkpoint.eos_token_ids)
-    measured = complete_receipt(receipt, folder, adapter, grid, probes)
+    prompts = find_probes(checkpoint)
+    if checkpoint.task.generates:
+        adapter = read_adapter(folder)
+        probes = probe_adapter(model, wrapped, adapter, prompts, checkpoint.eos_token_ids)
+        measured = complete_receipt(receipt, folder, adapter, grid, probes)
+    else:
+        adapter = read_adapter(folder, with_head=True)
+        answers = answer_adapter(model, checkpoint, adapter, prompts)
+        measured = complete_receipt(receipt, folder, adapter, grid, answers=answers)
     write_receipt(folder, measured)
     write_page(folder, measured, None if checkpoint.tokenizer is None else open_tokenizer(checkpoint).decode)
     return measured
@@ -44,8 +54,10 @@ def make_receipt(checkpoint: Checkpoint, folder: Path, make_grid: Callable[[Chec
 
     Raises AdapterError when the old receipt names another base or another grid than ``make_grid`` gives.
     """
-    read_adapter(folder)  # an unreadable one is told before the base is read
+    adapter = read_adapter(folder, with_head=not checkpoint.task.generates)  # unreadable, told before the base is read
     old = read_receipt(folder)
+    if adapter.head:
+        checkpoint = _with_its_head(checkpoint, adapter, old)
     grid = make_grid(checkpoint)
     fresh = begin_receipt(grid)
     if old is not None:
@@ -61,4 +73,19 @@ def make_receipt(checkpoint: Checkpoint, folder: Path, make_grid: Callable[[Chec
                 f"{given or 'the float weights'}; use the --quant and --block-size of its training"
             )
         fresh = dataclasses.replace(fresh, training=old.training, truncation=old.truncation)
+    fresh = dataclasses.replace(fresh, head=checkpoint.task.head)
     return finish_receipt(folder, fresh, grid, load_torch(checkpoint, grid))
+
+
+def _with_its_head(checkpoint: Checkpoint, adapter: Adapter, old: Receipt | None) -> Checkpoint:
+    """The base with a head for the adapter's labels: those of its receipt, else numbered ones."""
+    name = f"{label_module(checkpoint.config['model_type'], checkpoint.task.name)}.weight"
+    if name not in adapter.head:
+        return checkpoint
+    count = len(adapter.head[name])
+    if old is not None and old.head is not None and len(old.head.labels) == count:
+        return with_head(checkpoint, old.head)
+    own = checkpoint.task.head
+    if own is not None and len(own.labels) == count:
+        return with_head(checkpoint, own)
+    return with_head(checkpoint, HeadInfo(tuple(f"LABEL_{index}" for index in range(count))))

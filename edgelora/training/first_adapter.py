@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.training.recipe import Recipe
+from edgelora.values import FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Factors, read_adapter
 from edgelora_runtime.receipt import Receipt, read_receipt
 
@@ -23,6 +24,7 @@ class FirstAdapter:
     folder: Path
     sha256: str  # of adapter_model.safetensors
     factors: Mapping[str, Factors]  # by module
+    head: Mapping[str, FloatArray]  # tensors of the head that came with it
     receipt: Receipt | None
 
     @property
@@ -44,9 +46,9 @@ class FirstAdapter:
 
 def read_first_adapter(folder: Path) -> FirstAdapter:
     """Read a PEFT folder to start from; raises AdapterError when it is no plain LoRA or cannot be read."""
-    adapter = read_adapter(folder)
+    adapter = read_adapter(folder, with_head=True)
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    return FirstAdapter(folder, digest, adapter.factors, read_receipt(folder))
+    return FirstAdapter(folder, digest, adapter.factors, adapter.head, read_receipt(folder))
 
 
 def check_first_adapter(first: FirstAdapter, ours: Receipt) -> None:

@@ -1,6 +1,6 @@
 """The training loop: steps, evaluation and checkpoints, from any step on.
 
-Learner, Example, Recipe, Schedule -> StepRecord, RunState
+Learner, AnyExample, Recipe, Schedule -> StepRecord, RunState
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from edgelora.data.encode import Example
+from edgelora.data.encode import AnyExample
 from edgelora.errors import ConfigError
 from edgelora.progress import StepReport
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
@@ -50,8 +50,8 @@ class Schedule:
 
 def fit(
     learner: Learner,
-    examples: Sequence[Example],
-    held_out: Sequence[Example],
+    examples: Sequence[AnyExample],
+    held_out: Sequence[AnyExample],
     options: Recipe,
     schedule: Schedule,
     unfinished: RunState | None,
@@ -89,7 +89,7 @@ def fit(
         step_loss = _take_step(loss, batches, parameters, optimizer, options, device)
         if not math.isfinite(step_loss):
             raise ConfigError(f"the loss is {step_loss} at step {step + 1}; try a lower --learning-rate")
-        tokens += sum(len(example.ids) for batch in batches for example in batch)
+        tokens += sum(example.tokens for batch in batches for example in batch)
         done, eval_loss = step + 1, None
         if held_out and (done == total or (eval_every and done % eval_every == 0)):
             eval_loss = mean_loss(loss, held_out, options.batch_size)
@@ -112,14 +112,14 @@ def fit(
 
 def _take_step(
     loss: Loss,
-    batches: Sequence[Sequence[Example]],
+    batches: Sequence[Sequence[AnyExample]],
     parameters: Sequence[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     options: Recipe,
     device: torch.device,
 ) -> float:
     """One optimizer step over all batches; returns the mean loss per learned position."""
-    learned = sum(len(example.ids) - example.prompt_length for batch in batches for example in batch)
+    learned = sum(example.learned for batch in batches for example in batch)
     total = 0.0
     optimizer.zero_grad(set_to_none=True)
     for batch in batches:
@@ -132,31 +132,31 @@ def _take_step(
     return total
 
 
-def last_examples(examples: Sequence[Example], options: Recipe) -> list[Example]:
+def last_examples(examples: Sequence[AnyExample], options: Recipe) -> list[AnyExample]:
     """What the last batch of a run with these options holds."""
     plan, total, last_batch = _plan_batches(examples, options)
     return [examples[index] for index in batches_of_step(plan, total - 1, options.accumulate, last_batch)[-1]]
 
 
-def planned_steps(examples: Sequence[Example], options: Recipe) -> int:
+def planned_steps(examples: Sequence[AnyExample], options: Recipe) -> int:
     """Steps of a run that nothing ends sooner."""
     return _plan_batches(examples, options)[1]
 
 
-def _plan_batches(examples: Sequence[Example], options: Recipe) -> tuple[BatchPlan, int, int]:
+def _plan_batches(examples: Sequence[AnyExample], options: Recipe) -> tuple[BatchPlan, int, int]:
     """The batches of a run, its number of steps, and the batch that it ends before."""
-    plan = BatchPlan(tuple(len(example.ids) for example in examples), options.batch_size, options.seed)
+    plan = BatchPlan(tuple(example.tokens for example in examples), options.batch_size, options.seed)
     total = count_steps(plan, options.epochs, options.accumulate, options.max_steps)
     return plan, total, plan.per_epoch * options.epochs if options.max_steps is None else total * options.accumulate
 
 
-def mean_loss(loss: Loss, examples: Sequence[Example], batch_size: int) -> float:
+def mean_loss(loss: Loss, examples: Sequence[AnyExample], batch_size: int) -> float:
     """Mean loss (nats) per learned position, always in float32."""
     total = 0.0
     with torch.inference_mode():
-        for batch in sorted_batches([len(example.ids) for example in examples], batch_size):
+        for batch in sorted_batches([example.tokens for example in examples], batch_size):
             total += float(loss([examples[index] for index in batch]))
-    return total / sum(len(example.ids) - example.prompt_length for example in examples)
+    return total / sum(example.learned for example in examples)
 
 
 def recent(history: Sequence[StepRecord]) -> float:

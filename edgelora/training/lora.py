@@ -17,28 +17,42 @@ import safetensors.torch
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from edgelora.checkpoint.names import ONE_INPUT
+from edgelora.checkpoint.names import ONE_INPUT, is_layer_linear, weight_of
 from edgelora.errors import AdapterError, ConfigError
+from edgelora.torch_model.heads import trained_head
 from edgelora.training.recipe import ALL_LINEAR, Recipe
+from edgelora.values import FloatArray
 from edgelora_runtime.adapter import Factors
 
-_LAYER_LINEAR = re.compile(r"(^|\.)(layers|h)\.\d+\.(?P<inside>.+)$")
+_INSIDE = re.compile(r"(^|[._])(layers?|h)\.\d+\.(?P<path>.+)$")
+_COMMON = "dense"  # what encoders call a linear of their layers and one of a pooler or a head
+CAUSAL_LM = "CAUSAL_LM"  # PEFT's word for a decoder that writes text
 
 
-def attach_lora(model: Any, options: Recipe, base_name: str, first: Mapping[str, Factors] | None = None) -> Any:
+def attach_lora(
+    model: Any,
+    options: Recipe,
+    base_name: str,
+    first: Mapping[str, Factors] | None = None,
+    saved: Sequence[str] = (),
+    kind: str = CAUSAL_LM,
+) -> Any:
     """Freeze the model and give it LoRA factors; returns the PEFT model around it.
+
+    The modules ``saved`` learn as they are, and travel with the factors; ``kind`` is PEFT's word for the task.
 
     They are fresh ones drawn from the seed, or those of ``first`` (module name -> factors), in which each module may
     have a rank and a scaling of its own. Raises ConfigError when a target module does not exist, and AdapterError when
     ``first`` does not fit the model.
     """
     linears = layer_linears(model)
-    targets = choose_targets(linears, options.target_modules)
+    names = [name for name, _ in model.named_modules() if name not in linears]
+    targets = choose_targets(linears, options.target_modules, names)
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
     if first is not None:
         _check_modules(linears, first)
-        if set(first) != {name for name in linears if name.rsplit(".", 1)[-1] in targets}:
+        if set(first) != {name for name in linears if _is_one_of(name, targets)}:
             targets = sorted(first)
         ranks = {name: item.a.shape[0] for name, item in first.items()}
         alphas = {name: round(item.scaling * ranks[name], 9) for name, item in first.items()}
@@ -50,12 +64,14 @@ def attach_lora(model: Any, options: Recipe, base_name: str, first: Mapping[str,
         target_modules=targets,
         lora_dropout=0.0,
         bias="none",
-        task_type="CAUSAL_LM",
+        task_type=kind,
+        modules_to_save=list(saved) or None,
         # gpt2 keeps its weights as (in_features, out_features)
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in linears.values()),
     )
     torch.manual_seed(options.seed)
     wrapped = peft.get_peft_model(model, config)
+    config.modules_to_save = list(saved) or None  # PEFT adds what other models call their heads
     config.base_model_name_or_path = base_name  # before the call, PEFT would replace it with the model's empty path
     if options.share_a:
         _share_a(lora_layers(wrapped), first)
@@ -105,6 +121,24 @@ def set_factors(wrapped: Any, factors: Mapping[str, Factors]) -> None:
             b[:, :rank] = torch.tensor(item.b, device=b.device) * (item.scaling / layer.scaling["default"])
 
 
+def set_head(wrapped: Any, head: Mapping[str, FloatArray]) -> None:
+    """Give the modules that learn as they are these values, by the names of their tensors in the model.
+
+    Raises AdapterError for a tensor of another shape, or that does not learn.
+    """
+    learning = trained_head(wrapped.base_model.model)
+    with torch.no_grad():
+        for name, value in head.items():
+            found = learning.get(name)
+            if found is None or tuple(found.shape) != value.shape:
+                shape = "does not learn" if found is None else f"has {tuple(found.shape)}"
+                raise AdapterError(
+                    f"the adapter to start from has a head {name} {value.shape}, which here {shape}; its labels must "
+                    "be those of the rows"
+                )
+            found.copy_(torch.tensor(value, device=found.device))
+
+
 def current_factors(wrapped: Any) -> dict[str, Factors]:
     """The factors of every adapted layer by its name in the model, as numpy arrays."""
     return {
@@ -118,26 +152,39 @@ def current_factors(wrapped: Any) -> dict[str, Factors]:
 
 
 def layer_linears(model: Any) -> Mapping[str, torch.nn.Module]:
-    """Every linear of the decoder layers by its full name; the head is none of them."""
+    """Every linear of the layers by its full name; the head is none of them."""
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and _LAYER_LINEAR.search(name)
+        if isinstance(module, torch.nn.Linear | Conv1D) and is_layer_linear(weight_of(name))
     }
 
 
-def choose_targets(linears: Mapping[str, torch.nn.Module], wanted: Sequence[str]) -> list[str]:
-    """The last parts of the names to adapt, sorted; raises ConfigError naming those that match no linear."""
+def choose_targets(linears: Mapping[str, Any], wanted: Sequence[str], others: Sequence[str] = ()) -> list[str]:
+    """The endings of the names to adapt, sorted; raises ConfigError naming those that match no linear.
+
+    An ending that a module of ``others`` has too becomes longer: the path inside of the layer.
+    """
     known = sorted({name.rsplit(".", 1)[-1] for name in linears})
-    if tuple(wanted) == (ALL_LINEAR,):
-        return known
-    missing = [name for name in wanted if not any(linear == name or linear.endswith(f".{name}") for linear in linears)]
-    if missing:
+    missing = [name for name in wanted if name != ALL_LINEAR and not any(_is_one_of(item, [name]) for item in linears)]
+    if missing or (ALL_LINEAR in wanted and len(wanted) > 1):
         raise ConfigError(
-            f"--target-modules {' '.join(missing)}: no such linear in the decoder layers; "
+            f"--target-modules {' '.join(missing or wanted)}: no such linear in the layers; "
             f"choose {ALL_LINEAR} or some of {', '.join(known)}"
         )
-    return sorted(set(wanted))
+    chosen: set[str] = set()
+    for ending in known if tuple(wanted) == (ALL_LINEAR,) else wanted:
+        if ending != _COMMON and not any(_is_one_of(name, [ending]) for name in others):
+            chosen.add(ending)
+            continue
+        places = [_INSIDE.search(name) for name in linears if _is_one_of(name, [ending])]
+        chosen |= {place["path"] for place in places if place is not None}
+    return sorted(chosen)
+
+
+def _is_one_of(name: str, endings: Sequence[str]) -> bool:
+    """Whether PEFT takes a module of that name for one of ``target_modules``."""
+    return any(name == ending or name.endswith(f".{ending}") for ending in endings)
 
 
 def trainable(model: Any) -> list[torch.nn.Parameter]:

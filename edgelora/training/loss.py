@@ -17,8 +17,8 @@ from transformers import DynamicCache
 
 from edgelora.data.encode import Example
 
-# The loss of a batch: the sum over every learned position, ids[prompt_length:] of each example.
-Loss = Callable[[Sequence[Example]], torch.Tensor]
+# The loss of a batch: the sum over all that is learned, of completions ids[prompt_length:] of each example.
+Loss = Callable[[Sequence[Any]], torch.Tensor]
 
 _SHORTEST_PREFIX = 4  # tokens; below that a second pass through the decoder costs more than it saves
 

@@ -15,9 +15,10 @@ from edgelora.data.template_options import Day, TemplateVariables
 from edgelora.errors import ConfigError
 from edgelora.option import Option, join_names, read_text, split_names
 from edgelora.training.first_adapter import FirstAdapter, read_first_adapter
-from edgelora.training.recipe import ALL_LINEAR, AUTO_RANK, INITS, Recipe
+from edgelora.training.recipe import ALL_LINEAR, AUTO_RANK, CLASS_WEIGHTS, INITS, Recipe
 
 AUTO = "auto"
+TRAINED_TASKS = ("generation", "classification", "tagging", "embedding")
 _DEFAULT_RANK = 8
 _DEFAULT_ENERGY = 0.99
 
@@ -91,6 +92,22 @@ class TrainOptions:
             metavar="ADAPTER_DIR",
         ),
     ] = None
+    task: Annotated[
+        str | None,
+        Option(
+            "What is learned: generation writes answers, classification labels texts, tagging labels words, "
+            "embedding puts texts that belong together near each other.  [default: what the model is for]",
+            metavar="|".join(TRAINED_TASKS),
+        ),
+    ] = None
+    class_weights: Annotated[
+        str,
+        Option(
+            "balanced counts every label alike, however few rows it has, which suits skewed data; none counts every "
+            "row alike. Of classification and tagging.",
+            metavar="|".join(CLASS_WEIGHTS),
+        ),
+    ] = CLASS_WEIGHTS[0]
     max_steps: MaxSteps = None
     epochs: Epochs = 1
     batch_size: BatchSize = 8
@@ -146,6 +163,8 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         read_text(self)
+        if self.task is not None and self.task not in TRAINED_TASKS:
+            raise ConfigError(f"--task is {self.task!r}, expected one of {', '.join(TRAINED_TASKS)}")
 
     def recipe(self) -> Recipe:
         """What decides the adapter; what was not asked for is filled in, from ``start_from`` where that is given.
@@ -177,6 +196,7 @@ class TrainOptions:
             date=self.date,
             init=init if self.init is None else self.init,
             share_a=self.share_a,
+            class_weights=self.class_weights,
             rank_auto_energy=self._energy(),
         )
 

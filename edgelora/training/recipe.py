@@ -19,6 +19,7 @@ ALL_LINEAR = "all-linear"
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("float32", "bfloat16")
 INITS = ("zero", "residual")
+CLASS_WEIGHTS = ("none", "balanced")
 AUTO_RANK = 32  # what `--rank auto` trains with before it truncates
 
 
@@ -44,6 +45,7 @@ class Recipe:
     share_a: bool = False  # linears that read the same input have one A
     template_variables: Mapping[str, Any] = field(default_factory=dict)  # for the chat template
     date: str | None = None  # YYYY-MM-DD that the chat template writes; None is the day on which the run began
+    class_weights: str = "none"  # how much the rows of a label count: all the same, or labels the same
     rank_auto_energy: float | None = None  # share of the squared singular values that truncation keeps at the end
 
     def __post_init__(self) -> None:
@@ -58,8 +60,13 @@ class Recipe:
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name)))
         ]
         wrong += [
-            f"--{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
-            for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("init", INITS))
+            f"--{name.replace('_', '-')} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
+            for name, known in (
+                ("schedule", SCHEDULES),
+                ("precision", PRECISIONS),
+                ("init", INITS),
+                ("class_weights", CLASS_WEIGHTS),
+            )
             if getattr(self, name) not in known
         ]
         if self.rank_auto_energy is not None and not 0 < self.rank_auto_energy <= 1:

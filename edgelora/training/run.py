@@ -5,47 +5,49 @@ Checkpoint, RunPlan, Recipe -> TrainResult
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from edgelora.adapter.page import PAGE_FILE
 from edgelora.adapter.receipt import begin_receipt
-from edgelora.artifact.changing import check_outside
-from edgelora.data.encode import Encoded, Example, encode_rows
+from edgelora.data.encode import AnyExample, Encoded, encode_rows
 from edgelora.data.rows import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid, MakeGrid
-from edgelora.option import OPTIONS_FILE, write_options
 from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.recompute import recompute_layers
-from edgelora.training.card import CARD_FILE, is_card, write_card
-from edgelora.training.cut_rank import Truncation, rewrite_truncated, truncate_trained
+from edgelora.training.cut_rank import Truncation, truncate_trained
 from edgelora.training.finish_receipt import finish_receipt
 from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
-from edgelora.training.history import HISTORY_FILE, StepRecord, history_lines
+from edgelora.training.history import StepRecord
 from edgelora.training.loftq import loftq_factors
 from edgelora.training.loop import Learner, Schedule, fit, last_examples, planned_steps, recent
-from edgelora.training.lora import attach_lora, lora_layers, set_factors, trainable, write_peft
+from edgelora.training.lora import (
+    CAUSAL_LM,
+    attach_lora,
+    lora_layers,
+    restore_adapter,
+    set_factors,
+    set_head,
+    trainable,
+)
 from edgelora.training.loss import Loss, completion_loss
+from edgelora.training.publish import check_out, publish
 from edgelora.training.recipe import Recipe
 from edgelora.training.report_to import check_reporter, reporting
 from edgelora.training.resume import (
-    CHECKPOINT_FOLDER,
-    UNFINISHED,
-    RunState,
     load_date,
     load_state,
     save_state,
@@ -53,12 +55,11 @@ from edgelora.training.resume import (
 )
 from edgelora.training.templated import open_templated
 from edgelora.values import Checkpoint
-from edgelora_runtime.adapter import WEIGHTS_FILE
-from edgelora_runtime.adapter_config import CONFIG_FILE
-from edgelora_runtime.files import follow, is_temporary, replace_folder, reserve, restore, write_atomically
-from edgelora_runtime.receipt import RECEIPT_FILE, Receipt
+from edgelora_runtime.files import follow, reserve
+from edgelora_runtime.manifest import HeadInfo
+from edgelora_runtime.receipt import Receipt
 
-_WRITTEN = {WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE, PAGE_FILE, CARD_FILE, OPTIONS_FILE, HISTORY_FILE, *UNFINISHED}
+_FEWEST_HELD_BACK, _MOST_HELD_BACK = 20, 500  # rows
 _RECORDED_PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy")
 
 
@@ -96,12 +97,25 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
+class Calibrated:
+    """The head with its temperature, and how well it does on the rows that gave it."""
+
+    head: HeadInfo
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Lesson:
     """What a run learns from: how a file becomes examples, and which loss a batch of them has."""
 
     name: str  # as the receipt calls it
     read: Callable[[Checkpoint, Path, Recipe], Encoded]
     make_loss: Callable[[Checkpoint, Any, torch.device], Loss]  # of the model with its factors
+    kind: str = CAUSAL_LM  # PEFT's word for the task
+    saved: tuple[str, ...] = ()  # modules of the head that learn too
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what else decides the adapter, for the receipt
+    # What a head's scores mean on rows that it has not learned; None where nothing is to be calibrated.
+    calibrate: Callable[[Any, torch.device, Sequence[Any]], Calibrated] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,9 @@ class TrainResult:
     eval_rows_skipped: tuple[Problem, ...]
     tokens_per_s: float
     seconds: float
+    rows_cut: int = 0  # texts that lost their end
+    calibration_rows: int = 0  # that were held back to calibrate the head
+    calibrated: Calibrated | None = None
 
 
 def train_adapter(
@@ -160,21 +177,26 @@ def _train(
         plan = dataclasses.replace(plan, config={**plan.config, "date": options.date})
     data = lesson.read(checkpoint, plan.data, options)
     held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
+    examples, judged = data.examples, held_out.examples
+    if lesson.calibrate is not None and not judged:
+        examples, judged = hold_back(data.examples, options.seed)
     grid = make_grid(checkpoint)
     receipt = begin_receipt(grid)
     if source is not None:
         check_first_adapter(source, receipt)
-    origin = {"lesson": lesson.name, "start_from": None if source is None else source.sha256}
-    identity = _identity(receipt, options, origin, data.examples, held_out.examples)
+    origin = {"lesson": lesson.name, "start_from": None if source is None else source.sha256, **lesson.origin}
+    identity = _identity(receipt, options, origin, examples, held_out.examples)
     unfinished = load_state(out, identity) if plan.resume else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_torch(checkpoint, grid, low_memory=plan.low_memory).to(device)
     base_weights = weigh(model).weights
     if plan.low_memory:
         recompute_layers(model)
-    wrapped = attach_lora(
-        model, options, plan.hub_repository or checkpoint.name, None if source is None else source.factors
-    )
+    base_name = plan.hub_repository or checkpoint.name
+    factors = None if source is None else source.factors
+    wrapped = attach_lora(model, options, base_name, factors, lesson.saved, lesson.kind)
+    if source is not None:
+        set_head(wrapped, source.head)
     if options.init == "residual" and unfinished is None:
         _mend_rounding(grid, wrapped, options, progress)
     count = sum(parameter.numel() for parameter in trainable(model))
@@ -199,29 +221,37 @@ def _train(
             lambda state: save_state(out, state, identity, options.date),
             report,
         )
-        final = fit(Learner(model, wrapped, loss), data.examples, held_out.examples, options, schedule, unfinished)
+        final = fit(Learner(model, wrapped, loss), examples, held_out.examples, options, schedule, unfinished)
     truncation = None
     if options.rank_auto_energy is not None:
         # What is to be told of the cost is told of the rows that nobody learned from, where there are any.
-        judged = held_out.examples or last_examples(data.examples, options)
-        truncation = truncate_trained(wrapped, final.best_adapter or final.adapter, loss, judged, options)
+        rows = judged or last_examples(examples, options)
+        truncation = truncate_trained(wrapped, final.best_adapter or final.adapter, loss, rows, options)
+    elif lesson.calibrate is not None:
+        restore_adapter(wrapped, final.best_adapter or final.adapter)
+    calibrated = None
+    if lesson.calibrate is not None and judged:
+        calibrated = lesson.calibrate(model, device, judged)
     result = TrainResult(
         adapter=plan.out,
         steps=final.step,
-        planned_steps=planned_steps(data.examples, options),
+        planned_steps=planned_steps(examples, options),
         first_loss=final.history[0].loss,
         loss=recent(final.history),
         eval_loss=truncation.loss_after if truncation and held_out.examples else final.best_loss,
         truncation=truncation,
         trainable_parameters=count,
         trainable_share=share,
-        rows_used=len(data.examples),
+        rows_used=len(examples),
         rows_skipped=data.problems,
         earlier_answers=data.earlier_answers,
         eval_rows_used=len(held_out.examples),
         eval_rows_skipped=held_out.problems,
         tokens_per_s=final.tokens / max(final.seconds, 1e-9),
         seconds=final.seconds,
+        rows_cut=data.cut + held_out.cut,
+        calibration_rows=len(data.examples) - len(examples),
+        calibrated=calibrated,
     )
     training = {
         **options.record(),
@@ -230,41 +260,41 @@ def _train(
         "steps": result.steps,
         "loss": result.loss,
         "eval_loss": result.eval_loss,
-        "data_sha256": hash_examples(data.examples),
+        "data_sha256": hash_examples(examples),
         "versions": {name: version(name) for name in _RECORDED_PACKAGES},
     }
     cut = None if truncation is None else truncation.record()
-    receipt = dataclasses.replace(receipt, training=training, truncation=cut)
-    used = [(path.name, len(rows.examples)) for path, rows in ((plan.data, data), (plan.eval_data, held_out)) if path]
-    _publish(
-        plan, wrapped, final, truncation, used, lambda folder: finish_receipt(folder, receipt, grid, model, wrapped)
+    if lesson.calibrate is not None:
+        training["calibration"] = {"rows": len(judged), **({} if calibrated is None else calibrated.scores)}
+    head = checkpoint.task.head if calibrated is None else calibrated.head
+    receipt = dataclasses.replace(receipt, training=training, truncation=cut, head=head)
+    used = [(plan.data.name, len(examples))]
+    if plan.eval_data is not None:
+        used.append((plan.eval_data.name, len(held_out.examples)))
+    publish(
+        plan.out,
+        plan.overwrite,
+        wrapped,
+        final,
+        truncation,
+        used,
+        lambda folder: finish_receipt(folder, receipt, grid, model, wrapped),
+        plan.hub_repository,
+        plan.config,
     )
     return result
 
 
-def check_out(out: Path, overwrite: bool) -> None:
-    """Raise ConfigError when ``out`` holds anything that training must not replace."""
-    restore(out)
-    check_outside(out)
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ConfigError(f"{out} is a file; choose a folder for the adapter")
-    names = set(_list_files(out))
-    foreign = sorted(names - _WRITTEN | {name for name in names & {CARD_FILE} if not is_card(out / name)})
-    if foreign:
-        raise ConfigError(f"{out} holds other files ({', '.join(foreign[:3])}); choose another folder")
-    if names - UNFINISHED and not overwrite:
-        raise ConfigError(f"{out} already holds an adapter; choose another folder or replace it with --overwrite")
-
-
-def _list_files(out: Path) -> Iterator[str]:
-    """What lies in ``out`` and its checkpoint folder, other folders by their names alone."""
-    for entry in out.iterdir():
-        if entry.name == CHECKPOINT_FOLDER and entry.is_dir() and not entry.is_symlink():
-            yield from (f"{entry.name}/{item.name}" for item in entry.iterdir() if not is_temporary(item.name))
-        elif not is_temporary(entry.name):
-            yield entry.name if entry.is_file() else f"{entry.name}/"
+def hold_back(examples: Sequence[Any], seed: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The rows that are learned, and a tenth that a head is calibrated on; none where there are few."""
+    count = min(len(examples) // 10, _MOST_HELD_BACK)
+    if count < _FEWEST_HELD_BACK:
+        return tuple(examples), ()
+    chosen = set(random.Random(f"{seed}/held back").sample(range(len(examples)), count))
+    return (
+        tuple(example for index, example in enumerate(examples) if index not in chosen),
+        tuple(examples[index] for index in sorted(chosen)),
+    )
 
 
 def _read_source(plan: RunPlan, options: Recipe) -> FirstAdapter | None:
@@ -314,8 +344,8 @@ def _identity(
     receipt: Receipt,
     options: Recipe,
     origin: Mapping[str, Any],
-    examples: Sequence[Example],
-    held_out: Sequence[Example],
+    examples: Sequence[AnyExample],
+    held_out: Sequence[AnyExample],
 ) -> str:
     """Fingerprint of all that decides the final adapter; a checkpoint is resumed under the same one alone."""
     parts: list[Any] = [receipt.fingerprint, receipt.grid, dict(options.record()), dict(origin)]
@@ -323,32 +353,6 @@ def _identity(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def hash_examples(examples: Sequence[Example]) -> str:
-    """SHA-256 (hex) of what is learned from: token ids and where each answer starts, in order."""
-    return hashlib.sha256(json.dumps([(item.ids, item.prompt_length) for item in examples]).encode()).hexdigest()
-
-
-def _publish(
-    plan: RunPlan,
-    wrapped: Any,
-    final: RunState,
-    truncation: Truncation | None,
-    used: Sequence[tuple[str, int]],
-    add_receipt: Callable[[Path], Receipt],
-) -> None:
-    """Write the adapter and put it in the place of what ``out`` holds, its checkpoint included."""
-
-    @contextlib.contextmanager
-    def replacing(out: Path) -> Iterator[None]:
-        check_out(out, plan.overwrite)
-        yield
-
-    with replace_folder(plan.out, replacing) as fresh:
-        write_peft(wrapped, final.best_adapter or final.adapter, fresh)
-        if truncation is not None:
-            rewrite_truncated(fresh, truncation.adapter)
-        receipt = add_receipt(fresh)
-        write_card(fresh, receipt, used, plan.hub_repository or receipt.name)
-        write_atomically(fresh / HISTORY_FILE, history_lines(final.history))
-        if plan.config is not None:
-            write_options(fresh / OPTIONS_FILE, plan.config)
+def hash_examples(examples: Sequence[AnyExample]) -> str:
+    """SHA-256 (hex) of what is learned from: token ids and what is learned of them, in order."""
+    return hashlib.sha256(json.dumps([item.key for item in examples]).encode()).hexdigest()

@@ -220,7 +220,7 @@ def test_patience_ends_a_run_that_gets_no_better_and_keeps_the_best_adapter(base
     # A run that breaks off at its end resumes to the same one, and says to people that it ended early.
     out, saved = tmp_path / "resumed", ("--patience", 3, "--save-every", 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgelora.training.run._publish", _interrupt)
+        patch.setattr("edgelora.training.run.publish", _interrupt)
         assert main(["train", *map(str, (base, rows, "-o", out, *options, *saved))]) == 130
     capsys.readouterr()
     assert main(["train", *map(str, (base, rows, "-o", out, *options, *saved, "--resume"))]) == 0
@@ -260,7 +260,7 @@ def test_a_checkpoint_belongs_to_its_start(base, rows, source, tmp_path, capsys)
     stopped = tmp_path / "stopped"
     # A run that breaks off between its checkpoint and its end.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgelora.training.run._publish", _interrupt)
+        patch.setattr("edgelora.training.run.publish", _interrupt)
         assert main(["train", *map(str, (base, rows, "-o", stopped, *options, "--from", source))]) == 130
     shape = ("--rank", 5, "--alpha", 15, "--target-modules", "q_proj,down_proj")
     for start in (shape, (*shape, "--init", "residual")):

@@ -1,4 +1,4 @@
-"""``edgelora run``: generate text with an artifact.
+"""``edgelora run``: generate text with an artifact, or classify, tag and embed it.
 
 artifact, Job -> answers as lines or JSON
 """
@@ -16,15 +16,17 @@ from tqdm import tqdm
 
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit
+from edgelora.cli.run_encoder import Wanted, run_encoder
 from edgelora.cli.sampling_options import SamplingFlags
 from edgelora.cli.thread_options import Threads
 from edgelora.errors import DataError, InputError
 from edgelora_runtime import Generation, Model, load
+from edgelora_runtime.manifest import TEXT_GENERATION, read_manifest
 from edgelora_runtime.messages import check_tools
 from edgelora_runtime.parse_json import JsonError, read_value, show
 from edgelora_runtime.request import TextOptions
 
-_SHAPES = '{"prompt": TEXT} or {"messages": [...]}, with "tools", and "adapter": SPEC where it differs'
+_SHAPES = '{"prompt": TEXT}, {"text": TEXT} or {"messages": [...]}, with "tools", and "adapter": SPEC where it differs'
 _SHOWN = 3  # problems named in a one-line error
 
 
@@ -50,19 +52,32 @@ def run(
             metavar="TEXT", help="Answer with the likeliest of these; given once for each. --json adds scores."
         ),
     ] = None,
+    classify: Annotated[bool, typer.Option("--classify", help="Say the label of the text, with its score.")] = False,
+    tag: Annotated[bool, typer.Option("--tag", help="Find spans of the text, in characters.")] = False,
+    embed: Annotated[bool, typer.Option("--embed", help="Make a vector of the text.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Classify with every adapter, in one call.")] = False,
     sampling: SamplingFlags = SamplingFlags(),
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Generate text; the answer is streamed to standard output.
+    """Generate text, streamed to standard output; classify, tag or embed it where the artifact is for that.
 
     Example: edgelora run smol --adapter support --prompt "My order is late"
     Example: edgelora run smol --prompt "Is this spam? ..." --choices yes --choices no
+    Example: edgelora run mails --classify --adapter topic --prompt "My order is late"
     """
     if prompt is not None and file is not None:
         raise InputError("--prompt and --file exclude each other; give one of them")
+    wanted, manifest = Wanted(classify, tag, embed, each), read_manifest(artifact)
+    wanted.check(manifest)
     jobs = read_jobs(file, adapter, raw) if file else (Job(_given(prompt), adapter),)
     options = sampling.options()
+    if manifest.task != TEXT_GENERATION:
+        if raw or choices or sampling != SamplingFlags():
+            raise InputError(f"{manifest.model.name} makes no text; leave out --raw, --choices and what is for answers")
+        texts, specs = [_text_of(job) for job in jobs], [job.adapter for job in jobs]
+        run_encoder(artifact, manifest, texts, specs, wanted, threads=threads, as_json=as_json)
+        return
     if choices:
         options["choices"] = choices
     model = load(artifact, threads=threads)
@@ -124,7 +139,7 @@ def _parse_job(line: bytes, adapter: str, raw: bool) -> Job | str:
     spec = data.get("adapter", adapter)
     if not isinstance(spec, str):
         return "adapter is no string"
-    prompt, messages = data.get("prompt"), data.get("messages")
+    prompt, messages = data.get("prompt", data.get("text")), data.get("messages")
     if isinstance(prompt, str) and messages is None:
         return Job(prompt, spec)
     if not isinstance(messages, list) or not messages or prompt is not None:
@@ -138,6 +153,12 @@ def _parse_job(line: bytes, adapter: str, raw: bool) -> Job | str:
     except InputError as error:
         return str(error)
     return Job(tuple(messages), spec, tools)
+
+
+def _text_of(job: Job) -> str:
+    if not isinstance(job.prompt, str):
+        raise InputError("messages are for models that write text; give texts")
+    return job.prompt
 
 
 def _given(prompt: str | None) -> str:

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { runEncoders } from "../src/conformance/encoders.js";
 import { type Case, runConformance } from "../src/conformance/run.js";
-import { load } from "../src/node.js";
+import { type EncoderModel, load } from "../src/node.js";
 import { CONFORMANCE } from "./places.js";
 
 const { cases } = JSON.parse(await readFile(`${CONFORMANCE}/cases.json`, "utf8")) as { cases: Case[] };
@@ -16,6 +17,21 @@ for (const runtime of ["native", "wasm"] as const) {
     const failures = results.filter((result) => result.failure !== null);
     assert.deepEqual(failures, []);
     assert.equal(results.length, cases.length);
+  });
+}
+
+const encoders = JSON.parse(await readFile(`${CONFORMANCE}/encoders.json`, "utf8")) as { cases: Case[] };
+
+for (const runtime of ["native", "wasm"] as const) {
+  test(`every case of encoders gives its answer on ${runtime}`, async () => {
+    const open = (name: string) =>
+      load(`${CONFORMANCE}/${name}`, { runtime, hashes: true, threads: 1, task: "any" }) as Promise<EncoderModel>;
+    const results = await runEncoders(open, (folder) => `${CONFORMANCE}/${folder}`, encoders.cases);
+    assert.deepEqual(
+      results.filter((result) => result.failure !== null),
+      [],
+    );
+    assert.equal(results.length, encoders.cases.length);
   });
 }
 
@@ -34,4 +50,20 @@ test("the runner says what is wrong with an answer, whatever the kind", async ()
     [],
   );
   assert.equal(results.length, kinds.length + 1);
+});
+
+test("the runner says what is wrong with an answer of an encoder, whatever the kind", async () => {
+  const kinds = [...new Set(encoders.cases.map((item) => item.kind))];
+  assert.equal(kinds.length, 7);
+  const spoiled = kinds.map((kind) => {
+    const item = structuredClone(encoders.cases.find((one) => one.kind === kind)) as Record<string, unknown>;
+    const isRefusal = kind === "refused" || kind === "adapter";
+    return { ...item, accepted: false, message_has: "nothing of the kind", ...(isRefusal ? {} : { tolerance: -1 }) };
+  });
+  const open = (name: string) => load(`${CONFORMANCE}/${name}`, { threads: 1, task: "any" }) as Promise<EncoderModel>;
+  const results = await runEncoders(open, (folder) => `${CONFORMANCE}/${folder}`, spoiled as unknown as Case[]);
+  assert.deepEqual(
+    results.filter((result) => result.failure === null).map((result) => result.kind),
+    [],
+  );
 });

@@ -103,7 +103,7 @@ test("a head that could not answer is told tensor by tensor", () => {
     wrong([weight, bias, ["score.weight", values([1], 0)]]),
     /score\.weight is no tensor of this artifact's head/,
   );
-  assert.match(wrong([["classifier.weight", values([4, 2], 0)], bias]), /is \[4,2\], expected \[labels, 3\]/);
+  assert.match(wrong([["classifier.weight", values([4, 2], 0)], bias]), /is \[4, 2\], expected \[labels, 3\]/);
   assert.match(
     wrong([weight, ["classifier.bias", values([3], 0)]]),
     /for different numbers of labels \(classifier\.weight 4, classifier\.bias 3\)/,

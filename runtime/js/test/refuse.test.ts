@@ -1,4 +1,4 @@
-/** Every case of runtime/conformance/refuse.json: what the readers refuse, in one line, and what they must read. */
+/** Every case of refuse.json and encoders.json: what the readers refuse, in one line, and what they must read. */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -41,13 +41,16 @@ interface Case {
 
 const read = async (path: string) => JSON.parse(await readFile(`${CONFORMANCE}/${path}`, "utf8")) as Json;
 const { cases, receipt } = (await read("refuse.json")) as unknown as { cases: Case[]; receipt: Json };
+const { refuse } = (await read("encoders.json")) as unknown as { refuse: Case[] };
 const bases: Record<string, Json> = {
+  encoder_manifest: await read("encoder-topics/manifest.json"),
   manifest: await read("tiny-float/manifest.json"),
   adapter_config: await read("tiny-float/adapters/one/adapter_config.json"),
   receipt,
 };
 const READERS: Record<string, (content: Uint8Array) => unknown> = {
   manifest: (content) => parseManifest(content),
+  encoder_manifest: (content) => parseManifest(content),
   adapter_config: (content) => parseConfig(content),
   receipt: (content) => parseReceipt(content),
   safetensors: (content) => readSafetensors(content, "file"),
@@ -83,7 +86,7 @@ function contentOf(item: Case): Uint8Array {
 
 test("every case is refused in one line, or read", () => {
   const wrong: string[] = [];
-  for (const item of cases) {
+  for (const item of [...cases, ...refuse]) {
     const told = `${item.kind} ${item.name}`;
     if (item.kind === "pattern") {
       const matches = item.field === "target_modules" ? matchesWhole : matchesEnding;
@@ -106,7 +109,7 @@ test("every case is refused in one line, or read", () => {
     }
   }
   assert.deepEqual(wrong, []);
-  assert.ok(cases.length > 600);
+  assert.ok(cases.length > 600 && refuse.length >= 30);
 });
 
 test("no pattern hangs", () => {

@@ -31,12 +31,22 @@ export interface CaseResult {
 export type LoadArtifact = (name: string) => Promise<Model>;
 
 /** Run every case in order; never throws for a wrong answer. The models are disposed of at the end. */
-export async function runConformance(
+export function runConformance(
   loadArtifact: LoadArtifact,
   cases: readonly Case[],
   onResult: (result: CaseResult) => void = () => {},
 ): Promise<CaseResult[]> {
-  const models = new Map<string, Promise<Model>>();
+  return runCases(loadArtifact, cases, runCase, onResult);
+}
+
+/** The same for any kind of models; `runCase` says why an answer is wrong, null where it is right. */
+export async function runCases<Loaded extends { dispose(): Promise<void> }>(
+  loadArtifact: (name: string) => Promise<Loaded>,
+  cases: readonly Case[],
+  runCase: (item: Case, load: (name: string) => Promise<Loaded>) => Promise<string | null>,
+  onResult: (result: CaseResult) => void = () => {},
+): Promise<CaseResult[]> {
+  const models = new Map<string, Promise<Loaded>>();
   const load = (name: string) => {
     const model = models.get(name) ?? loadArtifact(name);
     models.set(name, model);
@@ -201,7 +211,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
 };
 
 /** Why `error` is not the refusal that was expected. */
-function refusal(error: unknown, messageHas: string): string | null {
+export function refusal(error: unknown, messageHas: string): string | null {
   if (!(error instanceof EdgeLoraError)) return `refused with ${error}`;
   return error.message.includes(messageHas) ? null : `refused with "${error.message}"`;
 }
@@ -217,12 +227,12 @@ async function textOf(model: Model) {
   return tokenizer;
 }
 
-function differ(found: unknown, expected: unknown): string | null {
+export function differ(found: unknown, expected: unknown): string | null {
   const [one, other] = [JSON.stringify(found), JSON.stringify(expected)];
   return one === other ? null : `found ${one}, expected ${other}`;
 }
 
-function apart(found: readonly number[] | null, expected: readonly number[], tolerance: number): string | null {
+export function apart(found: readonly number[] | null, expected: readonly number[], tolerance: number): string | null {
   const isNear = expected.every((value, index) => Math.abs((found?.[index] ?? Number.NaN) - value) <= tolerance);
   if (isNear && found?.length === expected.length) return null;
   return `found ${JSON.stringify(found)}, expected ${JSON.stringify(expected)} within ${tolerance}`;

@@ -99,7 +99,8 @@ function* checkAdapters(manifest: Manifest): Generator<string> {
         yield* listed(`${where}: path`, `${info.path}/${file}`, manifest);
       }
     }
-    yield* count(`${where}: rank`, info.rank, "rank");
+    // A head alone has no factors.
+    if (info.rank !== 0 || info.head === null) yield* count(`${where}: rank`, info.rank, "rank");
     yield* checkHead(`${where}: head`, info.head, manifest);
   }
   yield* twice(

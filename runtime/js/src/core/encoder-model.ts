@@ -238,6 +238,7 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
     signal?: AbortSignal | undefined,
     inOneCall = false,
   ): Promise<Computed[]> {
+    if (rows.length === 0) return [];
     for (const spec of specs) this.known.parse(spec); // an unknown name is reported before anything is computed
     const lengths = rows.map((row) => (this.#isOfImages ? 1 : row.length));
     const total = lengths.length * Math.max(0, ...lengths);

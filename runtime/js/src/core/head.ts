@@ -11,7 +11,7 @@ import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { HeadTensor, Manifest } from "./format.js";
 import type { SlotInput } from "./packing.js";
-import { joinSome, show } from "./parse-json.js";
+import { joinSome } from "./parse-json.js";
 import { isFloat, readSafetensors, toFloat32 } from "./safetensors.js";
 
 const INITIAL_SPREAD = 0.02; // initializer_range of transformers, which every model here has
@@ -190,7 +190,7 @@ function misshapen(item: HeadTensor, tensors: HeadTensors): string[] {
     return [];
   }
   const wanted = item.sizes.map((size) => (size === 0 ? "labels" : size)).join(", ");
-  return [`${item.tensor} is ${show(found)}, expected [${wanted}]`];
+  return [`${item.tensor} is [${found.join(", ")}], expected [${wanted}]`];
 }
 
 function areEqual(one: HeadValues, other: HeadValues | undefined): boolean {

@@ -14,10 +14,10 @@ import {
   InputError,
 } from "../core/errors.js";
 import type { Manifest } from "../core/format.js";
-import type { LoadAdapterOptions } from "../core/loaded-model.js";
+import type { LoadAdapterOptions, LoadedModel } from "../core/loaded-model.js";
 import type { Message } from "../core/messages.js";
 import type { ChatOptions, ForTask, GenerateOptions, Model, Wanted } from "../core/model.js";
-import type { TextOptions, WithAdapters } from "../core/request.js";
+import type { WithAdapters } from "../core/request.js";
 import type { BackendChoice } from "./choice.js";
 import type { FolderCopy } from "./folders.js";
 import type { WebOptions } from "./load.js";
@@ -29,23 +29,22 @@ export type ModelApi = Pick<Model, keyof Model>;
 /** The same of a model without a KV cache. */
 export type EncoderApi = Pick<EncoderModel, keyof EncoderModel>;
 
-/** What such a model answers. */
-export type EncoderMethod = "classify" | "classifyEach" | "tag" | "embed" | "labels" | "outputs";
+/** Methods whose arguments are sent as they are; the last one is an object of options, which gets the signal. */
+export type SentMethod =
+  | Exclude<keyof ModelApi & keyof Model, "generate" | "chat">
+  | Exclude<keyof EncoderApi, keyof LoadedModel<never, never>>;
 
 type Sent<Options> = Omit<Options, "signal" | "stream">;
 
 /** What the page asks for. Every answer carries the `id`. */
 export type Call =
   | { readonly kind: "load"; readonly address: string; readonly options: SentLoadOptions }
-  | { readonly kind: "setAdapter"; readonly spec: string }
   | {
       readonly kind: "loadAdapter";
       readonly name: string;
       readonly folder: string | FolderCopy;
       readonly options: LoadAdapterOptions;
     }
-  | { readonly kind: "unloadAdapter"; readonly name: string }
-  | { readonly kind: "probe"; readonly name: string }
   | {
       readonly kind: "generate";
       readonly prompt: string | readonly string[];
@@ -59,21 +58,9 @@ export type Call =
       readonly stream: boolean;
     }
   | {
-      readonly kind: "generateIds";
-      readonly ids: readonly number[] | readonly (readonly number[])[];
-      readonly options: Sent<TextOptions & WithAdapters>;
-    }
-  | { readonly kind: "logits"; readonly ids: readonly number[]; readonly options: Parameters<Model["logits"]>[1] }
-  | {
-      readonly kind: "score";
-      readonly promptIds: readonly number[];
-      readonly completionIds: readonly number[];
-      readonly options: Parameters<Model["score"]>[2];
-    }
-  | {
-      readonly kind: "encode";
-      readonly method: EncoderMethod;
-      readonly input: unknown;
+      readonly kind: "call";
+      readonly method: SentMethod;
+      readonly args: readonly unknown[];
       readonly options: Readonly<Record<string, unknown>>;
     }
   | { readonly kind: "wasmBytes" }

@@ -12,7 +12,7 @@ import type { BackendChoice } from "./choice.js";
 import { copyAdapter } from "./folders.js";
 import type { Line } from "./line.js";
 import { absolute } from "./load.js";
-import type { Loaded } from "./protocol.js";
+import type { Loaded, SentMethod } from "./protocol.js";
 import { WebSource } from "./source.js";
 import { openStore } from "./store.js";
 
@@ -66,7 +66,7 @@ export class RemoteBase implements InWorker {
   }
 
   async setAdapter(spec: string): Promise<void> {
-    await this.line.ask({ kind: "setAdapter", spec });
+    await this.sent("setAdapter", [spec]);
   }
 
   async loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
@@ -75,7 +75,13 @@ export class RemoteBase implements InWorker {
   }
 
   async unloadAdapter(name: string): Promise<void> {
-    await this.line.ask({ kind: "unloadAdapter", name });
+    await this.sent("unloadAdapter", [name]);
+  }
+
+  /** Call a method of the model with these arguments, and options whose signal stays here. */
+  protected sent(method: SentMethod, args: readonly unknown[], given: object = {}): Promise<unknown> {
+    const { signal, ...options } = given as { readonly signal?: AbortSignal };
+    return this.line.ask({ kind: "call", method, args, options }, signal);
   }
 
   wasmBytes(): Promise<number> {

@@ -5,25 +5,27 @@
  */
 
 import type { EncoderModel } from "../core/encoder-model.js";
+import type { HeadInfo } from "../core/format.js";
 import type { AnswerResult } from "../core/replay-answers.js";
-import type { EncoderApi, EncoderMethod } from "./protocol.js";
+import type { EncoderApi, SentMethod } from "./protocol.js";
 import { RemoteBase } from "./remote-base.js";
 
-type Options = Readonly<Record<string, unknown>> & { readonly signal?: AbortSignal };
-
 export class RemoteEncoder extends RemoteBase implements EncoderApi {
+  classify = this.#method("classify") as EncoderModel["classify"];
+  classifyEach = this.#method("classifyEach") as EncoderModel["classifyEach"];
+  tag = this.#method("tag") as EncoderModel["tag"];
+  embed = this.#method("embed") as EncoderModel["embed"];
+  outputs = this.#method("outputs") as EncoderModel["outputs"];
+
   probe(name: string): Promise<AnswerResult | null> {
-    return this.line.ask({ kind: "probe", name }) as Promise<AnswerResult | null>;
+    return this.sent("probe", [name]) as Promise<AnswerResult | null>;
   }
 
-  classify = this.#sent("classify") as EncoderModel["classify"];
-  classifyEach = this.#sent("classifyEach") as EncoderModel["classifyEach"];
-  tag = this.#sent("tag") as EncoderModel["tag"];
-  embed = this.#sent("embed") as EncoderModel["embed"];
-  labels = this.#sent("labels") as EncoderModel["labels"];
-  outputs = this.#sent("outputs") as EncoderModel["outputs"];
+  labels(options: Parameters<EncoderModel["labels"]>[0] = {}): Promise<HeadInfo | null> {
+    return this.sent("labels", [], options) as Promise<HeadInfo | null>;
+  }
 
-  #sent(method: EncoderMethod): (input: unknown, options?: Options) => Promise<unknown> {
-    return (input, { signal, ...options } = {}) => this.line.ask({ kind: "encode", method, input, options }, signal);
+  #method(name: SentMethod): (input: unknown, options?: object) => Promise<unknown> {
+    return (input, options = {}) => this.sent(name, [input], options);
   }
 }

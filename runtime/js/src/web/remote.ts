@@ -54,7 +54,7 @@ export async function openRemote<Want extends Wanted = "text-generation">(
 
 class Remote extends RemoteBase implements RemoteModel {
   probe(name: string): Promise<ProbeResult | null> {
-    return this.line.ask({ kind: "probe", name }) as Promise<ProbeResult | null>;
+    return this.sent("probe", [name]) as Promise<ProbeResult | null>;
   }
 
   generate: Model["generate"] = ((prompt: string | readonly string[], given: Options = {}) => {
@@ -69,13 +69,11 @@ class Remote extends RemoteBase implements RemoteModel {
     return stream ? this.line.pieces(call, signal) : (this.line.ask(call, signal) as Promise<Generation>);
   }) as Model["chat"];
 
-  generateIds: Model["generateIds"] = ((ids: readonly number[], given: Options = {}) => {
-    const { signal, stream: _, ...options } = given;
-    return this.line.ask({ kind: "generateIds", ids, options }, signal);
-  }) as Model["generateIds"];
+  generateIds: Model["generateIds"] = ((ids: readonly number[], { stream: _, ...options }: Options = {}) =>
+    this.sent("generateIds", [ids], options)) as Model["generateIds"];
 
   logits(ids: readonly number[], options: Parameters<Model["logits"]>[1] = {}): Promise<Float32Array[]> {
-    return this.line.ask({ kind: "logits", ids, options }) as Promise<Float32Array[]>;
+    return this.sent("logits", [ids], options) as Promise<Float32Array[]>;
   }
 
   score(
@@ -83,6 +81,6 @@ class Remote extends RemoteBase implements RemoteModel {
     completionIds: readonly number[],
     options: Parameters<Model["score"]>[2] = {},
   ): Promise<Float64Array> {
-    return this.line.ask({ kind: "score", promptIds, completionIds, options }) as Promise<Float64Array>;
+    return this.sent("score", [promptIds, completionIds], options) as Promise<Float64Array>;
   }
 }

@@ -7,7 +7,7 @@
 import { InputError } from "../core/errors.js";
 import { MemoryFolder } from "./folders.js";
 import { load, type WebModel } from "./load.js";
-import { type Call, type EncoderMethod, type FromWorker, type Loaded, sendError, type ToWorker } from "./protocol.js";
+import { type Call, type FromWorker, type Loaded, type SentMethod, sendError, type ToWorker } from "./protocol.js";
 
 type Numbered = Call & { readonly id: number };
 
@@ -48,59 +48,28 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
   if (call.kind === "load") return open(call, signal);
   if (model === null) throw new InputError("this worker has no model; load an artifact first");
   switch (call.kind) {
-    case "setAdapter":
-      return model.setAdapter(call.spec);
+    case "call": {
+      const methods = model as unknown as Record<SentMethod, (...args: unknown[]) => Promise<unknown>>;
+      return methods[call.method](...call.args, { ...call.options, signal });
+    }
     case "loadAdapter":
       return model.loadAdapter(
         call.name,
         typeof call.folder === "string" ? call.folder : new MemoryFolder(call.folder),
         call.options,
       );
-    case "unloadAdapter":
-      return model.unloadAdapter(call.name);
-    case "probe":
-      return model.probe(call.name);
-    case "encode":
-      return encode(model, call, signal);
+    case "generate":
+    case "chat": {
+      // The page has the methods of the model's task alone; which overload it is, the model checks.
+      const methods = model as unknown as Record<"generate" | "chat", (...args: unknown[]) => unknown>;
+      const prompt = call.kind === "chat" ? call.messages : call.prompt;
+      const answer = methods[call.kind](prompt, { ...call.options, signal, stream: call.stream });
+      return call.stream ? pour(call.id, answer as AsyncIterable<string>) : answer;
+    }
     case "wasmBytes":
       return memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
     case "dispose":
       return model.dispose();
-    default:
-      return generate(model, call, signal);
-  }
-}
-
-type Encode = Call & { readonly kind: "encode" };
-type Generate = Numbered & { readonly kind: "generate" | "chat" | "generateIds" | "logits" | "score" };
-
-/** The page has the methods of the model's task alone. */
-function encode(model: WebModel<"any">, { method, input, options }: Encode, signal: AbortSignal): Promise<unknown> {
-  const methods = model as unknown as Record<EncoderMethod, (input: unknown, options: object) => Promise<unknown>>;
-  return methods[method](input, { ...options, signal });
-}
-
-async function generate(any: WebModel<"any">, call: Generate, signal: AbortSignal): Promise<unknown> {
-  const model = any as WebModel;
-  switch (call.kind) {
-    case "generate": {
-      const options = { ...call.options, signal };
-      // The overloads want to know which one it is; the checks of the model are what decides.
-      const prompt = call.prompt as string;
-      if (!call.stream) return model.generate(prompt, options as never);
-      return pour(call.id, model.generate(prompt, { ...options, stream: true } as never));
-    }
-    case "chat": {
-      const options = { ...call.options, signal };
-      if (!call.stream) return model.chat(call.messages, options as never);
-      return pour(call.id, model.chat(call.messages, { ...options, stream: true } as never));
-    }
-    case "generateIds":
-      return model.generateIds(call.ids as number[], { ...call.options, signal } as never);
-    case "logits":
-      return model.logits(call.ids, call.options);
-    case "score":
-      return model.score(call.promptIds, call.completionIds, call.options);
   }
 }
 

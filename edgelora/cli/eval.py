@@ -6,7 +6,7 @@ artifact, rows -> figures as lines or JSON
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from edgelora.cli.bars import BARS
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit, finite, note
 from edgelora.cli.thread_options import Threads
+from edgelora.data.labelled import read_labelled
 from edgelora.data.rows import name_problems, read_rows
 from edgelora.data.template_options import Day, TemplateVariables
 from edgelora.errors import InputError
@@ -25,7 +26,9 @@ from edgelora.evaluation.score import (
     score_answers,
     trained_rendering,
 )
+from edgelora.evaluation.score_encoder import score_rows
 from edgelora_runtime import load
+from edgelora_runtime.manifest import IMAGE_CLASSIFICATION, TEXT_GENERATION, read_manifest
 
 
 @spread
@@ -52,10 +55,18 @@ def evaluate(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Score answers and loss on a data file: exact match, accuracy of labels, fields of JSON.
+    """Score answers and loss on a data file: exact match, labels, fields of JSON; tags and searches of encoders.
 
     Example: edgelora eval smol heldout.jsonl --adapter support
     """
+    manifest = read_manifest(artifact)
+    if manifest.task != TEXT_GENERATION:
+        flags = ("--raw/--chat", "--template-var", "--date", "--max-new-tokens")
+        values = (raw, template_variables, date, max_new_tokens)
+        if told := [flag for flag, value in zip(flags, values, strict=True) if value is not None]:
+            raise InputError(f"{', '.join(told)}: for models that write text, which {manifest.model.name} is not")
+        _evaluate_encoder(artifact, manifest.task, data, adapter, limit, threads, as_json)
+        return
     rows = read_rows(data)
     model = load(artifact, threads=threads)
     model.set_adapter(adapter)
@@ -79,6 +90,22 @@ def evaluate(
     with BARS.counting("eval", len(cases) + count_answers(cases), "row") as step:
         payload["loss"] = finite(mean_loss(model, cases, adapter, step))
         payload |= score_answers(model, cases, choices, adapter, max_new_tokens, step, how)
+    emit(as_json, payload, [f"{key:15} {_show(value)}" for key, value in payload.items()])
+
+
+def _evaluate_encoder(
+    artifact: Path, task: str, data: Path, adapter: str, limit: int | None, threads: int | None, as_json: bool
+) -> None:
+    if task == IMAGE_CLASSIFICATION:
+        raise InputError(f"{artifact} classifies images, and rows are texts; score it in Python with classify(pixels)")
+    rows = read_labelled(data, task)
+    chosen = rows.rows[:limit]
+    if rows.problems:
+        note(f"{data}: {len(rows.problems)} lines left out: {name_problems(rows.problems)}")
+    model: Any = load(artifact, threads=threads)
+    payload: dict[str, object] = {"n": len(chosen), "skipped": len(rows.problems), "adapter": adapter}
+    with model, BARS.counting("eval", len(chosen), "row") as step:
+        payload |= score_rows(model, chosen, adapter, step)
     emit(as_json, payload, [f"{key:15} {_show(value)}" for key, value in payload.items()])
 
 

@@ -107,7 +107,8 @@ def recover(
     grid: GridChoice = GridChoice("int2"),
     progress: Progress = SILENT,
 ) -> TrainResult:
-    """Train an adapter that gives back what a coarse ``grid`` took from the base; losses are KL in nats per token.
+    """Train an adapter that gives back what a coarse ``grid`` took from the base; losses are KL in nats per token,
+    of a model that reads texts once the share of what stands behind its layers that is off.
 
     ``data`` is plain text (.txt) or rows; the rest is as for ``train``.
     """
@@ -117,7 +118,8 @@ def recover(
     from edgelora.training.recover import recover_adapter
 
     plan = _plan(options, model, rows, Path(out), _config("recover", (grid, options), model=model, data=data))
-    return recover_adapter(open_base(os.fspath(model)), make_grid, plan, recipe, progress)
+    checkpoint = open_base(os.fspath(model), find_task_word(options.task))
+    return recover_adapter(checkpoint, make_grid, plan, recipe, progress)
 
 
 def quantize(

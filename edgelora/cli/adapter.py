@@ -19,6 +19,7 @@ from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.checkpoint.names import is_vocabulary
+from edgelora.checkpoint.task import TASK_WORDS, find_task_word
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
@@ -136,18 +137,25 @@ def write_new_receipt(
     ] = None,
     block_size: Annotated[int | None, typer.Option(help="The --block-size of the training.")] = None,
     symmetric: Annotated[bool | None, typer.Option("--symmetric/--asymmetric", help="As in the training.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(TASK_WORDS), help="What the adapter is for.  [default: as its configuration says]"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure an adapter on its base and write receipt.json and receipt.md, for one that was trained elsewhere too."""
     # torch and safetensors, which no other subcommand asks for
     from edgelora.torch_model.open_base import open_base
-    from edgelora.training.finish_receipt import make_receipt
+    from edgelora.training.finish_receipt import find_task, make_receipt
 
     check_outside(adapter)
     if (adapter / PAGE_FILE).exists() and not (adapter / RECEIPT_FILE).exists():
         raise ConfigError(f"{adapter / PAGE_FILE} is there without a {RECEIPT_FILE}, so it is no receipt; move it away")
     make_grid = _grid_maker(adapter, quant, block_size, symmetric)
-    receipt = make_receipt(open_base(model), adapter, make_grid)
+    checkpoint = open_base(model, find_task(adapter) if task is None else find_task_word(task))
+    receipt = make_receipt(checkpoint, adapter, make_grid)
     emit(
         as_json, json.loads(receipt.to_json()), [f"wrote {adapter / 'receipt.json'} and receipt.md", *headline(receipt)]
     )

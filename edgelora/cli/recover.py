@@ -36,9 +36,10 @@ def recover(
     The float model answers every token of DATA, and the adapter learns to answer like it on the quantized base: the
     loss is the KL divergence between the two, in nats per token. Any text in the language of the tasks to come serves.
     ADAPTER_DIR becomes an adapter like any other; start those for single tasks from it with `edgelora train --from`.
-    Both models are in memory at once, and of every batch the logits of both.
+    Both models are in memory at once, and of every batch the logits of both. Of an encoder (--task) the adapter matches
+    what stands behind the layers, so it serves any head; the loss is the share that is off.
 
     Example: edgelora recover SmolLM2-135M.gguf text.txt -o adapters/recovered --quant int2 --max-steps 500
     """
     result = recover_adapter(model, data, out, options, grid=grid, progress=BARS)
-    emit(as_json, payload(result), lines(result, "KL"))
+    emit(as_json, payload(result), lines(result, result.measure))

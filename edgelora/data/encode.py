@@ -21,7 +21,7 @@ class Example:
 
     line: int  # of the row in its file
     ids: tuple[int, ...]
-    prompt_length: int  # at least 1: the first token has nothing to be predicted from
+    prompt_length: int  # at least 1 where the next token is predicted: the first has nothing to be predicted from
 
     @property
     def tokens(self) -> int:

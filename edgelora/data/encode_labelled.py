@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from edgelora.data.encode import Encoded, check_ids
+from edgelora.data.encode import Encoded, Example, check_ids
 from edgelora.data.labelled import AnyRow, LabelledRows, PairRow, TaggedRow
 from edgelora.data.rows import Problem, name_problems
 from edgelora.errors import ConfigError, DataError, EdgeLoraError
@@ -96,6 +96,13 @@ def encode_labelled(
     if not examples:
         raise DataError(f"{where} has no row to train on: {name_problems(problems)}")
     return Encoded(tuple(examples), tuple(problems), cut=cut)
+
+
+def encode_texts(rows: LabelledRows, tokenizer: Tokenizer, max_length: int, where: str) -> Encoded:
+    """The texts of rows alone, every token of them learned; what is longer loses its end and is counted."""
+    found = encode_labelled(rows, tokenizer, (), max_length, where)
+    whole = tuple(Example(example.line, example.ids, 0) for example in found.examples)
+    return Encoded(whole, found.problems, cut=found.cut)
 
 
 def _encode(

@@ -27,6 +27,7 @@ SHAPES: Mapping[str, str] = {
     FEATURE_EXTRACTION: '{"anchor", "positive"}, with or without "negative"',
 }
 _WORDS = {TEXT_CLASSIFICATION: "classification", TOKEN_CLASSIFICATION: "tagging", FEATURE_EXTRACTION: "embedding"}
+_ANY_TEXT = '{"text"}, {"tokens"} or {"anchor", "positive"}'
 _BEGIN = "-DOCSTART-"
 
 
@@ -108,6 +109,32 @@ def read_labelled(path: Path, task: str) -> LabelledRows:
         hint = f"; these are rows for --task {_WORDS[min(others)]}" if len(others) == 1 and task not in others else ""
         raise DataError(f"{path} has no usable row: {told}; expected {SHAPES[task]}{hint}")
     return LabelledRows(tuple(rows), tuple(problems))
+
+
+def read_any_texts(path: Path) -> LabelledRows:
+    """The texts of rows of any task, and of rows that are a text alone; what else they say is left."""
+    rows: list[AnyRow] = []
+    problems: list[Problem] = []
+    is_conll = path.suffix.lower() in TAG_SUFFIXES
+    for number, record in _read_conll(path) if is_conll else read_records(path):
+        found = record if isinstance(record, str) else _texts_of(number, record)
+        if isinstance(found, str):
+            problems.append(Problem(number, found))
+        else:
+            rows += found
+    if not rows:
+        raise DataError(f"{path} has no text: {name_problems(problems) or 'it is empty'}; expected {_ANY_TEXT}")
+    return LabelledRows(tuple(rows), tuple(problems))
+
+
+def _texts_of(number: int, record: Mapping[str, Any]) -> list[LabelledRow] | str:
+    if "tokens" in record:
+        tokens = _opened(record["tokens"])
+        texts = [" ".join(map(str, tokens))] if isinstance(tokens, list) else []
+    else:
+        texts = [record[key] for key in ("text", "anchor", "positive", "negative") if key in record]
+    found = [text for text in texts if isinstance(text, str) and text.strip()]
+    return [LabelledRow(number, text, ()) for text in found] or f"has no text in the keys {show(sorted(record))}"
 
 
 def balanced_weights(rows: LabelledRows, labels: Sequence[str]) -> list[float]:

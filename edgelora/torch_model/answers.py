@@ -31,9 +31,12 @@ def answer_adapter(
     """Run every text through the model with the adapter, and with its head alone.
 
     ``model`` is the transformers model, PEFT's layers in it or not; their own factors are switched off, and its head
-    becomes the adapter's. Raises AdapterError for a module that the model does not have, and for a head that is not
-    whole or was never trained.
+    becomes the adapter's. Where neither the adapter nor the base has one, there is nothing to answer.
+    Raises AdapterError for a module that the model does not have, and for a head that is not whole or was never
+    trained.
     """
+    if not adapter.head and any(name not in checkpoint.head_names() for name in head_parameters(model)):
+        return ()
     _set_head(model, checkpoint, adapter)
     with torch.no_grad(), _without_factors(model):
         base = [_answer(model, checkpoint, prompt) for prompt in prompts]

@@ -15,7 +15,16 @@ from edgelora_runtime.files import write_atomically
 from edgelora_runtime.receipt import Receipt
 
 CARD_FILE = "README.md"
-_UNITS = {"classification": "text", "tagging": "word", "embedding": "pair"}  # by lesson: what the loss is the mean of
+_UNITS = {  # by lesson
+    "classification": "nats per text",
+    "tagging": "nats per word",
+    "embedding": "nats per pair",
+    "text-recovery": "squares over squares, of what stands behind the layers",
+}
+_DISTILLED = {
+    "recovery": ("pieces of text", "KL to the float model"),
+    "text-recovery": ("pieces of text", "distance from the float model"),
+}
 _SHOWN_LABELS = 20
 _MARK = "<!-- Written by edgelora, which replaces it with the adapter; take this line out to keep your own page. -->"
 
@@ -46,8 +55,7 @@ def _head(receipt: Receipt) -> list[str]:
 
 def _body(receipt: Receipt, data: Sequence[tuple[str, int]]) -> list[str]:
     training = receipt.training
-    distilled = training["lesson"] == "recovery"
-    unit, loss = ("pieces of text", "KL to the float model") if distilled else ("rows", "loss")
+    unit, loss = _DISTILLED.get(training["lesson"], ("rows", "loss"))
     said = f"- {training['steps']} steps, {loss} {training['loss']:.4f}"
     if training["eval_loss"] is not None:
         said += f", {training['eval_loss']:.4f} on what was held out"
@@ -63,7 +71,7 @@ def _body(receipt: Receipt, data: Sequence[tuple[str, int]]) -> list[str]:
             f"- {what} on {count} {unit} of `{name}`"
             for what, (name, count) in zip(("trained", "evaluated"), data, strict=False)
         ),
-        said + f" (nats per {_UNITS.get(training['lesson'], 'token')})",
+        f"{said} ({_UNITS.get(training['lesson'], 'nats per token')})",
         *_head(receipt),
         *headline(receipt),
     ]

@@ -1,4 +1,4 @@
-"""The loss of a recovery adapter: how far the model on the grid is from the float model, token by token.
+"""The losses of a recovery adapter: how far the model on the grid is from the float model, token by token.
 
 two torch models, Example -> loss
 
@@ -28,6 +28,25 @@ def distill_loss(teacher: Any, student: Any, examples: Sequence[Example], device
         taught = logits_at(teacher, predicting, input_ids=ids[:, :-1], use_cache=False)
     found = logits_at(student, predicting, input_ids=ids[:, :-1], use_cache=False)
     return divergence(taught.float(), found.float())
+
+
+def hidden_loss(teacher: Any, student: Any, examples: Sequence[Example], device: torch.device) -> torch.Tensor:
+    """Sum over tokens of the share of the teacher's last hidden state that the student's is off, squares over squares.
+
+    Both read a text once; what stands behind their layers has no say.
+    """
+    padding = getattr(student.config, "pad_token_id", None) or 0
+    longest = max(len(example.ids) for example in examples)
+    rows = [(*example.ids, *[padding] * (longest - len(example.ids))) for example in examples]
+    ids = torch.tensor(rows, device=device)
+    lengths = torch.tensor([len(example.ids) for example in examples], device=device)
+    mask = (torch.arange(longest, device=device) < lengths[:, None]).long()
+    with torch.no_grad():
+        taught = teacher.base_model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+    found = student.base_model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+    off = (found - taught).square().sum(-1) / taught.square().sum(-1).clamp(min=1e-12)
+    total: torch.Tensor = (off * mask).sum()
+    return total
 
 
 def divergence(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:

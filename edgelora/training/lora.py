@@ -35,7 +35,7 @@ def attach_lora(
     base_name: str,
     first: Mapping[str, Factors] | None = None,
     saved: Sequence[str] = (),
-    kind: str = CAUSAL_LM,
+    kind: str | None = CAUSAL_LM,
 ) -> Any:
     """Freeze the model and give it LoRA factors; returns the PEFT model around it.
 

@@ -15,16 +15,20 @@ from typing import Any
 
 import torch
 
+from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.encode import Encoded, Example, check_ids, encode_rows
+from edgelora.data.encode_labelled import encode_texts
+from edgelora.data.labelled import read_any_texts
 from edgelora.data.rows import TEXT_SUFFIX, is_text, read_rows
 from edgelora.errors import ConfigError, DataError
 from edgelora.grid.make import Grid, MakeGrid
 from edgelora.progress import SILENT, Progress
 from edgelora.torch_model.build import load_torch
-from edgelora.training.distill import distill_loss
+from edgelora.training.distill import distill_loss, hidden_loss
 from edgelora.training.loss import Loss
 from edgelora.training.recipe import Recipe
 from edgelora.training.run import Lesson, RunPlan, TrainResult, train_adapter
+from edgelora.training.task_lesson import check_task_recipe
 from edgelora.training.templated import open_templated
 from edgelora.values import Checkpoint
 
@@ -38,6 +42,9 @@ def recover_adapter(
 ) -> TrainResult:
     """Train an adapter under which the base on its grid answers like the float base; losses are KL in nats per token.
 
+    Of a model that reads texts once it matches what stands behind the layers, and the loss is the share of it that is
+    off; whatever head comes after them stays as it is.
+
     The result is an adapter like any other. Errors are those of ``train_adapter``, and ConfigError for a base that is
     not quantized, which has nothing to recover.
     """
@@ -48,7 +55,12 @@ def recover_adapter(
             raise ConfigError("recover mends a quantized base and this one is not; use --quant int2, int4 or int8")
         return grid
 
-    return train_adapter(checkpoint, make_checked, plan, options, RECOVERY, progress)
+    if checkpoint.task.generates:
+        return train_adapter(checkpoint, make_checked, plan, options, RECOVERY, progress)
+    check_task_recipe(checkpoint, options)
+    return train_adapter(
+        checkpoint, make_checked, plan, dataclasses.replace(options, raw=True), TEXT_RECOVERY, progress
+    )
 
 
 def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
@@ -64,12 +76,7 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
         )
         whole = tuple(dataclasses.replace(example, prompt_length=1) for example in found.examples)
         return dataclasses.replace(found, examples=whole)
-    if not path.is_file():
-        raise DataError(f"{path} is not a file; expected plain text ({TEXT_SUFFIX}) or rows as for train")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    text = read_text_file(path)
     opening = tokenizer.encode_prompt("", end_ids=checkpoint.eos_token_ids)
     ids = tokenizer.encode(text, special=False)
     try:
@@ -80,6 +87,16 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
     if not windows:
         raise DataError(f"{path} has too few tokens to predict one from another; give it more text")
     return Encoded(windows, ())
+
+
+def read_text_file(path: Path) -> str:
+    """The text of a ``.txt`` file; raises DataError where there is none."""
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; expected plain text ({TEXT_SUFFIX}) or rows as for train")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
 
 
 def cut_windows(ids: Sequence[int], opening: Sequence[int], max_length: int) -> tuple[Example, ...]:
@@ -99,4 +116,27 @@ def _learn_from_float(checkpoint: Checkpoint, model: Any, device: torch.device) 
     return functools.partial(distill_loss, teacher, model, device=device)
 
 
-RECOVERY = Lesson("recovery", read_texts, _learn_from_float)
+def _read_whole_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
+    """Texts as the device reads them, every token learned: windows of plain text, or the texts of rows of any task."""
+    tokenizer = open_tokenizer(checkpoint)
+    longest = min(options.max_length, checkpoint.task.context_length)
+    if not is_text(path):
+        return encode_texts(read_any_texts(path), tokenizer, longest, str(path))
+    (found,) = tokenizer.encode_texts([read_text_file(path)])
+    size = longest - len(found.before) - len(found.after)
+    if size < 1:
+        raise ConfigError(f"--max-length is {options.max_length}, expected at least {options.max_length - size + 1}")
+    starts = range(0, len(found.ids), size)
+    windows = tuple(Example(number, tuple(found.cut(at, at + size)), 0) for number, at in enumerate(starts, 1))
+    if not windows:
+        raise DataError(f"{path} has no token; give it text")
+    return Encoded(windows, ())
+
+
+def _match_float(checkpoint: Checkpoint, model: Any, device: torch.device) -> Loss:
+    teacher = load_torch(checkpoint, None).to(device).requires_grad_(False)
+    return functools.partial(hidden_loss, teacher, model, device=device)
+
+
+RECOVERY = Lesson("recovery", read_texts, _learn_from_float, measure="KL")
+TEXT_RECOVERY = Lesson("text-recovery", _read_whole_texts, _match_float, kind=None, measure="share off")

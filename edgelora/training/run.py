@@ -111,7 +111,8 @@ class Lesson:
     name: str  # as the receipt calls it
     read: Callable[[Checkpoint, Path, Recipe], Encoded]
     make_loss: Callable[[Checkpoint, Any, torch.device], Loss]  # of the model with its factors
-    kind: str = CAUSAL_LM  # PEFT's word for the task
+    kind: str | None = CAUSAL_LM  # PEFT's word for the task; None where it serves several
+    measure: str = "loss"  # what its losses are called
     saved: tuple[str, ...] = ()  # modules of the head that learn too
     origin: Mapping[str, Any] = field(default_factory=dict)  # what else decides the adapter, for the receipt
     # What a head's scores mean on rows that it has not learned; None where nothing is to be calibrated.
@@ -141,6 +142,7 @@ class TrainResult:
     rows_cut: int = 0  # texts that lost their end
     calibration_rows: int = 0  # that were held back to calibrate the head
     calibrated: Calibrated | None = None
+    measure: str = "loss"  # what the losses are called
 
 
 def train_adapter(
@@ -252,6 +254,7 @@ def _train(
         rows_cut=data.cut + held_out.cut,
         calibration_rows=len(data.examples) - len(examples),
         calibrated=calibrated,
+        measure=lesson.measure,
     )
     training = {
         **options.record(),
@@ -266,7 +269,7 @@ def _train(
     cut = None if truncation is None else truncation.record()
     if lesson.calibrate is not None:
         training["calibration"] = {"rows": len(judged), **({} if calibrated is None else calibrated.scores)}
-    head = checkpoint.task.head if calibrated is None else calibrated.head
+    head = calibrated.head if calibrated is not None else checkpoint.task.head if lesson.saved else None
     receipt = dataclasses.replace(receipt, training=training, truncation=cut, head=head)
     used = [(plan.data.name, len(examples))]
     if plan.eval_data is not None:

@@ -56,10 +56,7 @@ def train_task(
     Raises what ``train_adapter`` does, and ConfigError for options of another task.
     """
     task = checkpoint.task.name
-    if task not in _KINDS:
-        raise ConfigError(f"{checkpoint.name} is opened for {task}, and rows here are texts; train a model of texts")
-    if options.raw or options.template_variables or options.date is not None:
-        raise ConfigError(f"--raw, --template-var and --date are about the chat template, which {task} does not use")
+    check_task_recipe(checkpoint, options)
     if task == FEATURE_EXTRACTION and options.class_weights != CLASS_WEIGHTS[0]:
         raise ConfigError("--class-weights is about labels, which rows of --task embedding do not have; leave it out")
     rows = read_labelled(plan.data, task)
@@ -67,6 +64,15 @@ def train_task(
         checkpoint = _with_labels(checkpoint, rows, plan.data)
     options = dataclasses.replace(options, raw=True)
     return train_adapter(checkpoint, make_grid, plan, options, _lesson(checkpoint, rows, plan.data, options), progress)
+
+
+def check_task_recipe(checkpoint: Checkpoint, options: Recipe) -> None:
+    """Raise ConfigError for a task of images, and for options about the chat template."""
+    task = checkpoint.task.name
+    if task not in _KINDS:
+        raise ConfigError(f"{checkpoint.name} is opened for {task}, and rows here are texts; train a model of texts")
+    if options.raw or options.template_variables or options.date is not None:
+        raise ConfigError(f"--raw, --template-var and --date are about the chat template, which {task} does not use")
 
 
 def _with_labels(checkpoint: Checkpoint, rows: LabelledRows, where: Path) -> Checkpoint:
@@ -112,7 +118,8 @@ def _lesson(checkpoint: Checkpoint, rows: LabelledRows, data: Path, options: Rec
     def calibrate(model: Any, device: torch.device, examples: Sequence[Labelled]) -> Calibrated:
         return calibrate_head(TaskModel(model, task, device), examples)
 
-    return Lesson(name, read, make_loss, kind, _saved_modules(checkpoint), origin, calibrate)
+    saved = _saved_modules(checkpoint)
+    return Lesson(name, read, make_loss, kind, saved=saved, origin=origin, calibrate=calibrate)
 
 
 def _saved_modules(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -16,10 +16,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from edgelora import GridChoice, TrainOptions, train
+from edgelora import GridChoice, RecoverOptions, TrainOptions, recover, train
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.checkpoint.names import is_head
 from edgelora.checkpoint.task import TASK_WORDS, with_head
+from edgelora.cli import main
 from edgelora.errors import AdapterError, CheckpointError, ConfigError, DataError, EdgeLoraError
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.progress import Silent, StepReport
@@ -249,3 +250,41 @@ class _Stop(Silent):
                 raise KeyboardInterrupt
 
         yield report
+
+
+@pytest.mark.parametrize("word", ["classification", "embedding"])
+def test_recovery_brings_a_rounded_encoder_nearer_to_the_float_one(word: str, tmp_path: Path) -> None:
+    base = _base("bert", tmp_path / "base")
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(" ".join(words) for words in _sentences(80)), encoding="utf-8")
+    options = RecoverOptions(task=word, rank=8, max_steps=12, learning_rate=3e-3, init="zero", max_length=20)
+    result = recover(base, text, tmp_path / "out", options, grid=GridChoice("int2", block_size=16))
+    assert result.measure == "share off"
+    assert result.loss < 0.8 * result.first_loss
+    receipt = _receipt(tmp_path / "out")
+    assert receipt.head is None
+    assert bool(receipt.answers) == (word == "embedding")  # without a head there is no answer
+    assert read_adapter(tmp_path / "out").head == {}
+    rows = _write(tmp_path / "rows.jsonl", _rows(word))
+    more = dataclasses.replace(_OPTIONS, task=word, start_from=tmp_path / "out", rank=None)
+    train(base, rows, tmp_path / "more", more, grid=GridChoice("int2", block_size=16))
+    assert _receipt(tmp_path / "more").answers
+    lines = _write(tmp_path / "lines.jsonl", [*_rows("tagging", 4), *_rows("embedding", 4), {"texts": "none"}])
+    again = recover(base, lines, tmp_path / "again", options, grid=GridChoice("int2", block_size=16))
+    assert (again.rows_used, [problem.line for problem in again.rows_skipped]) == (14, [9])
+
+
+def test_a_receipt_is_measured_for_the_task_that_peft_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = _base("bert", tmp_path / "base")
+    rows = _write(tmp_path / "rows.jsonl", _rows("tagging"))
+    train(base, rows, tmp_path / "out", dataclasses.replace(_OPTIONS, task="tagging"), grid=_INT8)
+    before = _receipt(tmp_path / "out")
+    assert main(["adapter", "receipt", str(base), str(tmp_path / "out")]) == 0
+    assert _receipt(tmp_path / "out").answers == before.answers
+    (tmp_path / "out/receipt.json").unlink()
+    (tmp_path / "out/receipt.md").unlink()
+    assert main(["adapter", "receipt", str(base), str(tmp_path / "out"), "--quant", "int8", "--block-size", "16"]) == 0
+    after = _receipt(tmp_path / "out")
+    assert after.head is not None
+    assert (after.head.labels, after.answers) == (("LABEL_0", "LABEL_1"), before.answers)
+    assert "a head of 2 labels" in capsys.readouterr().out

@@ -15,11 +15,19 @@ from edgelora_runtime.safetensors import write_safetensors
 
 
 def write_random_adapter(
-    manifest: Manifest, rank: int, folder: Path, *, seed: int | None = None, scale: float = 0.01, share_a: bool = False
+    manifest: Manifest,
+    rank: int,
+    folder: Path,
+    *,
+    seed: int | None = None,
+    scale: float = 0.01,
+    share_a: bool = False,
+    n_labels: int = 0,
 ) -> Path:
     """A PEFT folder that adapts every module of every slot; ``scale`` is the factors' standard deviation.
 
-    With ``share_a`` the modules of a slot have one A, as `edgelora train --share-a` makes them.
+    With ``share_a`` the modules of a slot have one A, as `edgelora train --share-a` makes them. Of an encoder it has a
+    head of ``n_labels`` as well.
     """
     rng = np.random.default_rng(rank if seed is None else seed)
     tensors = {}
@@ -32,9 +40,15 @@ def write_random_adapter(
             b = rng.standard_normal((part.out_features, rank)) * scale
             tensors[f"{name}.lora_A.weight"] = a.astype(np.float32)
             tensors[f"{name}.lora_B.weight"] = b.astype(np.float32)
+    heads = manifest.encoder.head if manifest.encoder is not None else ()
+    for head in heads:
+        values = 0.1 * rng.standard_normal([size or n_labels for size in head.sizes])
+        tensors[f"base_model.model.{head.tensor}"] = values.astype(np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(folder / "adapter_model.safetensors", tensors)
     modules = sorted({part.module.rsplit(".", 1)[1] for slot in manifest.slots for part in slot.parts})
+    saved = sorted({head.tensor.rpartition(".")[0] for head in heads})
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": modules, "bias": "none"}
+    config |= {"modules_to_save": saved} if saved else {}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     return folder

@@ -22,7 +22,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.artifacts import plain_int4
-from benchmarks.machine import cpu_name
+from benchmarks.machine import cpu_name, memory_mb
 from benchmarks.operator import random_adapter
 from edgelora_runtime.bound_adapter import bind
 from edgelora_runtime.files import write_atomically
@@ -179,7 +179,7 @@ def measure(artifact: Path, arm: str, threads: int, steps: int, operator: str | 
     step([7, 8, 9], 0)
     times = [step([7], 20 + i % 100) for i in range(_WARM_UP + steps)][_WARM_UP:]
     cache_mb = len(caches) * int(np.prod(shape)) * 4 / _MB
-    private = _memory("status", "RssAnon") - cache_mb
+    private = memory_mb("status", "RssAnon") - cache_mb
     prompt = np.random.default_rng(0).integers(10, manifest.model.vocab_size, PROMPT).tolist()
     prefill = min(step(prompt, 0) for _ in range(2))
     figures = {
@@ -187,11 +187,11 @@ def measure(artifact: Path, arm: str, threads: int, steps: int, operator: str | 
         "prefill": PROMPT / prefill,
         "open_s": opened,
         "private_mb": private,
-        "prompt_mb": _memory("status", "RssAnon") - cache_mb,
+        "prompt_mb": memory_mb("status", "RssAnon") - cache_mb,
     }
     print(json.dumps(figures), flush=True)
     sys.stdin.readline()
-    print(json.dumps({"pss_mb": _memory("smaps_rollup", "Pss") - cache_mb}), flush=True)
+    print(json.dumps({"pss_mb": memory_mb("smaps_rollup", "Pss") - cache_mb}), flush=True)
 
 
 def measure_adapter(artifact: Path, arm: str, threads: int, steps: int, operator: str | None) -> None:
@@ -205,7 +205,7 @@ def measure_adapter(artifact: Path, arm: str, threads: int, steps: int, operator
     for _ in range(min(steps, 20)):
         session.decode(np.full(1, 7, np.int64), np.ones(1, np.bool_))
     cached_mb = cache_bytes(manifest) * int(session.lengths[0]) / _MB
-    print(json.dumps({"adapter_mb": _memory("status", "RssAnon") - cached_mb}))
+    print(json.dumps({"adapter_mb": memory_mb("status", "RssAnon") - cached_mb}))
 
 
 def write_page(result: Mapping[str, Any]) -> str:
@@ -223,11 +223,6 @@ def write_page(result: Mapping[str, Any]) -> str:
     how += "that of the process, Python included, without the KV cache."
     about = [f"# Linears in place and onnxruntime's own, {result['model']}, {result['date']}", "", how, ""]
     return "\n".join([*about, *(f"| {' | '.join(cells)} |" for cells in lines)]) + "\n"
-
-
-def _memory(file: str, field: str) -> float:
-    lines = Path("/proc/self", file).read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
 if __name__ == "__main__":

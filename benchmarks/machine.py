@@ -16,3 +16,9 @@ def cpu_name() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def memory_mb(file: str, field: str) -> float:
+    """What the system tells of this process, such as ``RssAnon`` of ``status`` or ``Pss`` of ``smaps_rollup``."""
+    lines = Path("/proc/self", file).read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024

@@ -15,6 +15,7 @@ import pytest
 from edgelora.data.rows import read_rows
 from examples.download import DatasetError, read_member, write_rows
 from examples.labelled_xml import merge_fields, split_rows
+from examples.mailbox.mails import OTHER, TOPICS, one_topic
 from examples.prepare_address_tags import parse_tags, split_tags
 from examples.prepare_addresses import INSTRUCTION, parse_addresses
 from examples.prepare_icd import CHAPTERS, Term, parse_terms, split_terms, to_row
@@ -182,6 +183,16 @@ def test_topic_tables_are_read_or_refused_by_line() -> None:
         parse_table(b"Topic\n", "t")
     with pytest.raises(DatasetError, match="t: line 4 has no topic"):
         parse_table(b"Category\tText\nd\tstring\nclass\t\nearn\n", "t")
+
+
+def test_a_topic_is_told_from_all_others_alike() -> None:
+    mails = [(topic, f"{topic} {index}") for topic in (*TOPICS, OTHER) for index in range(30)]
+    rows = one_topic(mails, "space")
+    assert len(rows) == 60
+    assert Counter(row["label"] for row in rows[:20]) == {"space": 10, OTHER: 10}
+    others = Counter(row["text"].rsplit(" ", 1)[0] for row in rows[:20] if row["label"] == OTHER)
+    assert set(others) == {*TOPICS, OTHER} - {"space"}
+    assert len({row["text"] for row in rows}) == 60
 
 
 def test_labels_can_be_told_apart_from_the_start() -> None:

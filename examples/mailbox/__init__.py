@@ -1,0 +1,1 @@
+"""A mailbox sorter: ten topics, an adapter and a head for each, on one encoder."""

@@ -1,0 +1,1 @@
+"""A search by meaning whose encoder has learned the words of one domain with an adapter."""

@@ -1,5 +1,6 @@
 /** What the tests call in the page: the library's browser entry and the runner of the conformance cases. */
 
+import { type Encoder, runEncoders } from "../../src/conformance/encoders.js";
 import { type Case, type CaseResult, runConformance } from "../../src/conformance/run.js";
 import * as web from "../../src/web.js";
 
@@ -44,13 +45,29 @@ async function conformance(
   return runConformance((name) => open(`${address}/${name}`, { wasmPaths: "/ort/", ...options }), chosen);
 }
 
+/** Every case of encoders in the folder at `address`, or those at `indices`. */
+async function encoders(
+  address: string,
+  { inWorker = false, ...options }: Options,
+  indices: readonly number[],
+): Promise<CaseResult[]> {
+  const { cases } = (await (await fetch(`${address}/encoders.json`)).json()) as { cases: Case[] };
+  const all = { wasmPaths: "/ort/", ...options, task: "any" } as const;
+  const open = async (name: string) => {
+    const place = `${address}/${name}`;
+    return (await (inWorker ? web.loadInWorker(place, all) : web.load(place, all))) as Encoder;
+  };
+  const chosen = cases.filter((_, index) => indices.includes(index));
+  return runEncoders(open, (folder) => `${address}/${folder}`, chosen);
+}
+
 /** Keys of the weight cache without their origin, sorted. */
 async function cacheKeys(): Promise<string[]> {
   const keys = await (await caches.open("edgelora-1")).keys();
   return keys.map((request) => decodeURIComponent(new URL(request.url).pathname)).sort();
 }
 
-const tools = { ...web, attempt, open, conformance, cacheKeys };
+const tools = { ...web, attempt, open, conformance, encoders, cacheKeys };
 export type Tools = typeof tools;
 declare global {
   var edgelora: Tools;

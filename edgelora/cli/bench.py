@@ -14,11 +14,14 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from edgelora.cli.bench_encoder import bench_encoder
 from edgelora.cli.output import Json, emit, table
+from edgelora.cli.peak_memory import peak_rss_bytes
 from edgelora.cli.thread_options import Threads
 from edgelora.evaluation.timing import PROMPT_TOKENS, Spread, bind, open_session, rounds_with_warm_up, time_subjects
 from edgelora_runtime import load
 from edgelora_runtime.graph import default_threads
+from edgelora_runtime.manifest import TEXT_GENERATION, read_manifest
 
 
 def bench(
@@ -46,10 +49,14 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often every adapter has its turn.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Measure decode with no adapter and with each, in turns; prefill, switching, loading, memory.
+    """Measure decode, or a text of an encoder, with no adapter and with each, in turns; switching, loading, memory.
 
     Example: edgelora bench smol --adapter support --threads 1
     """
+    manifest = read_manifest(artifact)
+    if manifest.task != TEXT_GENERATION:
+        bench_encoder(artifact, manifest, adapter, threads, operator, rounds, as_json)
+        return
     session, manifest = open_session(artifact, threads, twin, operator)
     is_fused = session.packer.form == "fused"
     names = adapter or [info.name for info in manifest.adapters]
@@ -83,25 +90,6 @@ def bench(
     how = "edgelora-ops" if is_fused else "slots"
     tail = f"switch {found.swap_ms.median:.4f} ms, load {load_ms:.0f} ms, peak memory {payload['peak_rss_mb']} MB"
     emit(as_json, payload, [*table(rows), f"{tail}; adapters by {how}"])
-
-
-def peak_rss_bytes() -> int:
-    """The most memory that this process ever held."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        if line.startswith("VmHWM:"):  # ru_maxrss also counts what the parent held when it started this process
-            return 1024 * int(line.split()[1])
-    if sys.platform == "win32":  # not run by the tests, which have no Windows
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # which Windows lacks
-
-    # macOS counts bytes, others kB.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _per_second(times: Spread) -> float:

@@ -19,9 +19,11 @@ from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.manifest import MANIFEST_FILE, Manifest, cache_bytes, read_manifest
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.receipt import Receipt, read_receipt
 
 _CONFIG_FILE = "adapter_config.json"
+_SHOWN_LABELS = 6
 
 
 def inspect(
@@ -54,7 +56,9 @@ def artifact_payload(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "producer": manifest.producer,
         "format_version": manifest.format_version,
         "target": manifest.target,
+        "task": manifest.task,
         "model": dataclasses.asdict(manifest.model),
+        "encoder": None if manifest.encoder is None else dataclasses.asdict(manifest.encoder),
         "base": dataclasses.asdict(manifest.base),
         "quantization": dict(manifest.quantization),
         "kv_cache": {"type": manifest.graph.kv_cache, "bytes_per_token": cache_bytes(manifest)},
@@ -80,7 +84,7 @@ def artifact_payload(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 def adapter_payload(folder: Path) -> dict[str, Any]:
     """What a PEFT folder holds, as JSON; raises AdapterError when it cannot be read."""
-    adapter = read_adapter(folder)
+    adapter = read_adapter(folder, with_head=True)
     ranks = Counter(int(factors.a.shape[0]) for factors in adapter.factors.values())
     return {
         "kind": "adapter",
@@ -91,6 +95,7 @@ def adapter_payload(folder: Path) -> dict[str, Any]:
         "parameters": sum(int(factors.a.size + factors.b.size) for factors in adapter.factors.values()),
         "total_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         "modules": dict(_endings(adapter.factors)),
+        "head": {name: list(value.shape) for name, value in adapter.head.items()},
         "receipt": _receipt(read_receipt(folder)),
     }
 
@@ -106,13 +111,17 @@ def _receipt(receipt: Receipt | None) -> Any:
 
 def _artifact_lines(data: dict[str, Any]) -> list[str]:
     model, base, quantization = data["model"], data["base"], data["quantization"]
-    size_of_model = f"{model['num_layers']} layers, vocabulary {model['vocab_size']}, context {model['context_length']}"
+    size_of_model = f"vocabulary {model['vocab_size']}, context {model['context_length']}"
+    if data["encoder"] is None:
+        size_of_model = f"{model['num_layers']} layers, {size_of_model}"
+    elif data["encoder"]["image_size"]:
+        size_of_model = f"images of {'x'.join(map(str, data['encoder']['image_size']))}"
     lines = [
         f"artifact   {data['path']} ({size(data['total_bytes'])}), written by {data['producer']} for {data['target']}",
         f"model      {model['name']} ({model['architecture']}), {size_of_model}",
         f"base       {base['fingerprint'][:12]}, grid {base['grid'][:12]}",
         "weights    " + (", ".join(f"{key} {value}" for key, value in quantization.items()) or "float32"),
-        f"cache      {data['kv_cache']['type']}, {size(data['kv_cache']['bytes_per_token'])} a token",
+        *_task_lines(data),
         f"text       {'tokenizer' if data['tokenizer'] else 'token ids only'}"
         + (", chat template" if data["chat_template"] else ""),
         f"slots      {data['slots']}" + (f" for {_list(data['modules'])}" if data["modules"] else ""),
@@ -122,18 +131,45 @@ def _artifact_lines(data: dict[str, Any]) -> list[str]:
         lines += [f"           {line}" for line in merge_lines(data["merged"])]
     lines += ["", *table([("file", "size"), *((name, size(count)) for name, count in data["files"].items())])]
     if data["adapters"]:
-        rows = [("adapter", "rank", "size", "trained on")]
-        rows += [(a["name"], str(a["rank"]), size(a["bytes"]), _trained_on(a["receipt"])) for a in data["adapters"]]
-        lines += ["", *table(rows)]
+        rows = [("adapter", "rank", "size", "labels", "trained on")]
+        rows += [
+            (a["name"], str(a["rank"]), size(a["bytes"]), _labels(a["head"]), _trained_on(a["receipt"]))
+            for a in data["adapters"]
+        ]
+        shown = rows if any(a["head"] for a in data["adapters"]) else [(*row[:3], row[4]) for row in rows]
+        lines += ["", *table(shown)]
     return lines
 
 
+def _task_lines(data: dict[str, Any]) -> list[str]:
+    """How the graph is driven: its cache, or what it reads a text for, and with which head."""
+    encoder = data["encoder"]
+    if encoder is None:
+        return [f"cache      {data['kv_cache']['type']}, {size(data['kv_cache']['bytes_per_token'])} a token"]
+    lines = [f"task       {data['task']}, {encoder['hidden_size']} wide"]
+    if encoder["head"]:
+        lines.append(f"head       {', '.join(item['tensor'] for item in encoder['head'])}")
+        own = encoder["base_head"]
+        lines.append(f"labels     {_labels(own) if own else 'of adapters alone: the base has no whole head'}")
+    return lines
+
+
+def _labels(head: dict[str, Any] | None) -> str:
+    if head is None:
+        return ""
+    return f"{len(head['labels'])}: {join_some(head['labels'][:_SHOWN_LABELS], ', ')}" + (
+        ", …" if len(head["labels"]) > _SHOWN_LABELS else ""
+    )
+
+
 def _adapter_lines(data: dict[str, Any]) -> list[str]:
+    ranks = [f"{rank} ({count} modules)" for rank, count in data["ranks"].items()]
     return [
         f"adapter    {data['path']} ({size(data['total_bytes'])}, {data['parameters']:,} parameters)",
-        f"rank       {', '.join(f'{rank} ({count} modules)' for rank, count in data['ranks'].items())}",
+        f"rank       {', '.join(ranks) or 'none, a head alone'}",
         f"scaling    {', '.join(f'{value:g}' for value in data['scalings'])}",
         f"modules    {_list(data['modules'])}",
+        *([f"head       {_list_shapes(data['head'])}"] if data["head"] else []),
         f"trained on {_trained_on(data['receipt'])}",
     ]
 
@@ -154,6 +190,10 @@ def _listed_lines(folder: Path, manifest: Manifest) -> list[str]:
         told = [] if receipt is None else headline(receipt)
         lines += ["", f"receipt of {info.name}", *(f"  {line}" for line in told)] if told else []
     return lines
+
+
+def _list_shapes(head: dict[str, list[int]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in head.items())
 
 
 def _list(modules: dict[str, int]) -> str:

@@ -64,10 +64,15 @@ class EncoderModel(LoadedModel):
         self._encoder = encoder
         self._session = session
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether adapters are multiplied by the operators of edgelora-ops."""
+        return self._session.packer.form.startswith("fused")
+
     def set_adapter(self, spec: str) -> None:
         """Use ``spec`` from now on where a call gives none, and make it ready."""
         with self._callers.call():
-            self._adapters.find(spec)
+            self._session.select(self._adapters.find(spec))
             self._spec = spec
 
     def load_adapter(

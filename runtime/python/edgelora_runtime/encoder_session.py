@@ -52,6 +52,12 @@ class EncoderSession:
         """Let go of the graph; nothing can be computed afterwards."""
         self._graph = None
 
+    def select(self, adapter: BoundAdapter) -> None:
+        """Bind ``adapter``. Each has a binding of its own, so that coming back to one costs next to nothing."""
+        assert self._graph is not None
+        self._graph.select(adapter)
+        self._graph.bind_inputs("adapter", adapter.inputs, adapter.inputs)
+
     def run(self, inputs: Mapping[str, npt.NDArray[Any]], adapter: BoundAdapter) -> FloatArray:
         """The output for rows of equal size: (rows, labels), (rows, tokens, labels) or (rows, hidden_size)."""
         first = inputs[self._encoder.inputs[0]]
@@ -60,8 +66,7 @@ class EncoderSession:
         assert self._graph is not None
         width = packed_labels(adapter.arrays, self._encoder.head) or self._encoder.hidden_size
         output = np.empty((*first.shape[: 2 if self._has_tokens else 1], width), np.float32)
-        self._graph.select(adapter)  # each adapter has a binding of its own: switching costs next to nothing
-        self._graph.bind_inputs("adapter", adapter.inputs, adapter.inputs)
+        self.select(adapter)
         self._graph.bind_inputs("step", inputs, [(name, value_over(array)) for name, array in inputs.items()])
         self._graph.bind_outputs("output", output, [(self._encoder.output, value_over(output))])
         self._graph.run()

@@ -38,7 +38,6 @@ from edgelora.torch_model.choose_grid import (
 )
 from edgelora.torch_model.open_base import open_base
 from edgelora.training.options import RecoverOptions, TrainOptions
-from edgelora.training.recipe import CLASS_WEIGHTS
 from edgelora_runtime.files import check_writable
 from edgelora_runtime.manifest import FLOAT_STORE, INT8_CACHE, Manifest
 
@@ -86,16 +85,11 @@ def train(
     """
     recipe, rows = options.recipe(), Path(data)  # options that are refused do not pay for torch
     make_grid = grid_maker(calibrated_on(grid, rows), progress)
-    from edgelora.training.run import train_adapter
     from edgelora.training.task_lesson import train_task
 
     plan = _plan(options, model, rows, Path(out), _config("train", (grid, options), model=model, data=data))
     checkpoint = open_base(os.fspath(model), find_task_word(options.task))
-    if not checkpoint.task.generates:
-        return train_task(checkpoint, make_grid, plan, recipe, progress)
-    if recipe.class_weights != CLASS_WEIGHTS[0]:
-        raise ConfigError("--class-weights is about labels of --task classification and tagging; leave it out")
-    return train_adapter(checkpoint, make_grid, plan, recipe, progress=progress)
+    return train_task(checkpoint, make_grid, plan, recipe, progress)
 
 
 def recover(

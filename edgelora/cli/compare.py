@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from edgelora.artifact.exporter import find_exporter
+from edgelora.checkpoint.task import find_task_word
 from edgelora.cli.bars import BARS
 from edgelora.cli.flags import spread
 from edgelora.cli.output import Json, emit, table
@@ -45,7 +46,7 @@ def compare(
     Example: edgelora compare SmolLM2-135M.gguf rows.jsonl --eval-data heldout.jsonl -o report --max-steps 120
     """
     settings = options.settings(model, data, eval_data, threads)
-    found = run_comparison(open_base(model), settings, output, find_exporter(), BARS)
+    found = run_comparison(open_base(model, find_task_word(options.task)), settings, output, find_exporter(), BARS)
     files = {"json": JSON_FILE, "markdown": MARKDOWN_FILE, "plot": PLOT_FILE}
     payload = {
         "report": str(output),

@@ -8,6 +8,7 @@ refused otherwise.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from edgelora.grid.make import Grid
 from edgelora.progress import Progress
 from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
 from edgelora.training.recipe import Recipe
-from edgelora.training.run import COMPLETIONS, RunPlan, hash_examples, train_adapter
+from edgelora.training.run import COMPLETIONS, Lesson, RunPlan, hash_examples, learned_rows, train_adapter
+from edgelora.training.task_lesson import Prepared, prepare
 from edgelora.values import Checkpoint
 from edgelora_runtime.receipt import Receipt, read_receipt
 
@@ -65,8 +67,12 @@ def obtain_adapters(
 
     All that is there is checked before anything is trained. Raises ConfigError naming the first difference.
     """
-    encoded = COMPLETIONS.read(checkpoint, settings.data, settings.options)
-    lines = Lines(len(encoded.examples), hash_examples(encoded.examples))
+    ready = prepare(checkpoint, settings.data, settings.options)
+    encoded = ready.lesson.read(ready.checkpoint, settings.data, ready.options)
+    lines = {}
+    for seed in settings.seeds:
+        examples, _ = learned_rows(ready.lesson, encoded.examples, seed)
+        lines[seed] = Lines(len(examples), hash_examples(examples))
     wanted = [(values, seed) for seed in settings.seeds for values in grids]
     starts = {name: read_first_adapter(path) for name, path in settings.starts}
     for name, first in starts.items():
@@ -76,18 +82,23 @@ def obtain_adapters(
     for values, seed in wanted:
         name = adapter_name(values, seed)
         if (folder / name / _CONFIG).is_file():
-            trained[name] = _reuse(folder / name, grids[values], settings, seed, starts.get(values), lines)
+            trained[name] = _reuse(folder / name, grids[values], settings, seed, starts.get(values), lines[seed], ready)
     if trained:
         progress.say(f"{len(trained)} of {len(wanted)} adapters are there already")
     for values, seed in wanted:
         name = adapter_name(values, seed)
         if name not in trained:
-            trained[name] = _train(grids[values], settings, seed, starts.get(values), folder / name, progress)
+            trained[name] = _train(grids[values], settings, seed, starts.get(values), folder / name, progress, ready)
     return trained
 
 
 def differences(
-    receipt: Receipt, grid: Grid, options: Recipe, lines: Lines, first: FirstAdapter | None = None
+    receipt: Receipt,
+    grid: Grid,
+    options: Recipe,
+    lines: Lines,
+    first: FirstAdapter | None = None,
+    lesson: Lesson = COMPLETIONS,
 ) -> list[str]:
     """Why a receipt is not that of this training, in words; fields that it does not have say nothing."""
     wrong = []
@@ -96,7 +107,7 @@ def differences(
     expected = None if grid.plan.spec is None else grid.fingerprint
     if receipt.grid != expected:
         wrong.append(f"grid {str(receipt.grid)[:12]}, now {str(expected)[:12]}")
-    origin = {"lesson": COMPLETIONS.name, "start_from": None if first is None else first.sha256}
+    origin = {"lesson": lesson.name, "start_from": None if first is None else first.sha256, **lesson.origin}
     record = {**options.record(), **origin, "rows": lines.count, "data_sha256": lines.sha256}
     if options.date is None:
         del record["date"]  # the day on which it was trained, which is that of the adapter
@@ -111,10 +122,16 @@ def differences(
 
 
 def _reuse(
-    folder: Path, grid: Grid, settings: Settings, seed: int, first: FirstAdapter | None, lines: Lines
+    folder: Path,
+    grid: Grid,
+    settings: Settings,
+    seed: int,
+    first: FirstAdapter | None,
+    lines: Lines,
+    ready: Prepared,
 ) -> Trained:
-    receipt, options = read_receipt(folder), settings.options_of(seed, first)
-    wrong = ["no receipt"] if receipt is None else differences(receipt, grid, options, lines, first)
+    receipt, options = read_receipt(folder), _options(settings, seed, first, ready)
+    wrong = ["no receipt"] if receipt is None else differences(receipt, grid, options, lines, first, ready.lesson)
     if wrong or receipt is None:
         raise ConfigError(
             f"{folder} holds an adapter of another training: {'; '.join(wrong)}; give the same options and data "
@@ -130,9 +147,15 @@ def _train(
     first: FirstAdapter | None,
     folder: Path,
     progress: Progress,
+    ready: Prepared,
 ) -> Trained:
     # No evaluation data: the rows that judge the adapters must not choose between their steps.
     plan = RunPlan(settings.data, folder, resume=True, start_from=None if first is None else first.folder)
-    train_adapter(grid.checkpoint, lambda _: grid, plan, settings.options_of(seed, first), progress=progress)
+    options, headed = _options(settings, seed, first, ready), dataclasses.replace(grid, checkpoint=ready.checkpoint)
+    train_adapter(ready.checkpoint, lambda _: headed, plan, options, ready.lesson, progress)
     receipt = read_receipt(folder)
     return Trained(folder, False, {} if receipt is None else receipt.training)
+
+
+def _options(settings: Settings, seed: int, first: FirstAdapter | None, ready: Prepared) -> Recipe:
+    return dataclasses.replace(settings.options_of(seed, first), raw=ready.options.raw)

@@ -50,6 +50,7 @@ class Settings:
     limit: int | None = None  # rows that are answered; the loss is that of all
     threads: int | None = None  # for one matrix product of onnxruntime; None is the runtime's default
     decode: bool = True
+    task: str | None = None  # a command's word for it; None is what the model is for
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
@@ -90,14 +91,18 @@ class Settings:
         return dataclasses.replace(self.options, seed=seed, target_modules=modules)
 
 
-def list_arms(better: Sequence[str], repaired: Collection[str] = ()) -> tuple[Arm, ...]:
+def list_arms(better: Sequence[str], repaired: Collection[str] = (), base_answers: bool = True) -> tuple[Arm, ...]:
     """Every arm, in the order of the table; ``better`` names the grids beyond the plain one.
 
-    Adapters of the grids in ``repaired`` start from one that gives back what the grid took.
+    Adapters of the grids in ``repaired`` start from one that gives back what the grid took. A base that lacks a head
+    cannot answer without an adapter.
     """
-    return (
+    bases = (
         Arm("base-float", FLOAT, None, False, "the base, no adapter"),
         Arm("base-grid", GRID, None, False, "the quantized base, no adapter"),
+    )
+    return (
+        *(bases if base_answers else ()),
         Arm("float", FLOAT, FLOAT, False, "LoRA on the float base"),
         Arm("float-merged", GRID, FLOAT, True, "the same LoRA, merged in float and then quantized"),
         Arm("float-factored", GRID, FLOAT, False, "the same LoRA beside the quantized base"),

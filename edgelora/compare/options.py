@@ -14,7 +14,7 @@ from edgelora.compare.arms import Settings
 from edgelora.errors import ConfigError
 from edgelora.option import Option
 from edgelora.torch_model.choose_grid import BlockSize, Symmetric
-from edgelora.training.options import BatchSize, Epochs, LearningRate, MaxSteps
+from edgelora.training.options import TRAINED_TASKS, BatchSize, Epochs, LearningRate, MaxSteps
 from edgelora.training.recipe import Recipe
 
 _NO_METHOD = "none"
@@ -113,6 +113,13 @@ class CompareOptions:
     limit: Annotated[int | None, Option("Answer the first N rows alone; the loss is still that of all.", least=1)] = (
         None
     )
+    task: Annotated[
+        str | None,
+        Option(
+            "What is learned, as for `edgelora train`.  [default: what the model is for]",
+            metavar="|".join(TRAINED_TASKS),
+        ),
+    ] = None
     decode: Annotated[bool, Option("Measure the time of a token.", names=("--decode/--no-decode",))] = True
 
     def settings(self, model: str, data: Path, eval_data: Path, threads: int | None) -> Settings:
@@ -141,4 +148,5 @@ class CompareOptions:
             limit=self.limit,
             threads=threads,
             decode=self.decode,
+            task=self.task,
         )

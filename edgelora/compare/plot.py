@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from edgelora.compare.arms import Arm
-from edgelora.compare.report import METRIC_NAMES
+from edgelora.compare.report import METRIC_NAMES, WITHOUT_LOSS
 from edgelora.compare.summary import ArmSummary, Over, Summary
 
 _STYLES = {
@@ -45,14 +45,15 @@ def draw(found: Summary, title: str) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
     losses = ", ".join(f"{row.arm.name} {row.loss.median:.3f}" for row in bases)
-    _panel(axes[0], rows, [row.loss for row in rows], "loss (nats per token), lower is better", ".3f")
-    axes[0].set_title(f"{title}\nwithout an adapter, not shown: {losses}", fontsize=10, loc="left")
+    _panel(axes[0], rows, [row.loss for row in rows], _loss_name(found.metric), ".3f")
+    beside = "without an adapter, not shown"
+    axes[0].set_title(f"{title}\n{beside}: {losses}" if bases else title, fontsize=10, loc="left")
     if found.metric is not None:
         name = METRIC_NAMES[found.metric]
         shares = ", ".join(f"{row.arm.name} {100 * row.figures[found.metric].median:.1f} %" for row in bases)
         values = [_percent(row.figures[found.metric]) for row in rows]
         _panel(axes[1], rows, values, f"{name} (%), higher is better", ".1f")
-        axes[1].set_title(f"without an adapter, not shown: {shares}", fontsize=10, loc="left")
+        axes[1].set_title(f"{beside}: {shares}" if bases else "", fontsize=10, loc="left")
     axes[-1].set_xlabel("size of graph, weights and adapter (MB); points of like size stand side by side")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
@@ -73,6 +74,10 @@ def spread_labels(heights: Sequence[float], least: float) -> list[float]:
     for index, height in zip(order, placed, strict=True):
         result[index] = height
     return result
+
+
+def _loss_name(metric: str | None) -> str:
+    return "loss, lower is better" if metric in WITHOUT_LOSS else "loss (nats), lower is better"
 
 
 def _panel(axes: Axes, rows: Sequence[ArmSummary], values: Sequence[Over], name: str, spec: str) -> None:

@@ -26,7 +26,14 @@ from edgelora_runtime.graph import DEFAULT_THREADS
 
 FORMAT_VERSION = 1
 PLOT_FILE = "quality_over_size.png"
-METRIC_NAMES = {"accuracy": "accuracy", "field_f1": "field F1", "exact_match": "exact match"}
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "entity_f1": "entity F1",
+    "recall_at_1": "recall at 1",
+    "field_f1": "field F1",
+    "exact_match": "exact match",
+}
+WITHOUT_LOSS = ("entity_f1", "recall_at_1")
 _PACKAGES = ("edgelora", "torch", "transformers", "peft", "numpy", "onnxruntime")
 
 
@@ -34,6 +41,7 @@ def command_line(settings: Settings, output: Path) -> str:
     """The command that makes this report, every choice spelled out."""
     options = settings.options
     words = ["edgelora", "compare", settings.model, str(settings.data), "--eval-data", str(settings.eval_data)]
+    words += [] if settings.task is None else ["--task", settings.task]
     words += ["-o", str(output), "--quant", settings.quant, "--block-size", str(settings.block_size)]
     if settings.symmetric is not None:
         words.append("--symmetric" if settings.symmetric else "--asymmetric")
@@ -97,14 +105,21 @@ def to_markdown(settings: Settings, output: Path, grids: Mapping[str, Grid], fou
     lines += [_row(_cells(row, found.metric, settings.decode)) for row in found.arms]
     steps = settings.options.max_steps
     length = f"{settings.options.epochs} epochs" if steps is None else f"{steps} steps"
+    generates = grids[FLOAT].checkpoint.task.generates
     answers = "" if found.metric is None else f", {METRIC_NAMES[found.metric]} that of {found.answered} greedy answers"
+    loss = f"Loss is the mean over the answer tokens (nats) of the {found.rows} rows"
+    if not generates:
+        told = METRIC_NAMES.get(found.metric or "", "")
+        loss = f"Loss is the mean (nats) over the {found.rows} rows"
+        loss = f"Loss is what {told} lacks to 1, on the {found.rows} rows" if found.metric in WITHOUT_LOSS else loss
+        answers = f", {told} that of the same rows"
     others = "".join(f"; `{name}` is {_name(grids[name])}" for name in settings.better)
     made = (
         f"Each adapter has rank {settings.options.rank} and learned from `{settings.data.name}` for {length} of "
         f"{settings.options.batch_size} rows at a learning rate of {settings.options.learning_rate:g}, with "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} ({', '.join(map(str, settings.seeds))}) on each kind of values. "
-        f"The quantized values are {_name(grids[GRID])}{others}. Loss is the mean over the answer tokens (nats) of the "
-        f"{found.rows} rows of `{settings.eval_data.name}`{answers}. Figures are the median over the seeds, with the "
+        f"The quantized values are {_name(grids[GRID])}{others}. {loss} "
+        f"of `{settings.eval_data.name}`{answers}. Figures are the median over the seeds, with the "
         'lowest and the highest in brackets; "loss over float" is the difference to the arm `float` with the same '
         "seed. Scores are from exported artifacts in onnxruntime with float32 activations (accuracy level "
         f"{EXACT_LEVEL}), so that grids and adapters are compared and not how a kernel rounds activations. "

@@ -7,6 +7,7 @@ Reading this file tells what a comparison is.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -14,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.artifact.exporter import Exporter
+from edgelora.checkpoint.placing import head_modules
 from edgelora.compare.adapters import obtain_adapters
 from edgelora.compare.arms import Settings, list_arms
 from edgelora.compare.artifacts import Workshop
 from edgelora.compare.grids import make_grids
 from edgelora.compare.plot import draw
 from edgelora.compare.report import PLOT_FILE, to_json, to_markdown
-from edgelora.compare.score import score_arms
+from edgelora.compare.score import read_judging, score_arms
 from edgelora.compare.storage import read_json, write_file
 from edgelora.compare.summary import Summary, summarize
 from edgelora.compare.timing import time_arms
-from edgelora.data.rows import read_rows
 from edgelora.errors import ConfigError
 from edgelora.progress import Progress
 from edgelora.values import Checkpoint
@@ -51,8 +52,12 @@ def compare(
     Raises ConfigError for a folder that holds something else or adapters of other options, DataError for unusable rows.
     """
     _check_output(output)
-    read_rows(settings.eval_data)  # before hours of training
-    arms = list_arms(settings.better, [name for name, _ in settings.starts])
+    read_judging(checkpoint.task.name, settings.eval_data)  # before hours of training
+    task = checkpoint.task
+    arms = list_arms(settings.better, [name for name, _ in settings.starts], not needs_head(checkpoint))
+    if not task.generates and settings.decode:
+        settings = dataclasses.replace(settings, decode=False)
+        progress.say(f"no time of a token is measured: a model of {task.name} decodes none")
     grids = make_grids(checkpoint, settings, output / "grids", progress)
     adapters = obtain_adapters(checkpoint, grids, settings, output / "adapters", progress)
     with temporary_folder(output) as scratch:
@@ -67,6 +72,12 @@ def compare(
     write_file(output / PLOT_FILE, draw(found, name))
     write_file(output / MARKDOWN_FILE, to_markdown(settings, output, grids, found))
     return Compared(report, found, tuple(name for name, item in adapters.items() if not item.reused))
+
+
+def needs_head(checkpoint: Checkpoint) -> bool:
+    """Whether only adapters can answer: the task has a head, and the base has no whole one."""
+    has_head = bool(head_modules(checkpoint.config["model_type"], checkpoint.task.name))
+    return not checkpoint.task.generates and has_head and checkpoint.task.head is None
 
 
 def _check_output(output: Path) -> None:

@@ -24,7 +24,8 @@ from edgelora_runtime.text import Tokenizer
 
 _BATCH = 8  # rows decoded side by side
 _SPARE = 16  # tokens an answer may be longer than the longest expected one
-_TASK_METRICS = ("accuracy", "field_f1", "exact_match")  # the first that the rows allow is the one of the task
+# The first that the rows allow is the one of the task.
+_TASK_METRICS = ("accuracy", "entity_f1", "recall_at_1", "field_f1", "exact_match")
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def score_answers(
 
 
 def task_metric(figures: Mapping[str, float | int | None]) -> str | None:
-    """Name of the figure that says most about the task: accuracy of labels, field F1 of JSON, or exact match."""
+    """Name of the figure that says most about the task: accuracy, F1 of spans or JSON, recall or exact match."""
     return next((name for name in _TASK_METRICS if figures.get(name) is not None), None)
 
 

@@ -180,8 +180,8 @@ def _train(
     data = lesson.read(checkpoint, plan.data, options)
     held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
     examples, judged = data.examples, held_out.examples
-    if lesson.calibrate is not None and not judged:
-        examples, judged = hold_back(data.examples, options.seed)
+    if not judged:
+        examples, judged = learned_rows(lesson, data.examples, options.seed)
     grid = make_grid(checkpoint)
     receipt = begin_receipt(grid)
     if source is not None:
@@ -286,6 +286,11 @@ def _train(
         plan.config,
     )
     return result
+
+
+def learned_rows(lesson: Lesson, examples: Sequence[Any], seed: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The rows that are learned where none are held out, and those that calibrate a head."""
+    return (tuple(examples), ()) if lesson.calibrate is None else hold_back(examples, seed)
 
 
 def hold_back(examples: Sequence[Any], seed: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from edgelora.grid.make import MakeGrid
 from edgelora.progress import SILENT, Progress
 from edgelora.training.loss import Loss
 from edgelora.training.recipe import CLASS_WEIGHTS, Recipe
-from edgelora.training.run import Calibrated, Lesson, RunPlan, TrainResult, train_adapter
+from edgelora.training.run import COMPLETIONS, Calibrated, Lesson, RunPlan, TrainResult, train_adapter
 from edgelora.training.task_loss import TaskModel, label_loss, pair_loss, read_outputs
 from edgelora.values import Checkpoint
 from edgelora_runtime.manifest import (
@@ -48,6 +49,15 @@ _WHOLE = ("classifier", "score")  # what PEFT trains of every model with labels,
 _READ_AT_ONCE = 32
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What ``train_adapter`` takes for the rows of a file."""
+
+    checkpoint: Checkpoint  # with a head for their labels
+    options: Recipe
+    lesson: Lesson
+
+
 def train_task(
     checkpoint: Checkpoint, make_grid: MakeGrid, plan: RunPlan, options: Recipe, progress: Progress = SILENT
 ) -> TrainResult:
@@ -55,15 +65,25 @@ def train_task(
 
     Raises what ``train_adapter`` does, and ConfigError for options of another task.
     """
+    ready = prepare(checkpoint, plan.data, options)
+    return train_adapter(ready.checkpoint, make_grid, plan, ready.options, ready.lesson, progress)
+
+
+def prepare(checkpoint: Checkpoint, data: Path, options: Recipe) -> Prepared:
+    """The lesson of the task that ``checkpoint`` was opened for; of text-generation all stays as it is."""
     task = checkpoint.task.name
+    if checkpoint.task.generates:
+        if options.class_weights != CLASS_WEIGHTS[0]:
+            raise ConfigError("--class-weights is about labels of --task classification and tagging; leave it out")
+        return Prepared(checkpoint, options, COMPLETIONS)
     check_task_recipe(checkpoint, options)
     if task == FEATURE_EXTRACTION and options.class_weights != CLASS_WEIGHTS[0]:
         raise ConfigError("--class-weights is about labels, which rows of --task embedding do not have; leave it out")
-    rows = read_labelled(plan.data, task)
+    rows = read_labelled(data, task)
     if task != FEATURE_EXTRACTION:
-        checkpoint = _with_labels(checkpoint, rows, plan.data)
+        checkpoint = _with_labels(checkpoint, rows, data)
     options = dataclasses.replace(options, raw=True)
-    return train_adapter(checkpoint, make_grid, plan, options, _lesson(checkpoint, rows, plan.data, options), progress)
+    return Prepared(checkpoint, options, _lesson(checkpoint, rows, data, options))
 
 
 def check_task_recipe(checkpoint: Checkpoint, options: Recipe) -> None:

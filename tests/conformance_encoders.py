@@ -25,7 +25,18 @@ from edgelora_runtime.manifest import (
     TOKEN_CLASSIFICATION,
     HeadInfo,
 )
+from tests.conformance_exported import write_exported
 from tests.conformance_heads import MANIFESTS, refused_folders
+from tests.encoder_cases import (
+    TOLERANCE,
+    classification,
+    classify_case,
+    each_case,
+    numbers,
+    outputs_case,
+    refused_case,
+    tag_case,
+)
 from tests.tiny_encoder import (
     CONTEXT,
     IMAGE,
@@ -40,8 +51,6 @@ from tests.tiny_encoder import (
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
 
-TOLERANCE = 1e-4
-_MARGIN = 1e-3  # between the two largest logits of a word, and of a score from 0.5, so that noise changes no label
 
 TOPICS = HeadInfo(("billing", "delivery", "other"), temperature=1.7)
 FLAGS = HeadInfo(("urgent", "angry", "spam", "question"), MULTI_LABEL, 0.8)
@@ -74,7 +83,7 @@ def update(folder: Path = FOLDER) -> None:
         work, out = Path(name) / "work", Path(name) / "out"
         topics = ARTIFACTS["encoder-topics"]
         base = make_encoder(topics[0], topics[1], seed=_seed("encoder-topics"))
-        cases = [*write_encoders(out, work), *refused_folders(out, base)]
+        cases = [*write_encoders(out, work), *write_exported(out, work), *refused_folders(out, base)]
         told = [",\n".join(json.dumps(case, ensure_ascii=False) for case in part) for part in (cases, MANIFESTS)]
         text = f'{{"format_version": 1, "cases": [\n{told[0]}\n], "refuse": [\n{told[1]}\n]}}\n'
         (out / "encoders.json").write_text(text, encoding="utf-8")
@@ -116,27 +125,27 @@ def _cases(model: EncoderModel, encoder: TinyEncoder, adapters: dict[str, Any]) 
     elif encoder.task == TEXT_CLASSIFICATION:
         for number in range(len(specs)):
             given = [specs[(number + index) % len(specs)] for index in range(len(TEXTS))]
-            yield _classify(model, f"rows from {specs[number]}", list(TEXTS), given)
-        yield _classify(model, "all with one adapter", list(TEXTS), [specs[-1]] * len(TEXTS))
-        yield _each(model, TEXTS[2], specs)
-        yield _each(model, TEXTS[4], names)
+            yield classify_case(model, f"rows from {specs[number]}", list(TEXTS), given)
+        yield classify_case(model, "all with one adapter", list(TEXTS), [specs[-1]] * len(TEXTS))
+        yield each_case(model, TEXTS[2], specs)
+        yield each_case(model, TEXTS[4], names)
         if not none:
-            yield _refused("no head of its own", "classify", ["none"], "has no head of its own")
-            yield _refused("a row without a head", "classify", [names[0], "none"], "has no head of its own")
+            yield refused_case("no head of its own", "classify", ["none"], "has no head of its own")
+            yield refused_case("a row without a head", "classify", [names[0], "none"], "has no head of its own")
         else:
-            yield _refused("a blend of other labels", "classify", ["flags+topics"], "other labels")
-            yield _refused("weights that add up to 0", "classify", ["more+topics:-1"], "add up to 0")
-        yield _refused("an unknown adapter", "classify", ["topic"], "unknown adapter 'topic'")
-        yield _refused("another task", "tag", [names[0]], "classify")
+            yield refused_case("a blend of other labels", "classify", ["flags+topics"], "other labels")
+            yield refused_case("weights that add up to 0", "classify", ["more+topics:-1"], "add up to 0")
+        yield refused_case("an unknown adapter", "classify", ["topic"], "unknown adapter 'topic'")
+        yield refused_case("another task", "tag", [names[0]], "classify")
     elif encoder.task == TOKEN_CLASSIFICATION:
         for text in (*TEXTS, "U.S.-Paris", "  New   York\n", "annaparisnewyork東京の city", "don't order in 東京"):
             for spec in specs[:2]:
-                yield _tag(model, text, spec)
-        yield _refused("another task", "classify", [names[0]], "tag")
+                yield tag_case(model, text, spec)
+        yield refused_case("another task", "classify", [names[0]], "tag")
     else:
         for number in range(len(specs)):
             yield _embed(model, [specs[(number + index) % len(specs)] for index in range(len(TEXTS))])
-        yield _refused("another task", "classify", ["none"], "embed")
+        yield refused_case("another task", "classify", ["none"], "embed")
 
 
 def _rows(encoder: TinyEncoder) -> list[Any]:
@@ -159,11 +168,7 @@ def _outputs(
                 name, weight = terms[0] if terms else (None, 1.0)
                 expected = encoder.output(row, adapters.get(name), weight)
                 np.testing.assert_allclose(output, expected, atol=TOLERANCE / 2)
-        field = {"pixel_values": [_numbers(row) for row in rows]} if images else {"input_ids": rows}
-        yield {
-            "kind": "outputs", "name": f"outputs {number} {spec}", **field, "adapters": given,
-            "expected": [_numbers(output) for output in found], "tolerance": TOLERANCE,
-        }  # fmt: skip
+        yield outputs_case(f"outputs {number} {spec}", rows, given, found)
 
 
 def _pixels(model: EncoderModel, rows: list[Any], specs: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -171,72 +176,19 @@ def _pixels(model: EncoderModel, rows: list[Any], specs: Sequence[str]) -> Itera
         found = model.classify(np.stack(rows), adapter=spec)
         assert isinstance(found, list)
         yield {
-            "kind": "classify", "name": f"images {spec}", "pixel_values": [_numbers(row) for row in rows],
-            "adapters": [spec] * len(rows), "expected": [_told(item) for item in found], "tolerance": TOLERANCE,
+            "kind": "classify", "name": f"images {spec}", "pixel_values": [numbers(row) for row in rows],
+            "adapters": [spec] * len(rows), "expected": [classification(item) for item in found],
+            "tolerance": TOLERANCE,
         }  # fmt: skip
-
-
-def _classify(model: EncoderModel, name: str, texts: list[str], specs: list[str]) -> dict[str, Any]:
-    found = model.classify(texts, adapter=specs)
-    return {
-        "kind": "classify", "name": f"classify {name}", "texts": texts, "adapters": specs,
-        "expected": [_told(item) for item in found], "tolerance": TOLERANCE,
-    }  # fmt: skip
-
-
-def _each(model: EncoderModel, text: str, specs: Sequence[str]) -> dict[str, Any]:
-    found = model.classify_each(text, specs)
-    return {
-        "kind": "each", "name": f"each of {len(specs)}", "text": text, "adapters": list(specs),
-        "expected": {spec: _told(item) for spec, item in found.items()}, "tolerance": TOLERANCE,
-    }  # fmt: skip
-
-
-def _tag(model: EncoderModel, text: str, spec: str) -> dict[str, Any]:
-    encoded = model.tokenizer.encode_texts([text])[0]  # type: ignore[union-attr]
-    ids = encoded.cut(0, len(encoded.ids))
-    if len(ids) <= CONTEXT:
-        top = np.sort(model.outputs([ids], adapter=spec)[0], axis=1)
-        assert (top[:, -1] - top[:, -2]).min() > _MARGIN, f"a near tie in {text!r} with {spec}"
-    found = model.tag(text, adapter=spec)
-    spans = [
-        {"start": item.start, "end": item.end, "label": item.label, "score": round(item.score, 7), "text": item.text}
-        for item in found.spans
-    ]
-    return {
-        "kind": "tag", "name": f"tag {spec} {text[:30]!r}", "text": text, "adapter": spec,
-        "expected": {"spans": spans, "windows": found.windows}, "tolerance": TOLERANCE,
-    }  # fmt: skip
 
 
 def _embed(model: EncoderModel, specs: list[str]) -> dict[str, Any]:
     texts = list(TEXTS)
     return {
         "kind": "embed", "name": f"embed from {specs[0]}", "texts": texts, "adapters": specs,
-        "expected": [_numbers(vector) for vector in model.embed(texts, adapter=specs)],
+        "expected": [numbers(vector) for vector in model.embed(texts, adapter=specs)],
         "truncated": model.is_truncated(texts), "tolerance": TOLERANCE,
     }  # fmt: skip
-
-
-def _refused(name: str, method: str, specs: list[str], message: str) -> dict[str, Any]:
-    texts = ["My order is late!"] * len(specs)
-    return {
-        "kind": "refused", "name": name, "method": method, "texts": texts, "adapters": specs, "message_has": message
-    }  # fmt: skip
-
-
-def _told(item: Any) -> dict[str, Any]:
-    """A classification as JSON; its label must not hang on rounding."""
-    scores = sorted(item.scores.values())
-    assert len(scores) < 2 or scores[-1] > scores[-2] * (1 + _MARGIN), f"a near tie: {item.scores}"
-    assert all(abs(score - 0.5) > _MARGIN for score in scores) or len(item.labels) == 1
-    told = {label: round(score, 7) for label, score in item.scores.items()}
-    labels, truncated = list(item.labels), item.truncated
-    return {"label": item.label, "scores": told, "labels": labels, "truncated": truncated}
-
-
-def _numbers(array: Any) -> Any:
-    return np.round(np.asarray(array, np.float64), 6).tolist()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from edgelora.artifact.kv_cache_steps import cache_scales
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.package import package
 from edgelora.artifact.parts import Parts
-from edgelora.artifact.targets import MATMUL_INTEGER
+from edgelora.artifact.targets import MATMUL_BYTES, MATMUL_INTEGER
 from edgelora.data.probes import probe_prompts
 from edgelora.grid.make import Grid
 from edgelora.grid.row_codes import as_rows
@@ -54,8 +54,15 @@ class Build:
 
     def shipped(self, grid: Grid) -> Grid:
         """``grid`` with the values that the target multiplies with."""
-        rounds_rows = self.options.profile.linear_op == MATMUL_INTEGER and self.options.level != 0
-        return as_rows(grid) if rounds_rows else grid
+        op = self.linear_op(grid.checkpoint)
+        if self.options.level == 0 or op not in (MATMUL_INTEGER, MATMUL_BYTES):
+            return grid
+        return as_rows(grid, tables=op == MATMUL_INTEGER)
+
+    def linear_op(self, checkpoint: Checkpoint) -> str:
+        """The operator that multiplies with the grid."""
+        profile = self.options.profile
+        return profile.linear_op if checkpoint.task.generates else profile.encoder_op
 
 
 def build_artifact(
@@ -69,7 +76,7 @@ def build_artifact(
         options.level,
         slots=options.slots if parts.record is None else (),
         baked=parts.baked,
-        linear_op=options.profile.linear_op,
+        linear_op=build.linear_op(checkpoint),
         fused=options.profile.has_operators,
         context_length=build.context_length(checkpoint),
     )

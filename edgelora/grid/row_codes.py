@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelora.checkpoint.names import turned
+from edgelora.checkpoint.names import is_embedding, turned
 from edgelora.grid.blocks import dequantize
 from edgelora.grid.make import Grid, GridSpec
 from edgelora.values import ByteArray, FloatArray, QuantizedMatrix, Task, TokenizerFiles
@@ -42,9 +42,13 @@ def round_rows(matrix: QuantizedMatrix) -> RowMatrix:
     return RowMatrix(weight.astype(np.uint8), steps)
 
 
-def as_rows(grid: Grid) -> Grid:
-    """The grid that integer kernels without blocks really multiply with: floats of ``round_rows`` in place of codes."""
-    return dataclasses.replace(grid, checkpoint=_RowValues(grid), plan=GridSpec("rows", None), matrices={})
+def as_rows(grid: Grid, tables: bool = True) -> Grid:
+    """The grid that integer kernels without blocks really multiply with: floats of ``round_rows`` in place of codes.
+
+    Without ``tables`` an embedding keeps its codes.
+    """
+    kept = {} if tables else {name: matrix for name, matrix in grid.matrices.items() if is_embedding(name)}
+    return dataclasses.replace(grid, checkpoint=_RowValues(grid), plan=GridSpec("rows", None), matrices=kept)
 
 
 def row_values(rows: RowMatrix) -> FloatArray:

@@ -46,19 +46,28 @@ def _multiply_floats(graph: ir.Graph, node: ir.Node) -> None:
     """
     codes, weight, steps = node.inputs[0], node.inputs[1], node.inputs[3]
     assert codes is not None and weight is not None and steps is not None
-    row = _input(_input(_input(codes)))  # Concat of both rows <- QuantizeLinear <- Div by the largest <- the row itself
-    (join,) = node.outputs[0].consumers()
+    rounding = codes.producer()
+    assert rounding is not None
+    one_row = rounding.op_type == "QuantizeLinear"
     if "integers.float_zero" not in graph.initializers:
         add_constant(graph, "integers.float_zero", np.array(ROW_ZERO, np.float32))
     zero = graph.initializers["integers.float_zero"]
 
-    def add(op: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+    def add(op: str, inputs: list[ir.Value | None], **attributes: int) -> ir.Value:
         made = ir.node(op, inputs, attributes, num_outputs=1)
-        graph.insert_before(join, made)
+        graph.insert_before(node, made)
         return made.outputs[0]
 
     centred = add("Sub", [add("Cast", [weight], to=ir.DataType.FLOAT.value), zero])  # (in_features, columns)
-    product = add("MatMul", [row, add("Mul", [centred, steps])])  # (..., 1, columns)
+    weights = add("Mul", [centred, steps])
+    if one_row:  # what it is worth is multiplied in later: the row in steps, without its rounding
+        row = add("Div", list(rounding.inputs[:2]))
+        node.outputs[0].replace_all_uses_with(add("MatMul", [row, weights]))
+        graph.remove(node, safe=True)
+        return
+    (join,) = node.outputs[0].consumers()
+    row = _input(_input(_input(codes)))  # Concat of both rows <- QuantizeLinear <- Div by the largest <- the row itself
+    product = add("MatMul", [row, weights])  # (..., 1, columns)
     join.outputs[0].replace_all_uses_with(product)
     graph.remove([join, node], safe=True)
 

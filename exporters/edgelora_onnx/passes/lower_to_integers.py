@@ -6,7 +6,8 @@ The grid's values are rounded once more, to 8 bits with a step for each row.
 
 Activations keep 16 bits. A token's input, divided by its largest magnitude, becomes two rows of bytes, the upper and
 the lower half; both meet the weights in one ``MatMulIntegerToFloat``, which spends most of its time on unpacking
-weights and hardly notices the second row. With 8 bits alone SmolLM2's answers change (docs/log.md).
+weights and hardly notices the second row. With 8 bits alone SmolLM2's answers change (docs/log.md); graphs that read a
+text once, whose answers no sampling adds up, have one row (``one_row``), and leave the embedding to others.
 """
 
 from __future__ import annotations
@@ -37,17 +38,18 @@ _TINY = 1e-30  # keeps a token of zeros from being divided by zero
 
 @dataclass(frozen=True)
 class _Bytes:
-    """An activation as two rows of bytes, and what each is worth."""
+    """An activation as two rows of bytes, or one, and what each is worth."""
 
-    codes: ir.Value  # (..., 2, in_features) uint8
-    worth: ir.Value  # (..., 1, 2) float32
+    codes: ir.Value  # (..., 2, in_features) uint8; of one row (..., in_features)
+    worth: ir.Value  # (..., 1, 2) float32; of one row (..., 1)
 
 
 class LowerToIntegers(ir.passes.InPlacePass):
     """After the call, ``payloads`` holds the content of every initializer of this pass. Floats are left alone."""
 
-    def __init__(self, sources: Mapping[str, WeightSource], grid: Grid) -> None:
+    def __init__(self, sources: Mapping[str, WeightSource], grid: Grid, one_row: bool = False) -> None:
         super().__init__()
+        self._one_row = one_row
         self._sources = sources
         self._grid = grid
         self._bytes: dict[ir.Value, _Bytes] = {}
@@ -63,7 +65,7 @@ class LowerToIntegers(ir.passes.InPlacePass):
                 sources = tuple(self._sources[name_of(weight)] for weight in node.inputs[1:])
                 if sources[0].tensor in self._grid.specs:
                     self._linear(graph, node, sources)
-            elif node.op_type == "Gather":
+            elif node.op_type == "Gather" and not self._one_row:
                 source = self._sources.get(name_of(node.inputs[0]))
                 if source is not None and is_embedding(source.tensor) and source.tensor in self._grid.specs:
                     self._embedding(graph, node, source)
@@ -81,9 +83,19 @@ class LowerToIntegers(ir.passes.InPlacePass):
             name = f"{node.outputs[0].name}.{index}"
             inputs = [activation.codes, codes, one, steps, zero, zero]
             product = self._insert(graph, node, MATMUL_INTEGER, inputs, f"{name}.halves")
+            if self._one_row:
+                parts.append((product, name))
+                continue
             joined = self._insert(graph, node, "MatMul", [activation.worth, product], f"{name}.joined")
             parts.append((joined, name))
         axis = self._axis(graph, -2)
+        if self._one_row:
+            products = [product for product, _ in parts]
+            whole = products[0]
+            if len(products) > 1:
+                whole = self._insert(graph, node, "Concat", products, f"{node.outputs[0].name}.columns", axis=-1)
+            replace_node(graph, node, ir.node("Mul", [whole, activation.worth], num_outputs=1))
+            return
         if len(parts) == 1:
             replace_node(graph, node, ir.node("Squeeze", [parts[0][0], axis], num_outputs=1))
             return
@@ -100,11 +112,14 @@ class LowerToIntegers(ir.passes.InPlacePass):
 
         upper, lower = (self._scalar(graph, f"step.{n}", np.float32(1 / n)) for n in (_UPPER, _LOWER))
         zero, tiny = self._scalar(graph, "zero", np.uint8(ROW_ZERO)), self._scalar(graph, "tiny", np.float32(_TINY))
-        row = add("Unsqueeze", [x, self._axis(graph, -2)], "row")  # (..., 1, in_features)
+        row = x if self._one_row else add("Unsqueeze", [x, self._axis(graph, -2)], "row")  # (..., 1, in_features)
         largest = add("ReduceMax", [add("Abs", [row], "size"), self._axis(graph, -1)], "largest", keepdims=1)
         reach = add("Add", [largest, tiny], "reach")  # (..., 1, 1)
         unit = add("Div", [row, reach], "unit")  # from -1 to 1
         first = add("QuantizeLinear", [unit, upper, zero], "upper")
+        if self._one_row:
+            self._bytes[x] = _Bytes(first, add("Mul", [reach, upper], "worth"))
+            return self._bytes[x]
         rest = add("Sub", [unit, add("DequantizeLinear", [first, upper, zero], "rounded")], "rest")
         second = add("QuantizeLinear", [rest, lower, zero], "lower")
         codes = add("Concat", [first, second], "bytes", axis=-2)

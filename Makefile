@@ -64,9 +64,9 @@ format: $(STAMP) $(JS) ## let ruff and biome format and fix what they can
 	$(BIN)/ruff check --fix .
 	npm --prefix runtime/js run format
 
-web: $(JS) $(PAGE) $(ARTIFACT)/manifest.json ## serve the page with SmolLM2 and the demonstration's adapters, or ARTIFACT=FOLDER
+web: $(JS) $(PAGE) $(ARTIFACT)/manifest.json ## serve the page with SmolLM2 and the demonstration's adapters, or ARTIFACT=FOLDER [SECOND=FOLDER]
 	npm --prefix examples/browser run build
-	npm --prefix examples/browser run serve -- $(abspath $(ARTIFACT))
+	npm --prefix examples/browser run serve -- $(abspath $(ARTIFACT) $(SECOND))
 
 build/demo/page/manifest.json: | $(STAMP)
 	$(BIN)/python -m examples.page

@@ -1,5 +1,5 @@
 /**
- * A small server for the page and one artifact: `npm run serve -- ARTIFACT_FOLDER [PORT]`.
+ * A small server for the page and an artifact, or two: `npm run serve -- ARTIFACT_FOLDER [SECOND_FOLDER] [PORT]`.
  *
  * It sends the headers that wasm threads need (COOP, COEP) and answers ranges, so that downloads can go on where they
  * stopped; any other server that does both will do. Listens on this machine alone.
@@ -23,21 +23,20 @@ const TYPES = {
   ".webmanifest": "application/manifest+json",
 };
 
-/** The file of a path, null where there is none: /artifact/... from the artifact, everything else from the page. */
-async function findFile(artifact, path) {
+/** The file of a path, null where there is none: /artifact/... and /second/... from those, all else from the page. */
+async function findFile(artifacts, path) {
   const inside = normalize(decodeURIComponent(path)).split("/").join(sep);
   if (inside.split(sep).includes("..")) return null;
-  const beginning = `${sep}artifact${sep}`;
-  const isArtifact = inside.startsWith(beginning);
-  const file = isArtifact
-    ? join(artifact, inside.slice(beginning.length))
-    : join(PAGE, inside === sep ? "index.html" : inside);
+  const [, first, ...rest] = inside.split(sep);
+  const folder = first === "artifact" ? artifacts[0] : first === "second" ? artifacts[1] : PAGE;
+  if (folder === undefined) return null;
+  const file = folder === PAGE ? join(PAGE, inside === sep ? "index.html" : inside) : join(folder, ...rest);
   const found = await stat(file).catch(() => null);
   return found?.isFile() ? { file, size: found.size, changed: found.mtimeMs } : null;
 }
 
-async function answer(artifact, request, response) {
-  const found = await findFile(artifact, new URL(request.url, "http://localhost").pathname).catch(() => null);
+async function answer(artifacts, request, response) {
+  const found = await findFile(artifacts, new URL(request.url, "http://localhost").pathname).catch(() => null);
   response.setHeader("cross-origin-opener-policy", "same-origin");
   response.setHeader("cross-origin-embedder-policy", "require-corp");
   response.setHeader("cache-control", "no-cache");
@@ -71,14 +70,20 @@ async function answer(artifact, request, response) {
       .pipe(response);
 }
 
-async function main([folder, port = "8080"]) {
-  if (folder === undefined) return "give the folder of an artifact: npm run serve -- ARTIFACT_FOLDER [PORT]";
-  const artifact = resolve(process.env.INIT_CWD ?? ".", folder); // npm runs this elsewhere than where it was called
-  if (!(await stat(join(artifact, "manifest.json")).catch(() => null))) {
+async function main(given) {
+  const port = /^\d+$/.test(given.at(-1) ?? "") ? given.at(-1) : "8080";
+  const folders = given.slice(0, /^\d+$/.test(given.at(-1) ?? "") ? -1 : undefined);
+  if (folders.length < 1 || folders.length > 2) {
+    return "give the folder of an artifact, or of two: npm run serve -- ARTIFACT_FOLDER [SECOND_FOLDER] [PORT]";
+  }
+  // npm runs this elsewhere than where it was called
+  const artifacts = folders.map((folder) => resolve(process.env.INIT_CWD ?? ".", folder));
+  for (const artifact of artifacts) {
+    if (await stat(join(artifact, "manifest.json")).catch(() => null)) continue;
     return `${artifact} has no manifest.json; give a folder that \`edgelora export\` wrote`;
   }
   if (!(await stat(join(PAGE, "index.html")).catch(() => null))) return "the page is not built yet; run: npm run build";
-  const server = createServer((request, response) => answer(artifact, request, response));
+  const server = createServer((request, response) => answer(artifacts, request, response));
   server.on("error", (error) => {
     console.error(`serve: ${error.message}; give another port: npm run serve -- ARTIFACT_FOLDER PORT`);
     process.exitCode = 2;

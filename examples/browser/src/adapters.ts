@@ -35,11 +35,16 @@ export class AdapterPicker {
     return `${first}:${(1 - share).toFixed(2)}+${second}:${share.toFixed(2)}`;
   }
 
-  /** Show these adapters; `chosen` is one of them, or "none". */
-  show(names: readonly string[], chosen: string): void {
+  /** Show `first` and these adapters, of which one is `chosen`; with `blends` two can be mixed. */
+  show(
+    names: readonly string[],
+    chosen: string,
+    first: { readonly spec: string; readonly text: string },
+    blends: boolean,
+  ): void {
     this.#chosen = chosen;
-    const options = [["none", "no adapter"], ...names.map((name) => [name, name])];
-    if (names.length > 1) options.push([BLEND, "blend two"]);
+    const options = [[first.spec, first.text], ...names.map((name) => [name, name])];
+    if (blends && names.length > 1) options.push([BLEND, "blend two"]);
     this.#choices.replaceChildren(...options.map(([value, text]) => this.#option(value as string, text as string)));
     for (const [select, index] of [
       [this.#first, 0],

@@ -8,6 +8,7 @@ import { find, make } from "./elements.ts";
 
 const NAMES = {
   backend: "Runs on",
+  answer: "Last answer",
   swap: "Last swap",
   firstToken: "First token after",
   speed: "Speed",
@@ -15,17 +16,17 @@ const NAMES = {
   download: "Model files",
 } as const;
 
-/** Show a number; the list keeps the order of the names above. */
+/** Show a number; the list has those that are known, in the order of the names above. */
 export function showFigure(figure: keyof typeof NAMES, text: string): void {
   const list = find("figures", HTMLElement);
-  if (list.childElementCount === 0) {
-    for (const [key, name] of Object.entries(NAMES)) {
-      const row = make("div", "");
-      const value = make("dd", "", "not yet");
-      value.id = `figure-${key}`;
-      row.append(make("dt", "", name), value);
-      list.append(row);
-    }
+  if (document.getElementById(`figure-${figure}`) === null) {
+    const row = make("div", "");
+    const value = make("dd", "");
+    value.id = `figure-${figure}`;
+    row.append(make("dt", "", NAMES[figure]), value);
+    const keys = Object.keys(NAMES);
+    const behind = keys.slice(keys.indexOf(figure) + 1).map((key) => document.getElementById(`figure-${key}`));
+    list.insertBefore(row, behind.find((item) => item !== null)?.parentElement ?? null);
   }
   find(`figure-${figure}`, HTMLElement).textContent = text;
 }

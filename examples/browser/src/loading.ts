@@ -4,7 +4,7 @@
  * Knows nothing about what is done with the model.
  */
 
-import { loadInWorker, type Progress, type RemoteModel } from "@edgelora/runtime/web";
+import { loadInWorker, type Progress, type RemoteOf } from "@edgelora/runtime/web";
 import { find, showError } from "./elements.ts";
 
 /** Where the artifact and onnxruntime's files are; `?artifact=ADDRESS` and `?backend=wasm` choose others. */
@@ -15,19 +15,24 @@ const WASM_PATHS = "ort/";
 
 /** The model, once it is there, and the bytes of its files. */
 export interface OpenedModel {
-  readonly model: RemoteModel;
+  readonly model: RemoteOf<"any">;
   readonly totalBytes: number;
 }
 
-/** Load until it succeeds. */
-export async function openModel(onWarning: (message: string) => void): Promise<OpenedModel> {
+/** Load until it succeeds: the page's artifact, or the one at `address`. */
+export async function openModel(
+  onWarning: (message: string) => void,
+  address: string = ARTIFACT,
+): Promise<OpenedModel> {
   let totalBytes = 0;
+  find("loading", HTMLElement).hidden = false;
   const retry = find("loading-retry", HTMLButtonElement);
   while (true) {
     showError("loading-error", null);
     retry.hidden = true;
     try {
-      const model = await loadInWorker(ARTIFACT, {
+      const model = await loadInWorker(address, {
+        task: "any",
         wasmPaths: WASM_PATHS,
         backend: BACKEND === "wasm" || BACKEND === "webgpu" ? BACKEND : undefined,
         onProgress: (progress) => {

@@ -41,7 +41,7 @@ worker.addEventListener("message", (event) => {
 worker.addEventListener("fetch", (event) => {
   const { request } = event;
   const path = request.url.startsWith(scope) ? (request.url.slice(scope.length).split(/[?#]/)[0] as string) : null;
-  if (request.method !== "GET" || path === null || path.startsWith("artifact/") || path === "shell.json") return;
+  if (request.method !== "GET" || path === null || /^(artifact|second)\//.test(path) || path === "shell.json") return;
   event.respondWith(request.mode === "navigate" ? page(request) : kept(request));
 });
 

@@ -16,9 +16,10 @@ export interface ExampleServer {
   stop(): Promise<void>;
 }
 
-/** `npm run serve -- ARTIFACT 0`, without npm. */
-export async function serveExample(artifact: string, port = 0): Promise<ExampleServer> {
-  const server = spawn(process.execPath, ["serve.mjs", artifact, String(port)], { cwd: EXAMPLE });
+/** `npm run serve -- ARTIFACT [SECOND] 0`, without npm. */
+export async function serveExample(artifact: string, port = 0, second?: string): Promise<ExampleServer> {
+  const folders = second === undefined ? [artifact] : [artifact, second];
+  const server = spawn(process.execPath, ["serve.mjs", ...folders, String(port)], { cwd: EXAMPLE });
   const line = await firstLine(server);
   const [address] = /http:\S+/.exec(line) ?? [];
   if (address === undefined) throw new Error(`the server did not start: ${line}`);

@@ -14,9 +14,11 @@ from typing import Annotated
 from edgelora.checkpoint.names import is_vocabulary
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.encode import encode_rows
+from edgelora.data.encode_labelled import encode_texts
+from edgelora.data.labelled import read_any_texts
 from edgelora.data.rows import Rows, read_rows
 from edgelora.data.varied_text import calibration_ids
-from edgelora.errors import ArtifactError, ConfigError
+from edgelora.errors import ArtifactError, ConfigError, DataError
 from edgelora.grid.bits import BitPlan, Budget, MeasureChange, plan_bits
 from edgelora.grid.file import read_grid
 from edgelora.grid.make import (
@@ -228,15 +230,21 @@ def check_choice(choice: GridChoice) -> None:
             raise ConfigError(
                 "--calibration changes nothing here; it serves --quant-method gptq, --budget-mb and --budget-bits"
             )
-        read_rows(choice.calibration)
+        _check_texts(choice.calibration)
 
 
 def read_sequences(checkpoint: Checkpoint, data: Path) -> Sequence[Sequence[int]]:
     """Token ids of up to 128 rows of ``data``, spread evenly over the file.
 
     Rows are rendered as training renders them, prompt and completion together, with the chat template where there is
-    one, so that equal data gives equal grids whatever else a command was told. Raises DataError without usable rows.
+    one, so that equal data gives equal grids whatever else a command was told. A task that reads texts once takes the
+    texts of rows of any task. Raises DataError without usable rows.
     """
+    if not checkpoint.task.generates:
+        longest = min(_MAX_TOKENS, checkpoint.task.context_length)
+        texts = encode_texts(read_any_texts(data), open_tokenizer(checkpoint), longest, str(data)).examples
+        count = min(_SEQUENCES, len(texts))
+        return [texts[index * len(texts) // count].ids for index in range(count)]
     found = read_rows(data)
     count = min(_SEQUENCES, len(found.rows))
     rows = tuple(found.rows[index * len(found.rows) // count] for index in range(count))
@@ -244,6 +252,17 @@ def read_sequences(checkpoint: Checkpoint, data: Path) -> Sequence[Sequence[int]
         Rows(rows, ()), open_tokenizer(checkpoint), checkpoint.eos_token_ids, _MAX_TOKENS, raw=False, where=str(data)
     )
     return [example.ids for example in encoded.examples]
+
+
+def _check_texts(path: Path) -> None:
+    """Raise DataError for a file that has rows for no task; which task it is for is known with the base."""
+    try:
+        read_rows(path)
+    except DataError as error:
+        try:
+            read_any_texts(path)
+        except DataError:
+            raise error from None
 
 
 def calibrate_on(checkpoint: Checkpoint, data: Path, progress: Progress = SILENT) -> Calibration:

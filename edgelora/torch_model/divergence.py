@@ -49,7 +49,7 @@ class Divergence:
         total, positions = 0.0, 0
         for ids, before in zip(self._prompts, self._before, strict=True):
             after = self._answer(ids)
-            total += float((before.exp() * (before - after)).sum())
+            total += self._apart(before, after)
             positions += before.shape[0]
         return max(0.0, total / positions)
 
@@ -58,3 +58,23 @@ class Divergence:
         with torch.inference_mode():
             logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=self._last).logits[0]
             return torch.log_softmax(logits.float(), dim=-1)
+
+    def _apart(self, before: torch.Tensor, after: torch.Tensor) -> float:
+        """Sum over positions."""
+        return float((before.exp() * (before - after)).sum())
+
+
+class HiddenDivergence(Divergence):
+    """The same of a model that reads a text once: the share of what stands behind its layers that is off.
+
+    Squares over squares, at every token; ``last`` has no say.
+    """
+
+    def _answer(self, ids: torch.Tensor) -> torch.Tensor:
+        """The last hidden state (positions, hidden_size)."""
+        with torch.inference_mode():
+            found: torch.Tensor = self._model.base_model(input_ids=ids).last_hidden_state[0].float()
+            return found
+
+    def _apart(self, before: torch.Tensor, after: torch.Tensor) -> float:
+        return float(((after - before).square().sum(-1) / before.square().sum(-1).clamp(min=1e-12)).sum())

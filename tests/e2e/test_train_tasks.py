@@ -288,3 +288,23 @@ def test_a_receipt_is_measured_for_the_task_that_peft_names(tmp_path: Path, caps
     assert after.head is not None
     assert (after.head.labels, after.answers) == (("LABEL_0", "LABEL_1"), before.answers)
     assert "a head of 2 labels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["tagging", "embedding"])
+def test_a_grid_is_calibrated_on_the_texts_of_any_rows(kind: str, tmp_path: Path) -> None:
+    base = _base("bert", tmp_path / "base")
+    rows = _write(tmp_path / "rows.jsonl", _rows(kind))
+    options = dataclasses.replace(_OPTIONS, task=kind, max_steps=1)
+    train(base, rows, tmp_path / "budget", options, grid=GridChoice("int2", block_size=16, budget_bits=4.0))
+    quantization = _receipt(tmp_path / "budget").quantization
+    assert quantization is not None
+    assert quantization["overrides"]
+    train(
+        base, rows, tmp_path / "gptq", options, grid=GridChoice("int4", block_size=16, method="gptq", calibration=rows)
+    )
+    again = _receipt(tmp_path / "gptq").quantization
+    assert again is not None
+    assert again["calibration"]
+    none = _write(tmp_path / "none.jsonl", [{"nothing": 1}])
+    with pytest.raises(DataError, match=r"none\.jsonl has no usable row"):
+        train(base, rows, tmp_path / "none", options, grid=GridChoice("int4", method="gptq", calibration=none))

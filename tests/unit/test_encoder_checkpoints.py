@@ -129,6 +129,42 @@ def test_heads_of_pretraining_are_left_out_with_a_note(tmp_path: Path) -> None:
     assert open_base(str(tmp_path / "tiny")).names() == checkpoint.names()
 
 
+@pytest.mark.parametrize("name", TEXT_ENCODERS)
+def test_a_masked_language_model_is_a_base_without_a_head(name: str, tmp_path: Path) -> None:
+    kind, settings = CONFIGS[name]
+    model = random_values(tf.AutoModelForMaskedLM.from_config(kind(**settings)))
+    model.tie_weights()
+    folder = write_encoder(model, tmp_path / "tiny")
+    bare = open_base(str(folder))
+    assert bare.task.name == FEATURE_EXTRACTION
+    with torch.no_grad():
+        hidden = model.base_model(input_ids=_IDS, attention_mask=_MASK).last_hidden_state
+    mask = _MASK.unsqueeze(-1)
+    torch.testing.assert_close(_answered(folder), (hidden * mask).sum(1) / mask.sum(1), rtol=0, atol=1e-5)
+    for task in (TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION):
+        checkpoint = open_base(str(folder), task)
+        assert checkpoint.task.head is None
+        assert len(checkpoint.names()) == len(bare.names())
+        kept = {"head.dense.weight", "head.norm.weight"} if name == "modernbert" else set()
+        assert set(checkpoint.head_names()) == kept
+
+
+def test_tables_that_nothing_reads_are_left_out(tmp_path: Path) -> None:
+    folder = write_encoder(random_encoder("deberta-v3", TEXT_CLASSIFICATION), tmp_path / "text")
+    random_encoder("vit", IMAGE_CLASSIFICATION).save_pretrained(tmp_path / "image")
+    for path, key in (
+        (folder, "deberta.embeddings.position_embeddings.weight"),
+        (tmp_path / "image", "vit.embeddings.mask_token"),
+    ):
+        tensors = load_file(path / "model.safetensors")
+        save_file({**tensors, key: np.zeros((40, 32), np.float32)}, path / "model.safetensors")
+        checkpoint = open_base(str(path))
+        assert {*checkpoint.names(), *checkpoint.head_names()} == set(tensors)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "deberta.more.weight": np.zeros(3, np.float32)}, folder / "model.safetensors")
+    _refused(folder, "deberta.more.weight is unexpected")
+
+
 def test_a_classifier_of_another_task_is_left_out(tmp_path: Path) -> None:
     folder = write_encoder(random_encoder("bert", TOKEN_CLASSIFICATION), tmp_path / "tiny")
     checkpoint = open_base(str(folder), TEXT_CLASSIFICATION)

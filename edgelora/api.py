@@ -121,6 +121,7 @@ def quantize(
     out: StrPath,
     grid: GridChoice = GridChoice("int4"),
     *,
+    task: str | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> QuantizeResult:
@@ -136,12 +137,13 @@ def quantize(
     if parse_quant(grid.quant).spec is None:
         raise ConfigError(f"--quant {grid.quant} keeps floats and has no codes to write; give int8, int4 or int2")
     started = time.perf_counter()
-    chosen = choose_grid(open_base(os.fspath(model)), grid, progress)
+    chosen = choose_grid(open_base(os.fspath(model), find_task_word(task)), grid, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = options_beside(path)
     beside.unlink(missing_ok=True)  # never those of another grid, whenever this ends
     write_grid(path, chosen.grid)
-    write_options(beside, _config("quantize", (grid,), model=model))
+    asked = {} if task is None else {"task": task}
+    write_options(beside, _config("quantize", (grid,), model=model, **asked))
     return QuantizeResult(path, chosen, round(time.perf_counter() - started, 1))
 
 

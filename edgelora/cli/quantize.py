@@ -13,6 +13,7 @@ import typer
 
 from edgelora.api import QuantizeResult
 from edgelora.api import quantize as write_quantized
+from edgelora.checkpoint.task import TASK_WORDS
 from edgelora.cli.bars import BARS
 from edgelora.cli.flags import repeatable
 from edgelora.cli.output import Json, emit, size
@@ -32,6 +33,14 @@ def quantize(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="GRID", help="The grid file to write.")],
     grid: GridChoice = GridChoice("int4"),
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help=f"What the model is to do: {', '.join(TASK_WORDS)}.  [default: what the model's own head is for]",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the grid file at GRID.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +51,7 @@ def quantize(
 
     Example: edgelora quantize SmolLM2.gguf -o smol.safetensors --quant int2 --budget-bits 3 --calibration rows.jsonl
     """
-    found = payload(write_quantized(model, output, grid, overwrite=overwrite, progress=BARS))
+    found = payload(write_quantized(model, output, grid, task=task, overwrite=overwrite, progress=BARS))
     emit(as_json, found, _lines(found))
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from edgelora_runtime.errors import EdgeLoraError
 from tests.fuzz.mutate import damage
-from tests.fuzz.readers import Reader, make_readers, put
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import make_readers, put
 
 ROOM = 1 << 30  # bytes that a reader of a file of some kilobytes may map beyond what is there when it begins
 PATIENCE = 20  # seconds for one input

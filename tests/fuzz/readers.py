@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,8 @@ from edgelora_runtime.probe import check_probes
 from edgelora_runtime.receipt import find_mismatch, parse_receipt, read_receipt, write_receipt
 from edgelora_runtime.safetensors import map_safetensors, read_safetensors
 from edgelora_runtime.text import Tokenizer
+from tests.fuzz.encoder_readers import encoder_readers
+from tests.fuzz.reader import Reader
 from tests.fuzz.seeds import (
     CONFORMANCE,
     JOBS,
@@ -54,16 +55,6 @@ _TALK = (
     {"role": "assistant", "content": "there"},
     {"role": "user", "content": ""},
 )
-
-
-@dataclass(frozen=True)
-class Reader:
-    """``read`` is given a folder and the path of the damaged file in it; ``seeds`` are files that it reads."""
-
-    seeds: tuple[bytes, ...]
-    read: Callable[[Path], object]
-    name: str = "file"  # of the file, in a folder that ``beside`` was copied to
-    beside: Mapping[str, bytes] | None = None
 
 
 def make_readers(scratch: Path) -> dict[str, Reader]:
@@ -93,6 +84,7 @@ def make_readers(scratch: Path) -> dict[str, Reader]:
         "grid": Reader((_grid_file(scratch / "folder", scratch / "grid"),), lambda path: read_grid(path, base)),
         "gguf": Reader(gguf_files(scratch / "gguf"), _read_checkpoint, "model.gguf"),
     }
+    readers |= encoder_readers()
     for name in sorted(folder):
         readers[f"checkpoint {name}"] = Reader((folder[name],), _read_folder, name, folder)
     return readers

@@ -24,7 +24,7 @@ def test_a_fault_is_named_with_what_repeats_it(tmp_path: Path) -> None:
     """The harness itself: a reader that lets something out is told with its seed, number and place."""
     code = (
         "import sys, tests.fuzz.__main__ as fuzz\n"
-        "from tests.fuzz.readers import Reader\n"
+        "from tests.fuzz.reader import Reader\n"
         "read = lambda path: path.read_bytes().index(b'x' * 9)\n"
         "fuzz.make_readers = lambda scratch: {'bad': Reader((b'x' * 50,), read)}\n"
         "sys.argv[1:] = ['--count', '200', '--seed', '5', '--child', sys.argv[1]]\n"

@@ -4,6 +4,7 @@ The artifacts are spelled out in ``tests/tiny_encoder.py``, whose numpy says wha
 """
 
 import logging
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.tiny_encoder import (
     IMAGE,
     TinyEncoder,
     adapter_tensors,
+    list_adapter,
     write_answers,
     write_encoder,
     write_encoder_adapter,
@@ -273,3 +275,17 @@ def test_a_probe_says_how_far_the_answers_are(topics: Case, tmp_path: Path) -> N
     assert found is not None and found.passed
     assert found.effect_found == pytest.approx(found.effect_expected, rel=1e-4)
     assert model.probe("two") is None
+
+
+def test_a_manifest_with_the_labels_in_another_order_is_found_out(topics: Case, tmp_path: Path) -> None:
+    artifact, trained = Path(shutil.copytree(topics.folder / "artifact", tmp_path / "artifact")), HeadInfo(("a", "b"))
+    folder = write_encoder_adapter(tmp_path / "two", topics.tensors["two"])
+    write_answers(folder, topics.encoder, topics.tensors["two"], trained, [[2, 5, 9, 3]])
+    list_adapter(artifact, "right", folder, 1, trained)
+    list_adapter(artifact, "turned", folder, 1, HeadInfo(("b", "a")))
+    model = load(artifact, threads=1, task=TEXT_CLASSIFICATION)
+    assert set(model.classify("mail", adapter="right").scores) == {"a", "b"}
+    with pytest.raises(AdapterError, match="the manifest has 'b', 'a', but its receipt 'a', 'b'; the labels must be"):
+        model.classify("mail", adapter="turned")
+    with pytest.raises(AdapterError, match="the labels must be those of the training"):
+        load(artifact, threads=1, task=TEXT_CLASSIFICATION, probe=True)

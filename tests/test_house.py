@@ -307,14 +307,16 @@ def test_the_readme_names_targets_and_files_that_exist() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_readme_lists_the_architectures_that_export_accepts() -> None:
-    config = ast.parse((ROOT / "edgelora/checkpoint/config.py").read_text(encoding="utf-8"))
-    lists = [
-        node for node in config.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ARCHITECTURES"
-    ]
+@pytest.mark.parametrize(
+    ("file", "names", "table"),
+    [("config.py", "ARCHITECTURES", "| architecture |"), ("encoder_config.py", "ENCODERS", "| encoder |")],
+)
+def test_the_readme_lists_the_architectures_that_export_accepts(file: str, names: str, table: str) -> None:
+    module = ast.parse((ROOT / "edgelora/checkpoint" / file).read_text(encoding="utf-8"))
+    lists = [node for node in module.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == names]
     known = {ast.literal_eval(item) for item in lists[0].value.elts}
-    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| architecture |")[1].split("\n\n")[0]
-    assert set(re.findall(r"`([a-z0-9_]+)`", table)) == known
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split(table)[1].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z0-9_-]+)`", text)) == known
 
 
 def _lines(path: Path) -> int:

@@ -69,7 +69,7 @@ def chat(
 
     Example: edgelora chat smol < questions.txt
     """
-    with load(artifact, threads=threads) as model:
+    with load(artifact, threads=threads, task="text-generation") as model:
         talk(_open(model, artifact, adapter, system, sampling))
 
 

@@ -84,3 +84,8 @@ def test_what_an_artifact_is_not_for_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_nobody_chats_with_a_classifier(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", str(FOLDER / "encoder-topics")]) == 2
+    assert "encoder-topics is for text-classification, expected text-generation" in capsys.readouterr().err

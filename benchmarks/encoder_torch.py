@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
-from edgelora.evaluation.metrics import accuracy, macro_f1
+from edgelora.evaluation.metrics import accuracy, entity_f1, macro_f1, spans_of, token_f1
+from edgelora.evaluation.score_encoder import tags_of
 
 FULL, PROBE = "full", "probe"
 _IGNORED = -100  # of the loss of torch: padding, and tokens that go on with a word
@@ -77,16 +78,20 @@ def main() -> None:
     minutes = (time.process_time() - started) / 60
     found = [[names[number] for number in numbers] for numbers in answer(asked)]
     expected = [[names[number] for number in _targets(item) if number != _IGNORED] for item in asked]
-    print(json.dumps({"cpu_minutes": minutes, "trained": trained, "scores": score(expected, found)}))
+    scores = score(expected, found, is_tagging="tags" in rows[0])
+    print(json.dumps({"cpu_minutes": minutes, "trained": trained, "scores": scores}))
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def score(expected: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The figures of ``edgelora eval``: of labels, or of the tags of words."""
-    flat = [name for row in expected for name in row], [name for row in found for name in row]
+def score(expected: Sequence[Sequence[str]], found: Sequence[Sequence[str]], is_tagging: bool) -> dict[str, float]:
+    """The figures of ``edgelora eval``: of the labels of texts, or of the tags of words."""
+    if is_tagging:
+        truth, told = ([tags_of(spans_of(row), len(row)) for row in rows] for rows in (expected, found))
+        return {"token_f1": token_f1(truth, told), "entity_f1": entity_f1(truth, told)}
+    flat = [row[0] for row in expected], [row[0] for row in found]
     return {"accuracy": accuracy(*flat), "macro_f1": macro_f1(*flat)}
 
 

@@ -39,6 +39,7 @@ _LORA_RATE = 1e-3
 _FULL_RATE = 2e-4
 _BATCH = 16
 _RANK = 8
+_CALIBRATED = 100  # rows behind those that are learned; they decide no label
 _LENGTH = 128  # tokens of a row that are read
 
 
@@ -56,11 +57,11 @@ class Set:
 
 SETS: Mapping[str, Set] = {
     "reuters": Set("Reuters-8, topics of news", prepare_reuters.prepare, "classification",
-                   ("accuracy", "macro_f1"), 800, 2),
+                   ("accuracy", "macro_f1"), 600, 2),
     "icd": Set("ICD-10, chapters of clinical terms", lambda folder: prepare_icd.prepare(folder, "", 60),
-               "classification", ("accuracy", "macro_f1"), 1500, 3),
+               "classification", ("accuracy", "macro_f1"), 1000, 3),
     "addresses": Set("US addresses, tags of words", prepare_address_tags.prepare, "tagging",
-                     ("token_f1", "entity_f1"), 1091, 3),
+                     ("token_f1", "entity_f1"), 700, 3),
 }  # fmt: skip
 
 
@@ -86,8 +87,8 @@ class Work:
         return BUILD / prepare_minilm.NAME
 
     def part(self, kind: str) -> Path:
-        """The rows that are learned or answered: the first of a shuffled file."""
-        count = self.rows if kind == "train" else self.held_out
+        """The rows that are learned, whose scores are calibrated, or that are answered: parts of shuffled files."""
+        count = {"train": self.rows, "calibrate": _CALIBRATED, "heldout": self.held_out}[kind]
         return BUILD / "data" / self.name / f"{kind}-{count}.jsonl"
 
 
@@ -121,6 +122,7 @@ def train(work: Work, quant: str) -> tuple[Path, float]:
     if not log.is_file():
         run = run_edgelora(
             "train", str(work.model), str(work.part("train")), "-o", str(folder), "--task", work.task,
+            "--eval-data", str(work.part("calibrate")), "--eval-every", "0",
             "--quant", _quant(quant), "--rank", str(_RANK), "--epochs", str(work.epochs), "--batch-size", str(_BATCH),
             "--learning-rate", str(_LORA_RATE), "--max-length", str(_LENGTH), "--seed", str(work.seed),
             "--overwrite", "--json",
@@ -130,11 +132,12 @@ def train(work: Work, quant: str) -> tuple[Path, float]:
 
 
 def grid_arm(work: Work, quant: str) -> Figures:
-    """An adapter trained on the values that ship, in the artifact of all adapters of this task and grid."""
+    """An adapter trained on the values that ship, in the artifact of all adapters of this set and grid."""
     adapter, minutes = train(work, quant)
-    artifact = BUILD / "artifacts" / f"{work.task}-{quant}"
+    artifact = BUILD / "artifacts" / f"{work.name}-{quant}"
     if not (artifact / "manifest.json").is_file():
-        export = ("export", str(work.model), "-o", str(artifact), "--task", work.task, "--quant", _quant(quant))
+        export = ("export", str(work.model), "-o", str(artifact), "--task", work.task, "--quant", _quant(quant),
+                  "--context-length", str(_LENGTH))  # fmt: skip
         run_edgelora(*export, "--overwrite", "--json")
     name = adapter.name
     if name not in {found.name for found in read_manifest(artifact).adapters}:
@@ -153,7 +156,7 @@ def merged_arm(work: Work, quant: str) -> Figures:
     if not (artifact / "manifest.json").is_file():
         run_edgelora(
             "export", str(work.model), "-o", str(artifact), "--task", work.task, "--quant", quant,
-            "--merge", str(adapter), "--accept-lossy-merge", "--overwrite", "--json",
+            "--context-length", str(_LENGTH), "--merge", str(adapter), "--accept-lossy-merge", "--overwrite", "--json",
         )  # fmt: skip
     found = score(work, artifact, "none")
     size = sum(info.bytes for info in read_manifest(artifact).files.values())
@@ -185,13 +188,13 @@ def _weights(adapter: Path) -> int:
 def prepare(work: Work) -> None:
     """The encoder and the rows of a set, where they are missing."""
     prepare_minilm.prepare(work.model)
-    for kind in ("train", "heldout"):
-        whole = work.part(kind).parent / f"{kind}.jsonl"
-        if not whole.is_file():
-            SETS[work.name].prepare(whole.parent)
-        lines = whole.read_text(encoding="utf-8").splitlines()
-        count = work.rows if kind == "train" else work.held_out
-        write_rows(work.part(kind), [json.loads(line) for line in lines[:count]])
+    folder = work.part("train").parent
+    if not (folder / "heldout.jsonl").is_file():
+        SETS[work.name].prepare(folder)
+    learned, held_out = (_lines(folder / f"{kind}.jsonl") for kind in ("train", "heldout"))
+    parts = {"train": learned[: work.rows], "calibrate": learned[work.rows :][:_CALIBRATED]}
+    for kind, lines in (parts | {"heldout": held_out[: work.held_out]}).items():
+        write_rows(work.part(kind), [json.loads(line) for line in lines])
 
 
 def run_arm(work: Work, arm: str) -> Figures:
@@ -217,7 +220,7 @@ def main() -> int:
     parser.add_argument(
         "--rows", type=int, default=None, help="learned of each set; by default what half an hour allows"
     )
-    parser.add_argument("--held-out", type=int, default=1000, help="answered of each set, at most")
+    parser.add_argument("--held-out", type=int, default=600, help="answered of each set, at most")
     parser.add_argument("--epochs", type=int, default=None, help="times that every row is seen")
     parser.add_argument("--threads", type=int, default=2, help="of plain torch")
     options = parser.parse_args()
@@ -229,7 +232,9 @@ def main() -> int:
                 rows, epochs = options.rows or SETS[name].rows, options.epochs or SETS[name].epochs
                 work = Work(name, seed, rows, options.held_out, epochs, options.threads)
                 prepare(work)
-                learned[name] = {kind: _count(work.part(kind)) for kind in ("train", "heldout")} | {"epochs": epochs}
+                learned[name] = {kind: len(_lines(work.part(kind))) for kind in ("train", "heldout")} | {
+                    "epochs": epochs
+                }
                 for arm in options.arms:
                     found[name][arm].append(run_arm(work, arm))
     except (DatasetError, EdgeLoraError, OSError) as error:
@@ -244,8 +249,8 @@ def main() -> int:
     return 0
 
 
-def _count(path: Path) -> int:
-    return len(path.read_text(encoding="utf-8").splitlines())
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def _result(

@@ -79,8 +79,8 @@ def score_tags(model: EncoderModel, rows: Sequence[TaggedRow], adapter: str, ste
     for batch in _batches(rows):
         texts = [" ".join(row.tokens) for row in batch]
         for row, found in zip(batch, model.tag(texts, adapter=[adapter] * len(batch)), strict=True):
-            truth.append(_named(spans_of(row.tags), len(row.tokens)))
-            told.append(_named(_word_spans(row.tokens, found), len(row.tokens)))
+            truth.append(tags_of(spans_of(row.tags), len(row.tokens)))
+            told.append(tags_of(_word_spans(row.tokens, found), len(row.tokens)))
             windows += found.windows > 1
         step(len(batch))
     return {"token_f1": token_f1(truth, told), "entity_f1": entity_f1(truth, told), "in_windows": windows}
@@ -127,8 +127,8 @@ def _word_spans(tokens: Sequence[str], found: Tagging) -> tuple[tuple[str, int, 
     return tuple(spans)
 
 
-def _named(spans: Sequence[tuple[str, int, int]], count: int) -> list[str]:
-    """A tag for each word, in one form whatever the labels of a head look like."""
+def tags_of(spans: Sequence[tuple[str, int, int]], count: int) -> list[str]:
+    """A tag for each of ``count`` words, in one form whatever the labels of a head look like."""
     tags = ["O"] * count
     for kind, first, last in spans:
         tags[first:last] = [f"B-{kind}", *[f"I-{kind}"] * (last - first - 1)]

@@ -36,7 +36,8 @@ def test_padding_is_masked_and_its_tags_are_left_out_of_the_loss() -> None:
 def test_labels_are_those_of_rows_or_of_words() -> None:
     assert label_names([{"text": "a", "label": "x"}, {"text": "b", "label": "a"}]) == ["a", "x"]
     assert label_names([{"tokens": ["a", "b"], "tags": ["O", "B-x"]}]) == ["B-x", "O"]
-    assert score([["a"], ["b"]], [["a"], ["a"]])["accuracy"] == 0.5
+    assert score([["a"], ["b"]], [["a"], ["a"]], is_tagging=False)["accuracy"] == 0.5
+    assert score([["B-a", "I-a"], ["O"]], [["I-a", "I-a"], ["O"]], is_tagging=True) == {"token_f1": 1, "entity_f1": 1}
 
 
 def test_an_arm_with_the_same_options_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

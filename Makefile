@@ -24,7 +24,7 @@ help: ## list the targets
 
 install: $(STAMP) ## make .venv with everything the other targets need
 
-demo: $(STAMP) ## train two adapters, export one int4 artifact, compare (about 15 minutes on 2 cores)
+demo: $(STAMP) ## train two adapters, export one int4 artifact, compare; the same of an encoder (about 20 minutes on 2 cores)
 	$(BIN)/python -m examples.demo
 
 test: $(STAMP) $(JS) $(PAGE) $(APP) browser native compilers ## run every test: Python, native, Node, Chromium, React Native's binding

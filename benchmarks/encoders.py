@@ -35,7 +35,7 @@ from examples.download import DatasetError, write_rows
 BUILD = Path("build/encoders")
 RESULTS = Path(__file__).parent / "results"
 FLOAT, QUANTS = "float", ("int8", "int4")
-_LORA_RATE = 1e-3
+_LORA_RATE = 2e-3
 _FULL_RATE = 2e-4
 _BATCH = 16
 _RANK = 8

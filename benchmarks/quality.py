@@ -17,8 +17,9 @@ from typing import Any
 
 from edgelora_runtime.files import write_atomically
 from examples import prepare_addresses, prepare_icd, prepare_names
-from examples.demo import DemoError, link_base, run_edgelora
+from examples.demo import link_base
 from examples.download import DatasetError, write_rows
+from examples.steps import DemoError, run_edgelora
 
 RESULTS = Path(__file__).parent / "results" / "quality"
 NARROW = "mixed2"  # the 2-bit grid: its most sensitive linears have 4 bits, 3.0 on average

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from examples import prepare_addresses, prepare_icd
-from examples.demo import TRAINING, DemoError, Step, link_base, plan_training, run_edgelora, run_steps, trained_folders
+from examples.demo import TRAINING, link_base, plan_training, trained_folders
 from examples.download import DatasetError
+from examples.steps import DemoError, Step, run_edgelora, run_steps
 
 SHORT: Mapping[str, Sequence[str]] = {
     "addresses": ("--max-steps", "10", "--batch-size", "4", "--max-length", "192", "--learning-rate", "3e-3"),

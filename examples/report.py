@@ -5,7 +5,7 @@ Knows nothing about how the numbers came about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Column heading, data set, name in the output of `edgelora eval --json`.
@@ -39,7 +39,7 @@ def table_lines(results: Mapping[str, Any]) -> list[str]:
     for adapter, scores in results["scores"].items():
         rows.append([NAMES[adapter], *(_percent(scores[data].get(score)) for _, data, score in SCORES)])
     counts = {data: scores["n"] for data, scores in results["scores"]["none"].items()}
-    lines = [*_align(rows), f"held-out rows: {counts['addresses']} addresses, {counts['icd']} clinical terms", ""]
+    lines = [*align(rows), f"held-out rows: {counts['addresses']} addresses, {counts['icd']} clinical terms", ""]
 
     bench, sizes = results["bench"], results["bytes"]
     facts = [["int4 artifact without adapters", _megabytes(sizes["base"])]]
@@ -48,7 +48,7 @@ def table_lines(results: Mapping[str, Any]) -> list[str]:
     for name, decode in bench["decode_ms"].items():
         facts.append([f"decode, {NAMES.get(name, name)}", f"{1000 / decode['median']:.1f} tokens/s"])
     facts.append(["prefill", f"{_median(bench['prefill_tokens_per_s']):.0f} tokens/s"])
-    return lines + _align(facts)
+    return lines + align(facts)
 
 
 def _median(value: float | Mapping[str, float]) -> float:
@@ -64,7 +64,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def _align(rows: list[list[str]]) -> list[str]:
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
     """First column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

@@ -14,9 +14,9 @@ from statistics import median
 import edgelora_runtime
 from edgelora_runtime.files import write_atomically
 from examples import prepare_minilm
-from examples.demo import DemoError, Step, run_edgelora, run_steps
 from examples.download import DatasetError
 from examples.mailbox.mails import OTHER, SHORT, TOPICS, WHOLE, prepare
+from examples.steps import DemoError, Step, run_edgelora, run_steps
 
 TRAINING = ("--task", "classification", "--rank", "8", "--epochs", "2", "--batch-size", "16", "--max-length", "128",
             "--learning-rate", "1e-3", "--seed", "0")  # fmt: skip

@@ -11,8 +11,8 @@ from typing import Any
 
 import edgelora_runtime
 from examples import prepare_icd_pairs, prepare_minilm
-from examples.demo import DemoError, Step, run_edgelora, run_steps
 from examples.download import DatasetError
+from examples.steps import DemoError, Step, run_edgelora, run_steps
 
 NAME = "clinical"
 TRAINING = ("--task", "embedding", "--rank", "8", "--epochs", "1", "--batch-size", "32", "--max-length", "64",

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo import ADAPTERS, DemoError, Step, collect, plan_steps, run_edgelora, run_steps
+from examples.demo import ADAPTERS, collect, plan_steps
+from examples.demo_encoder import MEANING, encoder_rows, plan_encoder
 from examples.page import plan_page
 from examples.report import SCORES, judge, table_lines
+from examples.steps import DemoError, Step, run_edgelora, run_steps
 
 
 class Recorder:
@@ -136,3 +138,18 @@ def test_the_page_takes_the_adapters_of_the_demonstration_and_trains_them_alike(
     short = plan_page(tmp_path / "base.gguf", tmp_path / "data", tmp_path, short=True)
     assert short[2] == whole[2]
     assert [step.arguments[step.arguments.index("--max-steps") + 1] for step in short[:2]] == ["10", "10"]
+
+
+def test_the_second_screen_sets_the_grid_beside_a_merge_of_the_same_float_adapter(tmp_path: Path) -> None:
+    steps = plan_encoder(tmp_path / "encoder", tmp_path / "data", tmp_path)
+    assert [step.arguments[0] for step in steps] == ["train", "train", *["export", "eval"] * 3]
+    by_name = {step.name: step for step in steps}
+    merged, grid = by_name["export merged"].arguments, by_name["export grid"].arguments
+    assert merged[merged.index("--merge") + 1] == str(by_name["train icd on float"].product.parent)
+    assert grid[grid.index("--adapter") + 1] == f"icd={by_name['train icd on grid'].product.parent}"
+    quants = [step.arguments[step.arguments.index("--quant") + 1] for step in steps if "--quant" in step.arguments]
+    assert quants == ["none", "int4", "none", "int4", "int4"]
+    arms = {name: {"scores": {"accuracy": 0.5, "macro_f1": 0.25}, "bytes": 25_000_000} for name in MEANING}
+    rows = encoder_rows({"arms": arms})
+    assert [len(row) for row in rows] == [4] * 4
+    assert rows[-1] == (MEANING["grid"], "50.0 %", "25.0 %", "25.0")

@@ -74,9 +74,10 @@ def obtain_adapters(
         examples, _ = learned_rows(ready.lesson, encoded.examples, seed)
         lines[seed] = Lines(len(examples), hash_examples(examples))
     wanted = [(values, seed) for seed in settings.seeds for values in grids]
+    head = ready.checkpoint.task.head
     starts = {name: read_first_adapter(path) for name, path in settings.starts}
     for name, first in starts.items():
-        check_first_adapter(first, begin_receipt(grids[name]))
+        check_first_adapter(first, begin_receipt(grids[name]), () if head is None else head.labels)
         check_shape(first, settings.options_of(settings.seeds[0], first))
     trained = {}
     for values, seed in wanted:

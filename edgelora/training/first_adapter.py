@@ -14,6 +14,7 @@ from edgelora.errors import AdapterError, ConfigError
 from edgelora.training.recipe import Recipe
 from edgelora.values import FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Factors, read_adapter
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.receipt import Receipt, read_receipt
 
 
@@ -51,9 +52,18 @@ def read_first_adapter(folder: Path) -> FirstAdapter:
     return FirstAdapter(folder, digest, adapter.factors, adapter.head, read_receipt(folder))
 
 
-def check_first_adapter(first: FirstAdapter, ours: Receipt) -> None:
-    """Raise AdapterError when the receipt names another base or grid than this run's; without a receipt all goes."""
+def check_first_adapter(first: FirstAdapter, ours: Receipt, labels: tuple[str, ...] = ()) -> None:
+    """Raise AdapterError when the receipt names another base or grid than this run's; without a receipt all goes.
+
+    A head that comes along must have the ``labels`` of this run in their order.
+    """
     theirs = first.receipt
+    known = () if theirs is None or theirs.head is None else theirs.head.labels
+    if first.head and known and known != labels:
+        raise AdapterError(
+            f"--from {first.folder} has a head for {join_some(known, ', ')}, the rows have "
+            f"{join_some(labels, ', ') or 'no labels'}; start from an adapter with the same labels in the same order"
+        )
     if theirs is None:
         return
     if theirs.fingerprint != ours.fingerprint:

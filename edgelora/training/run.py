@@ -185,7 +185,8 @@ def _train(
     grid = make_grid(checkpoint)
     receipt = begin_receipt(grid)
     if source is not None:
-        check_first_adapter(source, receipt)
+        head = checkpoint.task.head
+        check_first_adapter(source, receipt, () if head is None else head.labels)
     origin = {"lesson": lesson.name, "start_from": None if source is None else source.sha256, **lesson.origin}
     identity = _identity(receipt, options, origin, examples, held_out.examples)
     unfinished = load_state(out, identity) if plan.resume else None

@@ -84,6 +84,7 @@ def export_encoder(
         step(encoder.model)
     graph = encoder.model.graph
     graph.sort()
+    _name_sizes(graph, encoder.hidden_size)
     inputs = _IMAGE if task.name == IMAGE_CLASSIFICATION else _TEXT
     found = tuple(value.name for value in graph.inputs if value.name in inputs)
     if found != inputs:
@@ -135,6 +136,19 @@ def _build(grid: Grid, context_length: int) -> EncoderGraph:
     if checkpoint.config["model_type"] in ENCODERS:
         return build_encoder(checkpoint)
     return build_classifier(checkpoint, context_length)
+
+
+def _name_sizes(graph: ir.Graph, hidden_size: int) -> None:
+    """One name for the rows and one for the tokens of all hidden states.
+
+    Tracing has a name of its own for each, which keeps onnxruntime from seeing that two are equal, and from fusing.
+    """
+    for node in graph:
+        for value in node.outputs:
+            sizes = [] if value.shape is None else list(value.shape)
+            is_hidden = len(sizes) == 3 and sizes[2] == hidden_size
+            if is_hidden and not any(isinstance(size, int) for size in sizes[:2]):
+                value.shape = ir.Shape(["rows", "tokens", hidden_size])
 
 
 def _has_common_slot(graph: ir.Graph, slots: tuple[Slot, ...], inputs: tuple[str, ...]) -> bool:

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
 import peft
 import pytest
 import torch
@@ -42,6 +45,49 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("quant", "target"),
+    [("none", "cpu"), ("fp16", "cpu"), ("int8", "cpu"), ("int4", "cpu"), ("int4", "web-wasm"), ("int4", "web-webgpu")],
+)
+def test_export_verify_and_classify(base: Path, adapter: Path, quant: str, target: str, tmp_path: Path) -> None:
+    options = ExportOptions(adapters={"four": adapter}, target=target)
+    result = edgelora.export(base, tmp_path / "artifact", options, grid=GridChoice(quant))
+    assert result.manifest.task == TEXT_CLASSIFICATION
+    assert result.manifest.encoder is not None
+    assert result.manifest.encoder.base_head is not None
+    report = edgelora.verify(tmp_path / "artifact")
+    assert report.passed, report.checks
+    assert {"output 0", "adapter four", "four again"} <= {check.name for check in report.checks}
+    with load(tmp_path / "artifact", task=TEXT_CLASSIFICATION) as model:
+        answers = model.classify(TEXTS, adapter=["four", "none", "four"])
+    assert [len(answer.scores) for answer in answers] == [4, 3, 4]
+
+
+def test_every_device_ships_one_grid_with_one_fingerprint(base: Path, tmp_path: Path) -> None:
+    exported = [
+        edgelora.export(base, tmp_path / target, ExportOptions(target=target))
+        for target in ("cpu", "web-wasm", "mobile")
+    ]
+    assert len({item.manifest.base.grid for item in exported}) == 1
+
+
+@pytest.mark.parametrize("quant", ["none", "int8"])
+def test_onnxruntime_fuses_around_the_slots(base: Path, adapter: Path, quant: str, tmp_path: Path) -> None:
+    """Attention is one node in the file; onnxruntime joins norms with sums, GELU with its bias, when it opens it."""
+    artifact = tmp_path / "artifact"
+    edgelora.export(base, artifact, ExportOptions(adapters={"four": adapter}), grid=GridChoice(quant))
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(str(artifact / "encoder.onnx"), options, providers=["CPUExecutionProvider"])
+    counts = Counter(node.op_type for node in ir.load(tmp_path / "optimized.onnx").graph)
+    assert counts["MultiHeadAttention"] == 2
+    assert counts["BiasGelu"] == 2
+    assert counts["SkipLayerNormalization"] == 5  # two a layer, and that of the embeddings
+    assert counts["Softmax"] == counts["Erf"] == 0
+
+
 def test_a_graph_that_is_another_fails_verify(base: Path, tmp_path: Path) -> None:
     edgelora.export(base, tmp_path / "artifact", grid=GridChoice("int8"))
     data = json.loads((tmp_path / "artifact/manifest.json").read_text(encoding="utf-8"))
@@ -57,7 +103,7 @@ def test_a_graph_that_is_another_fails_verify(base: Path, tmp_path: Path) -> Non
 
 
 def test_a_merged_classifier_answers_like_the_adapter(base: Path, adapter: Path, tmp_path: Path) -> None:
-    edgelora.export(base, tmp_path / "factored", grid=GridChoice("none"))
+    edgelora.export(base, tmp_path / "factored", ExportOptions(adapters={"four": adapter}), grid=GridChoice("none"))
     edgelora.export(base, tmp_path / "merged", ExportOptions(merge=adapter), grid=GridChoice("none"))
     manifest = read_manifest(tmp_path / "merged")
     assert manifest.slots == ()
@@ -66,7 +112,6 @@ def test_a_merged_classifier_answers_like_the_adapter(base: Path, adapter: Path,
     assert manifest.encoder.base_head.labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3")
     assert edgelora.verify(tmp_path / "merged").passed
     with load(tmp_path / "factored", task=TEXT_CLASSIFICATION) as model:
-        model.load_adapter("four", adapter)
         expected = model.classify(TEXTS, adapter="four")
     with load(tmp_path / "merged", task=TEXT_CLASSIFICATION) as model:
         found = model.classify(TEXTS)

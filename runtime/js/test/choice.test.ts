@@ -28,6 +28,16 @@ test("a GPU whose subgroups are narrow is warned of", () => {
   );
 });
 
+test("where such a GPU would answer long texts of an encoder wrongly, wasm is taken, or it is warned of", () => {
+  const narrow = { ...phone, subgroupSize: 4 };
+  const encoder = { ...int4, encoder: {} as never };
+  const { choice } = chooseBackend(narrow, encoder, {});
+  assert.deepEqual([choice.name, choice.reason], ["wasm", "the GPU has subgroups of 4"]);
+  assert.equal(chooseBackend({ ...phone, subgroupSize: 8 }, encoder, {}).choice.name, "webgpu");
+  const { warnings } = chooseBackend(narrow, encoder, { backend: "webgpu" });
+  assert.match(warnings.join(), /gives wrong answers to texts of 32 tokens or more; run it in wasm$/);
+});
+
 test("without WebGPU, or with one that computes on the CPU, wasm is taken, and int4 is warned of", () => {
   for (const gpu of ["no navigator.gpu", "no adapter", "software"] as const) {
     const { choice, warnings } = chooseBackend({ ...phone, gpu }, int4, {});

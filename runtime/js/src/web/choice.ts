@@ -58,7 +58,7 @@ interface GpuAdapter {
 /** The choice, and what the user should know of it. Throws BackendError where the wish cannot be met. */
 export function chooseBackend(
   facts: BrowserFacts,
-  manifest: Pick<Manifest, "target" | "record">,
+  manifest: Pick<Manifest, "target" | "record"> & Partial<Pick<Manifest, "encoder">>,
   wish: Wish,
 ): { readonly choice: BackendChoice; readonly warnings: readonly string[] } {
   const { backend, threads } = wish;
@@ -76,15 +76,21 @@ export function chooseBackend(
     );
   }
   const isForWasm = manifest.target === "web-wasm";
-  const takesGpu = backend === "webgpu" || (backend === undefined && facts.gpu === "hardware" && !isForWasm);
+  const isNarrow = hasNarrowSubgroups(facts);
+  const isWrong = isNarrow && Boolean(manifest.encoder); // a text of an encoder cannot go through in pieces
+  const isBest = facts.gpu === "hardware" && !isForWasm && !isWrong;
+  const takesGpu = backend === "webgpu" || (backend === undefined && isBest);
   if (takesGpu) {
     const reason = backend === "webgpu" ? "it was asked for" : "this browser has WebGPU";
     const warnings: string[] = [];
     if (isForWasm) warnings.push("this artifact was exported for web-wasm; on WebGPU export it for web-webgpu");
-    if (hasNarrowSubgroups(facts)) {
+    if (isNarrow) {
+      const [what, advice] = isWrong
+        ? ["texts", "run it in wasm"]
+        : ["several prompts at once", "ask one after another"];
       warnings.push(
-        `this GPU has subgroups of ${facts.subgroupSize}, with which onnxruntime-web gives wrong answers to several ` +
-          `prompts at once of ${LONGEST_NARROW_CALL + 1} tokens or more; ask one after another`,
+        `this GPU has subgroups of ${facts.subgroupSize}, with which onnxruntime-web gives wrong answers to ${what} of ` +
+          `${LONGEST_NARROW_CALL + 1} tokens or more; ${advice}`,
       );
     }
     return { choice: { name: "webgpu", threads: 1, reason }, warnings };
@@ -106,7 +112,9 @@ export function chooseBackend(
         ? "the artifact was exported for it"
         : facts.gpu === "software"
           ? "the WebGPU of this browser computes on the CPU"
-          : `this browser has no WebGPU (${facts.gpu})`;
+          : hasGpu
+            ? `the GPU has subgroups of ${facts.subgroupSize}`
+            : `this browser has no WebGPU (${facts.gpu})`;
   const wanted = threads ?? Math.min(MAX_DEFAULT_THREADS, facts.cores);
   const isolation = facts.isIsolated ? "" : "; one thread, because the page is not cross-origin isolated";
   return {

@@ -32,6 +32,7 @@ def _is_list_of_text(value: Any) -> bool:
 _COUNT: _Rule = (f"a whole number from 1 to {_LARGEST}", _is_whole(1, _LARGEST))
 _LENGTH: _Rule = ("a whole number from 1 to 2^31 - 1", _is_whole(1, (1 << 31) - 1))
 _WINDOW: _Rule = ("a whole number from 0 to 2^31 - 1", _is_whole(0, (1 << 31) - 1))
+_OR_NONE: _Rule = (f"a whole number from -1 to {_LARGEST}", _is_whole(-1, _LARGEST))
 _EPSILON: _Rule = ("a number from 0 to 0.1", _is_number(0, 0.1))
 _THETA: _Rule = ("a number from 1 to 10^12", _is_number(1, 1e12))
 _SHARE: _Rule = ("a number above 0, at most 1", _is_number(1e-6, 1))
@@ -45,14 +46,18 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(
         (
             "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-            "num_key_value_heads", "head_dim", "n_embd", "n_layer", "n_head", "n_inner",
+            "num_key_value_heads", "head_dim", "n_embd", "n_layer", "n_head", "n_inner", "dim", "hidden_dim",
+            "n_layers", "n_heads", "embedding_size", "image_size", "patch_size", "num_channels", "num_hidden_groups",
+            "inner_group_num", "global_attn_every_n_layers", "local_attention", "relative_attention_num_buckets",
+            "attention_head_size", "pooler_hidden_size", "conv_groups",
         ),
         _COUNT,
     ),
     **dict.fromkeys(("max_position_embeddings", "original_max_position_embeddings", "n_positions", "n_ctx"), _LENGTH),
-    "sliding_window": _WINDOW,
-    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"), _EPSILON),
-    **dict.fromkeys(("rope_theta", "rope_local_base_freq"), _THETA),
+    **dict.fromkeys(("sliding_window", "type_vocab_size", "conv_kernel_size"), _WINDOW),
+    **dict.fromkeys(("position_buckets", "max_relative_positions"), _OR_NONE),
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps"), _EPSILON),
+    **dict.fromkeys(("rope_theta", "rope_local_base_freq", "global_rope_theta", "local_rope_theta"), _THETA),
     "partial_rotary_factor": _SHARE,
     **dict.fromkeys(
         (
@@ -61,9 +66,12 @@ _RULES: Mapping[str, _Rule] = {
         ),
         _FACTOR,
     ),
-    **dict.fromkeys(("model_type", "torch_dtype", "dtype", "hidden_act", "hidden_activation"), _TEXT),
+    **dict.fromkeys(("model_type", "torch_dtype", "dtype", "hidden_act", "hidden_activation", "norm_rel_ebd"), _TEXT),
     **dict.fromkeys(("architectures", "layer_types"), _TEXTS),
-    **dict.fromkeys(("tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window"), _YES_OR_NO),
+    **dict.fromkeys((
+            "tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window", "relative_attention",
+            "position_biased_input", "share_att_key", "norm_bias", "classifier_bias", "qkv_bias",
+        ), _YES_OR_NO),
     **dict.fromkeys(("rope_scaling", "rope_parameters", "quantization_config", "text_config"), _OBJECT),
 }  # fmt: skip
 

@@ -338,6 +338,8 @@ def test_a_decoder_with_pooling_makes_vectors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"type_vocab_size": -1}, "type_vocab_size is -1, expected a whole number from 0"),
+        ({"relative_attention": "yes"}, "relative_attention is 'yes', expected true or false"),
         ({"hidden_act": "sinus"}, "hidden_act is 'sinus', the graph has"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key', expected absolute"),
         ({"is_decoder": True}, "is_decoder is set"),

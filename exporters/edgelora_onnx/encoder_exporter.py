@@ -23,6 +23,7 @@ from edgelora_onnx.encoder_graph import EncoderGraph
 from edgelora_onnx.frontends.classifier import build_classifier
 from edgelora_onnx.frontends.optimum import build_encoder
 from edgelora_onnx.left_float import left_float, may_pack_of
+from edgelora_onnx.named_sizes import name_sizes
 from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.fuse_attention import FuseAttention
@@ -84,7 +85,7 @@ def export_encoder(
         step(encoder.model)
     graph = encoder.model.graph
     graph.sort()
-    _name_sizes(graph, encoder.hidden_size)
+    name_sizes(graph, encoder.hidden_size)
     inputs = _IMAGE if task.name == IMAGE_CLASSIFICATION else _TEXT
     found = tuple(value.name for value in graph.inputs if value.name in inputs)
     if found != inputs:
@@ -136,19 +137,6 @@ def _build(grid: Grid, context_length: int) -> EncoderGraph:
     if checkpoint.config["model_type"] in ENCODERS:
         return build_encoder(checkpoint)
     return build_classifier(checkpoint, context_length)
-
-
-def _name_sizes(graph: ir.Graph, hidden_size: int) -> None:
-    """One name for the rows and one for the tokens of all hidden states.
-
-    Tracing has a name of its own for each, which keeps onnxruntime from seeing that two are equal, and from fusing.
-    """
-    for node in graph:
-        for value in node.outputs:
-            sizes = [] if value.shape is None else list(value.shape)
-            is_hidden = len(sizes) == 3 and sizes[2] == hidden_size
-            if is_hidden and not any(isinstance(size, int) for size in sizes[:2]):
-                value.shape = ir.Shape(["rows", "tokens", hidden_size])
 
 
 def _has_common_slot(graph: ir.Graph, slots: tuple[Slot, ...], inputs: tuple[str, ...]) -> bool:

@@ -159,9 +159,8 @@ def _open(
 
 
 def _load(folder: Path, threads: int, operator: str | None) -> edgelora_runtime.EncoderModel:
-    model = edgelora_runtime.load(folder, threads=threads, operator=operator if operator else False)
-    assert isinstance(model, edgelora_runtime.EncoderModel)
-    return model
+    chosen = operator if operator else False
+    return edgelora_runtime.load(folder, threads=threads, operator=chosen, task="text-classification")
 
 
 def write_page(result: Mapping[str, Any]) -> str:

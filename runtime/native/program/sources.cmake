@@ -2,6 +2,7 @@ set(EDGELORA_PROGRAM_SOURCES
   answers.cpp
   arguments.cpp
   chat.cpp
+  encoders.cpp
   failure.cpp
   handles.cpp
   main.cpp

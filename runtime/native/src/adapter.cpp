@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kNoChange = 1e-8;  // root mean square of a delta that float32 weights cannot even hold
+constexpr std::string_view kPrefix = "base_model.model.";
 constexpr const char* kTrainedFor = "; use an adapter trained for this base";
 
 // One side of a module: A or B.
@@ -43,14 +44,32 @@ bool take_ending(std::string_view& text, std::string_view ending) {
     return true;
 }
 
+bool take_beginning(std::string_view& text, std::string_view beginning) {
+    if (text.substr(0, beginning.size()) != beginning) return false;
+    text.remove_prefix(beginning.size());
+    return true;
+}
+
+// The name in the checkpoint of a tensor that PEFT saved whole.
+std::string saved_name(std::string_view key) {
+    take_beginning(key, kPrefix);
+    constexpr std::string_view wrappings[] = {".modules_to_save.default.", ".modules_to_save."};
+    for (std::size_t at = key.find('.'); at != key.npos; at = key.find('.', at + 1)) {
+        for (const std::string_view wrapping : wrappings) {
+            if (key.substr(at, wrapping.size()) != wrapping) continue;
+            return std::string(key.substr(0, at)).append(key.substr(at + wrapping.size() - 1));
+        }
+    }
+    return std::string(key);
+}
+
 // `base_model.model.MODULE.lora_A.weight`, with or without the prefix, and with `.default` where PEFT wrote it.
 std::optional<Key> parse_key(std::string_view key) {
-    constexpr std::string_view prefix = "base_model.model.";
     if (!take_ending(key, ".weight")) return std::nullopt;
     take_ending(key, ".default");
     const char side = key.empty() ? '\0' : key.back();
     if (!take_ending(key, ".lora_A") && !take_ending(key, ".lora_B")) return std::nullopt;
-    if (key.size() > prefix.size() && key.substr(0, prefix.size()) == prefix) key.remove_prefix(prefix.size());
+    if (key.size() > kPrefix.size()) take_beginning(key, kPrefix);
     if (key.empty()) return std::nullopt;
     return Key{std::string(key), side};
 }
@@ -61,29 +80,19 @@ std::string shape_of(const StoredTensor& tensor) {
     return "(" + told + ")";
 }
 
-// No NaN and no infinity: every exponent is below the largest. One pass that a compiler does for many at once.
-bool are_finite(const float* values, std::size_t count) {
-    constexpr std::uint32_t mask = 0x7f800000;
-    bool are_all = true;
-    for (std::size_t index = 0; index < count; index++) {
-        std::uint32_t bits = 0;
-        std::memcpy(&bits, values + index, sizeof bits);
-        are_all = are_all & ((bits & mask) != mask);
-    }
-    return are_all;
-}
-
 class Reader {
   public:
-    explicit Reader(const fs::path& folder) : folder_(folder) {}
+    Reader(const fs::path& folder, bool with_head) : folder_(folder), with_head_(with_head) {}
 
     Adapter read() {
         require(kConfigFile, "expected a folder saved by PEFT");
         require(kWeightsFile, "save the adapter with safe_serialization=True");
-        const LoraConfig config = read_config(folder_);  // first: the tensors of another method would only add noise
+        // First: the tensors of another method would only add noise.
+        const LoraConfig config = read_config(folder_, with_head_);
         const fs::path path = folder_ / kWeightsFile;
         const auto file = MappedFile::open(path, Code::adapter);
         adapter_.kept.push_back(file);
+        adapter_.saved = config.saved;
         const auto tensors = parse(file->bytes(), path.u8string());
         for (const auto& [key, tensor] : tensors) collect(key, tensor);
         for (const auto& [module, pair] : pairs_) put_together(module, pair, config);
@@ -113,6 +122,7 @@ class Reader {
 
     void collect(const std::string& name, const StoredTensor& tensor) {
         const std::optional<Key> key = parse_key(name);
+        if (!key && collect_head(name, tensor)) return;
         if (!key) {
             wrong_.push_back(name + " is no LoRA factor");
             return;
@@ -135,6 +145,22 @@ class Reader {
             return;
         }
         side = Side{tensor.shape[0], tensor.shape[1], values};
+    }
+
+    // Whether the tensor is one of the head.
+    bool collect_head(const std::string& key, const StoredTensor& tensor) {
+        const std::string name = saved_name(key);
+        if (!is_saved(name, adapter_.saved)) return false;
+        if (adapter_.head.count(name) > 0) {
+            wrong_.push_back(name + " is there twice, under two names");
+        } else if (!tensor.is_float() || tensor.bytes.empty()) {
+            wrong_.push_back(key + " is " + tensor.dtype + " " + shape_of(tensor) + ", expected floats");
+        } else if (const float* values = values_of(tensor); !are_finite(values, tensor.count())) {
+            wrong_.push_back(key + " holds numbers that are not finite");
+        } else {
+            adapter_.head[name] = {tensor.shape, values};
+        }
+        return true;
     }
 
     const float* values_of(const StoredTensor& tensor) {
@@ -160,6 +186,7 @@ class Reader {
     }
 
     const fs::path& folder_;
+    bool with_head_;
     Adapter adapter_;
     std::map<std::string, Pair> pairs_;
     std::vector<std::string> wrong_;
@@ -206,7 +233,19 @@ std::int64_t Adapter::rank() const {
     return largest;
 }
 
-Adapter read_adapter(const fs::path& folder) { return Reader(folder).read(); }
+// No NaN and no infinity: every exponent is below the largest. One pass that a compiler does for many at once.
+bool are_finite(const float* values, std::size_t count) {
+    constexpr std::uint32_t mask = 0x7f800000;
+    bool are_all = true;
+    for (std::size_t index = 0; index < count; index++) {
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, values + index, sizeof bits);
+        are_all = are_all & ((bits & mask) != mask);
+    }
+    return are_all;
+}
+
+Adapter read_adapter(const fs::path& folder, bool with_head) { return Reader(folder, with_head).read(); }
 
 void fit_adapter(const Adapter& adapter, const std::vector<Slot>& slots, const std::string& where) {
     const std::vector<Place> places = places_of(slots);
@@ -246,7 +285,7 @@ void fit_adapter(const Adapter& adapter, const std::vector<Slot>& slots, const s
     if (!wrong.empty()) throw Error(Code::adapter, where + " does not fit: " + join_some(wrong) + kTrainedFor);
     const bool changes = std::any_of(adapter.factors.begin(), adapter.factors.end(),
                                      [](const auto& item) { return largest_rms(item.second) > kNoChange; });
-    if (!changes) {
+    if (!changes && count > 0) {
         throw Error(Code::adapter,
                     where + " changes nothing: alpha, A or B is zero or next to it in every module; was it trained "
                             "and saved?");

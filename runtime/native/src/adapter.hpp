@@ -29,19 +29,40 @@ struct Factors {
     double scaling = 0;
 };
 
-// Every adapted module of a PEFT folder, by its name in the checkpoint.
+// A tensor of the head, by rows; the numbers belong to the adapter or to whoever read the file.
+struct SavedTensor {
+    std::vector<std::int64_t> shape;
+    const float* values = nullptr;
+
+    std::size_t count() const {
+        std::size_t product = 1;
+        for (const std::int64_t size : shape) product *= static_cast<std::size_t>(size);
+        return product;
+    }
+};
+
+using SavedTensors = std::map<std::string, SavedTensor>;
+
+// Every adapted module of a PEFT folder, by its name in the checkpoint. `head` holds the tensors of `modules_to_save`
+// by their names in the checkpoint, `saved` are those modules.
 struct Adapter {
     std::map<std::string, Factors> factors;
     Targets targets;
-    std::vector<std::shared_ptr<const void>> kept;  // the mapped file and what was widened: what `factors` point into
+    SavedTensors head;
+    std::vector<std::string> saved;
+    std::vector<std::shared_ptr<const void>> kept;  // the mapped file and what was widened: what all point into
 
-    // The largest rank of any module.
+    // The largest rank of any module; 0 of an adapter that is a head alone.
     std::int64_t rank() const;
 };
 
 // Read `adapter_model.safetensors` and `adapter_config.json`; throws one Error{adapter}.
+// `with_head` takes fully trained modules too, as adapters of a model with a head have them.
 // Factors stored as float32 are read where the file is mapped: it may be replaced, but not cut short, meanwhile.
-Adapter read_adapter(const std::filesystem::path& folder);
+Adapter read_adapter(const std::filesystem::path& folder, bool with_head = false);
+
+// Whether `count` values hold neither NaN nor infinity.
+bool are_finite(const float* values, std::size_t count);
 
 // Check that every module has its place in `slots` and that something changes; `where` names the adapter.
 // Throws one Error{adapter} that lists every module without a slot, every one that `target_modules` ask for and the

@@ -21,7 +21,6 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"lora_bias", "LoRA biases"},
     {"use_qalora", "QALoRA"},
     {"use_bdlora", "block-diagonal LoRA"},
-    {"modules_to_save", "fully trained modules (modules_to_save)"},
     {"trainable_token_indices", "trained token embeddings (trainable_token_indices)"},
     {"target_parameters", "adapted bare parameters (target_parameters)"},
     {"layer_replication", "replicated layers (layer_replication)"},
@@ -76,13 +75,14 @@ std::string pattern_problem(const std::string& pattern) {
 // Everything of one configuration that cannot be used.
 class Checker {
   public:
-    explicit Checker(const Json& config) : config_(config) {}
+    Checker(const Json& config, bool with_head) : config_(config), with_head_(with_head) {}
 
     std::vector<std::string> check() {
         refusals();
         types();
         number("r", "rank_pattern", rank_problem);
         number("lora_alpha", "alpha_pattern", alpha_problem);
+        saved();
         return std::move(wrong_);
     }
 
@@ -151,9 +151,20 @@ class Checker {
         }
     }
 
+    void saved() {
+        const Json& saved = value_of(config_, "modules_to_save");
+        if (is_nothing(saved)) return;
+        if (!with_head_) {
+            add("it uses fully trained modules (modules_to_save), which only the head of an encoder can be");
+        } else if (!is_list_of(saved, [](const Json& item) { return item.is_string() && item != ""; })) {
+            add("modules_to_save is " + show(saved) + ", expected a list of names");
+        }
+    }
+
     void add(std::string line) { wrong_.push_back(std::move(line)); }
 
     const Json& config_;
+    bool with_head_;
     std::vector<std::string> wrong_;
 };
 
@@ -192,16 +203,27 @@ Value first_match(const std::vector<std::pair<Pattern, Value>>& patterns, std::s
     return found == patterns.end() ? otherwise : found->second;
 }
 
+// Whether a name is one of `endings`, or ends with one behind a `.`.
+bool is_any_ending(std::string_view name, const std::vector<std::string>& endings) {
+    return std::any_of(endings.begin(), endings.end(), [&](const std::string& ending) {
+        if (name == ending) return true;
+        if (name.size() <= ending.size()) return false;
+        const std::size_t start = name.size() - ending.size();
+        return name[start - 1] == '.' && name.substr(start) == ending;
+    });
+}
+
 }  // namespace
 
 bool Targets::has(std::string_view module) const {
-    if (!pattern.empty()) return pattern[0].matches_whole(module);
-    return std::any_of(endings.begin(), endings.end(), [&](const std::string& ending) {
-        if (module == ending) return true;
-        if (module.size() <= ending.size()) return false;
-        const std::size_t start = module.size() - ending.size();
-        return module[start - 1] == '.' && module.substr(start) == ending;
-    });
+    return pattern.empty() ? is_any_ending(module, endings) : pattern[0].matches_whole(module);
+}
+
+bool is_saved(std::string_view tensor, const std::vector<std::string>& saved) {
+    for (std::size_t end = tensor.find('.'); end != tensor.npos; end = tensor.find('.', end + 1)) {
+        if (is_any_ending(tensor.substr(0, end), saved)) return true;
+    }
+    return false;
 }
 
 std::int64_t LoraConfig::rank_of(std::string_view module) const { return first_match(ranks, module, rank); }
@@ -212,12 +234,12 @@ double LoraConfig::scaling_of(std::string_view module, std::int64_t module_rank)
     return is_rank_stabilized ? module_alpha / std::sqrt(divisor) : module_alpha / divisor;
 }
 
-LoraConfig parse_config(std::string_view content, const std::string& where) {
+LoraConfig parse_config(std::string_view content, const std::string& where, bool with_head) {
     const Json config = parse_json(content, where, Code::adapter, kAdvice, kLongest);
     if (!config.is_object()) {
         throw Error(Code::adapter, where + " holds " + show(config) + ", expected an object; " + kAdvice);
     }
-    const std::string wrong = join_some(Checker(config).check());
+    const std::string wrong = join_some(Checker(config, with_head).check());
     if (!wrong.empty()) {
         throw Error(Code::adapter, where + " cannot be used: " + wrong + "; expected plain LoRA as PEFT saves it");
     }
@@ -228,12 +250,15 @@ LoraConfig parse_config(std::string_view content, const std::string& where) {
     read.ranks = patterns_of<std::int64_t>(config, "rank_pattern");
     read.alphas = patterns_of<double>(config, "alpha_pattern");
     read.targets = targets_of(config);
+    if (const Json& saved = value_of(config, "modules_to_save"); !is_nothing(saved)) {
+        read.saved = saved.get<std::vector<std::string>>();
+    }
     return read;
 }
 
-LoraConfig read_config(const std::filesystem::path& folder) {
+LoraConfig read_config(const std::filesystem::path& folder, bool with_head) {
     const std::filesystem::path path = folder / kConfigFile;
-    return parse_config(read_file(path, Code::adapter, kAdvice, kLongest), path.u8string());
+    return parse_config(read_file(path, Code::adapter, kAdvice, kLongest), path.u8string(), with_head);
 }
 
 }  // namespace edgelora

@@ -34,6 +34,7 @@ struct LoraConfig {
     std::vector<std::pair<Pattern, std::int64_t>> ranks;
     std::vector<std::pair<Pattern, double>> alphas;
     Targets targets;
+    std::vector<std::string> saved;  // modules_to_save: those of a head, trained whole
 
     // PEFT's rule: the first pattern that matches the end of the module's name, else `r`.
     std::int64_t rank_of(std::string_view module) const;
@@ -42,9 +43,14 @@ struct LoraConfig {
     double scaling_of(std::string_view module, std::int64_t rank) const;
 };
 
-// The configuration in an adapter folder; throws one Error{adapter} with everything that cannot be used.
-LoraConfig read_config(const std::filesystem::path& folder);
+// The configuration in an adapter folder; throws one Error{adapter} with everything that cannot be used. `with_head`
+// reads `modules_to_save`, which is refused elsewhere: only a head can be swapped whole.
+LoraConfig read_config(const std::filesystem::path& folder, bool with_head = false);
 
-LoraConfig parse_config(std::string_view content, const std::string& where = std::string(kConfigFile));
+LoraConfig parse_config(std::string_view content, const std::string& where = std::string(kConfigFile),
+                        bool with_head = false);
+
+// Whether a tensor lies in a module of `modules_to_save`, which are names of modules or endings of names.
+bool is_saved(std::string_view tensor, const std::vector<std::string>& saved);
 
 }  // namespace edgelora

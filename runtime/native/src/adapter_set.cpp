@@ -1,9 +1,11 @@
 #include "adapter_set.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "errors.hpp"
+#include "head.hpp"
 #include "open_adapter.hpp"
 
 namespace edgelora {
@@ -11,6 +13,8 @@ namespace edgelora {
 namespace {
 
 constexpr std::size_t kMostMixed = 16;  // blends and row stacks kept ready; of single adapters the budget says how many
+
+constexpr double kNoWeight = 1e-9;  // of a blend
 
 // Put `place`, an element of `list`, behind all others: it was used last.
 template <typename List>
@@ -20,14 +24,19 @@ void move_to_end(List& list, typename List::iterator place) {
 
 }  // namespace
 
+const SavedTensors AdapterSet::kNoHead;
+
 AdapterSet::AdapterSet(const std::filesystem::path& folder, std::shared_ptr<const Manifest> manifest,
-                       const Session& session, std::optional<std::size_t> most_bytes)
+                       std::shared_ptr<const Ort> ort, const Packer& packer, std::optional<std::size_t> most_bytes,
+                       const SavedTensors& base)
     : manifest_(std::move(manifest)),
-      session_(session),
+      ort_(std::move(ort)),
+      packer_(packer),
+      base_(base),
       most_bytes_(most_bytes),
-      none_(session.prepare(session.packer().blend({}))) {
+      none_(bind_packed(*ort_, packer.blend({}))) {
     for (const AdapterInfo& item : manifest_->adapters) {
-        sources_.push_back({item.name, folder / std::filesystem::u8path(item.path), false});
+        sources_.push_back({item.name, folder / std::filesystem::u8path(item.path), false, item.head, std::nullopt});
     }
 }
 
@@ -59,10 +68,11 @@ std::size_t AdapterSet::n_bytes() const {
     return total;
 }
 
-void AdapterSet::load(const std::string& name, const std::filesystem::path& folder, bool trust) {
+void AdapterSet::load(const std::string& name, const std::filesystem::path& folder, bool trust,
+                      const std::optional<Labels>& labels) {
     check_name(name);
-    const Source made{name, folder, trust};
-    const SharedAdapter adapter = read(made);
+    const Source made{name, folder, trust, std::nullopt, labels};
+    const Single single = read(made);
     forget(name);
     {
         const std::lock_guard<std::mutex> lock(reading_);
@@ -74,8 +84,8 @@ void AdapterSet::load(const std::string& name, const std::filesystem::path& fold
             *known = made;
         }
     }
-    single_.push_back({name, adapter});
-    drop_beyond_budget(adapter);
+    single_.push_back(single);
+    drop_beyond_budget(single.adapter);
 }
 
 void AdapterSet::unload(const std::string& name) {
@@ -126,7 +136,7 @@ SharedAdapter AdapterSet::find_rows(const std::vector<std::string>& texts) {
                 rows.push_back(rows[static_cast<std::size_t>(same)]);
             }
         }
-        return session_.packer().stack(rows);
+        return packer_.stack(rows);
     });
 }
 
@@ -135,7 +145,7 @@ SharedAdapter AdapterSet::bound(const Spec& spec) {
         return none_;
     }
     if (spec.size() == 1 && spec.front().weight == 1.0) {
-        SharedAdapter found = pack(spec.front().name);
+        SharedAdapter found = keep_single(spec.front().name).adapter;
         drop_beyond_budget(found);
         return found;
     }
@@ -146,7 +156,7 @@ SharedAdapter AdapterSet::keep(const std::vector<Spec>& specs, const std::functi
     auto found = std::find_if(mixed_.begin(), mixed_.end(),
                               [&specs](const Mixture& item) { return item.specs == specs; });
     if (found == mixed_.end()) {
-        found = mixed_.insert(mixed_.end(), {specs, session_.prepare(build())});
+        found = mixed_.insert(mixed_.end(), {specs, bind_packed(*ort_, build())});
         if (mixed_.size() > kMostMixed) {
             mixed_.pop_front();
         }
@@ -161,26 +171,69 @@ Packed AdapterSet::blend(const Spec& spec) {
     std::vector<SharedAdapter> kept;
     WeightedParts parts;
     for (const SpecTerm& term : spec) {
-        kept.push_back(pack(term.name));
+        kept.push_back(keep_single(term.name).adapter);
         parts.emplace_back(&kept.back()->packed, term.weight);
     }
-    return session_.packer().blend(parts);
+    return packer_.blend(parts);
 }
 
-SharedAdapter AdapterSet::pack(const std::string& name) {
+std::optional<HeadInfo> AdapterSet::head(const std::string& text) {
+    const Spec spec = parse(text);
+    if (!manifest_->encoder || manifest_->encoder->head.empty()) {
+        return std::nullopt;
+    }
+    if (spec.empty()) {
+        if (manifest_->encoder->base_head) {
+            return manifest_->encoder->base_head;
+        }
+        const std::vector<std::string> known = names();
+        throw Error(Code::adapter, manifest_->model.name + " has no head of its own; use an adapter: " +
+                                       (known.empty() ? "no adapters" : join_some(known, ", ")));
+    }
+    std::vector<HeadInfo> heads;
+    double total = 0;
+    for (const SpecTerm& term : spec) {
+        heads.push_back(*keep_single(term.name).head);
+        total += term.weight;
+        const HeadInfo& one = heads.front();
+        if (heads.back().labels != one.labels || heads.back().problem_type != one.problem_type) {
+            throw Error(Code::adapter, "adapter SPEC " + show(text) + ": " + spec.front().name + " and " + term.name +
+                                           " have heads for other labels or problems, and no head lies between them; "
+                                           "blend adapters with the same labels");
+        }
+    }
+    HeadInfo one = heads.front();
+    if (heads.size() == 1 || std::abs(total) < kNoWeight) {  // such a blend is refused where heads are blended
+        return one;
+    }
+    one.temperature = 0;
+    for (std::size_t index = 0; index < heads.size(); ++index) {
+        one.temperature += spec[index].weight * heads[index].temperature / total;
+    }
+    one.temperature = std::max(one.temperature, kNoWeight);
+    return one;
+}
+
+const AdapterSet::Single& AdapterSet::keep_single(const std::string& name) {
     auto found =
         std::find_if(single_.begin(), single_.end(), [&name](const Single& item) { return item.name == name; });
     if (found == single_.end()) {
-        found = single_.insert(single_.end(), {name, read(source(name))});
+        found = single_.insert(single_.end(), read(source(name)));
     }
     move_to_end(single_, found);
-    return found->adapter;
+    return *found;
 }
 
-SharedAdapter AdapterSet::read(const Source& source) const {
+AdapterSet::Single AdapterSet::read(const Source& source) const {
     const std::string where = "adapter " + show(source.name) + " (" + source.folder.u8string() + ")";
-    const Adapter adapter = open_adapter(source.folder, *manifest_, where, source.is_trusted);
-    return session_.prepare(session_.packer().pack(adapter));
+    const Adapter adapter = open_adapter(source.folder, *manifest_, where, source.is_trusted, base_);
+    Single single{source.name, bind_packed(*ort_, packer_.pack(adapter)), std::nullopt};
+    if (manifest_->encoder && !manifest_->encoder->head.empty()) {
+        const std::int64_t n_labels = count_labels(manifest_->encoder->head, joined_head(adapter, base_));
+        single.head =
+            find_head_info(source.folder, n_labels, where, source.is_trusted, source.listed, source.labels);
+    }
+    return single;
 }
 
 AdapterSet::Source AdapterSet::source(const std::string& name) const {

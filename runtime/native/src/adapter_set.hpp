@@ -1,6 +1,6 @@
 // Adapters by name and SPEC, packed once and kept ready to be bound, as many as a budget has room for.
 //
-// Knows nothing about tokens or text; `open_adapter` reads, `packers` pack, `session` binds.
+// Knows nothing about tokens or text; `open_adapter` reads, `packers` pack, sessions bind.
 #pragma once
 
 #include <filesystem>
@@ -12,8 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "bound_adapter.hpp"
+#include "head_info.hpp"
 #include "manifest.hpp"
-#include "session.hpp"
+#include "packers.hpp"
 #include "spec.hpp"
 
 namespace edgelora {
@@ -25,8 +27,10 @@ namespace edgelora {
 // in any case. `names`, `parse` and `folder` may be called from any thread, all else by one at a time.
 class AdapterSet {
   public:
-    AdapterSet(const std::filesystem::path& folder, std::shared_ptr<const Manifest> manifest, const Session& session,
-               std::optional<std::size_t> most_bytes);
+    // `packer` and `base`, what the base itself has of a head, must outlive the set.
+    AdapterSet(const std::filesystem::path& folder, std::shared_ptr<const Manifest> manifest,
+               std::shared_ptr<const Ort> ort, const Packer& packer, std::optional<std::size_t> most_bytes,
+               const SavedTensors& base = kNoHead);
 
     // Known names, those of the artifact first.
     std::vector<std::string> names() const;
@@ -37,8 +41,9 @@ class AdapterSet {
 
     // Memory of all slot inputs that are kept ready.
     std::size_t n_bytes() const;
-    // Read, check and pack a PEFT folder; `name` means it from now on.
-    void load(const std::string& name, const std::filesystem::path& folder, bool trust);
+    // Read, check and pack a PEFT folder; `name` means it from now on. `labels` are those that a caller gives.
+    void load(const std::string& name, const std::filesystem::path& folder, bool trust,
+              const std::optional<Labels>& labels = std::nullopt);
     // Forget a name and what was made of it; throws Error{adapter} for an unknown one.
     void unload(const std::string& name);
     // Let go of everything that is kept ready.
@@ -49,16 +54,24 @@ class AdapterSet {
     SharedAdapter find(const std::string& text);
     // One SPEC for each row of a batch; a shared one stays a single adapter.
     SharedAdapter find_rows(const std::vector<std::string>& texts);
+    // What the head of one SPEC means, nothing where the model has no head. Throws Error{adapter} where neither an
+    // adapter nor the base has one, and for a blend of unlike heads.
+    std::optional<HeadInfo> head(const std::string& text);
 
   private:
+    static const SavedTensors kNoHead;
+
     struct Source {
         std::string name;
         std::filesystem::path folder;
-        bool is_trusted;  // whatever its receipt says
+        bool is_trusted;                 // whatever its receipt says
+        std::optional<HeadInfo> listed;  // of the manifest
+        std::optional<Labels> labels;    // as the caller gave them
     };
     struct Single {
         std::string name;
         SharedAdapter adapter;
+        std::optional<HeadInfo> head;
     };
     struct Mixture {
         std::vector<Spec> specs;
@@ -68,14 +81,16 @@ class AdapterSet {
     SharedAdapter bound(const Spec& spec);
     SharedAdapter keep(const std::vector<Spec>& specs, const std::function<Packed()>& build);
     Packed blend(const Spec& spec);
-    SharedAdapter pack(const std::string& name);
-    SharedAdapter read(const Source& source) const;
+    const Single& keep_single(const std::string& name);
+    Single read(const Source& source) const;
     Source source(const std::string& name) const;
     void forget(const std::string& name);
     void drop_beyond_budget(const SharedAdapter& needed);
 
     std::shared_ptr<const Manifest> manifest_;
-    const Session& session_;
+    std::shared_ptr<const Ort> ort_;
+    const Packer& packer_;
+    const SavedTensors& base_;
     std::optional<std::size_t> most_bytes_;
     SharedAdapter none_;
     std::list<Single> single_;  // least recently used first

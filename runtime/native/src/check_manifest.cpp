@@ -1,5 +1,6 @@
 #include "check_manifest.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <utility>
@@ -20,6 +21,7 @@ constexpr std::int64_t kMostFeatures = 1 << 24;
 constexpr std::int64_t kLargestRank = 65536;
 constexpr std::int64_t kLargestFile = (std::int64_t{1} << 53) - 1;  // the whole numbers that every language reads alike
 
+constexpr std::int64_t kMostPixels = 65536;  // of a side of an image
 constexpr const char* kDriven[] = {"input_ids", "seqlens_k", "total_sequence_length", "logits_positions"};
 
 class Checker {
@@ -27,10 +29,15 @@ class Checker {
     explicit Checker(const Manifest& manifest) : manifest_(manifest) {}
 
     std::vector<std::string> check() {
+        if (!is_one_of(manifest_.task, kTasks)) {
+            add("task is " + show(manifest_.task) + ", expected one of " + told(kTasks));
+            return std::move(wrong_);
+        }
         model();
         files();
         slots();
         adapters();
+        encoder();
         variables();
         control("producer", manifest_.producer);
         control("target", manifest_.target);
@@ -42,11 +49,12 @@ class Checker {
   private:
     void model() {
         const ModelInfo& model = manifest_.model;
-        count("model: vocab_size", model.vocab_size, kMostTokens);
-        count("model: num_layers", model.num_layers, kMostLayers);
-        count("model: num_kv_heads", model.num_kv_heads, kMostHeads);
-        count("model: head_dim", model.head_dim, kLargestHead);
         count("model: context_length", model.context_length, kLongestContext);
+        const bool has_cache = manifest_.task == kTextGeneration;
+        size("vocab_size", model.vocab_size, kMostTokens, manifest_.task != kImageClassification);
+        size("num_layers", model.num_layers, kMostLayers, has_cache);
+        size("num_kv_heads", model.num_kv_heads, kMostHeads, has_cache);
+        size("head_dim", model.head_dim, kLargestHead, has_cache);
         for (std::size_t index = 0; index < model.eos_token_ids.size(); index++) {
             const std::int64_t token = model.eos_token_ids[index];
             if (token >= 0 && token < model.vocab_size) continue;
@@ -85,10 +93,16 @@ class Checker {
             if (tokenizer->chat_template) listed("tokenizer: chat_template", *tokenizer->chat_template);
         }
         if (manifest_.reference) listed("reference", *manifest_.reference);
+        const auto& encoder = manifest_.encoder;
+        if (encoder && encoder->head_file) listed("encoder: head_file", *encoder->head_file);
     }
 
     void slots() {
         std::vector<std::string> names, inputs(std::begin(kDriven), std::end(kDriven)), modules;
+        if (const auto& encoder = manifest_.encoder) {
+            inputs = encoder->inputs;
+            for (const HeadTensor& item : encoder->head) inputs.push_back(item.input);
+        }
         for (std::size_t index = 0; index < manifest_.slots.size(); index++) {
             const Slot& slot = manifest_.slots[index];
             const std::string where = "slots[" + std::to_string(index) + "]";
@@ -142,13 +156,81 @@ class Checker {
                     listed(where + ": path", info.path + file);
                 }
             }
-            count(where + ": rank", info.rank, kLargestRank);
+            const bool has_factors = info.rank != 0 || !info.head;  // a head alone has none
+            if (has_factors) count(where + ": rank", info.rank, kLargestRank);
             if (info.store != "float32" && info.store != "float16" && info.store != "int8") {
                 add(where + ": store is " + show(info.store) + ", expected 'float32' or 'float16' or 'int8'");
             }
+            head(where + ": head", info.head);
             names.push_back(info.name);
         }
         twice("adapters: name", names);
+    }
+
+    void encoder() {
+        const auto& encoder = manifest_.encoder;
+        const std::string& task = manifest_.task;
+        const std::string goes = ", which does not go with the task " + task;
+        if (encoder.has_value() == (task == kTextGeneration)) {
+            add(std::string("encoder is ") + (encoder ? "an object" : "null") + goes);
+        }
+        if (!encoder) return;
+        const bool has_images = task == kImageClassification, embeds = task == kFeatureExtraction;
+        std::vector<std::string> inputs = {"input_ids", "attention_mask"};
+        if (has_images) inputs = {"pixel_values"};
+        if (encoder->inputs != inputs) {
+            add("encoder: inputs are " + show(Json(encoder->inputs)) + ", expected " + join_some(inputs, ", "));
+        }
+        const std::string output = embeds ? "embeddings" : "logits";
+        if (encoder->output != output) add("encoder: output is " + show(encoder->output) + ", expected " + output);
+        count("encoder: hidden_size", encoder->hidden_size, kMostFeatures);
+        const std::vector<std::int64_t>& image = encoder->image_size;
+        const bool is_size = std::all_of(image.begin(), image.end(),
+                                         [](std::int64_t side) { return side >= 1 && side <= kMostPixels; });
+        if (image.size() != (has_images ? 3 : 0) || !is_size) {
+            add("encoder: image_size is " + show(Json(image)) + ", expected " + (has_images ? "three" : "no") +
+                " counts");
+        }
+        if (encoder->head.empty() != embeds) {
+            add("encoder: head has " + std::to_string(encoder->head.size()) + " tensors" + goes);
+        }
+        std::vector<std::string> tensors;
+        for (std::size_t index = 0; index < encoder->head.size(); index++) {
+            const HeadTensor& item = encoder->head[index];
+            const std::string where = "encoder: head[" + std::to_string(index) + "]";
+            named(where + ": tensor", item.tensor);
+            named(where + ": input", item.input);
+            const bool are_sizes = std::all_of(item.sizes.begin(), item.sizes.end(),
+                                               [](std::int64_t size) { return size >= 0 && size <= kMostFeatures; });
+            if (item.sizes.empty() || item.sizes.size() > 2 || !are_sizes) {
+                add(where + ": sizes are " + show(Json(item.sizes)) + ", expected one or two counts, 0 for the labels");
+            }
+            tensors.push_back(item.tensor);
+        }
+        twice("encoder: tensor", tensors);
+        head("encoder: base_head", encoder->base_head);
+    }
+
+    // Labels of a head; a model that has no head has none.
+    void head(const std::string& where, const std::optional<HeadInfo>& head) {
+        if (!head) return;
+        if (!manifest_.encoder || manifest_.encoder->head.empty()) {
+            add(where + " has labels, but the model has no head");
+        }
+        if (head->labels.empty() || head->labels.size() > kMostLabels) {
+            add(where + ": " + std::to_string(head->labels.size()) + " labels, expected 1 to " +
+                std::to_string(kMostLabels));
+        }
+        for (std::size_t index = 0; index < head->labels.size(); index++) {
+            named(where + ": labels[" + std::to_string(index) + "]", head->labels[index]);
+        }
+        twice(where + ": label", head->labels);
+        if (!is_one_of(head->problem_type, kProblemTypes)) {
+            add(where + ": problem_type is " + show(head->problem_type) + ", expected one of " + told(kProblemTypes));
+        }
+        if (!is_temperature(head->temperature)) {
+            add(where + ": temperature is " + show(Json(head->temperature)) + ", expected 0.000001 to 1000000");
+        }
     }
 
     void variables() {
@@ -178,6 +260,15 @@ class Checker {
 
     void hash(const std::string& field, const std::string& text) {
         if (!is_hash(text)) add(field + " is " + show(text) + ", expected 64 lower-case hexadecimal digits");
+    }
+
+    // A size that models have or, for some tasks, must not have.
+    void size(const std::string& field, std::int64_t value, std::int64_t largest, bool is_there) {
+        if (is_there) {
+            count("model: " + field, value, largest);
+        } else if (value != 0) {
+            add("model: " + field + " is " + std::to_string(value) + ", expected 0 for the task " + manifest_.task);
+        }
     }
 
     bool count(const std::string& field, std::int64_t value, std::int64_t largest) {

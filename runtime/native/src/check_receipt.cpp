@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "check_manifest.hpp"
 #include "names.hpp"
 
 namespace edgelora {
@@ -25,6 +26,17 @@ bool is_count(const Json* value) {
 bool are_ids(const Json* value) {
     return value != nullptr && value->is_array() && value->size() <= kMostTokens &&
            std::all_of(value->begin(), value->end(), [](const Json& item) { return is_count(&item); });
+}
+
+bool are_numbers(const Json* value) {
+    return value != nullptr && value->is_array() &&
+           std::all_of(value->begin(), value->end(), [](const Json& item) { return item.is_number(); });
+}
+
+bool are_labels(const Json& value) {
+    return std::all_of(value.begin(), value.end(), [](const Json& item) {
+        return item.is_string() && item != "" && !has_control(item.get_ref<const std::string&>());
+    });
 }
 
 bool are_logprobs(const Json* value) {
@@ -61,7 +73,9 @@ class Checker {
         hash("weights", find_key(receipt_, "weights"));
         modules(find_key(receipt_, "modules"));
         layers(find_key(receipt_, "layers"));
-        probes(find_key(receipt_, "probes"));
+        list("probes", &Checker::probe);
+        head(find_key(receipt_, "head"));
+        list("answers", &Checker::answer);
         return std::move(wrong_);
     }
 
@@ -125,14 +139,15 @@ class Checker {
         }
     }
 
-    void probes(const Json* probes) {
-        if (is_unknown(probes)) return;
-        if (!probes->is_array()) {
-            add("probes", probes, "a list or null");
+    void list(const std::string& field, void (Checker::*check)(const std::string&, const Json&)) {
+        const Json* found = find_key(receipt_, field);
+        if (is_unknown(found)) return;
+        if (!found->is_array()) {
+            add(field, found, "a list or null");
             return;
         }
-        for (std::size_t index = 0; index < probes->size(); index++) {
-            probe("probes[" + std::to_string(index) + "]", (*probes)[index]);
+        for (std::size_t index = 0; index < found->size(); index++) {
+            (this->*check)(field + "[" + std::to_string(index) + "]", (*found)[index]);
         }
     }
 
@@ -152,6 +167,50 @@ class Checker {
         const Json* kl = find_key(probe, "kl");
         if (!is_number(kl) || kl->get<double>() < 0) add(where + ": kl", kl, "a number from 0");
         for (const char* field : {"base", "adapted"}) top(where + ": " + field, find_key(probe, field));
+    }
+
+    void head(const Json* head) {
+        if (is_unknown(head)) return;
+        const Json* labels = find_key(*head, "labels");
+        if (labels == nullptr || !labels->is_array() || labels->empty()) {
+            add("head", head, "an object with a list of labels, or null");
+            return;
+        }
+        if (!are_labels(*labels)) {
+            add("head: labels are " + show(*labels) + ", expected names without control characters");
+        } else {
+            auto names = labels->get<std::vector<std::string>>();
+            std::sort(names.begin(), names.end());
+            if (std::adjacent_find(names.begin(), names.end()) != names.end()) add("head: a label stands twice");
+        }
+        const Json* problem = find_key(*head, "problem_type");
+        if (problem != nullptr &&
+            (!problem->is_string() || !is_one_of(problem->get_ref<const std::string&>(), kProblemTypes))) {
+            add("head: problem_type is " + show(*problem) + ", expected one of " + told(kProblemTypes));
+        }
+        const Json* temperature = find_key(*head, "temperature");
+        if (temperature != nullptr && (!temperature->is_number() || !is_temperature(temperature->get<double>()))) {
+            add("head: temperature", temperature, "0.000001 to 1000000");
+        }
+    }
+
+    void answer(const std::string& where, const Json& answer) {
+        if (!answer.is_object()) {
+            add(where, &answer, "an object");
+            return;
+        }
+        const Json* text = find_key(answer, "text");
+        if (!is_unknown(text) && !text->is_string()) add(where + ": text", text, "text or null");
+        const Json* ids = find_key(answer, "input_ids");
+        if (!are_ids(ids) || ids->empty()) add(where + ": input_ids", ids, "token ids");
+        const Json* output = find_key(answer, "output");
+        const Json* base = find_key(answer, "base");
+        if (!are_numbers(output) || !are_numbers(base)) {
+            add(where + " needs output and base, lists of numbers");
+        } else if (output->empty() || output->size() != base->size()) {
+            add(where + ": output has " + std::to_string(output->size()) + " numbers, base " +
+                std::to_string(base->size()) + "; expected as many, at least one");
+        }
     }
 
     void top(const std::string& where, const Json* top) {

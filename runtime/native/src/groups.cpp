@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 
 namespace edgelora {
 
@@ -22,6 +23,40 @@ std::vector<std::vector<size_t>> group_rows(const std::vector<size_t>& lengths, 
         --room;
     }
     return groups;
+}
+
+std::vector<std::vector<size_t>> plan_calls(const std::vector<size_t>& lengths, const std::vector<std::string>& specs,
+                                            size_t most_tokens, bool shares_adapter) {
+    std::vector<size_t> shortest_first(lengths.size());
+    std::iota(shortest_first.begin(), shortest_first.end(), size_t{0});
+    std::stable_sort(shortest_first.begin(), shortest_first.end(),
+                     [&lengths](size_t one, size_t other) { return lengths[one] < lengths[other]; });
+    const size_t longest = lengths.empty() ? 0 : lengths[shortest_first.back()];
+    if (!shares_adapter && lengths.size() * longest <= most_tokens) {
+        return {shortest_first};
+    }
+    std::vector<std::string> different;
+    for (const std::string& spec : specs) {
+        if (std::find(different.begin(), different.end(), spec) == different.end()) {
+            different.push_back(spec);
+        }
+    }
+    std::vector<std::vector<size_t>> calls;
+    for (const std::string& spec : different) {
+        std::vector<size_t> rows;
+        std::vector<size_t> own;
+        for (const size_t index : shortest_first) {
+            if (specs[index] == spec) {
+                rows.push_back(index);
+                own.push_back(lengths[index]);
+            }
+        }
+        for (const auto& [first, last] : split_rows(own, most_tokens)) {
+            calls.emplace_back(rows.begin() + static_cast<std::ptrdiff_t>(first),
+                               rows.begin() + static_cast<std::ptrdiff_t>(last));
+        }
+    }
+    return calls;
 }
 
 std::vector<std::pair<size_t, size_t>> split_rows(const std::vector<size_t>& lengths, size_t most_tokens) {

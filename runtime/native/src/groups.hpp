@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,5 +19,11 @@ std::vector<std::vector<size_t>> group_rows(const std::vector<size_t>& lengths, 
 // Neighbours, first to last and one beyond, that go through one call when padded to the longest: at most `most_tokens`;
 // a longer row alone.
 std::vector<std::pair<size_t, size_t>> split_rows(const std::vector<size_t>& lengths, size_t most_tokens);
+
+// Indices of rows, each with a length and a SPEC, that go through a graph together; all of them if they fit one call.
+// Otherwise each call has one SPEC, and rows that are about as long; always so where rows must share their adapter.
+std::vector<std::vector<std::size_t>> plan_calls(const std::vector<std::size_t>& lengths,
+                                                 const std::vector<std::string>& specs, std::size_t most_tokens,
+                                                 bool shares_adapter);
 
 }  // namespace edgelora

@@ -36,6 +36,28 @@ std::int64_t Field::whole() const {
     return value >= beyond ? most : value < -beyond ? least : static_cast<std::int64_t>(value);
 }
 
+double Field::number() const {
+    if (!value_->is_number()) refuse("a number");
+    return value_->get<double>();
+}
+
+bool Field::flag() const {
+    if (!value_->is_boolean()) refuse("true or false");
+    return value_->get<bool>();
+}
+
+std::vector<std::string> Field::texts() const {
+    std::vector<std::string> found;
+    for (const Field& item : items()) found.push_back(item.text());
+    return found;
+}
+
+std::vector<std::int64_t> Field::wholes() const {
+    std::vector<std::int64_t> found;
+    for (const Field& item : items()) found.push_back(item.whole());
+    return found;
+}
+
 std::vector<Field> Field::items() const {
     if (!value_->is_array()) refuse("a list");
     std::vector<Field> found;

@@ -21,6 +21,10 @@ class Field {
     // Each throws Error{artifact}, naming the place, where the value is of another type.
     std::string text() const;
     std::int64_t whole() const;  // beyond 64 bits: the largest or smallest there is
+    double number() const;
+    bool flag() const;
+    std::vector<std::string> texts() const;
+    std::vector<std::int64_t> wholes() const;
     std::vector<Field> items() const;
     std::vector<std::pair<std::string, Field>> entries() const;
     Json object() const;

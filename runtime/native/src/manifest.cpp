@@ -43,7 +43,7 @@ ModelInfo read_model(const Field& field) {
             field.at("num_kv_heads").whole(),
             field.at("head_dim").whole(),
             field.at("context_length").whole(),
-            list_of<std::int64_t>(field.at("eos_token_ids"), [](const Field& item) { return item.whole(); })};
+            field.at("eos_token_ids").wholes()};
 }
 
 GraphInfo read_graph(const Field& field) {
@@ -63,12 +63,44 @@ TokenizerInfo read_tokenizer(const Field& field) {
     return info;
 }
 
+HeadInfo read_head(const Field& field) {
+    HeadInfo head;
+    head.labels = field.at("labels").texts();
+    if (const auto problem = field.find("problem_type")) head.problem_type = problem->text();
+    if (const auto temperature = field.find("temperature")) head.temperature = temperature->number();
+    return head;
+}
+
+std::optional<HeadInfo> find_head(const Field& field, std::string_view name) {
+    const auto found = field.find(name);
+    if (!found || found->is_null()) return std::nullopt;
+    return read_head(*found);
+}
+
+HeadTensor read_head_tensor(const Field& field) {
+    return {field.at("tensor").text(), field.at("input").text(), field.at("sizes").wholes()};
+}
+
+EncoderInfo read_encoder(const Field& field) {
+    EncoderInfo encoder;
+    encoder.inputs = field.at("inputs").texts();
+    encoder.output = field.at("output").text();
+    encoder.hidden_size = field.at("hidden_size").whole();
+    if (const auto head = field.find("head")) encoder.head = list_of(*head, read_head_tensor);
+    encoder.head_file = field.find_text("head_file");
+    encoder.base_head = find_head(field, "base_head");
+    if (const auto shares = field.find("one_adapter")) encoder.one_adapter = shares->flag();
+    if (const auto size = field.find("image_size")) encoder.image_size = size->wholes();
+    return encoder;
+}
+
 AdapterInfo read_info(const Field& field) {
     AdapterInfo info;
     info.name = field.at("name").text();
     info.path = field.at("path").text();
     info.rank = field.at("rank").whole();
     if (const auto store = field.find("store")) info.store = store->text();
+    info.head = find_head(field, "head");
     return info;
 }
 
@@ -93,6 +125,9 @@ Manifest build(const Field& field) {
     for (const auto& [name, info] : field.at("files").entries()) {
         manifest.files[name] = {info.at("bytes").whole(), info.at("sha256").text()};
     }
+    if (const auto task = field.find("task")) manifest.task = task->text();
+    const auto encoder = field.find("encoder");
+    if (encoder && !encoder->is_null()) manifest.encoder = read_encoder(*encoder);
     const auto tokenizer = field.find("tokenizer");
     if (tokenizer && !tokenizer->is_null()) manifest.tokenizer = read_tokenizer(*tokenizer);
     manifest.reference = field.find_text("reference");

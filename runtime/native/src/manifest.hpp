@@ -19,6 +19,14 @@ namespace edgelora {
 constexpr std::string_view kManifestFile = "manifest.json";
 constexpr std::string_view kFloatCache = "float32";
 constexpr std::string_view kInt8Cache = "int8";
+constexpr std::string_view kTextGeneration = "text-generation";
+constexpr std::string_view kTextClassification = "text-classification";
+constexpr std::string_view kTokenClassification = "token-classification";
+constexpr std::string_view kFeatureExtraction = "feature-extraction";
+constexpr std::string_view kImageClassification = "image-classification";
+constexpr std::string_view kSingleLabel = "single_label_classification";
+constexpr std::string_view kMultiLabel = "multi_label_classification";
+constexpr std::string_view kRegression = "regression";
 
 // The output columns of a slot that one module of the checkpoint owns: `offset` to `offset + out_features`.
 struct SlotPart {
@@ -37,7 +45,8 @@ struct Slot {
     std::vector<SlotPart> parts;
 };
 
-// What a runtime must know of the decoder to drive it.
+// What a runtime must know of the model to drive it; what has no KV cache has 0 for its three sizes, and a model of
+// images 0 for `vocab_size` too.
 struct ModelInfo {
     std::string name;
     std::string architecture;
@@ -47,6 +56,36 @@ struct ModelInfo {
     std::int64_t head_dim = 0;
     std::int64_t context_length = 0;
     std::vector<std::int64_t> eos_token_ids;
+};
+
+// What the outputs of a head mean: `labels` in the order of its rows, and how logits, divided by `temperature`, become
+// scores. `problem_type` is that of transformers.
+struct HeadInfo {
+    std::vector<std::string> labels;
+    std::string problem_type = std::string(kSingleLabel);
+    double temperature = 1.0;
+};
+
+// A tensor of the head that is fed as a slot is. `sizes` are those of the checkpoint; 0 is the number of labels. Two
+// sizes (out, in) are fed as (n, in, out), one size as (n, 1, size).
+struct HeadTensor {
+    std::string tensor;  // its name in the checkpoint, such as classifier.weight
+    std::string input;   // of the graph
+    std::vector<std::int64_t> sizes;
+};
+
+// What a runtime must know to drive a graph without a KV cache. `inputs` are those beside slots and head, `output` is
+// the one output. `head_file` holds what the base itself has of the head; there is no `base_head` where that is no whole
+// head, so that only adapters can answer.
+struct EncoderInfo {
+    std::vector<std::string> inputs;  // input_ids and attention_mask, or pixel_values
+    std::string output;               // logits, or embeddings
+    std::int64_t hidden_size = 0;
+    std::vector<HeadTensor> head;
+    std::optional<std::string> head_file;
+    std::optional<HeadInfo> base_head;
+    bool one_adapter = false;              // rows of a call share an adapter: some slots act on what no row owns
+    std::vector<std::int64_t> image_size;  // channels, height, width
 };
 
 // The graph file, the one file its initializers live in, and the graph's twins over the same file: `without_slots` takes
@@ -83,6 +122,7 @@ struct AdapterInfo {
     std::string path;
     std::int64_t rank = 0;
     std::string store = "float32";
+    std::optional<HeadInfo> head;
 };
 
 // Size and SHA-256 (hex) of one file.
@@ -102,6 +142,8 @@ struct Manifest {
     std::map<std::string, FileInfo> files;
     std::optional<TokenizerInfo> tokenizer;
     std::optional<std::string> reference;
+    std::string task = std::string(kTextGeneration);
+    std::optional<EncoderInfo> encoder;  // of every other task
 };
 
 // Parse and check `manifest.json`; throws Error{artifact} naming the field that is wrong.

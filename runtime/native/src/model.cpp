@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "errors.hpp"
-#include "files.hpp"
 #include "stream.hpp"
 
 namespace edgelora {
@@ -68,41 +67,24 @@ struct Row {
 
 }  // namespace
 
-std::unique_ptr<Model> Model::load(const std::filesystem::path& folder, const LoadOptions& options) {
-    auto tokens = TokenModel::load(folder, options);
-    std::string manifest_json =
-        read_file(folder / kManifestFile, Code::artifact, "export the artifact again", kLongestJson);
-    return std::unique_ptr<Model>(new Model(std::move(tokens), std::move(manifest_json), options));
+std::unique_ptr<Model> Model::load(const Artifact& artifact) { return std::unique_ptr<Model>(new Model(artifact)); }
+
+Model::Model(const Artifact& artifact)
+    : LoadedModel(artifact, "generate_ids"), tokens_(TokenModel::load(artifact)) {}
+
+void Model::load_adapter(const std::string& name, const std::filesystem::path& folder, bool trust,
+                         const std::optional<Labels>& labels) {
+    refuse(labels.has_value(), "labels are for the heads of classifiers and taggers; leave them out here");
+    tokens_->load_adapter(name, folder, trust);
 }
 
-Model::Model(std::unique_ptr<TokenModel> tokens, std::string manifest_json, const LoadOptions& options)
-    : tokens_(std::move(tokens)),
-      manifest_json_(std::move(manifest_json)),
-      threads_(options.threads > 0 ? options.threads : default_threads()),
-      has_operators_(!options.operator_library.empty() && manifest().graph.fused) {}
-
-Json Model::info() const {
-    const auto& tokenizer = manifest().tokenizer;
-    return Json{{"manifest", parse_json(manifest_json_, std::string(kManifestFile))},
-                {"adapters", tokens_->adapters()},
-                {"adapter", tokens_->adapter()},
-                {"has_tokenizer", tokenizer.has_value()},
-                {"has_template", tokenizer.has_value() && tokenizer->chat_template.has_value()},
-                {"threads", threads_},
-                {"onnxruntime", tokens_->ort().version()},
-                {"operators", has_operators_}};
-}
-
-std::shared_ptr<const Text> Model::text() const {
-    const std::lock_guard<std::mutex> lock(reading_);
-    if (text_ == nullptr) {
-        if (!manifest().tokenizer) {
-            throw Error(Code::invalid_input,
-                        manifest().model.name + " was exported without a tokenizer; use generate_ids");
-        }
-        text_ = std::make_shared<const Text>(read_text(tokens_->folder(), *manifest().tokenizer));
-    }
-    return text_;
+Json Model::probe(const std::string& name) {
+    const auto result = tokens_->probe(name);
+    if (!result) return nullptr;
+    return Json{{"kl_found", result->kl_found},
+                {"kl_expected", result->kl_expected},
+                {"seconds", result->seconds},
+                {"reason", result->reason}};
 }
 
 std::vector<Answer> Model::generate(const std::vector<std::string>& prompts, const AnswerOptions& options) {

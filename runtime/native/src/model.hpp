@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "text.hpp"
+#include "loaded_model.hpp"
 #include "token_model.hpp"
 
 namespace edgelora {
@@ -45,18 +45,20 @@ struct Answer {
     std::vector<double> scores;
 };
 
-// A loaded artifact, for any number of threads: it answers one call at a time, the others wait.
-class Model {
+// A loaded artifact that generates, for any number of threads: it answers one call at a time, the others wait.
+class Model : public LoadedModel {
   public:
-    static std::unique_ptr<Model> load(const std::filesystem::path& folder, const LoadOptions& options);
+    static std::unique_ptr<Model> load(const Artifact& artifact);
 
-    const Manifest& manifest() const { return tokens_->manifest(); }
-    // What `edgelora_model_info` tells.
-    Json info() const;
     TokenModel& tokens() { return *tokens_; }
 
-    // The tokenizer, read when it is first asked for; throws Error{invalid_input} where the artifact has none.
-    std::shared_ptr<const Text> text() const;
+    std::vector<std::string> adapters() const override { return tokens_->adapters(); }
+    std::string adapter() const override { return tokens_->adapter(); }
+    void set_adapter(const std::string& spec) override { tokens_->set_adapter(spec); }
+    void load_adapter(const std::string& name, const std::filesystem::path& folder, bool trust,
+                      const std::optional<Labels>& labels) override;
+    void unload_adapter(const std::string& name) override { tokens_->unload_adapter(name); }
+    Json probe(const std::string& name) override;
 
     // Answer each prompt: through the chat template, or as it is with `raw`.
     std::vector<Answer> generate(const std::vector<std::string>& prompts, const AnswerOptions& options);
@@ -72,7 +74,7 @@ class Model {
         std::function<Ids(const std::string&)> encode_answer;
     };
 
-    Model(std::unique_ptr<TokenModel> tokens, std::string manifest_json, const LoadOptions& options);
+    explicit Model(const Artifact& artifact);
 
     Text templated(const AnswerOptions& options) const;
     Prompt encode_raw(std::shared_ptr<const Text> text, const std::string& prompt) const;
@@ -83,11 +85,6 @@ class Model {
                                const AnswerOptions& options);
 
     std::unique_ptr<TokenModel> tokens_;
-    std::string manifest_json_;
-    int threads_;
-    bool has_operators_;
-    mutable std::mutex reading_;
-    mutable std::shared_ptr<const Text> text_;  // under `reading_`
 };
 
 }  // namespace edgelora

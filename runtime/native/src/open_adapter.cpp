@@ -3,27 +3,34 @@
 #include <optional>
 #include <vector>
 
+#include "head.hpp"
 #include "receipt.hpp"
 
 namespace edgelora {
 
 Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manifest, const std::string& where,
-                     bool trust) {
+                     bool trust, const SavedTensors& base) {
     if (manifest.slots.empty()) {
         throw Error(Code::adapter, where + ": " + manifest.model.name +
                                        " was exported without slots and takes no adapters; export it again without "
                                        "--merge");
     }
-    Adapter adapter = read_adapter(folder);
+    const std::vector<HeadTensor> head = manifest.encoder ? manifest.encoder->head : std::vector<HeadTensor>();
+    Adapter adapter = read_adapter(folder, !head.empty());
     const std::optional<Receipt> receipt = trust ? std::nullopt : read_receipt(folder);
+    const std::vector<std::string> wrong = find_wrong_head(adapter, head, base);
+    std::string told = wrong.empty() ? "" : "its head does not fit: " + join_some(wrong);
     const std::string foreign = receipt ? find_mismatch(*receipt, manifest) : "";
+    if (!foreign.empty()) told += (told.empty() ? "" : "; ") + foreign;
     try {
         fit_adapter(adapter, manifest.slots, where);
     } catch (const Error& error) {
-        if (foreign.empty()) throw;
-        throw Error(Code::adapter, error.what() + ("; " + foreign));
+        if (told.empty()) throw;
+        throw Error(Code::adapter, error.what() + ("; " + told));
     }
-    if (!foreign.empty()) throw Error(Code::adapter, where + ": " + foreign);
+    if (!told.empty()) throw Error(Code::adapter, where + ": " + told);
+    const std::string untrained = trust ? "" : find_untrained(adapter, head);
+    if (!untrained.empty()) throw Error(Code::adapter, where + ": " + untrained);
     if (!receipt) return adapter;
     std::vector<std::string> modules;
     for (const auto& item : adapter.factors) modules.push_back(item.first);

@@ -11,8 +11,9 @@
 namespace edgelora {
 
 // The adapter in `folder`; throws one Error{adapter}, which calls it `where`, with everything that does not fit.
-// `trust` leaves the receipt unread: which base, grid, tokenizer and template it names, and of which factors it is.
+// `base` is what the artifact itself has of the head. `trust` leaves the receipt unread: which base, grid, tokenizer and
+// template it names, and of which factors it is; and takes a head at its initial values.
 Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manifest, const std::string& where,
-                     bool trust = false);
+                     bool trust = false, const SavedTensors& base = {});
 
 }  // namespace edgelora

@@ -9,6 +9,7 @@
 
 #include "adapter.hpp"
 #include "graph.hpp"
+#include "head.hpp"
 #include "manifest.hpp"
 #include "packed.hpp"
 
@@ -35,6 +36,9 @@ class Packer {
 std::unique_ptr<Packer> make_slot_packer(const std::vector<Slot>& slots);
 // For the fused graph: three inputs for all slots.
 std::unique_ptr<Packer> make_fused_packer(const std::vector<Slot>& slots);
+// For a graph whose head is fed as well: `slots` packs the rest. What an adapter lacks of the head is that of the base.
+std::unique_ptr<Packer> make_head_packer(std::unique_ptr<Packer> slots, const std::vector<HeadTensor>& head,
+                                         const BaseHead& base, bool has_base_head);
 
 // The adapted parts of a slot that share A, and with it their ranks.
 struct RankGroup {

@@ -40,6 +40,19 @@ Probe probe_of(const Json& probe) {
             ids_of(probe, "base_greedy")};
 }
 
+RecordedAnswer answer_of(const Json& answer) {
+    return {ids_of(answer, "input_ids"), answer.at("output").get<std::vector<double>>(),
+            answer.at("base").get<std::vector<double>>()};
+}
+
+HeadInfo head_of(const Json& head) {
+    HeadInfo info;
+    info.labels = head.at("labels").get<std::vector<std::string>>();
+    info.problem_type = text_of(head, "problem_type").value_or(info.problem_type);
+    if (const Json* temperature = find_key(head, "temperature")) info.temperature = temperature->get<double>();
+    return info;
+}
+
 // From JSON that was checked.
 Receipt build(const Json& data) {
     const Json& base = data.at("base");
@@ -69,6 +82,10 @@ Receipt build(const Json& data) {
     }
     if (const Json* probes = known("probes")) {
         for (const Json& probe : *probes) receipt.probes.push_back(probe_of(probe));
+    }
+    if (const Json* head = known("head")) receipt.head = head_of(*head);
+    if (const Json* answers = known("answers")) {
+        for (const Json& answer : *answers) receipt.answers.push_back(answer_of(answer));
     }
     return receipt;
 }

@@ -41,6 +41,13 @@ struct Probe {
     std::vector<std::int32_t> base_greedy;
 };
 
+// What an encoder gave for one built-in text where the receipt was written; of tags the numbers of every token.
+struct RecordedAnswer {
+    std::vector<std::int32_t> input_ids;
+    std::vector<double> output;  // with the adapter
+    std::vector<double> base;    // with its head and without its factors
+};
+
 // What runtimes act on; what a receipt does not know is nothing or empty.
 struct Receipt {
     std::string name;                // of the base
@@ -54,6 +61,8 @@ struct Receipt {
     std::optional<ModuleCount> modules;
     std::map<std::string, std::int64_t> layers;  // module with factors -> rank
     std::vector<Probe> probes;
+    std::optional<HeadInfo> head;         // labels and calibration of the head that travels with the adapter
+    std::vector<RecordedAnswer> answers;  // of tasks without a KV cache, in the place of probes
 };
 
 // The receipt that `content` is, every field of its documented type; throws Error{adapter} in one line.

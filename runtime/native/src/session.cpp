@@ -64,12 +64,6 @@ Session::Session(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
     graph_ = slotted_ != nullptr ? slotted_ : plain_;
 }
 
-SharedAdapter Session::prepare(Packed packed) const {
-    auto adapter = std::make_shared<BoundAdapter>(BoundAdapter{std::move(packed), nullptr});
-    adapter->values = packed_values(*ort_, adapter->packed, 0, adapter->packed.rows);
-    return adapter;
-}
-
 void Session::close() {
     ++turn_;
     forget_bindings();

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "bound_adapter.hpp"
 #include "cache.hpp"
 #include "cancel.hpp"
 #include "graph.hpp"
@@ -21,14 +22,6 @@ constexpr std::size_t kFirstCapacity = 256;  // tokens; doubled whenever more ar
 constexpr std::size_t kPrefillChunk = 384;   // tokens of one row a call; attention memory grows with these times all
 
 using Ids = std::vector<std::int32_t>;
-
-// Inputs of the graph as onnxruntime values over memory that stays where it is; known by identity.
-struct BoundAdapter {
-    Packed packed;
-    SharedValues values;  // over `packed`
-};
-
-using SharedAdapter = std::shared_ptr<const BoundAdapter>;
 
 // Logits (rows, vocab_size).
 class Logits {
@@ -82,8 +75,6 @@ class Session {
 
     // Packs adapters for the graph of this session.
     const Packer& packer() const { return *packer_; }
-    // What `packer` made, ready to be bound without a copy.
-    SharedAdapter prepare(Packed packed) const;
     // Let go of graphs and cache; nothing can be computed afterwards.
     void close();
     // Start `rows` empty rows with `adapter`; nothing of what the cache held can be reached afterwards.

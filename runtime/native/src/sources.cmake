@@ -8,6 +8,8 @@ set(EDGELORA_CORE_SOURCES
   characters.cpp
   check_manifest.cpp
   check_receipt.cpp
+  encoder_model.cpp
+  encoder_session.cpp
   files.cpp
   fused.cpp
   generate.cpp
@@ -15,12 +17,17 @@ set(EDGELORA_CORE_SOURCES
   graph_cache.cpp
   grid_of_factors.cpp
   groups.cpp
+  head.cpp
+  head_info.cpp
+  head_packer.cpp
   json_fields.cpp
+  loaded_model.cpp
   manifest.cpp
   messages.cpp
   model.cpp
   names.cpp
   open_adapter.cpp
+  open_artifact.cpp
   ort.cpp
   packing.cpp
   parse_json.cpp
@@ -29,16 +36,20 @@ set(EDGELORA_CORE_SOURCES
   probe.cpp
   receipt.cpp
   rendering.cpp
+  replay_answers.cpp
   request.cpp
   safetensors.cpp
   sampling.cpp
+  scores.cpp
   session.cpp
   sha256.cpp
   sha256_instructions.cpp
+  spans.cpp
   spec.cpp
   stream.cpp
   text.cpp
   threads.cpp
   token_model.cpp
   values.cpp
+  windows.cpp
 )

@@ -23,17 +23,26 @@ bool is_blank(std::string_view text) {
     return true;
 }
 
+void check_utf8(std::string_view text) {
+    if (const auto bad = find_bad_utf8(text)) {
+        throw Error(Code::invalid_input, "the text is no UTF-8 at byte " + std::to_string(*bad) +
+                                             "; give text in UTF-8, without halves of characters");
+    }
+}
+
 }  // namespace
 
 Text::Text(std::shared_ptr<const Tokenizer> tokenizer, std::optional<Renderer> renderer)
     : tokenizer_(std::move(tokenizer)), renderer_(std::move(renderer)) {}
 
 Ids Text::encode(std::string_view text, bool special) const {
-    if (const auto bad = find_bad_utf8(text)) {
-        throw Error(Code::invalid_input, "the text is no UTF-8 at byte " + std::to_string(*bad) +
-                                             "; give text in UTF-8, without halves of characters");
-    }
+    check_utf8(text);
     return tokenizer_->encode(text, special);
+}
+
+EncodedText Text::take_apart(std::string_view text, bool with_offsets) const {
+    check_utf8(text);
+    return tokenizer_->take_apart(text, with_offsets);
 }
 
 std::string Text::decode(const Ids& ids, bool special) const { return tokenizer_->decode(ids, !special); }

@@ -30,6 +30,8 @@ class Text {
 
     // `special` adds the tokenizer's own special tokens. Throws Error{invalid_input} for text that is no UTF-8.
     Ids encode(std::string_view text, bool special = true) const;
+    // A text with special tokens around it, taken apart; throws what `encode` throws.
+    EncodedText take_apart(std::string_view text, bool with_offsets) const;
     // Without special tokens unless `special`.
     std::string decode(const Ids& ids, bool special = false) const;
 

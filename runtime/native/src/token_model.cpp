@@ -8,55 +8,32 @@
 
 namespace edgelora {
 
-namespace {
-
-constexpr std::int64_t kAlwaysHashedBytes = 4 << 20;  // hashing a small file costs nothing beside loading
-
-void check_artifact(const std::filesystem::path& folder, const Manifest& manifest, bool hashes) {
-    check_files(folder, manifest, hashes);
-    if (!hashes) {
-        Manifest small = manifest;
-        for (auto item = small.files.begin(); item != small.files.end();) {
-            item = item->second.bytes > kAlwaysHashedBytes ? small.files.erase(item) : std::next(item);
-        }
-        check_files(folder, small, true);
-    }
+std::unique_ptr<TokenModel> TokenModel::load(const std::filesystem::path& folder, const LoadOptions& options) {
+    return load(open_artifact(folder, options));
 }
 
-}  // namespace
-
-std::unique_ptr<TokenModel> TokenModel::load(const std::filesystem::path& folder, const LoadOptions& options) {
-    if (options.threads < 0) {
-        throw Error(Code::invalid_input, "threads is " + std::to_string(options.threads) +
-                                             ", expected a whole number from 1, or 0 for the default");
+std::unique_ptr<TokenModel> TokenModel::load(Artifact artifact) {
+    const std::string& task = artifact.manifest->task;
+    if (task != kTextGeneration) {
+        throw Error(Code::artifact, artifact.folder.u8string() + " is for " + task + ", expected " +
+                                        std::string(kTextGeneration) + "; load another artifact");
     }
-    auto manifest = std::make_shared<const Manifest>(read_manifest(folder));
-    check_artifact(folder, *manifest, options.hashes);
-    LoadOptions used = options;
-    if (!manifest->graph.fused && !used.operator_library.empty()) {
-        if (!used.operators_are_optional) {
-            throw Error(Code::invalid_input, manifest->model.name + " has no fused graph (target " +
-                                                 show(manifest->target) + "); export it again for cpu, mobile or " +
-                                                 "embedded, or load without operators");
-        }
-        used.operator_library.clear();
-    }
-    auto ort = Ort::open(options.onnxruntime);
-    std::unique_ptr<TokenModel> model(new TokenModel(std::move(ort), folder, std::move(manifest), used));
-    for (const std::string& name : options.probe ? model->adapters() : std::vector<std::string>()) {
+    const bool probe = artifact.options.probe;
+    std::unique_ptr<TokenModel> model(new TokenModel(std::move(artifact)));
+    for (const std::string& name : probe ? model->adapters() : std::vector<std::string>()) {
         model->probe(name);
     }
     return model;
 }
 
-TokenModel::TokenModel(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
-                       std::shared_ptr<const Manifest> manifest, const LoadOptions& options)
-    : ort_(std::move(ort)),
-      folder_(std::move(folder)),
-      manifest_(std::move(manifest)),
-      session_(ort_, folder_, manifest_, 
-               {options.threads, options.twin, options.operator_library, options.cache, options.hashes}),
-      adapters_(folder_, manifest_, session_, options.adapter_bytes) {}
+TokenModel::TokenModel(Artifact artifact)
+    : ort_(std::move(artifact.ort)),
+      folder_(std::move(artifact.folder)),
+      manifest_(std::move(artifact.manifest)),
+      session_(ort_, folder_, manifest_,
+               {artifact.options.threads, artifact.options.twin, artifact.options.operator_library,
+                artifact.options.cache, artifact.options.hashes}),
+      adapters_(folder_, manifest_, ort_, session_.packer(), artifact.options.adapter_bytes) {}
 
 void TokenModel::close() {
     if (!callers_.is_closed()) {

@@ -15,23 +15,12 @@
 #include "adapter_set.hpp"
 #include "callers.hpp"
 #include "generate.hpp"
+#include "open_artifact.hpp"
 #include "probe.hpp"
 #include "request.hpp"
 #include "session.hpp"
 
 namespace edgelora {
-
-struct LoadOptions {
-    std::filesystem::path onnxruntime;        // its library; empty: as `Ort::open` finds it
-    std::filesystem::path operator_library;   // libedgelora_ops for fused graphs; empty: standard operators alone
-    bool operators_are_optional = false;      // leave them where the artifact has no fused graph
-    std::filesystem::path cache;              // a folder of the device for what is made of graphs; empty: none
-    int threads = 0;                          // 0: the physical cores, at most four
-    bool hashes = false;                      // read every byte of the weights, too; small files always are
-    bool probe = false;                       // hold every adapter to its receipt
-    bool twin = false;                        // keep the graph without slots in memory beside the one with slots
-    std::optional<std::size_t> adapter_bytes;  // memory of adapters that are kept; unset: all of them
-};
 
 // The SPECs of a call: none for the one that is set, one for all prompts, or one for each.
 using Specs = std::vector<std::string>;
@@ -53,6 +42,8 @@ class TokenModel {
     // Open an artifact. Throws Error{artifact} for a damaged one, Error{adapter} naming the adapter that is not what
     // its receipt says.
     static std::unique_ptr<TokenModel> load(const std::filesystem::path& folder, const LoadOptions& options = {});
+    // The same of one that is open; throws Error{artifact} for one of another task.
+    static std::unique_ptr<TokenModel> load(Artifact artifact);
 
     // Let go of the graph, the KV cache and every adapter; later calls throw Error{invalid_input}. Waits for its turn.
     void close();
@@ -106,8 +97,7 @@ class TokenModel {
                        const std::function<void(const std::vector<std::size_t>&, Decoding&)>& work);
 
   private:
-    TokenModel(std::shared_ptr<const Ort> ort, std::filesystem::path folder, std::shared_ptr<const Manifest> manifest,
-               const LoadOptions& options);
+    explicit TokenModel(Artifact artifact);
 
     SharedAdapter one(const Specs& adapter);
 

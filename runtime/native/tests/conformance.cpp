@@ -27,7 +27,7 @@ std::set<std::string> split(const std::string& text) {
 
 Suite read_suite(const std::filesystem::path& folder) {
     const auto read = [&](const char* name) { return parse_json(content_of(folder / name), name); };
-    return {folder, read("cases.json"), read("refuse.json")};
+    return {folder, read("cases.json"), read("refuse.json"), read("encoders.json")};
 }
 
 Kinds all_kinds(const Suite& suite) {
@@ -36,6 +36,7 @@ Kinds all_kinds(const Suite& suite) {
     kinds.merge(refuse_kinds(suite));
     kinds.merge(model_kinds(suite));
     kinds.merge(text_kinds(suite));
+    kinds.merge(encoder_kinds(suite));
     return kinds;
 }
 
@@ -47,9 +48,10 @@ class Run {
         }
     }
 
-    void run(const Json& cases) {
+    // `instead` is the kind of cases that name none.
+    void run(const Json& cases, const std::string& instead = "") {
         for (const Json& test : cases) {
-            const auto kind = test.at("kind").get<std::string>();
+            const auto kind = test.value("kind", instead);
             const auto check = kinds_.find(kind);
             if (check == kinds_.end() || (!wanted_.empty() && wanted_.count(kind) == 0)) {
                 n_left_++;
@@ -88,6 +90,8 @@ int run(const std::vector<std::string>& arguments) {
     Run run(all_kinds(suite), has_kinds ? split(arguments[2]) : std::set<std::string>());
     run.run(suite.refuse.at("cases"));
     run.run(suite.cases.at("cases"));
+    run.run(suite.encoders.at("cases"));
+    run.run(suite.encoders.at("refuse"), "encoder_manifest");
     return run.end();
 }
 

@@ -8,7 +8,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace edgelora;
     return read_or_refuse(data, size, [](std::string_view content) {
         const Manifest manifest = parse_manifest(content);
-        if (cache_bytes(manifest) <= 0 || !find_wrong(manifest).empty()) std::abort();
+        const bool has_cache = manifest.task == kTextGeneration;
+        if ((cache_bytes(manifest) > 0) != has_cache || !find_wrong(manifest).empty()) std::abort();
+        if (manifest.encoder.has_value() == has_cache) std::abort();
+        if (!has_cache && manifest.encoder->base_head && manifest.encoder->base_head->labels.empty()) std::abort();
         for (const auto& item : manifest.files) {
             if (!find_unsafe(item.first).empty() || item.second.bytes < 0) std::abort();
         }

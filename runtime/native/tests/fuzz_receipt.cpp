@@ -11,6 +11,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         for (const Probe& probe : receipt.probes) {
             if (probe.input_ids.empty() || probe.base.ids.size() != probe.base.logprobs.size()) std::abort();
         }
+        for (const RecordedAnswer& answer : receipt.answers) {
+            if (answer.input_ids.empty() || answer.output.size() != answer.base.size()) std::abort();
+        }
+        if (receipt.head && (receipt.head->labels.empty() || !(receipt.head->temperature > 0))) std::abort();
         const std::string why = find_mismatch(receipt, Manifest());
         if (why.empty()) std::abort();  // no receipt is one of an artifact without a fingerprint
     });

@@ -11,6 +11,7 @@
 #include "adapter_config.hpp"
 #include "characters.hpp"
 #include "files.hpp"
+#include "head.hpp"
 #include "manifest.hpp"
 #include "names.hpp"
 #include "open_adapter.hpp"
@@ -90,8 +91,9 @@ Json read_tensors(const Json& request) {
 
 Json read_adapter_folder(const Json& request) {
     const Manifest manifest = read_manifest(path_of(request, "artifact"));
+    const BaseHead base = read_base_head(path_of(request, "artifact"), manifest);
     const Adapter adapter =
-        open_adapter(path_of(request, "folder"), manifest, "the adapter", request.value("trust", false));
+        open_adapter(path_of(request, "folder"), manifest, "the adapter", request.value("trust", false), base.tensors);
     Json factors = Json::object();
     for (const auto& [module, item] : adapter.factors) {
         const auto hash = [](const float* values, std::int64_t count) {

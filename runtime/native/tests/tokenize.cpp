@@ -1,7 +1,8 @@
 // tokenize TOKENIZER [--time TEXT]: answer each line of stdin with one line of JSON.
 //
-// A line is a JSON string, answered by its ids with and without special tokens and both decodings of the first, or a
-// list of ids, answered by its decodings. With --time: how many megabytes of the file TEXT it encodes in a second.
+// A line is a JSON string, answered by its ids with and without special tokens, the characters that those of the second
+// stand for (null where the text stands not once between special tokens), and both decodings of the first, or a list of
+// ids, answered by its decodings. With --time: how many megabytes of the file TEXT it encodes in a second.
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
@@ -24,6 +25,17 @@ std::string content_of(const char* path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
+Json offsets_of(const Tokenizer& tokenizer, const std::string& text, const Json& plain) {
+    try {
+        const EncodedText found = tokenizer.take_apart(text, true);
+        if (found.ids != plain.get<std::vector<std::int32_t>>()) throw Error(Code::internal, "the ids differ");
+        return found.offsets;
+    } catch (const Error& error) {
+        if (error.code == Code::unsupported) return nullptr;
+        throw;
+    }
+}
+
 Json answer(const Tokenizer& tokenizer, const std::string& line) {
     try {
         const Json asked = parse_json(line, "the line");
@@ -34,6 +46,7 @@ Json answer(const Tokenizer& tokenizer, const std::string& line) {
             ids = tokenizer.encode(text, true);
             answer["ids"] = ids;
             answer["plain"] = tokenizer.encode(text, false);
+            answer["offsets"] = offsets_of(tokenizer, text, answer["plain"]);
         } else {
             ids = asked.get<std::vector<std::int32_t>>();
         }

@@ -17,7 +17,7 @@ for system in iphoneos iphonesimulator; do
   libtool -static -o "$build/$system/libedgelora_whole.a" "${found[@]}"
   libraries+=(-library "$build/$system/libedgelora_whole.a" -headers "$build/headers")
   mkdir -p "$build/headers"
-  cp "$here/../../include/edgelora.h" "$build/headers/"
+  cp "$here/../../include/"*.h "$build/headers/"
   printf 'module CEdgeLora [system] {\n  header "edgelora.h"\n  export *\n}\n' >"$build/headers/module.modulemap"
 done
 rm -rf "$framework"

@@ -41,16 +41,6 @@ void give(std::vector<Answer> answers, edgelora_generation** generation) {
     *generation = new edgelora_generation{std::move(answers)};
 }
 
-std::vector<Ids> rows_of(const int32_t* ids, const size_t* lengths, size_t n_rows) {
-    std::vector<Ids> rows;
-    for (size_t row = 0; row < n_rows; ++row) {
-        const size_t length = (&need(lengths, "lengths"))[row];
-        rows.push_back(ids_of(ids, length, "ids"));
-        if (ids != nullptr) ids += length;
-    }
-    return rows;
-}
-
 }  // namespace
 
 extern "C" {
@@ -62,7 +52,7 @@ edgelora_status edgelora_generate(edgelora_model* model, const char* prompt, siz
         clear(generation, "generation");
         const Calling call(model);
         const std::string text(text_of(prompt, n_bytes, "prompt"));
-        give(call->generate({text}, answer_options_of(options)), generation);
+        give(call.generator().generate({text}, answer_options_of(options)), generation);
     });
 }
 
@@ -72,7 +62,7 @@ edgelora_status edgelora_chat(edgelora_model* model, const char* messages_json,
     return guard(error, [&] {
         clear(generation, "generation");
         const Calling call(model);
-        give({call->chat(json_of(messages_json, "messages"), answer_options_of(options))}, generation);
+        give({call.generator().chat(json_of(messages_json, "messages"), answer_options_of(options))}, generation);
     });
 }
 
@@ -82,7 +72,7 @@ edgelora_status edgelora_generate_batch(edgelora_model* model, const char* promp
     return guard(error, [&] {
         clear(generation, "generation");
         const Calling call(model);
-        give(call->generate(texts_of(prompts_json, "prompts"), answer_options_of(options)), generation);
+        give(call.generator().generate(texts_of(prompts_json, "prompts"), answer_options_of(options)), generation);
     });
 }
 
@@ -92,7 +82,7 @@ edgelora_status edgelora_generate_ids(edgelora_model* model, const int32_t* ids,
     return guard(error, [&] {
         clear(generation, "generation");
         const Calling call(model);
-        give(call->generate_ids(rows_of(ids, lengths, n_rows), answer_options_of(options)), generation);
+        give(call.generator().generate_ids(rows_of(ids, lengths, n_rows), answer_options_of(options)), generation);
     });
 }
 
@@ -101,7 +91,8 @@ edgelora_status edgelora_logits(edgelora_model* model, const int32_t* ids, size_
                                 size_t n_logits, edgelora_error** error) {
     return guard(error, [&] {
         const Calling call(model);
-        const auto size = static_cast<size_t>(call->manifest().model.vocab_size);
+        Model& generator = call.generator();
+        const auto size = static_cast<size_t>(generator.manifest().model.vocab_size);
         if (n_positions > std::numeric_limits<size_t>::max() / size || n_logits != n_positions * size) {
             throw Error(Code::invalid_input, "n_logits is " + std::to_string(n_logits) + ", expected " +
                                                  std::to_string(n_positions) + " positions times " +
@@ -113,7 +104,7 @@ edgelora_status edgelora_logits(edgelora_model* model, const int32_t* ids, size_
         const size_t* first = &need(positions, "positions");
         float* out = &need(logits, "logits");
         const auto spec = optional_text_of(adapter, "adapter");
-        const Logits found = call->tokens().logits(ids_of(ids, n_ids, "ids"), spec ? Specs{*spec} : Specs{},
+        const Logits found = generator.tokens().logits(ids_of(ids, n_ids, "ids"), spec ? Specs{*spec} : Specs{},
                                                    std::vector<std::size_t>(first, first + n_positions),
                                                    cancel == nullptr ? nullptr : &cancel->flag);
         std::copy_n(found.row(0), n_logits, out);

@@ -96,6 +96,17 @@ std::vector<std::int32_t> ids_of(const std::int32_t* ids, std::size_t n_ids, con
     return std::vector<std::int32_t>(first, first + n_ids);
 }
 
+std::vector<std::vector<std::int32_t>> rows_of(const std::int32_t* ids, const std::size_t* lengths,
+                                               std::size_t n_rows) {
+    std::vector<std::vector<std::int32_t>> rows;
+    for (std::size_t row = 0; row < n_rows; ++row) {
+        const std::size_t length = (&need(lengths, "lengths"))[row];
+        rows.push_back(ids_of(ids, length, "ids"));
+        if (ids != nullptr) ids += length;
+    }
+    return rows;
+}
+
 Json json_of(const char* text, const char* name) {
     return parse_json(text_of(text, name), name, Code::invalid_input, "give JSON as its standard has it");
 }
@@ -124,13 +135,28 @@ void give_text(std::string_view text, char** out, std::size_t* n_bytes) {
     if (n_bytes != nullptr) *n_bytes = text.size();
 }
 
-void give_ids(const std::vector<std::int32_t>& ids, std::int32_t** out, std::size_t* n_ids) {
-    const std::size_t n_bytes = ids.size() * sizeof(std::int32_t);
-    auto* memory = static_cast<std::int32_t*>(std::malloc(n_bytes == 0 ? 1 : n_bytes));
+namespace {
+
+// Memory of the caller's; a place where there is nothing to copy, too.
+template <typename T>
+T* copy_of(const std::vector<T>& numbers) {
+    const std::size_t n_bytes = numbers.size() * sizeof(T);
+    auto* memory = static_cast<T*>(std::malloc(n_bytes == 0 ? 1 : n_bytes));
     if (memory == nullptr) throw std::bad_alloc();
-    if (n_bytes != 0) std::memcpy(memory, ids.data(), n_bytes);
-    *out = memory;
+    if (n_bytes != 0) std::memcpy(memory, numbers.data(), n_bytes);
+    return memory;
+}
+
+}  // namespace
+
+void give_ids(const std::vector<std::int32_t>& ids, std::int32_t** out, std::size_t* n_ids) {
+    *out = copy_of(ids);
     *n_ids = ids.size();
+}
+
+void give_floats(const std::vector<float>& numbers, float** out, std::size_t* n_numbers) {
+    *out = copy_of(numbers);
+    *n_numbers = numbers.size();
 }
 
 }  // namespace edgelora::interface

@@ -61,6 +61,9 @@ std::optional<std::string> optional_text_of(const char* text, const char* name);
 // Token ids of known length.
 std::vector<std::int32_t> ids_of(const std::int32_t* ids, std::size_t n_ids, const char* name);
 
+// Rows of token ids, one behind the other.
+std::vector<std::vector<std::int32_t>> rows_of(const std::int32_t* ids, const std::size_t* lengths, std::size_t n_rows);
+
 // A JSON text; `optional_json_of` takes NULL for nothing.
 Json json_of(const char* text, const char* name);
 std::optional<Json> optional_json_of(const char* text, const char* name);
@@ -70,6 +73,7 @@ std::vector<std::string> texts_of(const char* text, const char* name);
 
 // Memory of the caller's with a copy, a zero byte behind it.
 void give_text(std::string_view text, char** out, std::size_t* n_bytes);
+void give_floats(const std::vector<float>& numbers, float** out, std::size_t* n_numbers);
 void give_ids(const std::vector<std::int32_t>& ids, std::int32_t** out, std::size_t* n_ids);
 
 // The first `struct_size` bytes of what the caller gave over the defaults: an older caller knows fewer members.

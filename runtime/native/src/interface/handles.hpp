@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "edgelora.h"
+#include "encoder_model.hpp"
 #include "model.hpp"
 
 struct edgelora_cancel {
@@ -14,7 +15,7 @@ struct edgelora_cancel {
 };
 
 struct edgelora_model {
-    std::unique_ptr<edgelora::Model> model;
+    std::unique_ptr<edgelora::LoadedModel> model;
 };
 
 struct edgelora_generation {
@@ -32,8 +33,10 @@ class Calling {
     Calling(const Calling&) = delete;
     Calling& operator=(const Calling&) = delete;
 
-    Model& operator*() const { return *model_->model; }
-    Model* operator->() const { return model_->model.get(); }
+    LoadedModel* operator->() const { return model_->model.get(); }
+    // The model as what answers; throws Error{invalid_input} where it is for another task.
+    Model& generator() const;
+    EncoderModel& encoder() const;
 
    private:
     edgelora_model* model_;

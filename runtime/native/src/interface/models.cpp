@@ -25,6 +25,19 @@ Calling::Calling(edgelora_model* model) : model_(&need(model, "model")), outer_(
 
 Calling::~Calling() { innermost = outer_; }
 
+Model& Calling::generator() const {
+    if (auto* model = dynamic_cast<Model*>(model_->model.get())) return *model;
+    const Manifest& manifest = model_->model->manifest();
+    throw Error(Code::invalid_input, manifest.model.name + " is for " + manifest.task +
+                                         " and makes no tokens; use edgelora_classify, edgelora_tag or edgelora_embed");
+}
+
+EncoderModel& Calling::encoder() const {
+    if (auto* model = dynamic_cast<EncoderModel*>(model_->model.get())) return *model;
+    throw Error(Code::invalid_input, model_->model->manifest().model.name +
+                                         " is for text-generation; use edgelora_generate, or load another artifact");
+}
+
 }  // namespace edgelora::interface
 
 namespace {
@@ -63,14 +76,6 @@ LoadOptions load_options_of(const edgelora_load_options& given) {
     return options;
 }
 
-Json tell(const std::optional<ProbeResult>& result) {
-    if (!result) return nullptr;
-    return Json{{"kl_found", result->kl_found},
-                {"kl_expected", result->kl_expected},
-                {"seconds", result->seconds},
-                {"reason", result->reason}};
-}
-
 }  // namespace
 
 extern "C" {
@@ -81,7 +86,7 @@ edgelora_status edgelora_load(const char* path, const edgelora_load_options* opt
         clear(model, "model");
         const edgelora_load_options given = read_load_options(options);
         auto made = std::make_unique<edgelora_model>();
-        made->model = Model::load(std::filesystem::u8path(text_of(path, "path")), load_options_of(given));
+        made->model = load_model(std::filesystem::u8path(text_of(path, "path")), load_options_of(given));
         *model = made.release();
     });
 }
@@ -105,7 +110,7 @@ edgelora_status edgelora_model_info(edgelora_model* model, char** info_json, siz
 }
 
 edgelora_status edgelora_set_adapter(edgelora_model* model, const char* spec, edgelora_error** error) {
-    return guard(error, [&] { Calling(model)->tokens().set_adapter(text_of(spec, "spec")); });
+    return guard(error, [&] { Calling(model)->set_adapter(text_of(spec, "spec")); });
 }
 
 edgelora_status edgelora_load_adapter(edgelora_model* model, const char* name, const char* folder, int32_t trust,
@@ -113,12 +118,21 @@ edgelora_status edgelora_load_adapter(edgelora_model* model, const char* name, c
     return guard(error, [&] {
         const Calling call(model);
         const auto path = std::filesystem::u8path(text_of(folder, "folder"));
-        call->tokens().load_adapter(text_of(name, "name"), path, trust != 0);
+        call->load_adapter(text_of(name, "name"), path, trust != 0, std::nullopt);
+    });
+}
+
+edgelora_status edgelora_load_adapter_with_labels(edgelora_model* model, const char* name, const char* folder,
+                                                  const char* labels_json, int32_t trust, edgelora_error** error) {
+    return guard(error, [&] {
+        const Calling call(model);
+        const auto path = std::filesystem::u8path(text_of(folder, "folder"));
+        call->load_adapter(text_of(name, "name"), path, trust != 0, texts_of(labels_json, "labels"));
     });
 }
 
 edgelora_status edgelora_unload_adapter(edgelora_model* model, const char* name, edgelora_error** error) {
-    return guard(error, [&] { Calling(model)->tokens().unload_adapter(text_of(name, "name")); });
+    return guard(error, [&] { Calling(model)->unload_adapter(text_of(name, "name")); });
 }
 
 edgelora_status edgelora_probe(edgelora_model* model, const char* name, char** result_json, size_t* n_bytes,
@@ -126,7 +140,7 @@ edgelora_status edgelora_probe(edgelora_model* model, const char* name, char** r
     return guard(error, [&] {
         clear(result_json, "result_json");
         const Calling call(model);
-        give_text(tell(call->tokens().probe(text_of(name, "name"))).dump(), result_json, n_bytes);
+        give_text(call->probe(text_of(name, "name")).dump(), result_json, n_bytes);
     });
 }
 }

@@ -15,6 +15,10 @@ edgelora_generate_options read_generate_options(const edgelora_generate_options*
     return read_options(given, "options", edgelora_generate_options_init);
 }
 
+edgelora_encoder_options read_encoder_options(const edgelora_encoder_options* given) {
+    return read_options(given, "options", edgelora_encoder_options_init);
+}
+
 edgelora_conversation read_conversation(const edgelora_conversation* given) {
     return read_options(&need(given, "conversation"), "conversation", init_conversation);
 }
@@ -36,6 +40,10 @@ extern "C" {
 
 void edgelora_load_options_init(edgelora_load_options* options, size_t struct_size) {
     edgelora::interface::write_defaults(options, struct_size, edgelora_load_options{});
+}
+
+void edgelora_encoder_options_init(edgelora_encoder_options* options, size_t struct_size) {
+    edgelora::interface::write_defaults(options, struct_size, edgelora_encoder_options{});
 }
 
 void edgelora_generate_options_init(edgelora_generate_options* options, size_t struct_size) {

@@ -10,6 +10,7 @@ namespace edgelora::interface {
 
 edgelora_load_options read_load_options(const edgelora_load_options* given);
 edgelora_generate_options read_generate_options(const edgelora_generate_options* given);
+edgelora_encoder_options read_encoder_options(const edgelora_encoder_options* given);
 edgelora_conversation read_conversation(const edgelora_conversation* given);
 
 // How tokens are chosen, not checked yet.

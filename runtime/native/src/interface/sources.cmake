@@ -1,6 +1,7 @@
 set(EDGELORA_INTERFACE_SOURCES
   answers.cpp
   cancel.cpp
+  encoders.cpp
   generation.cpp
   guard.cpp
   models.cpp

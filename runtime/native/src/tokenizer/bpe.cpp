@@ -47,8 +47,11 @@ class Bpe final : public Model {
         return std::make_unique<KeptWords>(text_size);
     }
     void encode(std::string_view word, std::vector<std::int32_t>& ids, WorkSpace* space) const override;
+    void place(std::string_view word, const std::vector<std::int32_t>& ids, std::vector<Span>& spans) const override;
 
   private:
+    bool has_symbol(std::string_view word, std::size_t start, std::size_t end) const;
+    std::size_t find_end(std::string_view word, std::size_t start, std::int32_t id) const;
     void read_merges(const Json& merges);
     std::optional<std::int32_t> find_symbol(std::string_view word, std::size_t start, std::size_t end) const;
     void write_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const;
@@ -177,6 +180,52 @@ void Bpe::encode(std::string_view word, std::vector<std::int32_t>& ids, WorkSpac
     }
     if (place != nullptr) *place = {std::string(word), kept.symbols};
     ids.insert(ids.end(), kept.symbols.begin(), kept.symbols.end());
+}
+
+// Whether a character is written as itself or as its bytes, and so is not unknown.
+bool Bpe::has_symbol(std::string_view word, std::size_t start, std::size_t end) const {
+    const auto is_byte = [&](char byte) { return byte_tokens_[static_cast<unsigned char>(byte)] >= 0; };
+    return find_symbol(word, start, end) ||
+           (!byte_tokens_.empty() && std::all_of(word.begin() + static_cast<std::ptrdiff_t>(start),
+                                                 word.begin() + static_cast<std::ptrdiff_t>(end), is_byte));
+}
+
+// Where the token `id` ends that begins at `start`; `start` itself where it is none of what stands there.
+std::size_t Bpe::find_end(std::string_view word, std::size_t start, std::int32_t id) const {
+    std::string_view token = vocabulary_.token(id).value_or("");
+    if (start > 0 && token.substr(0, prefix_.size()) == prefix_) token.remove_prefix(prefix_.size());
+    const std::string_view rest = word.substr(start);
+    if (!token.empty() && rest.substr(0, token.size()) == token) return start + token.size();
+    if (!suffix_.empty() && token == std::string(rest) + suffix_) return word.size();
+    const bool is_byte = !byte_tokens_.empty() && byte_tokens_[static_cast<unsigned char>(rest.front())] == id;
+    return is_byte ? start + 1 : start;
+}
+
+void Bpe::place(std::string_view word, const std::vector<std::int32_t>& ids, std::vector<Span>& spans) const {
+    std::size_t start = 0;
+    for (const std::int32_t id : ids) {
+        if (start >= word.size()) {  // bytes of a suffix, which stand for nothing in the word
+            spans.push_back({word.size(), word.size()});
+            continue;
+        }
+        std::size_t end = find_end(word, start, id);
+        for (std::size_t at = start; end == start && at < word.size();) {
+            const std::size_t next = at + length_of(static_cast<unsigned char>(word[at]));
+            if (unknown_ && id == vocabulary_.find(*unknown_)) {
+                end = next;
+                while (is_unknown_fused_ && end < word.size()) {
+                    const std::size_t after = end + length_of(static_cast<unsigned char>(word[end]));
+                    if (has_symbol(word, end, after)) break;
+                    end = after;
+                }
+            } else {  // characters that the vocabulary cannot write, and that nothing stands for
+                start = at = next;
+                end = at < word.size() ? find_end(word, at, id) : at;
+            }
+        }
+        spans.push_back({start, end});
+        start = end;
+    }
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fields.hpp"
+#include "regex.hpp"
 #include "vocabulary.hpp"
 
 namespace edgelora::tokenizer {
@@ -25,6 +26,9 @@ class Model {
     virtual std::unique_ptr<WorkSpace> make_work_space(std::size_t /*text_size*/) const { return nullptr; }
     // Puts the ids of `word`, which is valid UTF-8 and not empty, behind `ids`.
     virtual void encode(std::string_view word, std::vector<std::int32_t>& ids, WorkSpace* space) const = 0;
+
+    // Which bytes of `word` each of the ids stands for that `encode` gives for it, put behind `spans`.
+    virtual void place(std::string_view word, const std::vector<std::int32_t>& ids, std::vector<Span>& spans) const = 0;
 
     virtual std::size_t size() const { return vocabulary_.size(); }
     const Vocabulary& vocabulary() const { return vocabulary_; }

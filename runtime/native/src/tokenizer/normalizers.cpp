@@ -19,6 +19,7 @@ template <typename Function>
 class Simple final : public Normalizer {
   public:
     explicit Simple(Function function) : function_(std::move(function)) {}
+    using Normalizer::apply;
     void apply(std::string& text, Scratch& scratch) const override { text = function_(text, scratch); }
 
   private:
@@ -50,9 +51,60 @@ class Several final : public Normalizer {
             check_length(text.size());
         }
     }
+    void apply(AlignedText& text, Scratch& scratch) const override {
+        for (const auto& part : parts_) {
+            part->apply(text, scratch);
+            check_length(text.text.size());
+        }
+    }
 
   private:
     std::vector<std::unique_ptr<const Normalizer>> parts_;
+};
+
+class Strip final : public Normalizer {
+  public:
+    Strip(bool is_left, bool is_right) : is_left_(is_left), is_right_(is_right) {}
+    void apply(std::string& text, Scratch& /*scratch*/) const override {
+        const Span kept = kept_of(text);
+        text = text.substr(kept.begin, kept.end - kept.begin);
+    }
+    void apply(AlignedText& text, Scratch& /*scratch*/) const override { text = text.part(kept_of(text.text)); }
+
+  private:
+    Span kept_of(std::string_view text) const {
+        const std::size_t begin = is_left_ ? white_space_in_front(text) : 0;
+        return {begin, text.size() - (is_right_ ? white_space_behind(text.substr(begin)) : 0)};
+    }
+
+    bool is_left_, is_right_;
+};
+
+// Puts `content` in the place of every match, of whose characters it stands for the last.
+class Replace final : public Normalizer {
+  public:
+    Replace(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+    void apply(std::string& text, Scratch& scratch) const override {
+        text = replace_matches(pattern_, content_, text, scratch);
+    }
+    void apply(AlignedText& text, Scratch& scratch) const override {
+        std::vector<Span> found;
+        pattern_.find_all(text.text, found, scratch);
+        AlignedText made;
+        std::size_t last = 0;
+        for (const Span& match : found) {
+            made.append(text.part({last, match.begin}));
+            if (match.end > 0) made.append(content_, text.origin_of({previous_start(text.text, match.end), match.end}));
+            check_length(made.text.size());
+            last = match.end;
+        }
+        made.append(text.part({last, text.text.size()}));
+        text = std::move(made);
+    }
+
+  private:
+    Regex pattern_;
+    std::string content_;
 };
 
 std::string drop_nonspacing_marks(std::string_view text) {
@@ -118,14 +170,6 @@ std::unique_ptr<const Normalizer> make_form(Form form) {
     return make([form](std::string_view text, Scratch& /*scratch*/) { return to_form(text, form); });
 }
 
-std::unique_ptr<const Normalizer> make_strip(bool is_left, bool is_right) {
-    return make([is_left, is_right](std::string_view text, Scratch& /*scratch*/) {
-        if (is_left) text.remove_prefix(white_space_in_front(text));
-        if (is_right) text.remove_suffix(white_space_behind(text));
-        return std::string(text);
-    });
-}
-
 std::unique_ptr<const Normalizer> make_bert(const Fields& fields) {
     BertOptions options{};
     options.clean_text = fields.flag("clean_text", true);
@@ -136,6 +180,14 @@ std::unique_ptr<const Normalizer> make_bert(const Fields& fields) {
 }
 
 }  // namespace
+
+void Normalizer::apply(AlignedText& text, Scratch& scratch) const {
+    text = realign(text, [&](std::string_view part) {
+        std::string changed(part);
+        apply(changed, scratch);
+        return changed;
+    });
+}
 
 std::unique_ptr<const Normalizer> read_normalizer(const Json& value, int depth) {
     const Fields fields(value, "normalizer");
@@ -157,7 +209,9 @@ std::unique_ptr<const Normalizer> read_normalizer(const Json& value, int depth) 
         });
     }
     if (type == "Nmt") return make_mapping(map_nmt);
-    if (type == "Strip") return make_strip(fields.flag("strip_left", true), fields.flag("strip_right", true));
+    if (type == "Strip") {
+        return std::make_unique<Strip>(fields.flag("strip_left", true), fields.flag("strip_right", true));
+    }
     if (type == "BertNormalizer") return make_bert(fields);
     if (type == "Prepend") {
         return make([front = fields.text("prepend")](std::string_view text, Scratch& /*scratch*/) {
@@ -165,10 +219,7 @@ std::unique_ptr<const Normalizer> read_normalizer(const Json& value, int depth) 
         });
     }
     if (type == "Replace") {
-        return make([pattern = read_pattern(fields), content = fields.text("content")](std::string_view text,
-                                                                                        Scratch& scratch) {
-            return replace_matches(pattern, content, text, scratch);
-        });
+        return std::make_unique<Replace>(read_pattern(fields), fields.text("content"));
     }
     if (type == "ByteLevel") {
         return make([](std::string_view text, Scratch& /*scratch*/) {

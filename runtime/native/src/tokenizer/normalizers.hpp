@@ -7,6 +7,7 @@
 #include <string>
 
 #include "../parse_json.hpp"
+#include "alignment.hpp"
 #include "regex.hpp"
 
 namespace edgelora::tokenizer {
@@ -15,6 +16,8 @@ class Normalizer {
   public:
     virtual ~Normalizer() = default;
     virtual void apply(std::string& text, Scratch& scratch) const = 0;  // valid UTF-8 before and after
+    // The same, with what each part stands for.
+    virtual void apply(AlignedText& text, Scratch& scratch) const;
 };
 
 // The normalizer of a tokenizer.json; throws Error(unsupported) for one that is not known.

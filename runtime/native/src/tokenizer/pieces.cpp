@@ -92,17 +92,31 @@ void cut_at(Pieces& pieces, Behavior behavior, bool (*is_match)(char32_t)) {
 void rewrite(Pieces& pieces, const Writer& write) {
     std::string out;
     out.reserve(pieces.text.size() + pieces.text.size() / 4);
-    std::vector<Span> spans;
+    std::vector<Span> spans, origin;
     spans.reserve(pieces.spans.size());
     pieces.is_start = pieces.is_start && !pieces.spans.empty() && pieces.spans[0].begin == 0;
     for (const Span& piece : pieces.spans) {
         const std::size_t begin = out.size();
-        write(pieces.view(piece), pieces.is_start && piece.begin == 0, out);
+        const bool is_first = pieces.is_start && piece.begin == 0;
+        if (pieces.origin.empty()) {
+            write(pieces.view(piece), is_first, out);
+        } else {
+            const auto place = [&](std::size_t at) { return pieces.origin.begin() + static_cast<std::ptrdiff_t>(at); };
+            const AlignedText before{std::string(pieces.view(piece)), {place(piece.begin), place(piece.end)}};
+            const AlignedText after = realign(before, [&](std::string_view part) {
+                std::string written;
+                write(part, is_first && part.data() == before.text.data(), written);
+                return written;
+            });
+            out += after.text;
+            origin.insert(origin.end(), after.origin.begin(), after.origin.end());
+        }
         if (out.size() > begin) spans.push_back({begin, out.size()});
         check_length(out.size());
     }
     pieces.text = std::move(out);
     pieces.spans = std::move(spans);
+    pieces.origin = std::move(origin);
 }
 
 }  // namespace edgelora::tokenizer

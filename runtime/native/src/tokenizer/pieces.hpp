@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "regex.hpp"
+#include "alignment.hpp"
 
 namespace edgelora::tokenizer {
 
@@ -16,6 +16,7 @@ struct Pieces {
     std::string text;
     std::vector<Span> spans;  // none is empty; what lies between them was taken out
     bool is_start;            // whether `text` begins where the text of the caller does
+    std::vector<Span> origin = {};  // for each byte of `text` what it stands for; empty where nobody asks
 
     std::string_view view(const Span& span) const {
         return std::string_view(text).substr(span.begin, span.end - span.begin);

@@ -63,6 +63,17 @@ void PostProcessor::read_template(const Json& value) {
     if (parts_.empty()) parts_.push_back({false, {}});  // a template without the text drops it
 }
 
+void PostProcessor::around(std::vector<std::int32_t>& before, std::vector<std::int32_t>& after) const {
+    bool is_behind = false;
+    for (const Part& part : parts_) {
+        if (part.is_text && is_behind) refuse_unsupported("a post-processor that writes a text twice");
+        is_behind = is_behind || part.is_text;
+        std::vector<std::int32_t>& ids = is_behind ? after : before;
+        ids.insert(ids.end(), part.ids.begin(), part.ids.end());
+    }
+    if (!is_behind && !parts_.empty()) refuse_unsupported("a post-processor that leaves the text out");
+}
+
 std::vector<std::int32_t> PostProcessor::apply(std::vector<std::int32_t> ids, bool has_special) const {
     if (parts_.empty()) return ids;
     std::vector<std::int32_t> out;

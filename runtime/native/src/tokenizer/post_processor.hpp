@@ -17,6 +17,8 @@ class PostProcessor {
 
     // `ids` with what stands around them, and without where `has_special` is false.
     std::vector<std::int32_t> apply(std::vector<std::int32_t> ids, bool has_special) const;
+    // The special tokens before and behind a text; throws Error(unsupported) where it stands twice.
+    void around(std::vector<std::int32_t>& before, std::vector<std::int32_t>& after) const;
 
   private:
     struct Part {

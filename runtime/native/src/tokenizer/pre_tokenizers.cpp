@@ -95,12 +95,16 @@ std::unique_ptr<const PreTokenizer> make_whitespace() {
     });
 }
 
-void write_metaspace(const MetaspaceOptions& options, std::string_view piece, bool is_first, std::string& out) {
+void put_blank_in_front(const MetaspaceOptions& options, std::string_view piece, bool is_first, std::string& out) {
     const std::string& blank = options.replacement;
     const bool is_blank_first = piece.front() == ' ' || piece.substr(0, blank.size()) == blank;
     const bool is_wanted =
         options.scheme == PrependScheme::always || (options.scheme == PrependScheme::first && is_first);
     if (is_wanted && !is_blank_first) out += blank;
+    out += piece;
+}
+
+void replace_blanks(const std::string& blank, std::string_view piece, std::string& out) {
     for (const char c : piece) {
         if (c == ' ') {
             out += blank;
@@ -112,8 +116,13 @@ void write_metaspace(const MetaspaceOptions& options, std::string_view piece, bo
 
 std::unique_ptr<const PreTokenizer> make_metaspace(const MetaspaceOptions& options) {
     return make([options, pattern = Regex::from_text(options.replacement)](Pieces& pieces, Scratch& scratch) {
-        rewrite(pieces, [&](std::string_view piece, bool is_first, std::string& out) {
-            write_metaspace(options, piece, is_first, out);
+        if (options.scheme != PrependScheme::never) {
+            rewrite(pieces, [&](std::string_view piece, bool is_first, std::string& out) {
+                put_blank_in_front(options, piece, is_first, out);
+            });
+        }
+        rewrite(pieces, [&](std::string_view piece, bool /*is_first*/, std::string& out) {
+            replace_blanks(options.replacement, piece, out);
         });
         if (options.is_split) cut_with(pattern, pieces, Behavior::merged_with_next, false, scratch);
     });

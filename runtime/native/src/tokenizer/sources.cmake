@@ -1,6 +1,7 @@
 # The tokenizer, a part of edgelora_core.
 set(EDGELORA_TOKENIZER_SOURCES
   added_tokens.cpp
+  alignment.cpp
   bpe.cpp
   byte_level.cpp
   charsmap.cpp

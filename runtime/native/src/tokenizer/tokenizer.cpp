@@ -1,5 +1,6 @@
 #include "tokenizer.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "../characters.hpp"
@@ -20,8 +21,10 @@ using namespace tokenizer;
 struct Tokenizer::Parts {
     explicit Parts(const Fields& fields);
 
-    void encode_text(std::string_view text, bool is_start, std::vector<std::int32_t>& ids, Scratch& scratch,
-                     WorkSpace* space) const;
+    // `spans`, where it is given, gets what each id stands for of the whole text, in which this one begins at `start`.
+    void encode_text(std::string_view text, std::size_t start, std::vector<std::int32_t>& ids, std::vector<Span>* spans,
+                     Scratch& scratch, WorkSpace* space) const;
+    std::vector<std::int32_t> encode(std::string_view text, std::vector<Span>* spans) const;
     std::optional<std::string_view> token(std::int32_t id) const;
 
     std::unique_ptr<const Model> model;
@@ -41,20 +44,60 @@ Tokenizer::Parts::Parts(const Fields& fields) : model(read_model(fields.object("
 }
 
 // Text in which no added token stands that is found before normalizing.
-void Tokenizer::Parts::encode_text(std::string_view text, bool is_start, std::vector<std::int32_t>& ids,
-                                   Scratch& scratch, WorkSpace* space) const {
+void Tokenizer::Parts::encode_text(std::string_view text, std::size_t start, std::vector<std::int32_t>& ids,
+                                   std::vector<Span>* spans, Scratch& scratch, WorkSpace* space) const {
+    AlignedText aligned;
     std::string normalized(text);
-    if (normalizer) normalizer->apply(normalized, scratch);
+    if (spans != nullptr) {
+        aligned = AlignedText::of(text, start);
+        if (normalizer) normalizer->apply(aligned, scratch);
+        normalized = aligned.text;
+    } else if (normalizer) {
+        normalizer->apply(normalized, scratch);
+    }
     for (const AddedTokens::Part& part : added->split(normalized, true, scratch)) {
         if (part.id) {
             ids.push_back(*part.id);
+            if (spans != nullptr) spans->push_back(aligned.origin_of(part.span));
             continue;
         }
         const std::size_t size = part.span.end - part.span.begin;
-        Pieces pieces{normalized.substr(part.span.begin, size), {{0, size}}, is_start && part.span.begin == 0};
+        Pieces pieces{normalized.substr(part.span.begin, size), {{0, size}}, start == 0 && part.span.begin == 0};
+        if (spans != nullptr) pieces.origin = aligned.part(part.span).origin;
         if (pre_tokenizer) pre_tokenizer->apply(pieces, scratch);
-        for (const Span& piece : pieces.spans) model->encode(pieces.view(piece), ids, space);
+        for (const Span& piece : pieces.spans) {
+            const std::size_t before = ids.size();
+            model->encode(pieces.view(piece), ids, space);
+            if (spans == nullptr) continue;
+            std::vector<Span> places;
+            model->place(pieces.view(piece), {ids.begin() + static_cast<std::ptrdiff_t>(before), ids.end()}, places);
+            for (const Span& place : places) {
+                const Span whole{piece.begin + place.begin, piece.begin + place.end};
+                const Span end{pieces.origin[piece.end - 1].end, pieces.origin[piece.end - 1].end};
+                spans->push_back(place.begin == place.end ? end : Span{pieces.origin[whole.begin].begin, pieces.origin[whole.end - 1].end});
+            }
+        }
     }
+}
+
+std::vector<std::int32_t> Tokenizer::Parts::encode(std::string_view text, std::vector<Span>* spans) const {
+    if (const auto bad = find_bad_utf8(text)) {
+        throw Error(Code::invalid_input, "the tokenizer cannot encode this text (not UTF-8 at byte " +
+                                             std::to_string(*bad) + "); give text without halves of characters");
+    }
+    Scratch scratch;
+    const auto space = model->make_work_space(text.size());
+    std::vector<std::int32_t> ids;
+    for (const AddedTokens::Part& part : added->split(text, false, scratch)) {
+        if (part.id) {
+            ids.push_back(*part.id);
+            if (spans != nullptr) spans->push_back(part.span);
+        } else {
+            const std::string_view piece = text.substr(part.span.begin, part.span.end - part.span.begin);
+            encode_text(piece, part.span.begin, ids, spans, scratch, space.get());
+        }
+    }
+    return ids;
 }
 
 std::optional<std::string_view> Tokenizer::Parts::token(std::int32_t id) const {
@@ -83,22 +126,28 @@ Tokenizer Tokenizer::from_json(std::string_view bytes, const std::string& where)
 }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
-    if (const auto bad = find_bad_utf8(text)) {
-        throw Error(Code::invalid_input, "the tokenizer cannot encode this text (not UTF-8 at byte " +
-                                             std::to_string(*bad) + "); give text without halves of characters");
+    return parts_->post_processor.apply(parts_->encode(text, nullptr), add_special_tokens);
+}
+
+EncodedText Tokenizer::take_apart(std::string_view text, bool with_offsets) const {
+    EncodedText found;
+    std::vector<Span> spans;
+    found.ids = parts_->encode(text, with_offsets ? &spans : nullptr);
+    parts_->post_processor.around(found.before, found.after);
+    std::vector<std::size_t> points(text.size() + 1);  // how many characters begin before each byte
+    for (std::size_t at = 0; at < text.size(); at++) {
+        points[at + 1] = points[at] + ((static_cast<unsigned char>(text[at]) & 0xc0U) == 0x80 ? 0 : 1);
     }
-    Scratch scratch;
-    const auto space = parts_->model->make_work_space(text.size());
-    std::vector<std::int32_t> ids;
-    for (const AddedTokens::Part& part : parts_->added->split(text, false, scratch)) {
-        if (part.id) {
-            ids.push_back(*part.id);
-        } else {
-            const std::string_view piece = text.substr(part.span.begin, part.span.end - part.span.begin);
-            parts_->encode_text(piece, part.span.begin == 0, ids, scratch, space.get());
-        }
-    }
-    return parts_->post_processor.apply(std::move(ids), add_special_tokens);
+    for (const Span& span : spans) found.offsets.emplace_back(points[span.begin], points[span.end]);
+    return found;
+}
+
+std::vector<std::int32_t> EncodedText::cut(std::size_t start, std::size_t end) const {
+    std::vector<std::int32_t> row = before;
+    const auto place = [&](std::size_t at) { return ids.begin() + static_cast<std::ptrdiff_t>(std::min(at, ids.size())); };
+    row.insert(row.end(), place(start), place(end));
+    row.insert(row.end(), after.begin(), after.end());
+    return row;
 }
 
 std::string Tokenizer::decode(const std::vector<std::int32_t>& ids, bool skip_special_tokens) const {

@@ -25,9 +25,11 @@ class Unigram final : public Model {
   public:
     explicit Unigram(const Fields& fields);
     void encode(std::string_view word, std::vector<std::int32_t>& ids, WorkSpace* space) const override;
+    void place(std::string_view word, const std::vector<std::int32_t>& ids, std::vector<Span>& spans) const override;
     std::size_t size() const override { return scores_.size(); }
 
   private:
+    std::vector<std::string_view> find_parts(std::string_view word) const;
     std::vector<Step> find_steps(std::string_view word) const;
     void write(std::string_view part, std::vector<std::int32_t>& ids) const;
 
@@ -88,9 +90,10 @@ std::vector<Step> Unigram::find_steps(std::string_view word) const {
     return steps;
 }
 
-void Unigram::encode(std::string_view word, std::vector<std::int32_t>& ids, WorkSpace* /*space*/) const {
+// The parts of a word that are written one by one, from the last one to the first.
+std::vector<std::string_view> Unigram::find_parts(std::string_view word) const {
     const std::vector<Step> steps = find_steps(word);
-    std::vector<std::string_view> parts;  // from the last one to the first
+    std::vector<std::string_view> parts;
     std::size_t unknown_end = 0;          // of unknown ones, which become one part; 0: there are none
     for (std::size_t end = word.size(); end > 0;) {
         const Step& step = steps[end];
@@ -104,6 +107,21 @@ void Unigram::encode(std::string_view word, std::vector<std::int32_t>& ids, Work
         end = step.start;
     }
     if (unknown_end != 0) parts.push_back(word.substr(0, unknown_end));
+    return parts;
+}
+
+void Unigram::place(std::string_view word, const std::vector<std::int32_t>& /*ids*/, std::vector<Span>& spans) const {
+    const std::vector<std::string_view> parts = find_parts(word);
+    for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+        std::vector<std::int32_t> written;
+        write(*part, written);
+        const auto start = static_cast<std::size_t>(part->data() - word.data());
+        spans.resize(spans.size() + written.size(), {start, start + part->size()});
+    }
+}
+
+void Unigram::encode(std::string_view word, std::vector<std::int32_t>& ids, WorkSpace* /*space*/) const {
+    const std::vector<std::string_view> parts = find_parts(word);
     for (auto part = parts.rbegin(); part != parts.rend(); ++part) write(*part, ids);
 }
 

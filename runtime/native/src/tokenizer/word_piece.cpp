@@ -17,9 +17,12 @@ class WordPiece final : public Model {
     explicit WordPiece(const Fields& fields);
     void encode(std::string_view word, std::vector<std::int32_t>& ids, WorkSpace* space) const override;
 
+    void place(std::string_view word, const std::vector<std::int32_t>& ids, std::vector<Span>& spans) const override;
+
   private:
     void write_unknown(std::vector<std::int32_t>& ids) const;
 
+    std::string prefix_;  // of what is not the beginning of a word
     PrefixTree first_;  // tokens as they begin a word
     PrefixTree later_;  // tokens without their prefix
     std::string unknown_;
@@ -27,14 +30,14 @@ class WordPiece final : public Model {
 };
 
 WordPiece::WordPiece(const Fields& fields)
-    : unknown_(fields.text("unk_token", "[UNK]")),
+    : prefix_(fields.text("continuing_subword_prefix", "##")),
+      unknown_(fields.text("unk_token", "[UNK]")),
       longest_word_(fields.whole("max_input_chars_per_word", kLongestWord)) {
     read_vocabulary(fields, vocabulary_);
-    const std::string prefix = fields.text("continuing_subword_prefix", "##");
     vocabulary_.for_each([&](std::string_view token, std::int32_t id) {
         if (!token.empty()) first_.add(token, id);
-        if (token.size() > prefix.size() && token.substr(0, prefix.size()) == prefix) {
-            later_.add(token.substr(prefix.size()), id);
+        if (token.size() > prefix_.size() && token.substr(0, prefix_.size()) == prefix_) {
+            later_.add(token.substr(prefix_.size()), id);
         }
     });
 }
@@ -69,6 +72,16 @@ void WordPiece::encode(std::string_view word, std::vector<std::int32_t>& ids, Wo
     }
 }
 
+void WordPiece::place(std::string_view word, const std::vector<std::int32_t>& ids, std::vector<Span>& spans) const {
+    std::size_t start = 0;
+    for (const std::int32_t id : ids) {
+        const std::size_t length = vocabulary_.token(id)->size() - (start > 0 ? prefix_.size() : 0);
+        const std::size_t end = ids.size() == 1 ? word.size() : start + length;  // one may be that of an unknown word
+        spans.push_back({start, end});
+        start = end;
+    }
+}
+
 class WordLevel final : public Model {
   public:
     explicit WordLevel(const Fields& fields) : unknown_(fields.text("unk_token", "<unk>")) {
@@ -80,6 +93,9 @@ class WordLevel final : public Model {
         if (!id) id = vocabulary_.find(unknown_);
         if (!id) refuse_text("it lacks the word " + show(word) + " and a token for what is unknown");
         ids.push_back(*id);
+    }
+    void place(std::string_view word, const std::vector<std::int32_t>& ids, std::vector<Span>& spans) const override {
+        spans.resize(spans.size() + ids.size(), {0, word.size()});
     }
 
   private:

@@ -19,11 +19,12 @@ struct Failure : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// The folder `runtime/conformance`, and its two files.
+// The folder `runtime/conformance`, and its files.
 struct Suite {
     std::filesystem::path folder;
     Json cases;
     Json refuse;
+    Json encoders;
 };
 
 // Throws Failure, or Error where the runtime refused what it should not. Cases come in the order of the files, so that
@@ -35,6 +36,7 @@ Kinds sampling_kinds();
 Kinds refuse_kinds(const Suite& suite);
 Kinds model_kinds(const Suite& suite);
 Kinds text_kinds(const Suite& suite);
+Kinds encoder_kinds(const Suite& suite);
 
 // Throw Failure where the two differ.
 void expect_same(const Json& found, const Json& expected, const std::string& what);

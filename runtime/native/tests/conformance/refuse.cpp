@@ -109,15 +109,17 @@ void check_pattern(const Json& test) {
 
 Kinds refuse_kinds(const Suite& suite) {
     const auto document = [&](const char* name) {
-        const std::filesystem::path path = suite.folder / "tiny-float" / name;
+        const std::filesystem::path path = suite.folder / name;
         return parse_json(content_of(path), path.u8string());
     };
     return {
-        {"manifest", reader_check(document("manifest.json"), Code::artifact,
+        {"manifest", reader_check(document("tiny-float/manifest.json"), Code::artifact,
                                   [](std::string_view content) { parse_manifest(content); })},
+        {"encoder_manifest", reader_check(document("encoder-topics/manifest.json"), Code::artifact,
+                                          [](std::string_view content) { parse_manifest(content); })},
         {"receipt", reader_check(suite.refuse.at("receipt"), Code::adapter,
                                  [](std::string_view content) { parse_receipt(content); })},
-        {"adapter_config", reader_check(document("adapters/one/adapter_config.json"), Code::adapter,
+        {"adapter_config", reader_check(document("tiny-float/adapters/one/adapter_config.json"), Code::adapter,
                                         [](std::string_view content) { parse_config(content); })},
         {"safetensors", reader_check({}, Code::artifact,
                                      [](std::string_view content) { parse_safetensors(content, "file"); })},

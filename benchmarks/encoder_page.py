@@ -63,4 +63,5 @@ def _points(items: Sequence[Mapping[str, Any]], yard: Sequence[Mapping[str, Any]
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+    spread = f" ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{spread}"

@@ -197,18 +197,28 @@ def prepare(work: Work) -> None:
         write_rows(work.part(kind), [json.loads(line) for line in lines])
 
 
+def kept_figures(work: Work, arm: str) -> Figures | None:
+    """What an arm gave in an earlier run with the same options."""
+    file = _figures_file(work, arm)
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return Figures(**kept["figures"]) if kept and Work(**kept["options"]) == work else None
+
+
 def run_arm(work: Work, arm: str) -> Figures:
     """What an arm gives, or gave in an earlier run with the same options."""
-    file = BUILD / "figures" / f"{work.name}-{arm}-{work.seed}.json"
-    if file.is_file():
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if Work(**kept["options"]) == work:
-            return Figures(**kept["figures"])
+    kept = kept_figures(work, arm)
+    if kept is not None:
+        return kept
     print(f"{work.name}, seed {work.seed}: {arm}", file=sys.stderr, flush=True)
     figures = ARMS[arm](work)
+    file = _figures_file(work, arm)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps({"options": asdict(work), "figures": asdict(figures)}, indent=1) + "\n")
     return figures
+
+
+def _figures_file(work: Work, arm: str) -> Path:
+    return BUILD / "figures" / f"{work.name}-{arm}-{work.seed}.json"
 
 
 def main() -> int:
@@ -223,6 +233,7 @@ def main() -> int:
     parser.add_argument("--held-out", type=int, default=600, help="answered of each set, at most")
     parser.add_argument("--epochs", type=int, default=None, help="times that every row is seen")
     parser.add_argument("--threads", type=int, default=2, help="of plain torch")
+    parser.add_argument("--finished", action="store_true", help="run nothing: show the arms that all seeds have")
     options = parser.parse_args()
     found: dict[str, dict[str, list[Figures]]] = {name: {arm: [] for arm in options.arms} for name in options.sets}
     learned: dict[str, Any] = {}
@@ -236,7 +247,8 @@ def main() -> int:
                     "epochs": epochs
                 }
                 for arm in options.arms:
-                    found[name][arm].append(run_arm(work, arm))
+                    figures = kept_figures(work, arm) if options.finished else run_arm(work, arm)
+                    found[name][arm] += [] if figures is None else [figures]
     except (DatasetError, EdgeLoraError, OSError) as error:
         print(f"encoders: {error}", file=sys.stderr)
         return 2
@@ -268,7 +280,11 @@ def _result(
                 "title": SETS[name].title,
                 "figures": SETS[name].figures,
                 **learned[name],
-                "arms": {arm: [asdict(item) for item in items] for arm, items in arms.items()},
+                "arms": {
+                    arm: [asdict(item) for item in items]
+                    for arm, items in arms.items()
+                    if len(items) == len(options.seeds)
+                },
             }
             for name, arms in found.items()
         },

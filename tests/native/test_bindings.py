@@ -13,7 +13,9 @@ import pytest
 from tests.conformance_check import FOLDER, read_cases
 from tests.native.binding import Binding
 from tests.native.binding_cases import BindingCases
+from tests.native.binding_encoder_cases import BindingEncoderCases
 from tests.native.binding_programs import ASKED, HANDLING
+from tests.native.encoder_cases import FILE as ENCODERS
 from tests.test_refuse import FILE
 
 
@@ -45,6 +47,15 @@ def test_every_file_that_must_be_refused(binding: Binding) -> None:
             cases.refuse(case)
         except AssertionError as error:
             raise AssertionError(f"{case['kind']} {case['name']}: {error}") from error
+
+
+def test_every_case_of_encoders(binding: Binding) -> None:
+    cases = BindingEncoderCases(binding)
+    for case in ENCODERS["cases"]:
+        try:
+            cases.check(case)
+        except AssertionError as error:
+            raise AssertionError(f"{case['artifact']} {case['name']}: {error}") from error
 
 
 @pytest.mark.parametrize("language", HANDLING)

@@ -96,6 +96,12 @@ class Call {
     return made;
   }
 
+  jfloatArray give(const float* values, size_t count) {
+    const jfloatArray made = there(env->NewFloatArray(static_cast<jsize>(count)));
+    env->SetFloatArrayRegion(made, 0, static_cast<jsize>(count), values);
+    return made;
+  }
+
   jclass native() const { return native_; }
 
   // A new object, or Pending where there was no memory for it.

@@ -1,15 +1,10 @@
 // The natives of dev.edgelora.Native over edgelora.h. Texts cross as UTF-8 in byte arrays. What Java gives is copied
 // before a call and what C gives after it, so that no array of Java's is pinned while a model works.
-#include "call.hpp"
+#include "natives.hpp"
 
-using edgelora::Call;
-using edgelora::run;
+using namespace edgelora;
 
 namespace {
-
-edgelora_model* model_at(jlong address) { return reinterpret_cast<edgelora_model*>(static_cast<intptr_t>(address)); }
-edgelora_cancel* cancel_at(jlong address) { return reinterpret_cast<edgelora_cancel*>(static_cast<intptr_t>(address)); }
-jlong address_of(void* handle) { return static_cast<jlong>(reinterpret_cast<intptr_t>(handle)); }
 
 // Options as Options.java tells them.
 edgelora_generate_options options_of(Call& call, jobjectArray texts, jdoubleArray reals, jlongArray numbers) {
@@ -112,21 +107,7 @@ jobjectArray answers(Call& call, Ask ask) {
   return found;
 }
 
-// A text or token ids that C gives: `ask` is told where to write them.
-template <typename Item, typename Ask>
-auto taken(Call& call, Ask ask) -> decltype(call.give(static_cast<Item*>(nullptr), size_t())) {
-  struct Owner {
-    Item* items = nullptr;
-    ~Owner() { edgelora_free(items); }
-  } owner;
-  size_t count = 0;
-  call.checked([&](auto error) { return ask(&owner.items, &count, error); });
-  return call.give(owner.items, count);
-}
-
 }  // namespace
-
-#define NATIVE(type, name) extern "C" JNIEXPORT type JNICALL Java_dev_edgelora_Native_##name
 
 NATIVE(jbyteArray, version)(JNIEnv* env, jclass native) {
   return run(env, native, [](Call& call) { return call.give(edgelora_version()); });
@@ -188,6 +169,18 @@ NATIVE(void, loadAdapter)(JNIEnv* env, jclass native, jlong model, jbyteArray na
     const char* const told = call.text(name);
     const char* const place = call.text(folder);
     call.checked([&](auto error) { return edgelora_load_adapter(model_at(model), told, place, trust, error); });
+  });
+}
+
+NATIVE(void, loadAdapterWithLabels)(JNIEnv* env, jclass native, jlong model, jbyteArray name, jbyteArray folder,
+                                    jbyteArray labels, jboolean trust) {
+  run(env, native, [&](Call& call) {
+    const char* const told = call.text(name);
+    const char* const place = call.text(folder);
+    const char* const names = call.text(labels);
+    call.checked([&](auto error) {
+      return edgelora_load_adapter_with_labels(model_at(model), told, place, names, trust, error);
+    });
   });
 }
 

@@ -9,7 +9,7 @@ namespace EdgeLora
     /// A loaded artifact, for any number of threads: it answers one call at a time, and the others wait. What cannot be
     /// used is refused with an EdgeLoraException.
     /// </summary>
-    public sealed class Model : IDisposable
+    public sealed partial class Model : IDisposable
     {
         private static readonly Native.OnText Piece = TakePiece;
         private static readonly IntPtr PiecePointer = Marshal.GetFunctionPointerForDelegate(Piece);

@@ -54,6 +54,16 @@ namespace EdgeLora
         }
 
         [StructLayout(LayoutKind.Sequential)]
+        internal struct EncoderOptions
+        {
+            internal uint StructSize;
+            internal int Reserved;
+            internal IntPtr Adapter;
+            internal IntPtr AdaptersJson;
+            internal IntPtr Cancel;
+        }
+
+        [StructLayout(LayoutKind.Sequential)]
         internal struct Conversation
         {
             internal uint StructSize;

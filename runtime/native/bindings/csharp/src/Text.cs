@@ -135,6 +135,23 @@ namespace EdgeLora
             }
         }
 
+        internal static float[] TakeFloats(IntPtr numbers, UIntPtr count)
+        {
+            try
+            {
+                var found = new float[checked((int)count)];
+                if (found.Length > 0)
+                {
+                    Marshal.Copy(numbers, found, 0, found.Length);
+                }
+                return found;
+            }
+            finally
+            {
+                Native.edgelora_free(numbers);
+            }
+        }
+
         internal static int[] ReadIds(IntPtr ids, UIntPtr nIds)
         {
             var found = new int[checked((int)nIds)];

@@ -59,6 +59,29 @@ internal static class Asked
             case "load_adapter":
                 model.LoadAdapter(Text(1), Text(2));
                 return new List<byte[]>();
+            case "load_adapter_with_labels":
+                model.LoadAdapter(Text(1), Text(2), fields.Skip(4).Select(Utf8.GetString), Flag(3));
+                return new List<byte[]>();
+            case "labels":
+                return One(model.Labels(Text(1)));
+            case "classify":
+                return One(model.Classify(fields.Skip(2).Select(Utf8.GetString), EncoderOptions(Text(1))));
+            case "tag":
+                return One(model.Tag(fields.Skip(2).Select(Utf8.GetString), EncoderOptions(Text(1))));
+            case "each":
+                return One(model.ClassifyEach(Text(2), EncoderOptions(Text(1))));
+            case "classify_pixels":
+                return One(model.ClassifyPixels(Floats(fields[2]), EncoderOptions(Text(1))));
+            case "embed":
+                var embedded = model.Embed(fields.Skip(2).Select(Utf8.GetString).ToList(), EncoderOptions(Text(1)));
+                var cut = Joined(embedded.Truncated.Select(isCut => isCut ? 1 : 0));
+                return One(cut).Concat(embedded.Vectors.Select(RowBytes)).ToList();
+            case "outputs":
+                var idRows = Text(2).Split('\n').Select(Ints).ToList();
+                return model.Outputs(idRows, EncoderOptions(Text(1))).Select(RowBytes).ToList();
+            case "outputs_of_pixels":
+                var images = model.OutputsOfPixels(Floats(fields[3]), int.Parse(Text(2)), EncoderOptions(Text(1)));
+                return images.Select(RowBytes).ToList();
             case "unload_adapter":
                 model.UnloadAdapter(Text(1));
                 return new List<byte[]>();
@@ -81,12 +104,7 @@ internal static class Asked
             case "ids":
                 return Answers(model.GenerateIds(Text(1).Split('\n').Select(Ints).ToList(), Options(Text(2))));
             case "logits":
-                return model.Logits(Ints(Text(1)), Text(2), Ints(Text(3))).Select(row =>
-                {
-                    var bytes = new byte[4 * row.Length];
-                    Buffer.BlockCopy(row, 0, bytes, 0, bytes.Length);
-                    return bytes;
-                }).ToList();
+                return model.Logits(Ints(Text(1)), Text(2), Ints(Text(3))).Select(RowBytes).ToList();
             case "encode":
                 return One(Joined(model.Encode(Text(1), Flag(2))));
             case "decode":
@@ -113,6 +131,23 @@ internal static class Asked
             default:
                 throw new ArgumentException(Text(0) + " is no question");
         }
+    }
+
+    private static byte[] RowBytes(float[] row)
+    {
+        var bytes = new byte[4 * row.Length];
+        Buffer.BlockCopy(row, 0, bytes, 0, bytes.Length);
+        return bytes;
+    }
+
+    private static EncoderOptions EncoderOptions(string told)
+    {
+        var specs = Pairs(told).Where(pair => pair.Item1 == "adapters").Select(pair => pair.Item2).ToList();
+        return new EncoderOptions
+        {
+            Adapter = Pairs(told).Where(pair => pair.Item1 == "adapter").Select(pair => pair.Item2).FirstOrDefault(),
+            Adapters = specs.Count == 0 ? null : specs,
+        };
     }
 
     private static List<byte[]> Answers(params Answer[] given)

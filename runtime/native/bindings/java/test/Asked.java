@@ -2,6 +2,9 @@ import dev.edgelora.Answer;
 import dev.edgelora.Conversation;
 import dev.edgelora.EdgeLora;
 import dev.edgelora.EdgeLoraException;
+import dev.edgelora.Embeddings;
+import dev.edgelora.Encoder;
+import dev.edgelora.EncoderOptions;
 import dev.edgelora.LoadOptions;
 import dev.edgelora.Model;
 import dev.edgelora.Options;
@@ -19,6 +22,7 @@ import java.util.List;
 
 /** Answers questions on standard input through the binding; {@code bindings/README.md} says how they are written. */
 final class Asked {
+    private static Encoder encoder;
     private static Model model;
 
     private Asked() {}
@@ -40,6 +44,28 @@ final class Asked {
         model.close();
     }
 
+    private static void rows(List<byte[]> out, float[][] rows) {
+        for (float[] row : rows) {
+            ByteBuffer bytes = ByteBuffer.allocate(4 * row.length).order(ByteOrder.LITTLE_ENDIAN);
+            bytes.asFloatBuffer().put(row);
+            out.add(bytes.array());
+        }
+    }
+
+    private static EncoderOptions encoderOptions(String told) {
+        EncoderOptions found = new EncoderOptions();
+        List<String> specs = new ArrayList<>();
+        for (String pair : told.split("\u001e")) {
+            String value = pair.substring(pair.indexOf('=') + 1);
+            if (pair.startsWith("adapters=")) {
+                specs.add(value);
+            } else if (pair.startsWith("adapter=")) {
+                found.adapter(value);
+            }
+        }
+        return specs.isEmpty() ? found : found.adapters(specs);
+    }
+
     private static void answer(List<byte[]> fields, List<byte[]> out) {
         List<String> told = new ArrayList<>();
         fields.forEach(field -> told.add(new String(field, StandardCharsets.UTF_8)));
@@ -51,7 +77,47 @@ final class Asked {
                 if (model != null) {
                     model.close();
                 }
-                model = Model.load(first, new LoadOptions().hashes(true));
+                encoder = Encoder.load(first, new LoadOptions().hashes(true));
+                model = encoder.model();
+                break;
+            case "load_adapter_with_labels":
+                encoder.loadAdapter(first, second, told.subList(4, told.size()), third.equals("1"));
+                break;
+            case "labels":
+                out.add(bytes(encoder.labels(first)));
+                break;
+            case "classify":
+                out.add(bytes(encoder.classify(told.subList(2, told.size()), encoderOptions(first))));
+                break;
+            case "tag":
+                out.add(bytes(encoder.tag(told.subList(2, told.size()), encoderOptions(first))));
+                break;
+            case "each":
+                out.add(bytes(encoder.classifyEach(second, encoderOptions(first))));
+                break;
+            case "classify_pixels":
+                out.add(bytes(encoder.classifyPixels(floats(fields.get(2)), encoderOptions(first))));
+                break;
+            case "embed": {
+                Embeddings found = encoder.embed(told.subList(2, told.size()), encoderOptions(first));
+                StringBuilder cut = new StringBuilder();
+                for (boolean isCut : found.truncated) {
+                    cut.append(isCut ? "1 " : "0 ");
+                }
+                out.add(bytes(cut.toString().trim()));
+                rows(out, found.vectors);
+                break;
+            }
+            case "outputs": {
+                String[] lines = second.split("\n", -1);
+                int[][] rows = new int[lines.length][];
+                Arrays.setAll(rows, row -> ints(lines[row]));
+                rows(out, encoder.outputs(rows, encoderOptions(first)));
+                break;
+            }
+            case "outputs_of_pixels":
+                rows(out, encoder.outputsOfPixels(
+                    floats(fields.get(3)), Integer.parseInt(second), encoderOptions(first)));
                 break;
             case "info":
                 out.add(bytes(model.info()));
@@ -91,11 +157,7 @@ final class Asked {
                 break;
             }
             case "logits":
-                for (float[] row : model.logits(ints(first), second, ints(third))) {
-                    ByteBuffer bytes = ByteBuffer.allocate(4 * row.length).order(ByteOrder.LITTLE_ENDIAN);
-                    bytes.asFloatBuffer().put(row);
-                    out.add(bytes.array());
-                }
+                rows(out, model.logits(ints(first), second, ints(third)));
                 break;
             case "encode":
                 out.add(joined(model.encode(first, second.equals("1"))));

@@ -1,6 +1,6 @@
 //! Answers questions on standard input through the binding; `bindings/README.md` says how they are written.
 
-use edgelora::{Conversation, Error, LoadOptions, Model, Options, Result};
+use edgelora::{Conversation, EncoderOptions, Error, LoadOptions, Model, Options, Result};
 use std::io::{Read, Write};
 
 fn main() {
@@ -29,6 +29,31 @@ fn answer(loaded: &mut Option<Model>, fields: &[Vec<u8>]) -> Result<Vec<Vec<u8>>
         "info" => vec![model().info()?.into_bytes()],
         "set_adapter" => model().set_adapter(text(1)).map(|()| vec![])?,
         "load_adapter" => model().load_adapter(text(1), text(2), false).map(|()| vec![])?,
+        "load_adapter_with_labels" => {
+            let labels: Vec<&str> = (4..fields.len()).map(text).collect();
+            model().load_adapter_with_labels(text(1), text(2), &labels, text(3) == "1").map(|()| vec![])?
+        }
+        "labels" => vec![model().labels(Some(text(1)))?.into_bytes()],
+        "classify" => vec![model().classify(&texts(fields), &encoder_options(text(1)))?.into_bytes()],
+        "tag" => vec![model().tag(&texts(fields), &encoder_options(text(1)))?.into_bytes()],
+        "each" => vec![model().classify_each(text(2), &encoder_options(text(1)))?.into_bytes()],
+        "classify_pixels" => {
+            vec![model().classify_pixels(&floats(&fields[2]), &encoder_options(text(1)))?.into_bytes()]
+        }
+        "embed" => {
+            let found = model().embed(&texts(fields), &encoder_options(text(1)))?;
+            let cut: Vec<i32> = found.truncated.iter().map(|&is_cut| is_cut.into()).collect();
+            [vec![joined(&cut)], found.vectors.iter().map(|row| bytes(row)).collect()].concat()
+        }
+        "outputs" => {
+            let rows: Vec<Vec<i32>> = text(2).split('\n').map(numbers).collect();
+            model().outputs(&rows, &encoder_options(text(1)))?.iter().map(|row| bytes(row)).collect()
+        }
+        "outputs_of_pixels" => {
+            let n_images: Vec<usize> = numbers(text(2));
+            let found = model().outputs_of_pixels(&floats(&fields[3]), n_images[0], &encoder_options(text(1)))?;
+            found.iter().map(|row| bytes(row)).collect()
+        }
         "unload_adapter" => model().unload_adapter(text(1)).map(|()| vec![])?,
         "probe" => vec![model().probe(text(1))?.into_bytes()],
         "generate" => answers(vec![model().generate(text(1), &options(text(2))?)?]),
@@ -52,7 +77,7 @@ fn answer(loaded: &mut Option<Model>, fields: &[Vec<u8>]) -> Result<Vec<Vec<u8>>
         "logits" => {
             let positions: Vec<usize> = numbers(text(3));
             let rows = model().logits(&numbers::<i32>(text(1)), Some(text(2)), &positions)?;
-            rows.iter().map(|row| row.iter().flat_map(|value| value.to_le_bytes()).collect()).collect()
+            rows.iter().map(|row| bytes(row)).collect()
         }
         "encode" => vec![joined(&model().encode(text(1), text(2) == "1")?)],
         "decode" => vec![model().decode(&numbers::<i32>(text(1)), text(2) == "1")?.into_bytes()],
@@ -77,6 +102,27 @@ fn answer(loaded: &mut Option<Model>, fields: &[Vec<u8>]) -> Result<Vec<Vec<u8>>
         other => panic!("{other:?} is no question"),
     };
     Ok(found)
+}
+
+fn bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The texts behind the options.
+fn texts(fields: &[Vec<u8>]) -> Vec<&str> {
+    fields[2..].iter().map(|field| std::str::from_utf8(field).expect("texts of the tests are UTF-8")).collect()
+}
+
+fn encoder_options(told: &str) -> EncoderOptions {
+    let mut found = EncoderOptions::default();
+    for (name, value) in pairs(told) {
+        match name {
+            "adapter" => found.adapter = Some(value.into()),
+            "adapters" => found.adapters.push(value.into()),
+            other => panic!("{other:?} is no option of an encoder"),
+        }
+    }
+    found
 }
 
 /// Five fields for each answer.

@@ -51,6 +51,15 @@ pub struct GenerateOptions {
 }
 
 #[repr(C)]
+pub struct EncoderOptions {
+    pub struct_size: u32,
+    pub reserved: i32,
+    pub adapter: *const c_char,
+    pub adapters_json: *const c_char,
+    pub cancel: *mut Cancel,
+}
+
+#[repr(C)]
 pub struct Conversation {
     pub struct_size: u32,
     pub no_generation_prompt: i32,
@@ -81,6 +90,9 @@ extern "C" {
     pub fn edgelora_model_info(model: *mut Model, json: *mut *mut c_char, n: *mut usize, error: Failure) -> c_int;
     pub fn edgelora_set_adapter(model: *mut Model, spec: Text, error: Failure) -> c_int;
     pub fn edgelora_load_adapter(model: *mut Model, name: Text, folder: Text, trust: i32, error: Failure) -> c_int;
+    pub fn edgelora_load_adapter_with_labels(
+        model: *mut Model, name: Text, folder: Text, labels_json: Text, trust: i32, error: Failure,
+    ) -> c_int;
     pub fn edgelora_unload_adapter(model: *mut Model, name: Text, error: Failure) -> c_int;
     pub fn edgelora_probe(
         model: *mut Model, name: Text, json: *mut *mut c_char, n: *mut usize, error: Failure,
@@ -113,6 +125,42 @@ extern "C" {
     pub fn edgelora_generation_prompt_tokens(generation: *const Generation, row: usize) -> usize;
     pub fn edgelora_generation_scores(generation: *const Generation, row: usize, n: *mut usize) -> *const c_double;
     pub fn edgelora_generation_free(generation: *mut Generation);
+    pub fn edgelora_encoder_options_init(options: *mut EncoderOptions, struct_size: usize);
+    pub fn edgelora_labels(
+        model: *mut Model, spec: Text, json: *mut *mut c_char, n: *mut usize, error: Failure,
+    ) -> c_int;
+    pub fn edgelora_classify(
+        model: *mut Model, texts_json: Text, options: *const EncoderOptions, json: *mut *mut c_char, n: *mut usize,
+        error: Failure,
+    ) -> c_int;
+    pub fn edgelora_classify_pixels(
+        model: *mut Model, pixels: *const c_float, n_pixels: usize, options: *const EncoderOptions,
+        json: *mut *mut c_char, n: *mut usize, error: Failure,
+    ) -> c_int;
+    pub fn edgelora_classify_each(
+        model: *mut Model, text: Text, n_bytes: usize, options: *const EncoderOptions, json: *mut *mut c_char,
+        n: *mut usize, error: Failure,
+    ) -> c_int;
+    pub fn edgelora_classify_each_pixels(
+        model: *mut Model, pixels: *const c_float, n_pixels: usize, options: *const EncoderOptions,
+        json: *mut *mut c_char, n: *mut usize, error: Failure,
+    ) -> c_int;
+    pub fn edgelora_tag(
+        model: *mut Model, texts_json: Text, options: *const EncoderOptions, json: *mut *mut c_char, n: *mut usize,
+        error: Failure,
+    ) -> c_int;
+    pub fn edgelora_embed(
+        model: *mut Model, texts_json: Text, options: *const EncoderOptions, vectors: *mut *mut c_float,
+        n: *mut usize, truncated: *mut i32, n_truncated: usize, error: Failure,
+    ) -> c_int;
+    pub fn edgelora_outputs(
+        model: *mut Model, ids: *const i32, lengths: *const usize, n_rows: usize, options: *const EncoderOptions,
+        outputs: *mut *mut c_float, n: *mut usize, n_of_row: *mut usize, error: Failure,
+    ) -> c_int;
+    pub fn edgelora_outputs_of_pixels(
+        model: *mut Model, pixels: *const c_float, n_pixels: usize, options: *const EncoderOptions,
+        outputs: *mut *mut c_float, n: *mut usize, n_of_row: *mut usize, n_rows: usize, error: Failure,
+    ) -> c_int;
     pub fn edgelora_encode(
         model: *mut Model, text: Text, n_bytes: usize, special: i32, ids: *mut *mut i32, n: *mut usize, error: Failure,
     ) -> c_int;

@@ -11,12 +11,14 @@
 //! A thin layer over `edgelora.h`, which says what each call does in every detail. Needs libedgelora to link with
 //! (`EDGELORA_LIBRARY_DIR`) and onnxruntime at run time (`LoadOptions::onnxruntime` or `EDGELORA_ONNXRUNTIME`).
 
+mod encoder;
 mod error;
 mod ffi;
 mod model;
 mod options;
 mod text;
 
+pub use encoder::{Embeddings, EncoderOptions};
 pub use error::{Code, Error, Result};
 pub use model::{check_file, match_module, random, render_template, sample, version, Answer, Model};
 pub use options::{Cancel, Conversation, LoadOptions, Options};

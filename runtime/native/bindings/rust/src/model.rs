@@ -20,7 +20,7 @@ pub struct Answer {
 }
 
 /// A loaded artifact, for any number of threads: it answers one call at a time, and the others wait.
-pub struct Model(*mut ffi::Model);
+pub struct Model(pub(crate) *mut ffi::Model);
 
 // SAFETY: the C interface lets any thread call any function of one model.
 unsafe impl Send for Model {}
@@ -96,6 +96,15 @@ impl Model {
         let mut kept = Kept::default();
         let (name, folder) = (kept.text(name)?, kept.text(folder)?);
         call(|error| unsafe { ffi::edgelora_load_adapter(self.0, name, folder, trust.into(), error) })
+    }
+
+    /// The same with the labels of the adapter's head, in the order of its rows, where no receipt has them.
+    pub fn load_adapter_with_labels(&self, name: &str, folder: &str, labels: &[&str], trust: bool) -> Result<()> {
+        let mut kept = Kept::default();
+        let (name, folder, labels) = (kept.text(name)?, kept.text(folder)?, kept.text(&json_list(labels))?);
+        call(|error| unsafe {
+            ffi::edgelora_load_adapter_with_labels(self.0, name, folder, labels, trust.into(), error)
+        })
     }
 
     /// Forget an adapter and give its memory back.
@@ -241,7 +250,7 @@ impl Model {
         }
     }
 
-    fn text(&self, run: impl FnOnce(*mut *mut c_char, *mut usize, *mut *mut ffi::Error) -> i32) -> Result<String> {
+    pub(crate) fn text(&self, run: impl FnOnce(*mut *mut c_char, *mut usize, *mut *mut ffi::Error) -> i32) -> Result<String> {
         text_of(run)
     }
 

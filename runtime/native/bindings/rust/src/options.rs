@@ -190,7 +190,7 @@ impl Cancel {
         unsafe { ffi::edgelora_cancel_reset(self.0 .0) }
     }
 
-    fn handle(&self) -> *mut ffi::Cancel {
+    pub(crate) fn handle(&self) -> *mut ffi::Cancel {
         self.0 .0
     }
 }

@@ -65,6 +65,16 @@ pub(crate) unsafe fn take_ids(ids: *mut i32, n_ids: usize) -> Vec<i32> {
     found
 }
 
+/// Copy numbers that C has given, and give them back.
+///
+/// # Safety
+/// As for `take_text`.
+pub(crate) unsafe fn take_floats(numbers: *mut f32, count: usize) -> Vec<f32> {
+    let found = copy(numbers, count);
+    ffi::edgelora_free(numbers.cast::<c_void>());
+    found
+}
+
 /// What lies at a pointer, which may be null where there is nothing.
 ///
 /// # Safety

@@ -16,7 +16,7 @@ public struct Message: Codable, Sendable {
 /// as the model needs; `pieces` and `answer` leave the caller's thread free. What cannot be used is refused with a
 /// `Refusal`.
 public final class Model: @unchecked Sendable {
-    private let handle: OpaquePointer
+    let handle: OpaquePointer
     private let queue = DispatchQueue(label: "edgelora", qos: .userInitiated)
 
     /// Open the artifact in the folder `path`.
@@ -111,12 +111,12 @@ public final class Model: @unchecked Sendable {
         try text { edgelora_decode(handle, ids, ids.count, special ? 1 : 0, $0, $1, $2) }
     }
 
-    private typealias TextPlace = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
-    private typealias SizePlace = UnsafeMutablePointer<Int>
+    typealias TextPlace = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
+    typealias SizePlace = UnsafeMutablePointer<Int>
     private typealias OptionsPlace = UnsafePointer<edgelora_generate_options>
     private typealias GenerationPlace = UnsafeMutablePointer<OpaquePointer?>
 
-    private func text(_ ask: (TextPlace, SizePlace, ErrorPlace) -> edgelora_status) throws -> String {
+    func text(_ ask: (TextPlace, SizePlace, ErrorPlace) -> edgelora_status) throws -> String {
         var (found, bytes): (UnsafeMutablePointer<CChar>?, Int) = (nil, 0)
         try check { ask(&found, &bytes, $0) }
         defer { edgelora_free(found) }

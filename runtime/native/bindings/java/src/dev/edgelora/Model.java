@@ -182,7 +182,7 @@ public final class Model implements Closeable {
             Native.generate(model, form, asked, texts, options.reals(), options.numbers(cancel), listener))));
     }
 
-    private <T> T held(LongFunction<T> call) {
+    <T> T held(LongFunction<T> call) {
         long model = handle.hold();
         try {
             return call.apply(model);
@@ -191,7 +191,7 @@ public final class Model implements Closeable {
         }
     }
 
-    private static <T> T withCancel(Cancel flag, LongFunction<T> call) {
+    static <T> T withCancel(Cancel flag, LongFunction<T> call) {
         if (flag == null) {
             return call.apply(0);
         }

@@ -1,6 +1,6 @@
 package dev.edgelora;
 
-/** The functions of {@code edgelora_jni.cpp}. Texts are UTF-8; addresses are those of handles. */
+/** The functions of {@code edgelora_jni.cpp} and {@code encoders_jni.cpp}. Texts are UTF-8; addresses are those of handles. */
 final class Native {
     /** The forms of what {@link #generate} is asked. */
     static final int PROMPT = 0;
@@ -37,6 +37,8 @@ final class Native {
 
     static native void loadAdapter(long model, byte[] name, byte[] folder, boolean trust);
 
+    static native void loadAdapterWithLabels(long model, byte[] name, byte[] folder, byte[] labels, boolean trust);
+
     static native void unloadAdapter(long model, byte[] name);
 
     static native byte[] probe(long model, byte[] name);
@@ -48,6 +50,18 @@ final class Native {
             long model, int[] ids, long[] lengths, byte[][] texts, double[] reals, long[] numbers);
 
     static native float[] logits(long model, int[] ids, byte[] adapter, long[] positions, long cancel, int count);
+
+    static native byte[] labels(long model, byte[] spec);
+
+    static native byte[] encoded(long model, int form, byte[] asked, byte[][] texts, long cancel);
+
+    static native byte[] encodedPixels(long model, int form, float[] pixels, byte[][] texts, long cancel);
+
+    static native Object[] embed(long model, byte[] asked, int count, byte[][] texts, long cancel);
+
+    static native Object[] outputs(long model, int[] ids, long[] lengths, byte[][] texts, long cancel);
+
+    static native Object[] outputsOfPixels(long model, float[] pixels, int count, byte[][] texts, long cancel);
 
     static native int[] encode(long model, byte[] text, boolean special);
 

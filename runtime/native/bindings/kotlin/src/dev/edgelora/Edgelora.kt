@@ -11,6 +11,9 @@ data class Message(val role: String, val content: String)
 /** `options { adapter("polite:0.7+short:0.3"); maxNewTokens(64) }` */
 fun options(set: Options.() -> Unit): Options = Options().apply(set)
 
+/** `encoder.classify(texts, encoderOptions { adapter("topic") })` */
+fun encoderOptions(set: EncoderOptions.() -> Unit): EncoderOptions = EncoderOptions().apply(set)
+
 /** Answer a prompt: `model.generate("Hello") { adapter("polite") }`. */
 fun Model.generate(prompt: String, set: Options.() -> Unit): Answer = generate(prompt, options(set))
 

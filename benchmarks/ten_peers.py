@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from benchmarks.machine import cpu_flags
 from edgelora_runtime.groups import plan_calls
 
 OPTIMUM = "optimum's int8"
@@ -30,7 +31,10 @@ def save_classifier(model: Path, folder: Path, n_labels: int) -> Path:
 
 
 def prepare_optimum(classifier: Path, folder: Path) -> None:
-    """Export and quantize as optimum's documentation has it: dynamic, a scale for each channel, AVX-512 with VNNI."""
+    """Export and quantize as optimum's documentation has it: dynamic, a scale for each channel, for this processor.
+
+    Weights with a sign are for processors with VNNI; elsewhere their products overflow, silently.
+    """
     if (folder / "model_quantized.onnx").is_file():
         return
     from optimum.exporters.onnx import main_export
@@ -39,7 +43,9 @@ def prepare_optimum(classifier: Path, folder: Path) -> None:
 
     exported = folder.with_name(f"{folder.name}-float")
     main_export(str(classifier), exported, task="text-classification", do_validation=False)
-    chosen = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=True)
+    kinds = AutoQuantizationConfig
+    kind = kinds.avx512_vnni if "avx512_vnni" in cpu_flags() else kinds.avx2
+    chosen = kind(is_static=False, per_channel=True)
     ORTQuantizer.from_pretrained(exported).quantize(save_dir=folder, quantization_config=chosen)
 
 

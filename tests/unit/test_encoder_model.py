@@ -249,6 +249,7 @@ def test_what_cannot_be_answered_is_refused_in_one_line(topics: Case) -> None:
         (lambda: model.classify_each("mail", []), InputError, "there are no adapters to classify with"),
         (lambda: model.classify_each(["mail", "order"]), InputError, "classify_each got 2 texts, expected one"),
         (lambda: model.classify("mail", adapter="two+one"), AdapterError, "have heads for other labels or problems"),
+        (lambda: model.set_adapter("two+one"), AdapterError, "have heads for other labels or problems"),
         (lambda: model.outputs([[2, 10_000]]), InputError, "token ids go from 2 to 10000"),
         (lambda: model.outputs([[]]), InputError, "the prompt has no tokens"),
         (lambda: model.outputs([[2] * (CONTEXT + 1)]), InputError, "the context length"),

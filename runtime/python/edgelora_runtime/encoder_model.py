@@ -72,6 +72,8 @@ class EncoderModel(LoadedModel):
     def set_adapter(self, spec: str) -> None:
         """Use ``spec`` from now on where a call gives none, and make it ready."""
         with self._callers.call():
+            if self._adapters.parse(spec):
+                self._adapters.head(spec)  # refuses a blend of unlike heads
             self._session.select(self._adapters.find(spec))
             self._spec = spec
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgelora_runtime.errors import AdapterError, ArtifactError
+from edgelora_runtime.head import read_base_head
 from edgelora_runtime.manifest import check_files, file_info, read_manifest
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
@@ -41,8 +42,10 @@ def digest(values: Any) -> str:
 
 
 def python_opens(folder: Path, artifact: Path, trust: bool) -> dict[str, Any]:
+    manifest = read_manifest(artifact)
     try:
-        adapter = open_adapter(folder, read_manifest(artifact), "the adapter", trust=trust)
+        base_head = read_base_head(artifact, manifest)
+        adapter = open_adapter(folder, manifest, "the adapter", base_head=base_head, trust=trust)
     except AdapterError as error:
         return {"code": 3, "message": str(error)}
     factors = {

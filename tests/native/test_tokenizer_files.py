@@ -59,7 +59,8 @@ def test_a_table_of_sentence_piece_replaces_as_in_the_library(program: TokenizeP
     tokenizer = Tokenizer(models.Unigram(vocabulary, 0, False))
     tokenizer.normalizer = normalizers.Precompiled(pack_charsmap(REPLACEMENTS))
     assert tokenizer.normalizer.normalize_str("①ﬁ é e\u0301 Å 語ab") == "1fi e E  goab"
-    program.compare(tokenizer, [*REPLACEMENTS, *varied_texts(300), "abc 語\u200d語ab e\u0301\u0301 éab" * 9])
+    texts = [*REPLACEMENTS, *varied_texts(300), "abc 語\u200d語ab e\u0301\u0301 éab" * 9]
+    program.compare(tokenizer, texts, words=False)  # a letter that a table takes away has a word in the library alone
 
 
 def changed(**changes: Any) -> str:

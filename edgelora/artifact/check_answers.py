@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from edgelora.artifact.exact import zero_factors
 from edgelora.errors import ArtifactError
 from edgelora.evaluation.timing import open_session
 from edgelora_runtime.bound_adapter import bind
@@ -37,10 +38,8 @@ def check_answers(artifact: Path, name: str, prompt: Sequence[int]) -> None:
     session, manifest = open_session(artifact)
     ids = list(prompt)[: manifest.model.context_length - 1]
     for rank in (0, 1) if manifest.slots else (0,):  # with rank 0 the graph without slots runs, where there is one
-        packed = {slot.a: np.zeros((1, slot.in_features, rank), np.float32) for slot in manifest.slots}
-        packed |= {slot.b: np.zeros((1, rank, slot.out_features), np.float32) for slot in manifest.slots}
         try:
-            session.begin(1, bind(packed))
+            session.begin(1, bind(zero_factors(manifest.slots, rank)))
             logits = session.prefill(ids, [len(ids) - 1])
             last = session.decode(logits.argmax(axis=1), np.ones(1, np.bool_))
         except REFUSALS as error:

@@ -27,7 +27,7 @@ def read_reference(path: Path, manifest: Manifest, encoder: EncoderInfo) -> Enco
     Raises ArtifactError when the file is not what ``docs/format.md`` says.
     """
     if manifest.reference is None:
-        return EncoderReference((_some_input(manifest, encoder),), (), some_head(encoder))
+        return EncoderReference((_some_input(manifest, encoder),), (), _some_head(encoder))
     where, tensors = path / manifest.reference, read_safetensors(path / manifest.reference)
     kind = encoder.inputs[0]
     inputs: list[npt.NDArray[Any]] = []
@@ -45,7 +45,7 @@ def read_reference(path: Path, manifest: Manifest, encoder: EncoderInfo) -> Enco
     return EncoderReference(tuple(inputs), tuple(outputs), _floats(head))
 
 
-def some_head(encoder: EncoderInfo) -> Mapping[str, FloatArray]:
+def _some_head(encoder: EncoderInfo) -> Mapping[str, FloatArray]:
     """A head of three labels with fixed numbers, for an artifact that has none of its own."""
     rng = np.random.default_rng(5)
     return {

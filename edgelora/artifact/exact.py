@@ -17,21 +17,32 @@ import onnxruntime as ort
 
 from edgelora.values import FloatArray
 from edgelora_runtime.graph import default_threads
-from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.manifest import Manifest, Slot
 from edgelora_runtime.packing import blend_packed
 
-WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
+def open_bytes(model: bytes, folder: Path, threads: int | None) -> ort.InferenceSession:
+    """A session of ``model``, the bytes of an onnx model over the weights in ``folder``."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = default_threads() if threads is None else threads
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(folder))
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def zero_factors(slots: Sequence[Slot], rank: int) -> dict[str, npt.NDArray[np.float32]]:
+    """Inputs of slots that add nothing: (1, in_features, rank) and (1, rank, out_features) zeros."""
+    a = {slot.a: np.zeros((1, slot.in_features, rank), np.float32) for slot in slots}
+    return a | {slot.b: np.zeros((1, rank, slot.out_features), np.float32) for slot in slots}
 
 
 class ExactGraph:
     """One row of tokens on ``model``, the bytes of an onnx model over the weights in ``folder``; slots stay empty."""
 
     def __init__(self, model: bytes, folder: Path, manifest: Manifest, threads: int | None = None) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = default_threads() if threads is None else threads
-        options.add_session_config_entry(WEIGHTS_FOLDER, str(folder))
-        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = open_bytes(model, folder, threads)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._info = manifest.model
         self._slots = blend_packed([], manifest.slots)

@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
-from edgelora.artifact.exact import WEIGHTS_FOLDER
+from edgelora.artifact.exact import open_bytes, zero_factors
 from edgelora.values import FloatArray
-from edgelora_runtime.graph import default_threads
 from edgelora_runtime.head import pack_head
 from edgelora_runtime.manifest import EncoderInfo, Manifest
 
@@ -34,11 +32,7 @@ class ExactEncoder:
         head: Mapping[str, FloatArray],
         threads: int | None = None,
     ) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = default_threads() if threads is None else threads
-        options.add_session_config_entry(WEIGHTS_FOLDER, str(folder))
-        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = open_bytes(model, folder, threads)
         self._slots = manifest.slots
         self._encoder = encoder
         self._head = pack_head(head, encoder.head)
@@ -48,8 +42,6 @@ class ExactEncoder:
         feeds: dict[str, npt.NDArray[Any]] = {self._encoder.inputs[0]: given[None]}
         if len(self._encoder.inputs) > 1:
             feeds[self._encoder.inputs[1]] = np.ones((1, len(given)), np.int64)
-        for slot in self._slots:
-            feeds[slot.a] = np.zeros((1, slot.in_features, rank), np.float32)
-            feeds[slot.b] = np.zeros((1, rank, slot.out_features), np.float32)
-        found: FloatArray = self._session.run([self._encoder.output], {**feeds, **self._head})[0][0]
+        feeds |= zero_factors(self._slots, rank) | self._head
+        found: FloatArray = self._session.run([self._encoder.output], feeds)[0][0]
         return found

@@ -23,6 +23,11 @@ def add_constant(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Valu
     return value
 
 
+def keep_constant(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
+    """The initializer ``name``, registered as ``array`` where there is none yet: for what many nodes share."""
+    return graph.initializers[name] if name in graph.initializers else add_constant(graph, name, array)
+
+
 def add_payload(
     graph: ir.Graph,
     payloads: MutableMapping[str, Payload],

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
 from edgelora.grid.row_codes import ROW_ZERO
-from edgelora_onnx.initializers import add_constant
+from edgelora_onnx.initializers import keep_constant
 
 _CACHE_ATTRIBUTES = ("k_quant_type", "v_quant_type", "kv_cache_bit_width")
 _K_SCALE = 12  # inputs of GroupQueryAttention from here on are steps of an 8-bit cache
@@ -49,9 +49,7 @@ def _multiply_floats(graph: ir.Graph, node: ir.Node) -> None:
     rounding = codes.producer()
     assert rounding is not None
     one_row = rounding.op_type == "QuantizeLinear"
-    if "integers.float_zero" not in graph.initializers:
-        add_constant(graph, "integers.float_zero", np.array(ROW_ZERO, np.float32))
-    zero = graph.initializers["integers.float_zero"]
+    zero = keep_constant(graph, "integers.float_zero", np.array(ROW_ZERO, np.float32))
 
     def add(op: str, inputs: list[ir.Value | None], **attributes: int) -> ir.Value:
         made = ir.node(op, inputs, attributes, num_outputs=1)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
-from edgelora_onnx.initializers import add_constant
+from edgelora_onnx.initializers import keep_constant
 
 _CONTRIB = "com.microsoft"
 _HEADS = (0, 2, 1, 3)  # (batch, sequence, heads, size) <-> (batch, heads, sequence, size)
@@ -104,10 +104,7 @@ class FuseAttention(ir.passes.InPlacePass):
         if number is None or condition is None or not _leads_to_product(scores):
             return None, None
         constants = [
-            graph.initializers[name]
-            if name in graph.initializers
-            else add_constant(graph, name, np.array(item, np.float32))
-            for name, item in (("attention.filled", number), ("attention.open", 0.0))
+            keep_constant(graph, f"attention.fill.{item:g}", np.array(item, np.float32)) for item in (number, 0.0)
         ]
         bias = ir.node("Where", [condition, *constants], num_outputs=1)
         bias.outputs[0].name = f"{node.outputs[0].name}.bias"
@@ -141,9 +138,7 @@ class FuseAttention(ir.passes.InPlacePass):
             if source is not None and _rank(source) == 3:
                 return source
         turned = ir.node("Transpose", [value], {"perm": _HEADS}, num_outputs=1)
-        name = "attention.flat"
-        known = graph.initializers
-        shape = known[name] if name in known else add_constant(graph, name, np.array([0, 0, -1], np.int64))
+        shape = keep_constant(graph, "attention.flat", np.array([0, 0, -1], np.int64))
         flat = ir.node("Reshape", [turned.outputs[0], shape], num_outputs=1)
         turned.outputs[0].name, flat.outputs[0].name = f"{value.name}.turned", f"{value.name}.flat"
         graph.insert_before(before, [turned, flat])
@@ -159,18 +154,8 @@ class FuseAttention(ir.passes.InPlacePass):
                 graph.insert_before(before, added)
                 total = added.outputs[0]
             sizes = ir.node("Shape", [q], {"start": 1, "end": 2}, num_outputs=1)
-            ones = {
-                name: graph.initializers[name]
-                if name in graph.initializers
-                else add_constant(graph, name, np.array(value, np.int64))
-                for name, value in (("attention.ones", [1, 1]), ("attention.one", [1]))
-            }
-            shape = ir.node(
-                "Concat",
-                [ones["attention.ones"], sizes.outputs[0], ones["attention.one"]],
-                {"axis": 0},
-                num_outputs=1,
-            )
+            ones, one = (keep_constant(graph, f"attention.ones.{count}", np.ones(count, np.int64)) for count in (2, 1))
+            shape = ir.node("Concat", [ones, sizes.outputs[0], one], {"axis": 0}, num_outputs=1)
             expanded = ir.node("Expand", [total, shape.outputs[0]], num_outputs=1)
             for index, node in enumerate((sizes, shape, expanded)):
                 node.outputs[0].name = f"attention.bias.{len(self._expanded)}.{index}"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from edgelora_onnx.initializers import add_constant, shape_of
+from edgelora_onnx.initializers import add_constant, keep_constant, shape_of
 from edgelora_runtime.manifest import HeadTensor
 
 _PREFIX = "head."
@@ -120,10 +120,7 @@ def _rank(value: ir.Value) -> int:
 
 
 def _axis(graph: ir.Graph) -> ir.Value:
-    name = f"{_PREFIX}axis"
-    return (
-        graph.initializers[name] if name in graph.initializers else add_constant(graph, name, np.array([1], np.int64))
-    )
+    return keep_constant(graph, f"{_PREFIX}axis", np.array([1], np.int64))
 
 
 def _insert(graph: ir.Graph, before: ir.Node, op: str, inputs: list[ir.Value]) -> ir.Value:

@@ -25,7 +25,7 @@ from edgelora.grid.blocks import stack_rows, take_rows
 from edgelora.grid.make import Grid
 from edgelora.grid.row_codes import ROW_ZERO, RowMatrix, round_rows
 from edgelora_onnx.decoder_graph import LINEAR, WeightSource
-from edgelora_onnx.initializers import add_constant, add_payload, remove_unused_initializers
+from edgelora_onnx.initializers import add_payload, keep_constant, remove_unused_initializers
 from edgelora_onnx.lowering import name_of, replace_node, rows_key
 from edgelora_onnx.payload import Payload
 
@@ -224,5 +224,4 @@ class LowerToIntegers(ir.passes.InPlacePass):
     def _constant(
         self, graph: ir.Graph, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
     ) -> ir.Value:
-        full = f"integers.{name}"
-        return graph.initializers[full] if full in graph.initializers else add_constant(graph, full, value)
+        return keep_constant(graph, f"integers.{name}", value)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgelora.checkpoint.names import ONE_INPUT
 from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN
-from edgelora_onnx.initializers import add_constant, shape_of
+from edgelora_onnx.initializers import keep_constant, shape_of
 from edgelora_onnx.passes.unpack_linears import MayPack, weight_names
 
 
@@ -66,8 +66,7 @@ def _pack(graph: ir.Graph, nodes: list[ir.Node]) -> None:
     linear = ir.node(LINEAR, [first.inputs[0], *weights], domain=LINEAR_DOMAIN, num_outputs=1)
     linear.outputs[0].name = f"{first.outputs[0].name}.packed_{len(nodes)}"
     sizes = f"{parent}.split_{len(nodes)}"  # once for layers that share their weights
-    known = graph.initializers
-    split_sizes = known[sizes] if sizes in known else add_constant(graph, sizes, _rows(weights))
+    split_sizes = keep_constant(graph, sizes, _rows(weights))
     split = ir.node("Split", [linear.outputs[0], split_sizes], {"axis": -1}, num_outputs=len(nodes))
     graph.insert_before(first, [linear, split])
     for node, output in zip(nodes, split.outputs, strict=True):

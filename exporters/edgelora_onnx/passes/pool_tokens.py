@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgelora_onnx.initializers import add_constant
+from edgelora_onnx.initializers import add_constant, keep_constant
 
 POOLINGS = ("mean", "cls", "lasttoken")
 
@@ -38,9 +38,7 @@ class PoolTokens(ir.passes.InPlacePass):
             return node.outputs[0]
 
         def axis(value: int) -> ir.Value:
-            name = f"pooling.axis.{value}"
-            known = graph.initializers
-            return known[name] if name in known else add_constant(graph, name, np.array([value], np.int64))
+            return keep_constant(graph, f"pooling.axis.{value}", np.array([value], np.int64))
 
         if self._pooling == "mean":
             weight = add("Unsqueeze", [add("Cast", [mask], "mask", to=ir.DataType.FLOAT.value), axis(-1)], "weight")

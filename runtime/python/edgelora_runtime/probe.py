@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Manifest
-from edgelora_runtime.receipt import Probe, Receipt, TopTokens, find_mismatch, find_other_factors, read_receipt
+from edgelora_runtime.receipt import Probe, Receipt, TopTokens, hold_to_receipt
 from edgelora_runtime.sampling import log_softmax
 
 DoubleArray = npt.NDArray[np.float64]
@@ -73,13 +73,8 @@ def check_adapter(model: Answering, name: str, folder: Path) -> ProbeResult | No
 
     Raises AdapterError with the adapter's name and the reason.
     """
-    receipt = read_receipt(folder)
-    if receipt is None:
-        return None
-    wrong = find_mismatch(receipt, model.manifest) or find_other_factors(receipt, folder)
-    if wrong:
-        raise AdapterError(f"adapter {name!r} ({folder}): {wrong}")
-    if not receipt.probes:
+    receipt = hold_to_receipt(name, folder, model.manifest)
+    if receipt is None or not receipt.probes:
         return None
     result = replay(model, name, receipt)
     if not result.passed:

@@ -197,6 +197,16 @@ def find_other_factors(receipt: Receipt, folder: Path, modules: Collection[str] 
     return None
 
 
+def hold_to_receipt(name: str, folder: Path, manifest: Manifest) -> Receipt | None:
+    """The receipt of a loaded adapter, None where none was written; raises AdapterError where it is another's."""
+    receipt = read_receipt(folder)
+    if receipt is None:
+        return None
+    if wrong := find_mismatch(receipt, manifest) or find_other_factors(receipt, folder):
+        raise AdapterError(f"adapter {name!r} ({folder}): {wrong}")
+    return receipt
+
+
 def hash_text(text: str) -> str:
     """SHA-256 (hex) of a text as UTF-8: the identity of a tokenizer or a chat template."""
     return hashlib.sha256(text.encode()).hexdigest()

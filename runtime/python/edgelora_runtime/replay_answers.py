@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import Manifest
-from edgelora_runtime.receipt import Receipt, find_mismatch, find_other_factors, read_receipt
+from edgelora_runtime.receipt import Receipt, hold_to_receipt
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -55,13 +55,8 @@ def check_answers(model: Answering, name: str, folder: Path) -> AnswerResult | N
 
     Raises AdapterError with the adapter's name and the reason.
     """
-    receipt = read_receipt(folder)
-    if receipt is None:
-        return None
-    wrong = find_mismatch(receipt, model.manifest) or find_other_factors(receipt, folder)
-    if wrong:
-        raise AdapterError(f"adapter {name!r} ({folder}): {wrong}")
-    if not receipt.answers:
+    receipt = hold_to_receipt(name, folder, model.manifest)
+    if receipt is None or not receipt.answers:
         return None
     result = replay_answers(model, name, receipt)
     if not result.passed:
@@ -87,18 +82,14 @@ def replay_answers(model: Answering, name: str, receipt: Receipt) -> AnswerResul
     told = np.array([number for answer in receipt.answers for number in answer.output])
     told_base = np.array([number for answer in receipt.answers for number in answer.base])
     if len(found) != len(told):
-        passed, reason = (
-            False,
-            (
-                f"it gives {len(found)} numbers for the texts of its receipt, which has {len(told)}; is the receipt of "
-                "another head?"
-            ),
+        passed = False
+        reason = (
+            f"it gives {len(found)} numbers for the texts of its receipt, which has {len(told)}; is the receipt of "
+            "another head?"
         )
     else:
         passed, reason = _judge(told, told_base, found, base)
-    expected = _rms(told - told_base)
-    effect = _rms(found - base)
-    return AnswerResult(passed, reason, effect, expected, time.perf_counter() - started)
+    return AnswerResult(passed, reason, _rms(found - base), _rms(told - told_base), time.perf_counter() - started)
 
 
 def _judge(told: DoubleArray, told_base: DoubleArray, found: DoubleArray, base: DoubleArray) -> tuple[bool, str]:

@@ -234,7 +234,7 @@ def list_adapter(artifact: Path, name: str, folder: Path, rank: int, head: HeadI
     told = {"name": name, "path": info.path, "rank": rank, "store": info.store}
     told["head"] = None if head is None else {**head.__dict__, "labels": list(head.labels)}
     data["adapters"].append(told)
-    data["files"] |= {f"{info.path}/{path.name}": file_info(path).__dict__ for path in sorted(target.iterdir())}
+    data["files"] |= {f"{info.path}/{path.name}": file_info(path).to_record() for path in sorted(target.iterdir())}
     (artifact / "manifest.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
 
 

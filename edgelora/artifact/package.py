@@ -24,7 +24,7 @@ from edgelora_runtime.manifest import (
     Manifest,
     ModelInfo,
     TokenizerInfo,
-    file_info,
+    listed_info,
     parse_manifest,
 )
 from edgelora_runtime.names import has_control
@@ -68,7 +68,7 @@ def package(
         base=BaseInfo(grid.base_fingerprint, grid.fingerprint),
         slots=exported.slots,
         adapters=(),
-        files={path.name: file_info(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE},
+        files={path.name: listed_info(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE},
         task=checkpoint.task.name,
         encoder=encoder,
         tokenizer=tokenizer,

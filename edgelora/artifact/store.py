@@ -32,7 +32,7 @@ from edgelora_runtime.manifest import (
     FileInfo,
     HeadInfo,
     Manifest,
-    file_info,
+    listed_info,
     read_manifest,
 )
 from edgelora_runtime.model import load
@@ -87,7 +87,7 @@ def add_adapter(
                 f"{artifact / FOLDER / name} is in the way: it is not listed in {MANIFEST_FILE}, so somebody put it "
                 "there; move it out of the artifact, or choose another name"
             )
-        files = {file: file_info(folder / file) for file in _COPIED if (folder / file).is_file()}
+        files = {file: listed_info(folder / file) for file in _COPIED if (folder / file).is_file()}
         base_head = read_base_head(place, manifest)
         adapter = check_adapter(folder, manifest, base_head)
         head = _head_info(folder, manifest, {**base_head, **adapter.head}, labels)
@@ -100,18 +100,16 @@ def add_adapter(
                     _replay(place, name, fresh)
                 if store != FLOAT_STORE:
                     narrow_adapter(place, fresh, store)
-                    files = {file: file_info(fresh / file) for file in files}
+                    files = {file: listed_info(fresh / file) for file in files}
                     adapter = check_adapter(fresh, manifest, base_head)
                 if GENAI_CONFIG_FILE in manifest.files:
                     write_genai_adapter(fresh / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
-                    files[GENAI_ADAPTER_FILE] = file_info(fresh / GENAI_ADAPTER_FILE)
+                    files[GENAI_ADAPTER_FILE] = listed_info(fresh / GENAI_ADAPTER_FILE)
                 (fresh / MARK_FILE).touch()
                 put_folder(fresh, target)
         data = _read(place)
         data["adapters"] = [*data["adapters"], dataclasses.asdict(info)]
-        data["files"] |= {
-            f"{info.path}/{file}": {"bytes": found.bytes, "sha256": found.sha256} for file, found in files.items()
-        }
+        data["files"] |= {f"{info.path}/{file}": found.to_record() for file, found in files.items()}
         _write(place, data)  # the moment from which it is there
     return info
 
@@ -184,7 +182,7 @@ def _copy(folder: Path, fresh: Path, files: Mapping[str, FileInfo]) -> None:
     for name, info in files.items():
         with (folder / name).open("rb") as source, (fresh / name).open("wb") as copy:
             shutil.copyfileobj(source, copy)
-        if file_info(fresh / name) != info:
+        if listed_info(fresh / name) != info:
             raise AdapterError(f"{folder / name} was changed while it was being added; try again when it is finished")
 
 

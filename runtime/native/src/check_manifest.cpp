@@ -20,6 +20,8 @@ constexpr std::int64_t kLongestContext = (std::int64_t{1} << 31) - 1;
 constexpr std::int64_t kMostFeatures = 1 << 24;
 constexpr std::int64_t kLargestRank = 65536;
 constexpr std::int64_t kLargestFile = (std::int64_t{1} << 53) - 1;  // the whole numbers that every language reads alike
+constexpr std::int64_t kSmallestPiece = std::int64_t{1} << 16;       // bytes: worth a hash of their own
+constexpr std::int64_t kLargestPiece = std::int64_t{1} << 26;        // and little enough to hold in memory
 
 constexpr std::int64_t kMostPixels = 65536;  // of a side of an image
 constexpr const char* kDriven[] = {"input_ids", "seqlens_k", "total_sequence_length", "logits_positions"};
@@ -82,6 +84,7 @@ class Checker {
                     std::to_string(kLargestFile));
             }
             hash(where + ": sha256", info.sha256);
+            if (info.pieces) pieces(where + ": pieces", info.bytes, *info.pieces);
         }
         const GraphInfo& graph = manifest_.graph;
         listed("graph: file", graph.file);
@@ -95,6 +98,20 @@ class Checker {
         if (manifest_.reference) listed("reference", *manifest_.reference);
         const auto& encoder = manifest_.encoder;
         if (encoder && encoder->head_file) listed("encoder: head_file", *encoder->head_file);
+    }
+
+    void pieces(const std::string& field, std::int64_t bytes, const Pieces& pieces) {
+        const auto found = static_cast<std::int64_t>(pieces.sha256.size());
+        if (pieces.size < kSmallestPiece || pieces.size > kLargestPiece) {
+            add(field + ": size is " + std::to_string(pieces.size) + ", expected " + std::to_string(kSmallestPiece) +
+                " to " + std::to_string(kLargestPiece));
+        } else if (bytes >= 0 && bytes <= kLargestFile && found != (bytes + pieces.size - 1) / pieces.size) {
+            add(field + ": " + std::to_string(found) + " hashes, expected " +
+                std::to_string((bytes + pieces.size - 1) / pieces.size) + " for " + std::to_string(bytes) + " bytes");
+        }
+        for (std::size_t index = 0; index < pieces.sha256.size(); index++) {
+            hash(field + ": sha256[" + std::to_string(index) + "]", pieces.sha256[index]);
+        }
     }
 
     void slots() {

@@ -104,6 +104,14 @@ AdapterInfo read_info(const Field& field) {
     return info;
 }
 
+FileInfo read_file(const Field& field) {
+    FileInfo info{field.at("bytes").whole(), field.at("sha256").text()};
+    const auto pieces = field.find("pieces");
+    if (!pieces || pieces->is_null()) return info;
+    info.pieces = Pieces{pieces->at("size").whole(), pieces->at("sha256").texts()};
+    return info;
+}
+
 // What is for people and tools has the types that the format gives it, too; nothing of it is kept.
 void check_records(const Field& field) {
     for (const char* name : {"quantization", "report"}) {
@@ -123,7 +131,7 @@ Manifest build(const Field& field) {
     manifest.slots = list_of(field.at("slots"), read_slot);
     manifest.adapters = list_of(field.at("adapters"), read_info);
     for (const auto& [name, info] : field.at("files").entries()) {
-        manifest.files[name] = {info.at("bytes").whole(), info.at("sha256").text()};
+        manifest.files[name] = read_file(info);
     }
     if (const auto task = field.find("task")) manifest.task = task->text();
     const auto encoder = field.find("encoder");

@@ -125,10 +125,17 @@ struct AdapterInfo {
     std::optional<HeadInfo> head;
 };
 
-// Size and SHA-256 (hex) of one file.
+// SHA-256 (hex) of each `size` bytes of a file in their order; the last piece may be shorter.
+struct Pieces {
+    std::int64_t size = 0;
+    std::vector<std::string> sha256;
+};
+
+// Size and SHA-256 (hex) of one file, and of its pieces where it has more than one.
 struct FileInfo {
     std::int64_t bytes = 0;
     std::string sha256;
+    std::optional<Pieces> pieces = std::nullopt;
 };
 
 struct Manifest {

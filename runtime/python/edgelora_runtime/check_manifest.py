@@ -15,7 +15,7 @@ from edgelora_runtime.names import find_unsafe, has_control, is_adapter_name, is
 from edgelora_runtime.parse_json import show
 
 if TYPE_CHECKING:
-    from edgelora_runtime.manifest import HeadInfo, Manifest
+    from edgelora_runtime.manifest import HeadInfo, Manifest, Pieces
 
 CACHES = ("float32", "int8")
 STORES = ("float32", "float16", "int8")  # what the factors of an adapter were rounded to
@@ -23,6 +23,8 @@ TASKS = ("text-generation", "text-classification", "token-classification", "feat
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 ENCODER_INPUTS = (("input_ids", "attention_mask"), ("pixel_values",))
 DRIVEN = ("input_ids", "seqlens_k", "total_sequence_length", "logits_positions")  # inputs of every graph
+
+PIECE_SIZES = (1 << 16, 1 << 26)  # bytes: worth a hash of their own, and little enough to hold in memory
 
 # Beyond all models that there are, and small enough that nothing which is made of them ends a device.
 LARGEST = {
@@ -88,6 +90,8 @@ def _files(manifest: Manifest) -> Iterator[str]:
         if not 0 <= info.bytes <= LARGEST_FILE:
             yield f"files: {show(name)}: bytes is {show(info.bytes)}, expected 0 to {LARGEST_FILE}"
         yield from _hash(f"files: {show(name)}: sha256", info.sha256)
+        if info.pieces is not None:
+            yield from _pieces(f"files: {show(name)}: pieces", info.bytes, info.pieces)
     graph, tokenizer = manifest.graph, manifest.tokenizer
     named = {f"graph: {field}": getattr(graph, field) for field in ("file", "weights", "without_slots", "fused")}
     if tokenizer is not None:
@@ -98,6 +102,17 @@ def _files(manifest: Manifest) -> Iterator[str]:
     for field, file in named.items():
         if file is not None:
             yield from _listed(field, file, manifest)
+
+
+def _pieces(field: str, size: int, pieces: Pieces) -> Iterator[str]:
+    low, high = PIECE_SIZES
+    if not low <= pieces.size <= high:
+        yield f"{field}: size is {show(pieces.size)}, expected {low} to {high}"
+    elif len(pieces.sha256) != -(-size // pieces.size):
+        found = f"{field}: {len(pieces.sha256)} hashes"
+        yield f"{found}, expected {show(-(-size // pieces.size))} for {show(size)} bytes"
+    for index, text in enumerate(pieces.sha256):
+        yield from _hash(f"{field}: sha256[{index}]", text)
 
 
 def _adapters(manifest: Manifest) -> Iterator[str]:

@@ -31,6 +31,8 @@ FLOAT_STORE, HALF_STORE, INT8_STORE = STORES
 TEXT_GENERATION, TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION, FEATURE_EXTRACTION, IMAGE_CLASSIFICATION = TASKS
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES
 
+PIECE_BYTES = 4 << 20  # what a download that breaks off loses at most, and what a phone holds of a file in memory
+
 _LONGEST = 32 << 20  # bytes; an artifact of a hundred layers and a hundred adapters has one
 
 
@@ -163,11 +165,24 @@ class AdapterInfo:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """SHA-256 (hex) of each ``size`` bytes of a file in their order; the last piece may be shorter."""
+
+    size: int
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FileInfo:
-    """Size and SHA-256 (hex) of one file."""
+    """Size and SHA-256 (hex) of one file, and of its pieces where it has more than one."""
 
     bytes: int
     sha256: str
+    pieces: Pieces | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """What stands in ``manifest.json``; ``pieces`` are left out where there are none."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -194,7 +209,9 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as it stands in ``manifest.json``."""
-        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        files = {name: info.to_record() for name, info in self.files.items()}
+        data = {**dataclasses.asdict(self), "files": files}
+        text = json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
         return text + "\n"
 
 
@@ -248,6 +265,18 @@ def file_info(path: Path) -> FileInfo:
     return FileInfo(path.stat().st_size, digest.hexdigest())
 
 
+def listed_info(path: Path) -> FileInfo:
+    """What a manifest says of a file on disk: its size, its hash and, where it has several, those of its pieces."""
+    whole = hashlib.sha256()
+    pieces: list[str] = []
+    with path.open("rb") as stream:
+        while piece := stream.read(PIECE_BYTES):
+            whole.update(piece)
+            pieces.append(hashlib.sha256(piece).hexdigest())
+    several = Pieces(PIECE_BYTES, tuple(pieces)) if len(pieces) > 1 else None
+    return FileInfo(path.stat().st_size, whole.hexdigest(), several)
+
+
 def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
     """Compare every file with the manifest; raises one ArtifactError that lists all differences."""
     wrong: list[str] = []
@@ -276,6 +305,7 @@ _NESTED = {
         TokenizerInfo,
         BaseInfo,
         AdapterInfo,
+        Pieces,
         FileInfo,
     )
 }

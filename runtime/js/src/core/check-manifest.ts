@@ -4,7 +4,7 @@
  * Knows nothing about JSON or files; `docs/format.md` ("What a reader refuses") lists the same rules in words.
  */
 
-import { type HeadInfo, type Manifest, PROBLEM_TYPES, TASKS } from "./format.js";
+import { type FileInfo, type HeadInfo, type Manifest, PROBLEM_TYPES, TASKS } from "./format.js";
 import { findUnsafe, hasControl, isHash, isVariable } from "./names.js";
 import { show } from "./parse-json.js";
 import { isAdapterName } from "./spec.js";
@@ -21,6 +21,8 @@ const LARGEST = {
   out_features: 2 ** 24,
   rank: 65536,
 } as const;
+const SMALLEST_PIECE = 1 << 16; // bytes: worth a hash of their own
+const LARGEST_PIECE = 1 << 26; // and little enough to hold in memory
 const LARGEST_HEAD = 65536; // labels
 const LARGEST_IMAGE = 65536; // channels, height, width
 const [GENERATION, , , EMBEDDING, IMAGES] = TASKS;
@@ -71,6 +73,7 @@ function* checkFiles(manifest: Manifest): Generator<string> {
       yield `files: ${show(name)}: bytes is ${info.bytes}, expected 0 to ${Number.MAX_SAFE_INTEGER}`;
     }
     yield* hash(`files: ${show(name)}: sha256`, info.sha256);
+    yield* checkPieces(`files: ${show(name)}: pieces`, info);
   }
   const { graph, tokenizer } = manifest;
   const named: Record<string, string | null | undefined> = {
@@ -86,6 +89,18 @@ function* checkFiles(manifest: Manifest): Generator<string> {
   for (const [field, name] of Object.entries(named)) {
     if (name !== null && name !== undefined) yield* listed(field, name, manifest);
   }
+}
+
+function* checkPieces(field: string, { bytes, pieces }: FileInfo): Generator<string> {
+  if (!pieces) return;
+  const { size, sha256 } = pieces;
+  const count = Math.ceil(bytes / size);
+  if (size < SMALLEST_PIECE || size > LARGEST_PIECE) {
+    yield `${field}: size is ${size}, expected ${SMALLEST_PIECE} to ${LARGEST_PIECE}`;
+  } else if (sha256.length !== count) {
+    yield `${field}: ${sha256.length} hashes, expected ${count} for ${bytes} bytes`;
+  }
+  for (const [index, text] of sha256.entries()) yield* hash(`${field}: sha256[${index}]`, text);
 }
 
 function* checkAdapters(manifest: Manifest): Generator<string> {

@@ -129,10 +129,17 @@ export interface AdapterInfo {
   readonly head: HeadInfo | null;
 }
 
-/** Size and SHA-256 (hex) of one file. */
+/** SHA-256 (hex) of each `size` bytes of a file in their order; the last piece may be shorter. */
+export interface Pieces {
+  readonly size: number;
+  readonly sha256: readonly string[];
+}
+
+/** Size and SHA-256 (hex) of one file, and of its pieces where it has more than one. */
 export interface FileInfo {
   readonly bytes: number;
   readonly sha256: string;
+  readonly pieces?: Pieces | null;
 }
 
 /** What a runtime acts on; the records for people stay in `record`, as the file has them. */

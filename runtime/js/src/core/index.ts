@@ -10,7 +10,7 @@ export type { EncoderInput, EncoderOutput } from "./encoder-session.js";
 export { AdapterError, ArtifactError, BackendError, ConnectionError, EdgeLoraError, InputError } from "./errors.js";
 export type { FolderSource, FoundFile } from "./files.js";
 export { damaged, findDifference, readText, within } from "./files.js";
-export type { EncoderInfo, FileInfo, HeadInfo, Manifest, Task } from "./format.js";
+export type { EncoderInfo, FileInfo, HeadInfo, Manifest, Pieces, Task } from "./format.js";
 export type { FinishReason } from "./generate.js";
 export type { Message, Tools } from "./messages.js";
 export type {

@@ -270,7 +270,10 @@ function readAdapterInfo(data: Fields): AdapterInfo {
 }
 
 function readFileInfo(data: Fields): FileInfo {
-  return { bytes: data.whole("bytes"), sha256: data.text("sha256") };
+  const info = { bytes: data.whole("bytes"), sha256: data.text("sha256") };
+  if (!data.isSet("pieces")) return info;
+  const pieces = data.object("pieces");
+  return { ...info, pieces: { size: pieces.whole("size"), sha256: pieces.texts("sha256") } };
 }
 
 function readTokenizerInfo(data: Fields): TokenizerInfo {

@@ -6,5 +6,10 @@
 
 /** Throw the signal's reason when it was aborted; an AbortError where it has none. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw signal.reason ?? Object.assign(new Error("the call was aborted"), { name: "AbortError" });
+  if (signal?.aborted) throw reasonOf(signal);
+}
+
+/** Why a signal was aborted. */
+export function reasonOf(signal: AbortSignal): unknown {
+  return signal.reason ?? Object.assign(new Error("the call was aborted"), { name: "AbortError" });
 }

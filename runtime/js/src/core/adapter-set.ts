@@ -4,9 +4,10 @@
  * Knows nothing about tokens or text; a packer reads, packs and binds, a session feeds.
  */
 
+import { throwIfAborted } from "./abort.js";
 import type { BoundAdapter } from "./bound-adapter.js";
 import { AdapterError } from "./errors.js";
-import { type FolderSource, within } from "./files.js";
+import { type FolderSource, type Watch, within } from "./files.js";
 import type { Manifest } from "./format.js";
 import type { Origin, Packer } from "./packers.js";
 import { show } from "./parse-json.js";
@@ -53,9 +54,9 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     return [...this.#single.values(), ...this.#mixed.values()].reduce((sum, { bound }) => sum + bound.bytes, 0);
   }
 
-  /** Where a known name is read from. */
-  folder(name: string): FolderSource {
-    return (this.#origins.get(name) as Origin).folder;
+  /** Where a known name is read from, for one reading. */
+  folder(name: string, watch: Watch = {}): FolderSource {
+    return reading((this.#origins.get(name) as Origin).folder, watch);
   }
 
   /** Read, check and pack a PEFT folder; `name` means it from now on. */
@@ -64,10 +65,12 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     folder: FolderSource,
     trust = false,
     labels: readonly string[] | null = null,
+    watch: Watch = {},
   ): Promise<void> {
     checkName(name);
     const origin = { folder, isTrusted: trust, listed: null, labels };
-    const packed = await this.#read(name, origin);
+    const packed = await this.#read(name, origin, watch);
+    throwIfAborted(watch.signal); // whoever was told of an abort finds everything as it was
     this.#forget(name);
     this.#origins.set(name, origin);
     this.#dropBeyondBudget(this.#add(name, packed).bound);
@@ -101,31 +104,31 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     throw new AdapterError(`unknown adapter ${unknown.map(show).join(", ")}; this model has: ${known}${hint}`);
   }
 
-  /** The adapter of one SPEC. */
-  async find(text: string): Promise<Bound> {
-    return this.#bound(this.parse(text));
+  /** The adapter of one SPEC; `watch` follows what must be read for it. */
+  async find(text: string, watch: Watch = {}): Promise<Bound> {
+    return this.#bound(this.parse(text), watch);
   }
 
   /** One SPEC for each row of a batch; a shared one stays a single adapter. */
-  async findRows(texts: readonly string[]): Promise<Bound> {
+  async findRows(texts: readonly string[], watch: Watch = {}): Promise<Bound> {
     const specs = texts.map((text) => this.parse(text));
     const [first = []] = specs;
-    if (specs.every((spec) => keyOf(spec) === keyOf(first))) return this.#bound(first);
+    if (specs.every((spec) => keyOf(spec) === keyOf(first))) return this.#bound(first, watch);
     return this.#keep(specs, async () => {
       const rows: Item[] = [];
-      for (const spec of specs) rows.push(await this.#blend(spec));
+      for (const spec of specs) rows.push(await this.#blend(spec, watch));
       return rows;
     });
   }
 
-  async #bound(spec: readonly SpecTerm[]): Promise<Bound> {
+  async #bound(spec: readonly SpecTerm[], watch: Watch): Promise<Bound> {
     const [only] = spec;
     if (only === undefined) {
-      this.#none ??= this.#packer.bind([await this.#blend([])]);
+      this.#none ??= this.#packer.bind([await this.#blend([], watch)]);
       return this.#none;
     }
-    if (spec.length > 1 || only.weight !== 1) return this.#keep([spec], async () => [await this.#blend(spec)]);
-    const { bound } = await this.#pack(only.name);
+    if (spec.length > 1 || only.weight !== 1) return this.#keep([spec], async () => [await this.#blend(spec, watch)]);
+    const { bound } = await this.#pack(only.name, watch);
     this.#dropBeyondBudget(bound);
     return bound;
   }
@@ -140,15 +143,15 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     return bound;
   }
 
-  async #blend(spec: readonly SpecTerm[]): Promise<Item> {
+  async #blend(spec: readonly SpecTerm[], watch: Watch): Promise<Item> {
     const parts: [Item, number][] = [];
-    for (const { name, weight } of spec) parts.push([(await this.#pack(name)).packed, weight]);
+    for (const { name, weight } of spec) parts.push([(await this.#pack(name, watch)).packed, weight]);
     return this.#packer.blend(parts, spec);
   }
 
-  async #pack(name: string): Promise<Kept<Item, Bound>> {
+  async #pack(name: string, watch: Watch): Promise<Kept<Item, Bound>> {
     const kept = this.#single.get(name);
-    if (kept === undefined) return this.#add(name, await this.#read(name, this.#origins.get(name) as Origin));
+    if (kept === undefined) return this.#add(name, await this.#read(name, this.#origins.get(name) as Origin, watch));
     this.#single.delete(name);
     this.#single.set(name, kept);
     return kept;
@@ -189,9 +192,15 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     this.#mixed.delete(key);
   }
 
-  #read(name: string, origin: Origin): Promise<Item> {
-    return this.#packer.open(origin, `adapter ${show(name)} (${origin.folder.where})`);
+  #read(name: string, origin: Origin, watch: Watch): Promise<Item> {
+    throwIfAborted(watch.signal);
+    const folder = reading(origin.folder, watch);
+    return this.#packer.open({ ...origin, folder }, `adapter ${show(name)} (${folder.where})`);
   }
+}
+
+function reading(folder: FolderSource, watch: Watch): FolderSource {
+  return folder.reading?.(watch) ?? folder;
 }
 
 function keyOf(spec: readonly SpecTerm[]): string {

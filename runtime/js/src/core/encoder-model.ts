@@ -95,23 +95,23 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
   }
 
   /** Hold an adapter to its receipt and replay its answers; null where the receipt has none, or there is none. */
-  probe(name: string): Promise<AnswerResult | null> {
-    return this.alone(async () => {
-      await this.known.find(name);
+  probe(name: string, options: CallOptions = {}): Promise<AnswerResult | null> {
+    return this.alone(async (signal) => {
+      await this.known.find(name, { signal });
       const outputs = async (rows: readonly (readonly number[])[], spec: string) => {
-        const found = await this.#compute(rows, new Array<string>(rows.length).fill(spec));
+        const found = await this.#compute(rows, new Array<string>(rows.length).fill(spec), signal);
         return found.flatMap(({ output }) => [...output.data]);
       };
-      return checkAnswers(outputs, this.manifest, name, this.known.folder(name));
-    });
+      return checkAnswers(outputs, this.manifest, name, this.known.folder(name, { signal }));
+    }, options.signal);
   }
 
   /** Labels, problem and temperature of a SPEC's head; null where the model has no head. */
-  labels(options: WithAdapter = {}): Promise<HeadInfo | null> {
-    return this.alone(async () => {
-      const { heads } = await this.known.find(this.specs(options.adapter, 1)[0] as string);
+  labels(options: OneCall = {}): Promise<HeadInfo | null> {
+    return this.alone(async (signal) => {
+      const { heads } = await this.known.find(this.specs(options.adapter, 1)[0] as string, { signal });
       return heads[0] ?? null;
-    });
+    }, options.signal);
   }
 
   /** The label of a text or an image, or of each of a list, with the scores of all labels. */
@@ -121,12 +121,12 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
     input: string | Pixels | readonly (string | Pixels)[],
     options: ManyCalls = {},
   ): Promise<Classification | Classification[]> {
-    return this.alone(async () => {
+    return this.alone(async (signal) => {
       this.#checkTask("classify", "text-classification", "image-classification");
       const rows = await this.#rows(Array.isArray(input) ? input : [input]);
-      const answers = await this.#classify(rows, this.specs(options.adapter, rows.length, "text"), options.signal);
+      const answers = await this.#classify(rows, this.specs(options.adapter, rows.length, "text"), signal);
       return Array.isArray(input) ? answers : (answers[0] as Classification);
-    });
+    }, options.signal);
   }
 
   /**
@@ -137,21 +137,21 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
     input: string | Pixels,
     options: CallOptions & { readonly adapters?: readonly string[] | undefined } = {},
   ): Promise<ReadonlyMap<string, Classification>> {
-    return this.alone(async () => {
+    return this.alone(async (signal) => {
       this.#checkTask("classifyEach", "text-classification", "image-classification");
       const [row] = (await this.#rows([input])) as [Row];
       const specs = [...new Set(options.adapters ?? this.adapters)];
       if (specs.length === 0) throw new InputError("there are no adapters to classify with; load some, or give SPECs");
-      const answers = await this.#classify(new Array<Row>(specs.length).fill(row), specs, options.signal, true);
+      const answers = await this.#classify(new Array<Row>(specs.length).fill(row), specs, signal, true);
       return new Map(specs.map((spec, index) => [spec, answers[index] as Classification]));
-    });
+    }, options.signal);
   }
 
   /** Spans of a text, or of each of a list, in characters; a long text is read in windows that overlap. */
   tag(text: string, options?: OneCall): Promise<Tagging>;
   tag(texts: readonly string[], options?: ManyCalls): Promise<Tagging[]>;
   tag(text: string | readonly string[], options: ManyCalls = {}): Promise<Tagging | Tagging[]> {
-    return this.alone(async () => {
+    return this.alone(async (signal) => {
       this.#checkTask("tag", "token-classification");
       const texts: readonly string[] = typeof text === "string" ? [text] : text;
       const specs = this.specs(options.adapter, texts.length, "text");
@@ -165,7 +165,7 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
         plan.map(({ start, end }) => (encoded[index] as EncodedText).cut(start, end)),
       );
       const specOfRow = plans.flatMap((plan, index) => plan.map(() => specs[index] as string));
-      const found = await this.#compute(rows, specOfRow, options.signal);
+      const found = await this.#compute(rows, specOfRow, signal);
       let place = 0;
       const answers = texts.map((item, index): Tagging => {
         const { before } = encoded[index] as EncodedText;
@@ -184,32 +184,32 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
         return { spans: findSpans(item, words, labels, scores), windows: plan.length };
       });
       return typeof text === "string" ? (answers[0] as Tagging) : answers;
-    });
+    }, options.signal);
   }
 
   /** The vector of a text, or of each of a list; a text that is longer than the model reads is cut at its end. */
   embed(text: string, options?: OneCall): Promise<Embedding>;
   embed(texts: readonly string[], options?: ManyCalls): Promise<Embedding[]>;
   embed(text: string | readonly string[], options: ManyCalls = {}): Promise<Embedding | Embedding[]> {
-    return this.alone(async () => {
+    return this.alone(async (signal) => {
       this.#checkTask("embed", "feature-extraction");
       const rows = await this.#rows(typeof text === "string" ? [text] : text);
       const inputs = rows.map((row) => row.input);
-      const found = await this.#compute(inputs, this.specs(options.adapter, rows.length, "text"), options.signal);
+      const found = await this.#compute(inputs, this.specs(options.adapter, rows.length, "text"), signal);
       const answers = found.map(({ output }, index) => {
         return { vector: output.data, truncated: (rows[index] as Row).truncated };
       });
       return typeof text === "string" ? (answers[0] as Embedding) : answers;
-    });
+    }, options.signal);
   }
 
   /** The graph's output for each row of token ids, special tokens included, or of pixels. */
   outputs(rows: readonly EncoderInput[], options: ManyCalls = {}): Promise<EncoderOutput[]> {
-    return this.alone(async () => {
+    return this.alone(async (signal) => {
       const checked = rows.map((row) => (this.#isOfImages ? this.#image(row) : this.#ids(row)));
       const specs = this.specs(options.adapter, checked.length, "row");
-      return (await this.#compute(checked, specs, options.signal)).map(({ output }) => output);
-    });
+      return (await this.#compute(checked, specs, signal)).map(({ output }) => output);
+    }, options.signal);
   }
 
   protected override async use(): Promise<void> {}
@@ -221,7 +221,7 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
   async #classify(
     rows: readonly Row[],
     specs: readonly string[],
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
     inOneCall = false,
   ): Promise<Classification[]> {
     const inputs = rows.map((row) => row.input);
@@ -235,7 +235,7 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
   async #compute(
     rows: readonly EncoderInput[],
     specs: readonly string[],
-    signal?: AbortSignal | undefined,
+    signal: AbortSignal,
     inOneCall = false,
   ): Promise<Computed[]> {
     if (rows.length === 0) return [];
@@ -246,7 +246,10 @@ export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
     const found = new Array<Computed>(rows.length);
     for (const call of planCalls(lengths, specs, most, this.#encoder.oneAdapter)) {
       throwIfAborted(signal);
-      const adapter = await this.known.findRows(call.map((index) => specs[index] as string));
+      const adapter = await this.known.findRows(
+        call.map((index) => specs[index] as string),
+        { signal },
+      );
       const inputs = call.map((index) => rows[index] as EncoderInput);
       const outputs = await this.#session.run(inputs, adapter);
       call.forEach((index, place) => {

@@ -17,6 +17,24 @@ export interface FolderSource {
   bytes(path: string): Promise<Uint8Array>;
   /** SHA-256 of the file, hex. */
   sha256(path: string): Promise<string>;
+  /**
+   * The folder for one reading, where that takes time or the network: each file comes once, and is kept no longer than
+   * what this gives. Without it the folder itself is read.
+   */
+  reading?(watch: Watch): FolderSource;
+}
+
+/** How much of a file has come; `totalBytes` is null where nobody says how much there is. */
+export interface FileProgress {
+  readonly file: string;
+  readonly loadedBytes: number;
+  readonly totalBytes: number | null;
+}
+
+/** Who follows the reading of a folder, and may end it. */
+export interface Watch {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: FileProgress) => void) | undefined;
 }
 
 /** A folder inside another one. */
@@ -27,6 +45,7 @@ export function within(source: FolderSource, path: string): FolderSource {
     has: (name) => source.has(inside(name)),
     bytes: (name) => source.bytes(inside(name)),
     sha256: (name) => source.sha256(inside(name)),
+    ...(source.reading && { reading: (watch) => within(source.reading?.(watch) ?? source, path) }),
   };
 }
 

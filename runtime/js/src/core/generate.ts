@@ -143,9 +143,10 @@ export async function scoreTokens(
   adapter: BoundAdapter,
   prompt: readonly number[],
   completion: readonly number[],
+  signal: AbortSignal | undefined,
 ): Promise<Float64Array> {
   if (completion.length === 0) return new Float64Array(0);
-  const logits = await feed(session, adapter, [...prompt, ...completion.slice(0, -1)], prompt.length - 1);
+  const logits = await feed(session, adapter, [...prompt, ...completion.slice(0, -1)], prompt.length - 1, signal);
   return Float64Array.from(completion, (token, index) => logSoftmax(logits[index] as Float32Array)[token] as number);
 }
 

@@ -1,25 +1,31 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * What every loaded artifact has, whatever its task: adapters by name, one call at a time, a tokenizer.
  *
  * Knows nothing about what is computed; `token-model.ts` and `encoder-model.ts` do.
  */
 
+import { throwIfAborted } from "./abort.js";
 import type { AdapterSet } from "./adapter-set.js";
 import type { BoundAdapter } from "./bound-adapter.js";
+import { CallQueue } from "./call-queue.js";
 import { AdapterError, InputError } from "./errors.js";
-import type { FolderSource } from "./files.js";
+import type { FileProgress, FolderSource } from "./files.js";
 import type { Manifest, Task } from "./format.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
+import type { CallOptions } from "./request.js";
 import { parseSpec } from "./spec.js";
 import { readTokenizer, type Tokenizer } from "./text.js";
 
 /** Options of `loadAdapter`. */
-export interface LoadAdapterOptions {
+export interface LoadAdapterOptions extends CallOptions {
   /** Leave the receipt unread. */
   readonly trust?: boolean | undefined;
   /** Labels of its head, where the folder says nothing of them. */
   readonly labels?: readonly string[] | undefined;
+  /** Told what has come of each file, where the folder is one at an address. */
+  readonly onProgress?: ((progress: FileProgress) => void) | undefined;
 }
 
 /** Answers one call at a time, in the order of the calls. */
@@ -31,8 +37,8 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
   protected readonly known: AdapterSet<Item, Bound>;
   #spec = "none";
   #tokenizer: Promise<Tokenizer | null> | null = null;
-  #isDisposed = false;
-  #queue: Promise<unknown> = Promise.resolve();
+  readonly #queue = new CallQueue();
+  #disposal: Promise<void> | null = null;
 
   constructor(source: ArtifactSource, manifest: Manifest, backend: Backend, known: AdapterSet<Item, Bound>) {
     this.manifest = manifest;
@@ -70,11 +76,12 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
   }
 
   /** Use `spec` from now on where a call gives none, and make it ready; a change drops the KV cache. */
-  setAdapter(spec: string): Promise<void> {
-    return this.alone(async () => {
-      await this.use(await this.known.find(spec));
+  setAdapter(spec: string, options: CallOptions = {}): Promise<void> {
+    return this.alone(async (signal) => {
+      await this.use(await this.known.find(spec, { signal }));
+      throwIfAborted(signal);
       this.#spec = spec;
-    });
+    }, options.signal);
   }
 
   /**
@@ -84,38 +91,49 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
    */
   loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
     const source = typeof folder === "string" ? this.source.folder(folder) : folder;
-    const { trust = false, labels = null } = options;
-    return this.alone(() => this.known.load(name, source, trust, labels));
+    const { trust = false, labels = null, onProgress } = options;
+    return this.alone((signal) => this.known.load(name, source, trust, labels, { signal, onProgress }), options.signal);
   }
 
   /** Forget `name` and give its memory back; throws AdapterError for an unknown name and the one that is set. */
-  unloadAdapter(name: string): Promise<void> {
+  unloadAdapter(name: string, options: CallOptions = {}): Promise<void> {
     return this.alone(async () => {
       if (parseSpec(this.#spec).some((term) => term.name === name)) {
         throw new AdapterError(`adapter ${show(name)} is in use (${show(this.#spec)} is set); set another one first`);
       }
       this.known.unload(name);
-    });
+    }, options.signal);
   }
 
-  /** Let go of sessions and device memory, after the calls that were made before; later ones are refused. */
-  async dispose(): Promise<void> {
-    if (this.#isDisposed) return;
-    await this.alone(() => {
-      this.#isDisposed = true;
-      this.known.dispose();
-      return this.release();
-    });
+  /**
+   * Let go of sessions and device memory. Calls that are under way or waiting reject at once, as later ones do; the
+   * promise resolves when the step that is being computed has ended and everything is free, however often it is asked.
+   */
+  dispose(): Promise<void> {
+    this.#disposal ??= this.#dispose();
+    return this.#disposal;
   }
 
-  /** Run `call` when those before it have ended, well or not. */
-  protected alone<Result>(call: () => Promise<Result>): Promise<Result> {
-    const result = this.#queue.then(() => {
-      if (this.#isDisposed) throw new InputError("this model was disposed of; load the artifact again");
-      return call();
-    });
-    this.#queue = result.catch(() => {});
-    return result;
+  /** `await using model = await load(...)` disposes of the model where its block ends. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #dispose(): Promise<void> {
+    await this.#queue.close(new InputError("this model was disposed of; load the artifact again"));
+    this.known.dispose();
+    await this.release();
+  }
+
+  /**
+   * Run `call` when those before it have ended, well or not; the promise rejects at once where `given` is aborted or the
+   * model disposed of, and the call ends when it looks at its signal.
+   */
+  protected alone<Result>(
+    call: (signal: AbortSignal) => Promise<Result>,
+    given?: AbortSignal | undefined,
+  ): Promise<Result> {
+    return this.#queue.run(call, given);
   }
 
   /** The tokenizer; throws InputError, which says what to use instead, where there is none. */

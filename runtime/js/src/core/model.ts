@@ -13,7 +13,14 @@ import { readManifest } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
-import { makeRequest, type Request, type TextOptions, type WithAdapter, type WithAdapters } from "./request.js";
+import {
+  type CallOptions,
+  makeRequest,
+  type Request,
+  type TextOptions,
+  type WithAdapter,
+  type WithAdapters,
+} from "./request.js";
 import { largestIndex } from "./sampling.js";
 import { Session } from "./session.js";
 import { StopFilter, StreamDecoder, textPieces } from "./stream.js";
@@ -30,7 +37,7 @@ export interface Generation {
 }
 
 /** Options of `loadModel`; entry files add those of their place. */
-export interface LoadOptions {
+export interface LoadOptions extends CallOptions {
   /** Compare the hash of every file with the manifest, not the sizes alone. */
   readonly hashes?: boolean | undefined;
   /** Hold every adapter to its receipt: factors, base, and one replayed probe. */
@@ -85,24 +92,28 @@ export interface ForTask<Want extends Wanted> {
 
 /**
  * Open an artifact. Throws ArtifactError for a damaged one and one of another task, AdapterError naming an adapter that is
- * not its receipt's.
+ * not its receipt's, and the reason of an aborted `signal`, which ends with the load; nothing is left open then.
  */
 export async function loadModel<Want extends Wanted = "text-generation">(
   source: ArtifactSource,
   backend: Backend,
   options: LoadOptions & ForTask<Want> = {},
 ): Promise<ModelOf<Want>> {
-  const { hashes = false, probe = false, twin = false, adapterBytes = null } = options;
+  const { hashes = false, probe = false, twin = false, adapterBytes = null, signal } = options;
   if (adapterBytes !== null && !(Number.isSafeInteger(adapterBytes) && adapterBytes > 0)) {
     throw new InputError(`adapterBytes is ${show(adapterBytes)}, expected a whole number from 1`);
   }
+  throwIfAborted(signal);
   const manifest = await readManifest(source);
+  throwIfAborted(signal);
   const wanted: Wanted = options.task ?? "any";
   if (wanted !== "any" && wanted !== manifest.task) {
     throw new ArtifactError(`${source.where} is for ${manifest.task}, expected ${wanted}; load another artifact`);
   }
   await source.prepare(manifest.files, hashes);
+  throwIfAborted(signal);
   if (manifest.tokenizer !== null) await checkTemplate(source, manifest.tokenizer);
+  throwIfAborted(signal);
   let model: Model | EncoderModel;
   if (manifest.task === GENERATION) {
     const session = await Session.open(source, manifest, backend, twin);
@@ -112,7 +123,8 @@ export async function loadModel<Want extends Wanted = "text-generation">(
     model = await openEncoder(source, manifest, backend, adapterBytes);
   }
   try {
-    for (const info of probe ? manifest.adapters : []) await model.probe(info.name);
+    for (const info of probe ? manifest.adapters : []) await model.probe(info.name, { signal });
+    throwIfAborted(signal); // opening a graph cannot be ended, so that this may be the first chance
   } catch (error) {
     await model.dispose(); // a session of wasm or of a GPU is collected by nobody
     throw error;
@@ -150,10 +162,10 @@ export class Model extends TokenModel {
       );
     };
     if (options.stream) return this.#stream(encode, options, Array.isArray(prompt));
-    return this.alone(async () => {
-      const answers = await this.#answer(encode, options);
+    return this.alone(async (signal) => {
+      const answers = await this.#answer(encode, { ...options, signal });
       return Array.isArray(prompt) ? answers : (answers[0] as Generation);
-    });
+    }, options.signal);
   }
 
   /** Answer a conversation of `{role, content}` messages; the options are those of `generate`, and `tools`. */
@@ -165,7 +177,10 @@ export class Model extends TokenModel {
   ): AsyncIterable<string> | Promise<Generation> {
     const encode = async () => [this.#encodeChat(await this.#templated(options), messages, options.tools ?? null)];
     if (options.stream) return this.#stream(encode, options, false);
-    return this.alone(async () => (await this.#answer(encode, options))[0] as Generation);
+    return this.alone(
+      async (signal) => (await this.#answer(encode, { ...options, signal }))[0] as Generation,
+      options.signal,
+    );
   }
 
   /** Pieces of one answer. Only a step that is being computed holds up other calls, so that a stream may be abandoned. */
@@ -182,11 +197,11 @@ export class Model extends TokenModel {
       const tokenizer = await this.text("generateIds");
       const stopIds = tokenizer.findStops(request.stops);
       const [prompt] = (await encode()) as [Prompt];
-      const adapter = await this.one(options.adapter);
+      const adapter = await this.one(options.adapter, request.signal);
       return [this.decoding([[0, prompt.ids]], adapter, request), tokenizer, stopIds] as const;
     });
     const steps = decoding[Symbol.asyncIterator]();
-    const nextStep = () => this.alone(() => steps.next());
+    const nextStep = () => this.alone(() => steps.next(), request.signal);
     async function* tokens(): AsyncGenerator<number> {
       for (let step = await nextStep(); !step.done; step = await nextStep()) yield step.value[1];
     }

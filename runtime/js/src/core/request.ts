@@ -10,9 +10,9 @@ import { show } from "./parse-json.js";
 import type { Variables } from "./rendering.js";
 import { checkSampling, type Sampling, type SamplingOptions } from "./sampling.js";
 
-/** What every call that generates takes. */
+/** What every call takes. */
 export interface CallOptions {
-  /** Ends the generation between two tokens with the signal's reason; the model stays usable. */
+  /** Rejects at once with the signal's reason, and ends the call between two steps; the model stays usable. */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -16,7 +16,15 @@ import type { Packed } from "./packing.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import { checkAdapter, type ProbeResult } from "./probe.js";
-import { checkIds, type IdOptions, makeRequest, type Request, type WithAdapter, type WithAdapters } from "./request.js";
+import {
+  type CallOptions,
+  checkIds,
+  type IdOptions,
+  makeRequest,
+  type Request,
+  type WithAdapter,
+  type WithAdapters,
+} from "./request.js";
 import { Sampler } from "./sampling.js";
 import type { Session } from "./session.js";
 
@@ -42,15 +50,16 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
   }
 
   /** Hold an adapter to its receipt and replay a probe of it; null where there is nothing to replay. */
-  probe(name: string): Promise<ProbeResult | null> {
-    return this.alone(async () => {
-      await this.known.find(name);
+  probe(name: string, options: CallOptions = {}): Promise<ProbeResult | null> {
+    return this.alone(async (signal) => {
+      await this.known.find(name, { signal });
       const lastLogits = async (ids: readonly number[], spec: string) => {
-        const found = await logitsAt(this.session, await this.known.find(spec), this.check(ids), [ids.length - 1]);
+        const adapter = await this.known.find(spec, { signal });
+        const found = await logitsAt(this.session, adapter, this.check(ids), [ids.length - 1], signal);
         return found[0] as Float32Array;
       };
-      return checkAdapter(lastLogits, this.manifest, name, this.known.folder(name));
-    });
+      return checkAdapter(lastLogits, this.manifest, name, this.known.folder(name, { signal }));
+    }, options.signal);
   }
 
   /** Continue token ids, or each list of a batch; what comes back leaves out the end token. */
@@ -60,25 +69,25 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     ids: readonly number[] | readonly (readonly number[])[],
     options: IdOptions & WithAdapters = {},
   ): Promise<number[] | number[][]> {
-    return this.alone(async () => {
+    return this.alone(async (signal) => {
       const isBatch = ids.length > 0 && ids.every((row) => Array.isArray(row));
       const rows = (isBatch ? ids : [ids]) as readonly (readonly number[])[];
-      const request = makeRequest({ ...options, stop: undefined, choices: undefined } as IdOptions);
+      const request = makeRequest({ ...options, signal, stop: undefined, choices: undefined } as IdOptions);
       const answers = rows.map((): number[] => []);
       const prompts = rows.map((row) => this.check(row));
       for await (const [group, decoding] of this.decodeGroups(prompts, options.adapter, request)) {
         for await (const [row, token] of decoding) answers[group[row] as number]?.push(token);
       }
       return isBatch ? answers : (answers[0] as number[]);
-    });
+    }, options.signal);
   }
 
   /** Logits (vocab_size,) after the token at each of `positions`, by default after every one. */
   logits(
     ids: readonly number[],
-    options: WithAdapter & { readonly positions?: readonly number[] | undefined } = {},
+    options: WithAdapter & CallOptions & { readonly positions?: readonly number[] | undefined } = {},
   ): Promise<Float32Array[]> {
-    return this.alone(async () => {
+    return this.alone(async (signal) => {
       const row = this.check(ids);
       const positions = options.positions ?? [...row.keys()];
       const isInside = (position: number) => Number.isInteger(position) && position >= 0 && position < row.length;
@@ -86,24 +95,24 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
         const last = row.length - 1;
         throw new InputError(`positions ${show(positions)}: expected indices from 0 to ${last}, at least one`);
       }
-      return logitsAt(this.session, await this.one(options.adapter), row, positions);
-    });
+      return logitsAt(this.session, await this.one(options.adapter, signal), row, positions, signal);
+    }, options.signal);
   }
 
   /** Log-probability (completion length,) of each completion token after the prompt and those before it. */
   score(
     promptIds: readonly number[],
     completionIds: readonly number[],
-    options: WithAdapter = {},
+    options: WithAdapter & CallOptions = {},
   ): Promise<Float64Array> {
-    return this.alone(async () => {
+    return this.alone(async (signal) => {
       const row = this.check([...promptIds, ...completionIds]);
       if (promptIds.length === 0) {
         throw new InputError("promptIds is empty; the first token of a text has no probability, give at least one");
       }
       const [prompt, completion] = [row.slice(0, promptIds.length), row.slice(promptIds.length)];
-      return scoreTokens(this.session, await this.one(options.adapter), prompt, completion);
-    });
+      return scoreTokens(this.session, await this.one(options.adapter, signal), prompt, completion, signal);
+    }, options.signal);
   }
 
   /** Indices of rows that are decoded together; each group must be worked off before the next is asked for. */
@@ -120,7 +129,11 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
       most: Math.min(ids.length + request.maxNewTokens, contextLength),
     }));
     for (const group of groupRows(lengths, bytesPerToken, longestCall)) {
-      const found = await this.known.findRows(group.map((index) => specs[index] as string));
+      const { signal } = request;
+      const found = await this.known.findRows(
+        group.map((index) => specs[index] as string),
+        { signal },
+      );
       const rows = group.map((index): NumberedRow => [index, prompts[index] as readonly number[]]);
       yield [group, this.decoding(rows, found, request)];
     }
@@ -133,8 +146,11 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     return new Decoding(this.session, { adapter, prompts, samplers, maxNewTokens, endIds: this.#endIds, signal });
   }
 
-  protected one(adapter: string | readonly string[] | undefined): Promise<BoundAdapter> {
-    return this.known.find(this.specs(adapter, 1)[0] as string);
+  protected one(
+    adapter: string | readonly string[] | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<BoundAdapter> {
+    return this.known.find(this.specs(adapter, 1)[0] as string, { signal });
   }
 
   protected override async use(adapter: BoundAdapter): Promise<void> {

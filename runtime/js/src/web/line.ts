@@ -10,6 +10,7 @@ import { type Call, type FromWorker, type ModelState, receiveError, type ToWorke
 
 /** Who waits for the answers to one call. */
 interface Waiting {
+  readonly onProgress: (progress: unknown) => void;
   readonly onPiece: (text: string) => void;
   readonly onResult: (value: unknown) => void;
   readonly onError: (error: unknown) => void;
@@ -23,12 +24,12 @@ export class Line {
   #lastId = 0;
   #broken: Error | null = null;
 
-  constructor(worker: Worker, { onProgress, onWarning }: WebOptions) {
+  constructor(worker: Worker, onWarning: WebOptions["onWarning"]) {
     this.#worker = worker;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
-      if (data.kind === "progress") return onProgress?.(data.progress);
       if (data.kind === "warning") return onWarning?.(data.message);
       const waiting = this.#waiting.get(data.id);
+      if (data.kind === "progress") return waiting?.onProgress(data.progress);
       if (data.kind === "piece") return waiting?.onPiece(data.text);
       if (data.kind === "error") return waiting?.onError(receiveError(data.error));
       this.state = data.state;
@@ -45,9 +46,9 @@ export class Line {
   }
 
   /** Send a call; its value, or its error. An aborted call rejects at once, and ends in the worker as soon as it can. */
-  ask(call: Call, signal?: AbortSignal | undefined): Promise<unknown> {
+  ask(call: Call, signal?: AbortSignal | undefined, onProgress = (_: unknown) => {}): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      this.#send(call, signal, { onPiece: () => {}, onResult: resolve, onError: reject });
+      this.#send(call, signal, { onProgress, onPiece: () => {}, onResult: resolve, onError: reject });
     });
   }
 
@@ -65,7 +66,12 @@ export class Line {
       come.push(text);
       wake();
     };
-    const stop = this.#send(call, signal, { onPiece, onResult: () => finish(), onError: finish });
+    const stop = this.#send(call, signal, {
+      onProgress: () => {},
+      onPiece,
+      onResult: () => finish(),
+      onError: finish,
+    });
     try {
       while (come.length > 0 || !end.isThere) {
         if (come.length > 0) yield come.shift() as string;
@@ -89,7 +95,8 @@ export class Line {
   }
 
   /** Returns how to end the call without waiting for it. */
-  #send(call: Call, signal: AbortSignal | undefined, { onPiece, onResult, onError }: Waiting): () => void {
+  #send(call: Call, signal: AbortSignal | undefined, waiting: Waiting): () => void {
+    const { onResult, onError } = waiting;
     const id = ++this.#lastId;
     const done = () => {
       signal?.removeEventListener("abort", abort);
@@ -110,7 +117,7 @@ export class Line {
     }
     signal?.addEventListener("abort", abort);
     this.#waiting.set(id, {
-      onPiece,
+      ...waiting,
       onResult: (value) => {
         done();
         onResult(value);

@@ -4,6 +4,7 @@
  * Knows nothing about messages between pages and workers.
  */
 
+import { throwIfAborted } from "../core/abort.js";
 import { readManifest } from "../core/manifest.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "../core/model.js";
 import { type BackendChoice, browserFacts, chooseBackend, type Wish } from "./choice.js";
@@ -34,12 +35,15 @@ export async function load<Want extends Wanted = "text-generation">(
   address: string,
   options: WebOptions & ForTask<Want> = {},
 ): Promise<WebModel<Want>> {
+  const { signal } = options;
   const source = new WebSource(absolute(address, self.location.href), await openStore(), options);
   const manifest = await readManifest(source);
   const facts = await browserFacts();
+  throwIfAborted(signal);
   const { choice, warnings } = chooseBackend(facts, manifest, options);
   for (const warning of warnings) options.onWarning?.(warning);
   const backend = await openBackend(choice, facts, options.wasmPaths);
+  throwIfAborted(signal);
   const model = await loadModel(source, backend, options);
   source.detach();
   return Object.assign(model, { choice });

@@ -13,6 +13,7 @@ import {
   EdgeLoraError,
   InputError,
 } from "../core/errors.js";
+import type { FileProgress } from "../core/files.js";
 import type { Manifest } from "../core/format.js";
 import type { LoadAdapterOptions, LoadedModel } from "../core/loaded-model.js";
 import type { Message } from "../core/messages.js";
@@ -31,7 +32,7 @@ export type EncoderApi = Pick<EncoderModel, keyof EncoderModel>;
 
 /** Methods whose arguments are sent as they are; the last one is an object of options, which gets the signal. */
 export type SentMethod =
-  | Exclude<keyof ModelApi & keyof Model, "generate" | "chat">
+  | Exclude<keyof ModelApi & string, "generate" | "chat">
   | Exclude<keyof EncoderApi, keyof LoadedModel<never, never>>;
 
 type Sent<Options> = Omit<Options, "signal" | "stream">;
@@ -43,7 +44,7 @@ export type Call =
       readonly kind: "loadAdapter";
       readonly name: string;
       readonly folder: string | FolderCopy;
-      readonly options: LoadAdapterOptions;
+      readonly options: Omit<LoadAdapterOptions, "signal" | "onProgress">;
     }
   | {
       readonly kind: "generate";
@@ -88,7 +89,7 @@ export interface Loaded {
 /** What the worker answers: any number of the first three, then one of the others. A stream ends with a result. */
 export type FromWorker =
   | { readonly kind: "piece"; readonly id: number; readonly text: string }
-  | { readonly kind: "progress"; readonly id: number; readonly progress: Progress }
+  | { readonly kind: "progress"; readonly id: number; readonly progress: Progress | FileProgress }
   | { readonly kind: "warning"; readonly id: number; readonly message: string }
   | { readonly kind: "result"; readonly id: number; readonly value: unknown; readonly state: ModelState }
   | { readonly kind: "error"; readonly id: number; readonly error: SentError };

@@ -1,12 +1,14 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * What models of every task have in a worker, as the page sees them.
  *
  * Knows nothing about answers.
  */
 
-import type { FolderSource } from "../core/files.js";
+import type { FileProgress, FolderSource } from "../core/files.js";
 import type { Manifest, Task } from "../core/format.js";
 import type { LoadAdapterOptions } from "../core/loaded-model.js";
+import type { CallOptions } from "../core/request.js";
 import { readTokenizer, type Tokenizer } from "../core/text.js";
 import type { BackendChoice } from "./choice.js";
 import { copyAdapter } from "./folders.js";
@@ -65,17 +67,20 @@ export class RemoteBase implements InWorker {
     return this.#tokenizer;
   }
 
-  async setAdapter(spec: string): Promise<void> {
-    await this.sent("setAdapter", [spec]);
+  async setAdapter(spec: string, options: CallOptions = {}): Promise<void> {
+    await this.sent("setAdapter", [spec], options);
   }
 
-  async loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
-    const copy = typeof folder === "string" ? absolute(folder, document.baseURI) : await copyAdapter(folder);
-    await this.line.ask({ kind: "loadAdapter", name, folder: copy, options });
+  async loadAdapter(name: string, folder: string | FolderSource, given: LoadAdapterOptions = {}): Promise<void> {
+    const { signal, onProgress, ...options } = given;
+    const isAddress = typeof folder === "string";
+    const copy = isAddress ? absolute(folder, document.baseURI) : await copyAdapter(folder, { signal, onProgress });
+    const onFile = (progress: unknown) => onProgress?.(progress as FileProgress);
+    await this.line.ask({ kind: "loadAdapter", name, folder: copy, options }, signal, onFile);
   }
 
-  async unloadAdapter(name: string): Promise<void> {
-    await this.sent("unloadAdapter", [name]);
+  async unloadAdapter(name: string, options: CallOptions = {}): Promise<void> {
+    await this.sent("unloadAdapter", [name], options);
   }
 
   /** Call a method of the model with these arguments, and options whose signal stays here. */
@@ -95,6 +100,10 @@ export class RemoteBase implements InWorker {
       .catch(() => {})
       .then(() => this.line.end());
     return this.#ending;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 
   async #readTokenizer(): Promise<Tokenizer | null> {

@@ -7,6 +7,7 @@
 import type { EncoderModel } from "../core/encoder-model.js";
 import type { HeadInfo } from "../core/format.js";
 import type { AnswerResult } from "../core/replay-answers.js";
+import type { CallOptions } from "../core/request.js";
 import type { EncoderApi, SentMethod } from "./protocol.js";
 import { RemoteBase } from "./remote-base.js";
 
@@ -17,8 +18,8 @@ export class RemoteEncoder extends RemoteBase implements EncoderApi {
   embed = this.#method("embed") as EncoderModel["embed"];
   outputs = this.#method("outputs") as EncoderModel["outputs"];
 
-  probe(name: string): Promise<AnswerResult | null> {
-    return this.sent("probe", [name]) as Promise<AnswerResult | null>;
+  probe(name: string, options: CallOptions = {}): Promise<AnswerResult | null> {
+    return this.sent("probe", [name], options) as Promise<AnswerResult | null>;
   }
 
   labels(options: Parameters<EncoderModel["labels"]>[0] = {}): Promise<HeadInfo | null> {

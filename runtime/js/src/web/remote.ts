@@ -6,10 +6,12 @@
 
 import type { ForTask, Generation, Model, Wanted } from "../core/model.js";
 import type { ProbeResult } from "../core/probe.js";
+import type { CallOptions } from "../core/request.js";
 import { Line } from "./line.js";
 import { absolute, type WebOptions } from "./load.js";
 import type { Call, EncoderApi, Loaded, ModelApi } from "./protocol.js";
 import { type InWorker, RemoteBase } from "./remote-base.js";
+import type { Progress } from "./source.js";
 
 type Options = Readonly<Record<string, unknown>> & { readonly signal?: AbortSignal; readonly stream?: boolean };
 
@@ -33,13 +35,14 @@ export async function openRemote<Want extends Wanted = "text-generation">(
   options: WebOptions & ForTask<Want>,
 ): Promise<RemoteOf<Want>> {
   const { signal, onProgress, onWarning, ...sent } = options;
-  const line = new Line(worker, options);
+  const line = new Line(worker, onWarning);
   const where = absolute(address, document.baseURI);
   const wasmPaths = sent.wasmPaths === undefined ? undefined : new URL(sent.wasmPaths, document.baseURI).href;
   try {
     const loaded = (await line.ask(
       { kind: "load", address: where, options: { ...sent, wasmPaths } },
       signal,
+      (progress) => onProgress?.(progress as Progress),
     )) as Loaded;
     if (loaded.manifest.task === "text-generation") {
       return new Remote(line, where, loaded) as unknown as RemoteOf<Want>;
@@ -53,8 +56,8 @@ export async function openRemote<Want extends Wanted = "text-generation">(
 }
 
 class Remote extends RemoteBase implements RemoteModel {
-  probe(name: string): Promise<ProbeResult | null> {
-    return this.sent("probe", [name]) as Promise<ProbeResult | null>;
+  probe(name: string, options: CallOptions = {}): Promise<ProbeResult | null> {
+    return this.sent("probe", [name], options) as Promise<ProbeResult | null>;
   }
 
   generate: Model["generate"] = ((prompt: string | readonly string[], given: Options = {}) => {

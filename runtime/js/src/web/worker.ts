@@ -5,7 +5,7 @@
  */
 
 import { InputError } from "../core/errors.js";
-import { MemoryFolder } from "./folders.js";
+import { CopiedFolder } from "./folders.js";
 import { load, type WebModel } from "./load.js";
 import { type Call, type FromWorker, type Loaded, type SentMethod, sendError, type ToWorker } from "./protocol.js";
 
@@ -55,8 +55,8 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
     case "loadAdapter":
       return model.loadAdapter(
         call.name,
-        typeof call.folder === "string" ? call.folder : new MemoryFolder(call.folder),
-        call.options,
+        typeof call.folder === "string" ? call.folder : new CopiedFolder(call.folder),
+        { ...call.options, signal, onProgress: (progress) => send({ kind: "progress", id: call.id, progress }) },
       );
     case "generate":
     case "chat": {

@@ -14,7 +14,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 # npm writes this file last. The postinstall of onnxruntime-node would download libraries for CUDA.
 JS := runtime/js/node_modules/.package-lock.json
-JS_BUILT := runtime/js/dist/.built
+JS_BUILT := runtime/js/build/built
 PAGE := examples/browser/node_modules/.package-lock.json
 APP := examples/react-native/node_modules/.package-lock.json
 ARTIFACT ?= build/demo/page
@@ -30,6 +30,7 @@ demo: $(STAMP) ## train two adapters, export one int4 artifact, compare; the sam
 test: $(STAMP) $(JS) $(PAGE) $(APP) browser native compilers ## run every test: Python, native, Node, Chromium, React Native's binding
 	$(BIN)/python -m pytest
 	npm --prefix runtime/js test
+	npm --prefix runtime/js run test:package
 	npm --prefix runtime/js run test:jsi
 	$(BIN)/python -m examples.page --short
 	EDGELORA_DEMO_ARTIFACT=$(abspath build/short/page) npm --prefix runtime/js run test:browser
@@ -115,7 +116,7 @@ $(STAMP): pyproject.toml runtime/python/pyproject.toml constraints.txt
 	@touch $@
 
 %/node_modules/.package-lock.json: %/package-lock.json
-	@command -v npm >/dev/null || { echo "the JavaScript runtime needs Node 20 or newer with npm; none found on PATH"; exit 2; }
+	@command -v npm >/dev/null || { echo "the JavaScript runtime needs Node 20.19 or newer with npm; none found on PATH"; exit 2; }
 	ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix $* --no-audit --no-fund $(NPM_OPTIONS)
 	@touch $@
 
@@ -123,7 +124,7 @@ $(STAMP): pyproject.toml runtime/python/pyproject.toml constraints.txt
 # the app wants it anew whenever it changes.
 $(JS_BUILT): $(JS) runtime/js/package.json runtime/js/tsconfig.build.json $(shell find runtime/js/src -name '*.ts')
 	npm --prefix runtime/js run build
-	@touch $@
+	@mkdir -p $(@D) && touch $@
 $(PAGE): | $(JS_BUILT)
 $(APP): $(JS_BUILT)
 $(APP): private NPM_OPTIONS := --ignore-scripts

@@ -6,6 +6,7 @@
  */
 
 import { bytesToHex } from "@noble/hashes/utils.js";
+import type { Bytes } from "../core/bytes.js";
 import type { WritableFileSystem } from "./files.js";
 
 /** What is used of the package. */
@@ -22,7 +23,7 @@ export interface ExpoFileSystem<Mode> {
 interface ExpoFile<Mode> {
   readonly exists: boolean;
   readonly size: number;
-  bytes(): Promise<Uint8Array<ArrayBuffer>>;
+  bytes(): Promise<Bytes>;
   create(): void;
   delete(): void;
   moveSync(destination: never, options: { overwrite: boolean }): void;
@@ -39,7 +40,7 @@ interface ExpoHandle {
 /** What is used of expo-crypto. It takes a file as a whole, which an app has memory for while no model is open. */
 export interface ExpoCrypto<Algorithm> {
   readonly CryptoDigestAlgorithm: { readonly SHA256: Algorithm };
-  digest(algorithm: Algorithm, data: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer>;
+  digest(algorithm: Algorithm, data: Bytes): Promise<ArrayBuffer>;
 }
 
 /** Files of an app made with Expo; their addresses begin with `file://`, as those of `Paths.document` do. */

@@ -4,6 +4,7 @@
  * Knows nothing about artifacts: a name for messages, an address, a size and a hash.
  */
 
+import type { Bytes } from "../core/bytes.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
 import type { FileInfo } from "../core/format.js";
 import { bytesToHex, sha256 } from "./hash.js";
@@ -75,7 +76,7 @@ async function fetchRest(file: RemoteFile, store: Store, watcher: Watcher, resum
 }
 
 /** The rest of a file from byte `start` on, cut into the pieces of the store. */
-async function* pieces(file: RemoteFile, start: number, watcher: Watcher): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+async function* pieces(file: RemoteFile, start: number, watcher: Watcher): AsyncGenerator<Bytes> {
   const { bytes: size } = file.info;
   let index = Math.ceil(start / PIECE_BYTES);
   let piece = new Uint8Array(pieceBytes(file.info, index));

@@ -4,6 +4,7 @@
  * Knows nothing about sessions: it makes sure that files are there and gives their bytes.
  */
 
+import type { Bytes } from "../core/bytes.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
 import type { FolderSource } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
@@ -56,7 +57,7 @@ export class WebSource implements ArtifactSource {
   #watcher: LoadWatcher;
   readonly #cached: Store;
   readonly #memory = new MemoryStore();
-  #manifest: Uint8Array<ArrayBuffer> | null | undefined;
+  #manifest: Bytes | null | undefined;
   #files: ReadonlyMap<string, FileInfo> = new Map();
   #isAllKept = true;
 
@@ -96,7 +97,7 @@ export class WebSource implements ArtifactSource {
   }
 
   async prepare(files: ReadonlyMap<string, FileInfo>, hashes: boolean): Promise<void> {
-    const bytes = (await this.#readManifest()) as Uint8Array<ArrayBuffer>;
+    const bytes = (await this.#readManifest()) as Bytes;
     const needed = neededFiles(parseManifest(bytes, `${this.where}/${MANIFEST_FILE}`));
     await this.#write(() => this.#cached.announce(this.where, bytes));
     await this.fill(new Map([...needed].filter(([name]) => files.has(name))), hashes);
@@ -177,7 +178,7 @@ export class WebSource implements ArtifactSource {
   }
 
   /** From the server; where it cannot be had there, as it was when the artifact was last complete. */
-  async #readManifest(): Promise<Uint8Array<ArrayBuffer> | null> {
+  async #readManifest(): Promise<Bytes | null> {
     if (this.#manifest !== undefined) return this.#manifest;
     const address = `${this.where}/${MANIFEST_FILE}`;
     const kept = await this.#cached.manifest(this.where);
@@ -196,7 +197,7 @@ export class WebSource implements ArtifactSource {
     if (reason !== null) {
       this.#watcher.onWarning?.(`${address} cannot be had (${reason}); the artifact in the cache is used as it is`);
     }
-    this.#manifest = reason === null ? (found.bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(kept);
+    this.#manifest = reason === null ? (found.bytes as Bytes) : new Uint8Array(kept);
     return this.#manifest;
   }
 
@@ -209,7 +210,7 @@ export class WebSource implements ArtifactSource {
 
 /** What a server has at the address of a manifest. */
 interface FoundManifest {
-  readonly bytes: Uint8Array<ArrayBuffer> | null;
+  readonly bytes: Bytes | null;
   /** Why there are no bytes. */
   readonly reason: string;
   /** The server answers, and has no such file. */

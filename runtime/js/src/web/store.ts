@@ -7,6 +7,7 @@
  * workers, locks it against other tabs, and leaves it to us to tell half a file from a whole one.
  */
 
+import type { Bytes } from "../core/bytes.js";
 import type { FileInfo } from "../core/format.js";
 
 /** What a reload in the middle of a download loses at most. */
@@ -20,18 +21,18 @@ export interface Store {
   /** Every piece is there and the whole was checked. */
   isComplete(file: FileInfo): Promise<boolean>;
   /** Piece `index` of a file, null where it is not there. */
-  piece(file: FileInfo, index: number): Promise<Uint8Array<ArrayBuffer> | null>;
+  piece(file: FileInfo, index: number): Promise<Bytes | null>;
   /** Throws a QuotaExceededError where the browser gives no more room. */
-  keep(file: FileInfo, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  keep(file: FileInfo, index: number, bytes: Bytes): Promise<void>;
   /** The pieces together have the hash of the file. */
   complete(file: FileInfo): Promise<void>;
   remove(file: FileInfo): Promise<void>;
   /** The manifest with which an artifact was last complete, null where it never was. */
   manifest(address: string): Promise<Uint8Array | null>;
   /** Announce a manifest before its files are downloaded, so that they are not taken for leftovers. */
-  announce(address: string, manifest: Uint8Array<ArrayBuffer>): Promise<void>;
+  announce(address: string, manifest: Bytes): Promise<void>;
   /** Every file of the announced manifest is complete: it takes the place of the last; leftovers are removed. */
-  settle(address: string, manifest: Uint8Array<ArrayBuffer>): Promise<void>;
+  settle(address: string, manifest: Bytes): Promise<void>;
 }
 
 /** Number of pieces of a file. */
@@ -66,14 +67,14 @@ class CacheStore implements Store {
     return found.some((key) => key.endsWith("/complete")) && found.length === pieceCount(file) + 1;
   }
 
-  async piece(file: FileInfo, index: number): Promise<Uint8Array<ArrayBuffer> | null> {
+  async piece(file: FileInfo, index: number): Promise<Bytes | null> {
     const entry = await this.#cache.match(pieceKey(file, index));
     if (entry === undefined) return null;
     const bytes = new Uint8Array(await entry.arrayBuffer());
     return bytes.length === pieceBytes(file, index) ? bytes : null;
   }
 
-  keep(file: FileInfo, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  keep(file: FileInfo, index: number, bytes: Bytes): Promise<void> {
     return this.#cache.put(pieceKey(file, index), new Response(bytes));
   }
 
@@ -92,11 +93,11 @@ class CacheStore implements Store {
     return entry === undefined ? null : new Uint8Array(await entry.arrayBuffer());
   }
 
-  announce(address: string, manifest: Uint8Array<ArrayBuffer>): Promise<void> {
+  announce(address: string, manifest: Bytes): Promise<void> {
     return this.#cache.put(manifestKey("announced", address), new Response(manifest));
   }
 
-  async settle(address: string, manifest: Uint8Array<ArrayBuffer>): Promise<void> {
+  async settle(address: string, manifest: Bytes): Promise<void> {
     await this.#cache.put(manifestKey("manifest", address), new Response(manifest));
     await this.#cache.delete(manifestKey("announced", address));
     const wanted = new Set<string>();
@@ -124,18 +125,18 @@ function manifestKey(kind: "manifest" | "announced", address: string): string {
 
 /** Memory in the place of a store that is missing or full; it lasts as long as the page. */
 export class MemoryStore implements Store {
-  readonly #pieces = new Map<string, Uint8Array<ArrayBuffer>[]>();
+  readonly #pieces = new Map<string, Bytes[]>();
   readonly #complete = new Set<string>();
 
   async isComplete(file: FileInfo): Promise<boolean> {
     return this.#complete.has(file.sha256);
   }
 
-  async piece(file: FileInfo, index: number): Promise<Uint8Array<ArrayBuffer> | null> {
+  async piece(file: FileInfo, index: number): Promise<Bytes | null> {
     return this.#pieces.get(file.sha256)?.[index] ?? null;
   }
 
-  async keep(file: FileInfo, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  async keep(file: FileInfo, index: number, bytes: Bytes): Promise<void> {
     const pieces = this.#pieces.get(file.sha256) ?? [];
     pieces[index] = bytes;
     this.#pieces.set(file.sha256, pieces);

@@ -1,0 +1,9 @@
+/**
+ * Bytes over memory that no thread shares, which is what the web's own functions take.
+ *
+ * Knows nothing about what they mean. `Uint8Array<ArrayBuffer>` says the same, but only since TypeScript 5.7: a
+ * declaration with it does not compile in an app that has an older one.
+ */
+
+/** What every constructor of `Uint8Array` makes of numbers. */
+export type Bytes = ReturnType<Uint8ArrayConstructor["of"]>;

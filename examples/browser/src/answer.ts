@@ -17,7 +17,6 @@ export interface AnswerEvents {
 /** What is known at the end. */
 export interface AnswerFigures {
   readonly text: string;
-  /** Pieces of text: one for each token, but for characters that take several. */
   readonly tokens: number;
   readonly firstTokenMs: number;
   /** While one adapter writes, from its first token on: without the time that reading the text takes. */
@@ -32,10 +31,13 @@ export async function swap(model: RemoteModel, spec: string): Promise<number> {
   return performance.now() - started;
 }
 
+/** What the model writes until its end, a stop or a swap. */
+type Part = ReturnType<RemoteModel["chat"]>;
+
 export class Answer {
   readonly #model: RemoteModel;
   readonly #events: AnswerEvents;
-  #ending = new AbortController();
+  #part: Part | null = null;
   #next: string | null = null;
   #text = "";
 
@@ -47,55 +49,45 @@ export class Answer {
   /** End it with what is there. */
   stop(): void {
     this.#next = null;
-    this.#ending.abort();
+    this.#part?.stop();
   }
 
   /** Let the adapter `spec` go on from here. */
   swap(spec: string): void {
     this.#next = spec;
-    this.#ending.abort();
+    this.#part?.stop();
   }
 
   /** Write until the end, a stop, or `maxNewTokens` counted from the last swap. */
   async write(messages: readonly Message[], maxNewTokens: number): Promise<AnswerFigures> {
-    const started = performance.now();
-    let first: number | null = null;
     let tokens = 0;
-    let last: number | null = null;
-    const steps = { count: 0, milliseconds: 0 };
-    let pieces = this.#model.chat(messages, { maxNewTokens, stream: true, signal: this.#ending.signal });
+    let first: number | null = null;
+    const steps = { count: 0, seconds: 0 };
+    let part = this.#model.chat(messages, { maxNewTokens });
     while (true) {
-      try {
-        for await (const piece of pieces) {
-          const now = performance.now();
-          first ??= now;
-          if (last !== null) {
-            steps.count += 1;
-            steps.milliseconds += now - last;
-          }
-          last = now;
-          tokens += 1;
-          this.#text += piece;
-          this.#events.onText(piece);
-        }
-        break;
-      } catch (error) {
-        if (!this.#ending.signal.aborted) throw error;
-        if (this.#next === null) break;
-        const spec = this.#next;
-        this.#next = null;
-        last = null;
-        this.#ending = new AbortController();
-        this.#events.onSwap(spec, await swap(this.#model, spec));
-        const prompt = await this.#continued(messages);
-        pieces = this.#model.generate(prompt, { raw: true, maxNewTokens, stream: true, signal: this.#ending.signal });
+      this.#part = part;
+      for await (const piece of part) {
+        this.#text += piece;
+        this.#events.onText(piece);
       }
+      const { usage, timings } = await part;
+      tokens += usage.completionTokens;
+      first ??= timings.firstTokenMs;
+      if (timings.tokensPerSecond !== null) {
+        steps.count += usage.completionTokens - 1;
+        steps.seconds += (usage.completionTokens - 1) / timings.tokensPerSecond;
+      }
+      if (this.#next === null) break;
+      const spec = this.#next;
+      this.#next = null;
+      this.#events.onSwap(spec, await swap(this.#model, spec));
+      part = this.#model.generate(await this.#continued(messages), { raw: true, maxNewTokens });
     }
     return {
       text: this.#text,
       tokens,
-      firstTokenMs: (first ?? performance.now()) - started,
-      tokensPerSecond: steps.milliseconds > 0 ? (1000 * steps.count) / steps.milliseconds : null,
+      firstTokenMs: first ?? 0,
+      tokensPerSecond: steps.seconds > 0 ? steps.count / steps.seconds : null,
     };
   }
 

@@ -35,7 +35,7 @@ export function AnswerCard({ answer, rate, isAnswering, isBusy, onAsk, onStop }:
           {answer}
         </Text>
       )}
-      {rate !== null && <Note>{`${rate.toFixed(1)} pieces of text each second`}</Note>}
+      {rate !== null && <Note>{`${rate.toFixed(1)} tokens each second`}</Note>}
     </Card>
   );
 }

@@ -4,7 +4,7 @@
  * Knows nothing about how any of it looks. Errors of the runtime are sentences for people and are kept as they are.
  */
 
-import { EdgeLoraError, type Model } from "@edgelora/runtime/react-native";
+import { type Answer, EdgeLoraError, type Model } from "@edgelora/runtime/react-native";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { openArtifact } from "./artifacts";
 
@@ -14,7 +14,7 @@ export interface OpenModel {
   /** How long the last change of the adapter took, null before the first. */
   readonly swapMs: number | null;
   readonly answer: string;
-  /** Pieces of text in each second of the last answer. */
+  /** Tokens in each second of the last answer. */
   readonly rate: number | null;
   readonly busy: "opening" | "switching" | "answering" | null;
   readonly error: string | null;
@@ -33,7 +33,7 @@ export function useModel(): OpenModel {
   const [rate, setRate] = useState<number | null>(null);
   const [busy, setBusy] = useState<OpenModel["busy"]>(null);
   const [error, setError] = useState<string | null>(null);
-  const ending = useRef<AbortController | null>(null);
+  const current = useRef<Answer | null>(null);
 
   useEffect(() => () => void model?.dispose(), [model]);
 
@@ -75,24 +75,15 @@ export function useModel(): OpenModel {
   const ask = (prompt: string) =>
     during("answering", async () => {
       if (model === null) return;
-      const control = new AbortController();
-      ending.current = control;
       setAnswer("");
       setRate(null);
-      const begun = performance.now();
-      let pieces = 0;
-      try {
-        for await (const piece of model.generate(prompt, { stream: true, maxNewTokens: 256, signal: control.signal })) {
-          pieces += 1;
-          setAnswer((text) => text + piece);
-        }
-      } catch (found) {
-        if (!control.signal.aborted) throw found;
-      }
-      setRate((pieces * 1000) / (performance.now() - begun));
+      const written = model.generate(prompt, { maxNewTokens: 256 });
+      current.current = written;
+      for await (const piece of written) setAnswer((text) => text + piece);
+      setRate((await written).timings.tokensPerSecond);
     });
 
-  const stop = () => ending.current?.abort();
+  const stop = () => current.current?.stop();
   return { model, adapter, swapMs, answer, rate, busy, error, open, close, setAdapter, ask, stop };
 }
 

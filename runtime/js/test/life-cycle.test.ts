@@ -102,7 +102,7 @@ test("disposing ends a stream at its next piece", async () => {
   const gone = await load(FOLDER, { threads: 1 });
   const pieces: string[] = [];
   await assert.rejects(async () => {
-    for await (const piece of gone.generate("Hello", { ...LONG, stream: true })) {
+    for await (const piece of gone.generate("Hello", LONG)) {
       pieces.push(piece);
       if (pieces.length === 2) await gone.dispose();
     }

@@ -20,12 +20,6 @@ const expected = {
   four: await model.generateIds(PROMPT, { ...OPTIONS, adapter: "four" }),
 };
 
-async function collect(stream: AsyncIterable<string>): Promise<string> {
-  let text = "";
-  for await (const piece of stream) text += piece;
-  return text;
-}
-
 test("adapters change the answer, and setAdapter is what a call without one uses", async () => {
   assert.notDeepEqual(expected.none, expected.four);
   assert.deepEqual(model.adapters, ["one", "four", "eight"]);
@@ -77,7 +71,7 @@ test("an aborted generation ends between tokens with the reason, and the model g
   const pieces: string[] = [];
   await assert.rejects(
     async () => {
-      for await (const piece of model.generate("Hello", { ...OPTIONS, stream: true, signal: controller.signal })) {
+      for await (const piece of model.generate("Hello", { ...OPTIONS, signal: controller.signal })) {
         pieces.push(piece);
         if (pieces.length === 3) controller.abort();
       }
@@ -94,34 +88,6 @@ test("an aborted generation ends between tokens with the reason, and the model g
   const before = model.generate("Hello", { choices: ["a", "b"], signal: AbortSignal.abort() });
   await assert.rejects(before, { name: "AbortError" });
   assert.deepEqual(await model.generateIds(PROMPT, { ...OPTIONS, adapter: "four" }), expected.four);
-});
-
-test("a call during a stream ends the stream with an error at its next piece", async () => {
-  const stream = model.generate("Hello", { ...OPTIONS, stream: true })[Symbol.asyncIterator]();
-  assert.equal((await stream.next()).done, false);
-  assert.deepEqual(await model.generateIds(PROMPT, OPTIONS), expected.none);
-  await assert.rejects(
-    stream.next(),
-    /^InputError: another call used this model while an answer was being streamed; finish/,
-  );
-  assert.deepEqual(await stream.next(), { done: true, value: undefined });
-});
-
-test("a stream that is left alone holds up nothing", async () => {
-  const stream = model.generate("Hello", { ...OPTIONS, stream: true })[Symbol.asyncIterator]();
-  await stream.next();
-  await stream.return?.();
-  for await (const _ of model.generate("Hello", { ...OPTIONS, stream: true })) break;
-  assert.deepEqual(await model.generateIds(PROMPT, OPTIONS), expected.none);
-});
-
-test("the stream, the whole answer and the conversation are one", async () => {
-  const whole = await model.generate("Zürich", OPTIONS);
-  assert.equal(await collect(model.generate("Zürich", { ...OPTIONS, stream: true })), whole.text);
-  assert.deepEqual(await model.chat([{ role: "user", content: "Zürich" }], OPTIONS), whole);
-  const list = await model.generate(["Zürich", "Hi"], { ...OPTIONS, adapter: ["none", "four"] });
-  assert.deepEqual(list[0], whole);
-  assert.deepEqual(list[1], await model.generate("Hi", { ...OPTIONS, adapter: "four" }));
 });
 
 test("the score of an answer is the sum that choices compare", async () => {
@@ -183,10 +149,6 @@ test("what cannot be used is refused with everything that is wrong", async () =>
   await refused(
     model.generate("x", { choices: ["a ".repeat(400)] }),
     /^prompt and longest choice are \d+ tokens, the context/,
-  );
-  await refused(
-    collect(model.generate("x", { stream: true, choices: ["a"] })),
-    /^stream takes one prompt and no choices/,
   );
   assert.deepEqual(await model.generateIds(PROMPT, OPTIONS), expected.none);
 });

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { ArtifactError, InputError } from "../src/core/errors.js";
 import type { TokenizerInfo } from "../src/core/format.js";
+import { Row } from "../src/core/generation.js";
 import { parseManifest } from "../src/core/manifest.js";
-import { StopFilter, StreamDecoder, textPieces } from "../src/core/stream.js";
+import { StopFilter, StreamDecoder } from "../src/core/stream.js";
 import { readTokenizer } from "../src/core/text.js";
 import { folder } from "../src/node.js";
 import { memoryFolder } from "./folders.js";
@@ -49,19 +50,22 @@ test("no character of a stop string is let out, however it arrives", () => {
   assert.deepEqual(shown([], ["a", "b"]), [["a", "b"], false, ""]);
 });
 
-test("a stream ends at a stop string without asking for more tokens", async () => {
-  const ids = tokenizer.encode("one two three", false);
+test("a row knows at once that a stop string came, and shows nothing of it", () => {
+  const row = new Row(tokenizer, ["two"], new Set(), 7, performance.now());
   let asked = 0;
-  async function* tokens() {
-    for (const id of ids) {
-      asked += 1;
-      yield id;
-    }
+  const ids = tokenizer.encode("one two three", false);
+  let shown = "";
+  for (const id of ids) {
+    asked += 1;
+    shown += row.push(id);
+    if (row.isStopped) break;
   }
-  let text = "";
-  for await (const piece of textPieces(tokens(), new StreamDecoder(tokenizer), new StopFilter(["two"]))) text += piece;
-  assert.equal(text, "one ");
+  const { text, tokenIds, finishReason, usage, timings } = row.end("length");
+  assert.deepEqual([shown + row.flush(), text, finishReason], ["one ", "one ", "stop"]);
   assert.ok(asked < ids.length);
+  assert.deepEqual(tokenIds, ids.slice(0, asked));
+  assert.deepEqual(usage, { promptTokens: 7, completionTokens: asked });
+  assert.ok((timings.firstTokenMs ?? -1) >= 0 && (timings.tokensPerSecond ?? 0) > 0);
 });
 
 test("the template's own refusal, and a missing template, are input errors", async () => {

@@ -223,14 +223,31 @@ test("a call beside dispose() is settled, and disposing twice is as good as once
 test("a slow reader of an aborted stream gets no piece more", async () => {
   const { worker, model } = await connect();
   const ending = new AbortController();
-  const stream = model.generate("x", { stream: true, signal: ending.signal })[Symbol.asyncIterator]();
+  const stream = model.generate("x", { signal: ending.signal })[Symbol.asyncIterator]();
   const first = stream.next();
   const { id } = worker.sent.at(-1) as ToWorker;
-  for (const text of ["a", "b", "c"]) worker.send({ kind: "piece", id, text });
+  for (const text of ["a", "b", "c"]) worker.send({ kind: "piece", id, piece: text });
   assert.deepEqual(await first, { done: false, value: "a" });
   ending.abort();
   await assert.rejects(stream.next(), { name: "AbortError" });
   assert.deepEqual(worker.sent.at(-1), { kind: "abort", id });
+});
+
+test("a loop that is left stops the answer in the worker, and the rest of it still comes", async () => {
+  const { worker, model } = await connect();
+  const answer = model.generate(["x", "y"]);
+  const { id } = worker.sent.at(-1) as ToWorker;
+  worker.send({ kind: "piece", id, piece: { row: 1, text: "a" } });
+  for await (const piece of answer) {
+    assert.deepEqual(piece, { row: 1, text: "a" });
+    break;
+  }
+  assert.deepEqual(worker.sent.at(-1), { kind: "stop", id });
+  worker.result(id, "what was written");
+  assert.equal(await answer, "what was written");
+  const sent = worker.sent.length;
+  answer.stop(); // there is nothing left to stop
+  assert.equal(worker.sent.length, sent);
 });
 
 test("what cannot be sent, and a worker that cannot be understood, end in an error", async () => {

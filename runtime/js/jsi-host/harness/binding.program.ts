@@ -191,7 +191,7 @@ runProgram(() =>
       const options = { raw: true, adapter: "four", maxNewTokens: 24 };
       const whole = (await model.generate("Hello", options)).text;
       let first = "";
-      for await (const piece of model.generate("Hello", { ...options, stream: true })) {
+      for await (const piece of model.generate("Hello", options)) {
         first = piece;
         break;
       }

@@ -192,11 +192,12 @@ const CHECKS: Readonly<Record<string, Check>> = {
     const model = await load();
     const { raw, adapter, stop } = item;
     const options = { raw, adapter, stop, maxNewTokens: item.max_new_tokens, ...samplingOf(item) };
-    const found = await model.generate(item.prompt, options);
-    const expected = [item.expected_text, item.expected_ids, item.expected_reason, item.expected_prompt_tokens];
-    const wrong = differ([found.text, found.tokenIds, found.finishReason, found.promptTokens], expected);
+    const answer = model.generate(item.prompt, options);
     const pieces: string[] = [];
-    for await (const piece of model.generate(item.prompt, { ...options, stream: true })) pieces.push(piece);
+    for await (const piece of answer) pieces.push(piece);
+    const found = await answer;
+    const expected = [item.expected_text, item.expected_ids, item.expected_reason, item.expected_prompt_tokens];
+    const wrong = differ([found.text, found.tokenIds, found.finishReason, found.usage.promptTokens], expected);
     return wrong ?? differ(pieces.join(""), item.expected_text) ?? differ(pieces.includes(""), false);
   },
 

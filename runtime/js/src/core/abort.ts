@@ -13,3 +13,14 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 export function reasonOf(signal: AbortSignal): unknown {
   return signal.reason ?? Object.assign(new Error("the call was aborted"), { name: "AbortError" });
 }
+
+/** A signal that is aborted when either of these is, for the same reason. */
+export function either(...signals: readonly AbortSignal[]): AbortSignal {
+  const both = new AbortController();
+  for (const signal of signals) {
+    const abort = () => both.abort(reasonOf(signal));
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort);
+  }
+  return both.signal;
+}

@@ -6,7 +6,7 @@
 
 import { ArtifactError, InputError } from "./errors.js";
 import { oneLine } from "./parse-json.js";
-import type { Template } from "./template-machine.js";
+import { Template } from "./template-machine.js";
 
 /** A compiled template. */
 export class ChatTemplate {
@@ -18,7 +18,6 @@ export class ChatTemplate {
 
   /** Throws ArtifactError in one line for what is no template, or is not known to give the text of transformers. */
   static async compile(source: string): Promise<ChatTemplate> {
-    const { Template } = await import("./template-machine.js");
     try {
       return new ChatTemplate(new Template(source));
     } catch (error) {

@@ -6,11 +6,12 @@
 
 import { throwIfAborted } from "./abort.js";
 import type { BoundAdapter } from "./bound-adapter.js";
-import { BackendError, InputError } from "./errors.js";
+import { BackendError } from "./errors.js";
 import { logSoftmax, type Sampler } from "./sampling.js";
 import { type Session, sharedLength } from "./session.js";
 
-export type FinishReason = "stop" | "length" | "choice";
+/** Why an answer ended; `cancelled` is one that was stopped by whoever read it. */
+export type FinishReason = "stop" | "length" | "choice" | "cancelled";
 
 /** What one decoding is to do. */
 export interface Task {
@@ -50,7 +51,6 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
     const session = this.#session;
     const { samplers, maxNewTokens, endIds, signal } = this.#task;
     let logits = await this.#begin();
-    const turn = session.turn;
     const tokens = samplers.map(() => 0);
     for (let count = 1; ; count++) {
       for (let row = 0; row < tokens.length; row++) {
@@ -62,9 +62,6 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
         }
         tokens[row] = token;
         yield [row, token];
-        if (session.turn !== turn) {
-          throw new InputError("another call used this model while an answer was being streamed; finish it first");
-        }
         throwIfAborted(signal);
       }
       session.lengths.forEach((length, row) => {

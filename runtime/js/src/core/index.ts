@@ -4,6 +4,7 @@
  * Imports no onnxruntime.
  */
 
+export { Answer, type Answers } from "./answer.js";
 export { inPlaceCache, returnedCache } from "./cache.js";
 export type { Embedding, EncoderModel, Pixels } from "./encoder-model.js";
 export type { EncoderInput, EncoderOutput } from "./encoder-session.js";
@@ -12,12 +13,12 @@ export type { FolderSource, FoundFile } from "./files.js";
 export { damaged, findDifference, readText, within } from "./files.js";
 export type { EncoderInfo, FileInfo, HeadInfo, Manifest, Pieces, Task } from "./format.js";
 export type { FinishReason } from "./generate.js";
+export type { Generation, RowPiece, Timings, Usage } from "./generation.js";
 export type { Message, Tools } from "./messages.js";
 export type {
   ChatOptions,
   ForTask,
   GenerateOptions,
-  Generation,
   LoadOptions,
   Model,
   ModelOf,

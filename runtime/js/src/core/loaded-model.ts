@@ -16,7 +16,7 @@ import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import type { CallOptions } from "./request.js";
 import { parseSpec } from "./spec.js";
-import { readTokenizer, type Tokenizer } from "./text.js";
+import type { Tokenizer } from "./text.js";
 
 /** Options of `loadAdapter`. */
 export interface LoadAdapterOptions extends CallOptions {
@@ -65,8 +65,7 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
   /** Text in and out, read when it is first asked for; null when the artifact has no tokenizer. */
   get tokenizer(): Promise<Tokenizer | null> {
     if (this.#tokenizer === null) {
-      const info = this.manifest.tokenizer;
-      const reading = info === null ? Promise.resolve(null) : readTokenizer(this.source, info);
+      const reading = this.#readTokenizer();
       this.#tokenizer = reading;
       reading.catch(() => {
         this.#tokenizer = null; // what failed once may succeed the next time
@@ -117,6 +116,13 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
   /** `await using model = await load(...)` disposes of the model where its block ends. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  async #readTokenizer(): Promise<Tokenizer | null> {
+    const info = this.manifest.tokenizer;
+    if (info === null) return null;
+    const { readTokenizer } = await import("./text.js"); // token ids have no use for it
+    return readTokenizer(this.source, info);
   }
 
   async #dispose(): Promise<void> {

@@ -4,11 +4,13 @@
  * Knows nothing about buffers, kernels or where files come from; `token-model.ts` does what needs no text.
  */
 
-import { throwIfAborted } from "./abort.js";
+import { either, throwIfAborted } from "./abort.js";
+import { Answer, type Answers, type Writing } from "./answer.js";
 import type { EncoderModel } from "./encoder-model.js";
 import { ArtifactError, InputError } from "./errors.js";
 import type { Task } from "./format.js";
 import { type FinishReason, scoreChoices } from "./generate.js";
+import { type Generation, Row, type RowPiece } from "./generation.js";
 import { readManifest } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
 import { show } from "./parse-json.js";
@@ -23,18 +25,8 @@ import {
 } from "./request.js";
 import { largestIndex } from "./sampling.js";
 import { Session } from "./session.js";
-import { StopFilter, StreamDecoder, textPieces } from "./stream.js";
-import { checkTemplate, type Tokenizer } from "./text.js";
+import type { Tokenizer } from "./text.js";
 import { TokenModel } from "./token-model.js";
-
-/** One answer. `tokenIds` leaves out the end token; `choiceScores` are in the order of the choices given. */
-export interface Generation {
-  readonly text: string;
-  readonly tokenIds: readonly number[];
-  readonly finishReason: FinishReason;
-  readonly promptTokens: number;
-  readonly choiceScores: readonly number[] | null;
-}
 
 /** Options of `loadModel`; entry files add those of their place. */
 export interface LoadOptions extends CallOptions {
@@ -67,9 +59,6 @@ interface Prompt {
   readonly ids: readonly number[];
   readonly encodeAnswer: (answer: string) => number[];
 }
-
-type Whole = { readonly stream?: false | undefined };
-type Streamed = { readonly stream: true };
 
 /** What `load` is asked for: a task, or whatever the artifact is made for. */
 export type Wanted = Task | "any";
@@ -112,7 +101,7 @@ export async function loadModel<Want extends Wanted = "text-generation">(
   }
   await source.prepare(manifest.files, hashes);
   throwIfAborted(signal);
-  if (manifest.tokenizer !== null) await checkTemplate(source, manifest.tokenizer);
+  if (manifest.tokenizer !== null) await (await import("./text.js")).checkTemplate(source, manifest.tokenizer);
   throwIfAborted(signal);
   let model: Model | EncoderModel;
   if (manifest.task === GENERATION) {
@@ -133,19 +122,14 @@ export async function loadModel<Want extends Wanted = "text-generation">(
 }
 
 /**
- * A loaded artifact. It answers one call at a time, in the order of the calls; a call during an open stream ends the
- * stream with an InputError at its next piece. Every method that answers rejects with an EdgeLoraError for what the
- * user can put right, and with the signal's reason (an AbortError) when it was aborted.
+ * A loaded artifact. It answers one call at a time, in the order of the calls. Every method that answers rejects with an
+ * EdgeLoraError for what the user can put right, and with the signal's reason (an AbortError) when it was aborted.
  */
 export class Model extends TokenModel {
-  /** Answer a prompt, or each of a list; with `stream` text comes as it is made. */
-  generate(prompt: string, options: GenerateOptions & WithAdapter & Streamed): AsyncIterable<string>;
-  generate(prompt: string, options?: GenerateOptions & WithAdapter & Whole): Promise<Generation>;
-  generate(prompts: readonly string[], options?: GenerateOptions & WithAdapters & Whole): Promise<Generation[]>;
-  generate(
-    prompt: string | readonly string[],
-    options: GenerateOptions & WithAdapters & { readonly stream?: boolean | undefined } = {},
-  ): AsyncIterable<string> | Promise<Generation | Generation[]> {
+  /** Answer a prompt, or each of a list, rows together and each with an adapter of its own if wanted. */
+  generate(prompt: string, options?: GenerateOptions & WithAdapter): Answer;
+  generate(prompts: readonly string[], options?: GenerateOptions & WithAdapters): Answers;
+  generate(prompt: string | readonly string[], options: GenerateOptions & WithAdapters = {}): Answer | Answers {
     const encode = async (): Promise<Prompt[]> => {
       const texts: readonly unknown[] = Array.isArray(prompt) ? prompt : [prompt];
       for (const text of texts) {
@@ -161,101 +145,78 @@ export class Model extends TokenModel {
         options.raw ? this.#encodeRaw(tokenizer, text) : this.#encodeChat(tokenizer, [{ role: "user", content: text }]),
       );
     };
-    if (options.stream) return this.#stream(encode, options, Array.isArray(prompt));
-    return this.alone(async (signal) => {
-      const answers = await this.#answer(encode, { ...options, signal });
-      return Array.isArray(prompt) ? answers : (answers[0] as Generation);
-    }, options.signal);
+    if (!Array.isArray(prompt)) return this.#answerOne(encode, options);
+    return new Answer<RowPiece, Generation[]>((writing) => this.#answer(encode, options, writing), options.signal);
   }
 
   /** Answer a conversation of `{role, content}` messages; the options are those of `generate`, and `tools`. */
-  chat(messages: readonly Message[], options: ChatOptions & WithAdapter & Streamed): AsyncIterable<string>;
-  chat(messages: readonly Message[], options?: ChatOptions & WithAdapter & Whole): Promise<Generation>;
-  chat(
-    messages: readonly Message[],
-    options: ChatOptions & WithAdapter & { readonly stream?: boolean | undefined } = {},
-  ): AsyncIterable<string> | Promise<Generation> {
+  chat(messages: readonly Message[], options: ChatOptions & WithAdapter = {}): Answer {
     const encode = async () => [this.#encodeChat(await this.#templated(options), messages, options.tools ?? null)];
-    if (options.stream) return this.#stream(encode, options, false);
-    return this.alone(
-      async (signal) => (await this.#answer(encode, { ...options, signal }))[0] as Generation,
-      options.signal,
-    );
+    return this.#answerOne(encode, options);
   }
 
-  /** Pieces of one answer. Only a step that is being computed holds up other calls, so that a stream may be abandoned. */
-  async *#stream(
+  #answerOne(encode: () => Promise<Prompt[]>, options: TextOptions & WithAdapters): Answer {
+    return new Answer<string, Generation>(async ({ push, stopped }) => {
+      const answers = await this.#answer(encode, options, { push: ({ text }) => push(text), stopped });
+      return answers[0] as Generation;
+    }, options.signal);
+  }
+
+  #answer(
     encode: () => Promise<Prompt[]>,
     options: TextOptions & WithAdapters,
-    isList: boolean,
-  ): AsyncGenerator<string> {
-    const request = makeRequest(options);
-    if (isList || request.choices !== null) {
-      throw new InputError("stream takes one prompt and no choices; leave stream out for the others");
-    }
-    const [decoding, tokenizer, stopIds] = await this.alone(async () => {
-      const tokenizer = await this.text("generateIds");
-      const stopIds = tokenizer.findStops(request.stops);
-      const [prompt] = (await encode()) as [Prompt];
-      const adapter = await this.one(options.adapter, request.signal);
-      return [this.decoding([[0, prompt.ids]], adapter, request), tokenizer, stopIds] as const;
-    });
-    const steps = decoding[Symbol.asyncIterator]();
-    const nextStep = () => this.alone(() => steps.next(), request.signal);
-    async function* tokens(): AsyncGenerator<number> {
-      for (let step = await nextStep(); !step.done; step = await nextStep()) yield step.value[1];
-    }
-    yield* textPieces(tokens(), new StreamDecoder(tokenizer), new StopFilter(request.stops), stopIds);
-  }
-
-  async #answer(encode: () => Promise<Prompt[]>, options: TextOptions & WithAdapters): Promise<Generation[]> {
-    const request = makeRequest(options);
-    const prompts = await encode();
-    const { choices } = request;
-    return choices === null
-      ? this.#write(
-          prompts.map((prompt) => prompt.ids),
-          options.adapter,
-          request,
-        )
-      : this.#chooseAll(prompts, options.adapter, choices, request.signal);
+    writing: Writing<RowPiece>,
+  ): Promise<Generation[]> {
+    const startedMs = performance.now();
+    return this.alone(async (signal) => {
+      const request = makeRequest({ ...options, signal: either(signal, writing.stopped) });
+      const prompts = await encode();
+      return request.choices === null
+        ? this.#write(prompts, options.adapter, request, writing, startedMs)
+        : this.#chooseAll(prompts, options.adapter, request, writing, startedMs);
+    }, options.signal);
   }
 
   async #write(
-    prompts: readonly (readonly number[])[],
+    prompts: readonly Prompt[],
     adapter: string | readonly string[] | undefined,
     request: Request,
+    { push, stopped }: Writing<RowPiece>,
+    startedMs: number,
   ): Promise<Generation[]> {
     const tokenizer = await this.text("generateIds");
     const stopIds = tokenizer.findStops(request.stops);
-    const answers: Generation[] = [];
-    for await (const [group, decoding] of this.decodeGroups(prompts, adapter, request)) {
-      const rows = group.map((index) => {
-        const filter = new StopFilter(request.stops);
-        return { index, filter, decoder: new StreamDecoder(tokenizer), ids: [] as number[], text: "" };
-      });
-      for await (const [index, token] of decoding) {
-        const row = rows[index] as (typeof rows)[number];
-        row.ids.push(token);
-        row.text += row.filter.push(row.decoder.push(token));
-        if (row.filter.isStopped || stopIds.has(token)) decoding.finish(index);
+    const rows = prompts.map(({ ids }) => new Row(tokenizer, request.stops, stopIds, ids.length, startedMs));
+    const reasons = new Map<number, FinishReason>(); // of the rows that came to their end
+    const show = (row: number, text: string) => text !== "" && push({ row, text });
+    try {
+      const encoded = prompts.map(({ ids }) => ids);
+      for await (const [group, decoding] of this.decodeGroups(encoded, adapter, request)) {
+        for await (const [place, token] of decoding) {
+          const index = group[place] as number;
+          const row = rows[index] as Row;
+          show(index, row.push(token));
+          if (row.isStopped) decoding.finish(place);
+        }
+        group.forEach((index, place) => {
+          reasons.set(index, decoding.reasons[place] as FinishReason);
+          show(index, (rows[index] as Row).flush());
+        });
       }
-      rows.forEach(({ index, filter, decoder, ids, text: shown }, place) => {
-        const text = shown + filter.push(decoder.flush()) + filter.flush();
-        const finishReason = filter.isStopped ? "stop" : (decoding.reasons[place] as FinishReason);
-        const promptTokens = (prompts[index] as readonly number[]).length;
-        answers[index] = { text, tokenIds: ids, finishReason, promptTokens, choiceScores: null };
-      });
+    } catch (error) {
+      if (!stopped.aborted) throw error;
     }
-    return answers;
+    return rows.map((row, index) => row.end(reasons.get(index) ?? "cancelled"));
   }
 
   async #chooseAll(
     prompts: readonly Prompt[],
     adapter: string | readonly string[] | undefined,
-    texts: readonly string[],
-    signal: AbortSignal | undefined,
+    request: Request,
+    { push }: Writing<RowPiece>,
+    startedMs: number,
   ): Promise<Generation[]> {
+    const { choices: texts, signal } = request as Request & { readonly choices: readonly string[] };
     const { contextLength, eosTokenIds } = this.manifest.model;
     const encoded = prompts.map(({ ids, encodeAnswer }) => {
       const choices = texts.map(encodeAnswer);
@@ -275,7 +236,15 @@ export class Model extends TokenModel {
       const scores = await scoreChoices(this.session, bound, prompt, choices, eosTokenIds, signal);
       const best = largestIndex(Float64Array.from(scores));
       const [text, tokenIds] = [texts[best] as string, choices[best] as number[]];
-      answers.push({ text, tokenIds, finishReason: "choice", promptTokens: prompt.length, choiceScores: scores });
+      push({ row, text });
+      answers.push({
+        text,
+        tokenIds,
+        finishReason: "choice",
+        usage: { promptTokens: prompt.length, completionTokens: tokenIds.length },
+        timings: { firstTokenMs: performance.now() - startedMs, tokensPerSecond: null },
+        choiceScores: scores,
+      });
     }
     return answers;
   }

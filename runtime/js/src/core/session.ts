@@ -27,7 +27,7 @@ interface StepInputs {
 }
 
 /**
- * The graphs of an artifact over one KV cache, one call at a time; `turn` changes when the cache is rewound. One graph
+ * The graphs of an artifact over one KV cache, one call at a time. One graph
  * is in memory, the twin without slots until the first adapter is used when the artifact has none; with `twin` both.
  */
 export class Session {
@@ -48,7 +48,6 @@ export class Session {
   lengths: number[] = [];
   /** What the cache holds while there is one row. */
   readonly tokens: number[] = [];
-  turn = 0;
 
   private constructor(source: ArtifactSource, manifest: Manifest, backend: Backend) {
     this.#source = source;
@@ -116,7 +115,6 @@ export class Session {
     if (adapter.rows !== 1 && adapter.rows !== rows) {
       throw new InputError(`${adapter.rows} adapters for ${rows} rows; give one adapter, or one for each row`);
     }
-    this.turn += 1;
     this.tokens.length = 0;
     this.lengths = new Array<number>(rows).fill(0);
     this.#cache.start(rows);
@@ -133,7 +131,6 @@ export class Session {
 
   /** Forget every token of the single row after the first `length`; they are overwritten by the next ones. */
   rewind(length: number): void {
-    this.turn += 1;
     this.tokens.length = Math.min(length, this.tokens.length);
     this.lengths[0] = this.tokens.length;
   }
@@ -291,7 +288,6 @@ export class Session {
   }
 
   #forget(): void {
-    this.turn += 1;
     this.tokens.length = 0;
     this.lengths = [];
     this.#rows = 0;

@@ -83,20 +83,3 @@ export class StopFilter {
     return this.#held.slice(this.#held.length - longest);
   }
 }
-
-/** Text of a stream of tokens, piece by piece, ending early at a stop string or one of `stopIds`. */
-export async function* textPieces(
-  tokens: AsyncIterable<number>,
-  decoder: StreamDecoder,
-  filter: StopFilter,
-  stopIds: ReadonlySet<number> = new Set(),
-): AsyncGenerator<string> {
-  for await (const token of tokens) {
-    if (stopIds.has(token)) break;
-    const piece = filter.push(decoder.push(token));
-    if (piece !== "") yield piece;
-    if (filter.isStopped) return;
-  }
-  const rest = filter.push(decoder.flush()) + filter.flush();
-  if (rest !== "") yield rest;
-}

@@ -5,13 +5,13 @@
  */
 
 import { correctBytes } from "./byte-fallback.js";
-import { ChatTemplate } from "./chat-template.js";
+import type { ChatTemplate } from "./chat-template.js";
 import { ArtifactError, InputError } from "./errors.js";
 import { type FolderSource, readText } from "./files.js";
 import type { TokenizerInfo } from "./format.js";
 import type { Message, Tools } from "./messages.js";
 import { oneLine, parseJson, show } from "./parse-json.js";
-import { Renderer, type Variables } from "./rendering.js";
+import type { Renderer, Variables } from "./rendering.js";
 
 /** What is used of a tokenizer of `@huggingface/tokenizers`, whose own types do not resolve under "nodenext". */
 export interface Codec {
@@ -171,6 +171,7 @@ export async function readTokenizer(source: FolderSource, info: TokenizerInfo): 
   const { codec, added } = await readCodec(source, info.file);
   if (info.chatTemplate === null) return new Tokenizer(codec, added, null, null);
   const { content, template } = await readTemplate(source, info.chatTemplate);
+  const { Renderer } = await import("./rendering.js");
   const special = {
     bos_token: info.bosToken,
     eos_token: info.eosToken,
@@ -192,6 +193,7 @@ async function readTemplate(
   file: string,
 ): Promise<{ readonly content: string; readonly template: ChatTemplate }> {
   const content = await readText(source, file);
+  const { ChatTemplate } = await import("./chat-template.js");
   return { content, template: await ChatTemplate.compile(content) };
 }
 

@@ -4,14 +4,16 @@
  * Knows nothing about what is called.
  */
 
+import { Answer } from "../core/answer.js";
 import { BackendError, InputError } from "../core/errors.js";
+import type { RowPiece } from "../core/generation.js";
 import type { WebOptions } from "./load.js";
 import { type Call, type FromWorker, type ModelState, receiveError, type ToWorker } from "./protocol.js";
 
 /** Who waits for the answers to one call. */
 interface Waiting {
   readonly onProgress: (progress: unknown) => void;
-  readonly onPiece: (text: string) => void;
+  readonly onPiece: (piece: string | RowPiece) => void;
   readonly onResult: (value: unknown) => void;
   readonly onError: (error: unknown) => void;
 }
@@ -30,7 +32,7 @@ export class Line {
       if (data.kind === "warning") return onWarning?.(data.message);
       const waiting = this.#waiting.get(data.id);
       if (data.kind === "progress") return waiting?.onProgress(data.progress);
-      if (data.kind === "piece") return waiting?.onPiece(data.text);
+      if (data.kind === "piece") return waiting?.onPiece(data.piece);
       if (data.kind === "error") return waiting?.onError(receiveError(data.error));
       this.state = data.state;
       waiting?.onResult(data.value);
@@ -52,35 +54,18 @@ export class Line {
     });
   }
 
-  /** Send a call that streams; leaving the loop ends it. */
-  async *pieces(call: Call, signal?: AbortSignal | undefined): AsyncGenerator<string> {
-    const come: string[] = [];
-    const end = { isThere: false, error: undefined as unknown };
-    let wake = () => {};
-    const finish = (error?: unknown) => {
-      if (signal?.aborted) come.length = 0; // an aborted call has no answer, whatever came of it already
-      Object.assign(end, { isThere: true, error });
-      wake();
-    };
-    const onPiece = (text: string) => {
-      come.push(text);
-      wake();
-    };
-    const stop = this.#send(call, signal, {
-      onProgress: () => {},
-      onPiece,
-      onResult: () => finish(),
-      onError: finish,
-    });
-    try {
-      while (come.length > 0 || !end.isThere) {
-        if (come.length > 0) yield come.shift() as string;
-        else await new Promise<void>((resolve) => (wake = resolve));
-      }
-      if (end.error !== undefined) throw end.error;
-    } finally {
-      if (!end.isThere) stop();
-    }
+  /** Send a call that is answered in pieces. */
+  answer<Piece extends string | RowPiece, Whole>(call: Call, signal: AbortSignal | undefined): Answer<Piece, Whole> {
+    return new Answer<Piece, Whole>(({ push, stopped }) => {
+      return new Promise((resolve, reject) => {
+        const onPiece = push as (piece: string | RowPiece) => void;
+        const onResult = resolve as (value: unknown) => void;
+        const id = this.#send(call, signal, { onProgress: () => {}, onPiece, onResult, onError: reject });
+        stopped.addEventListener("abort", () => {
+          if (this.#waiting.has(id)) this.#worker.postMessage({ kind: "stop", id } satisfies ToWorker);
+        });
+      });
+    }, signal);
   }
 
   /** End the worker; what waits for it is refused, as is what comes. */
@@ -94,26 +79,23 @@ export class Line {
     for (const waiting of [...this.#waiting.values()]) waiting.onError(this.#broken);
   }
 
-  /** Returns how to end the call without waiting for it. */
-  #send(call: Call, signal: AbortSignal | undefined, waiting: Waiting): () => void {
+  /** Returns the number of the call, which waits under it unless it has ended already. */
+  #send(call: Call, signal: AbortSignal | undefined, waiting: Waiting): number {
     const { onResult, onError } = waiting;
     const id = ++this.#lastId;
     const done = () => {
       signal?.removeEventListener("abort", abort);
       this.#waiting.delete(id);
     };
-    const stop = () => {
+    const abort = () => {
       done();
       this.#worker.postMessage({ kind: "abort", id } satisfies ToWorker);
-    };
-    const abort = () => {
-      stop();
       onError(signal?.reason);
     };
     const refusal = this.#broken ?? (signal?.aborted ? signal.reason : null);
     if (refusal !== null) {
       onError(refusal);
-      return () => {};
+      return id;
     }
     signal?.addEventListener("abort", abort);
     this.#waiting.set(id, {
@@ -132,8 +114,7 @@ export class Line {
     } catch (error) {
       done(); // what cannot be cloned never reaches the worker
       onError(error);
-      return () => {};
     }
-    return stop;
+    return id;
   }
 }

@@ -15,6 +15,7 @@ import {
 } from "../core/errors.js";
 import type { FileProgress } from "../core/files.js";
 import type { Manifest } from "../core/format.js";
+import type { RowPiece } from "../core/generation.js";
 import type { LoadAdapterOptions, LoadedModel } from "../core/loaded-model.js";
 import type { Message } from "../core/messages.js";
 import type { ChatOptions, ForTask, GenerateOptions, Model, Wanted } from "../core/model.js";
@@ -35,7 +36,7 @@ export type SentMethod =
   | Exclude<keyof ModelApi & string, "generate" | "chat">
   | Exclude<keyof EncoderApi, keyof LoadedModel<never, never>>;
 
-type Sent<Options> = Omit<Options, "signal" | "stream">;
+type Sent<Options> = Omit<Options, "signal">;
 
 /** What the page asks for. Every answer carries the `id`. */
 export type Call =
@@ -50,13 +51,11 @@ export type Call =
       readonly kind: "generate";
       readonly prompt: string | readonly string[];
       readonly options: Sent<GenerateOptions & WithAdapters>;
-      readonly stream: boolean;
     }
   | {
       readonly kind: "chat";
       readonly messages: readonly Message[];
       readonly options: Sent<ChatOptions & WithAdapters>;
-      readonly stream: boolean;
     }
   | {
       readonly kind: "call";
@@ -70,8 +69,8 @@ export type Call =
 /** The options of `load` that are no functions. */
 export type SentLoadOptions = Omit<WebOptions & ForTask<Wanted>, "signal" | "onProgress" | "onWarning">;
 
-/** A call with the number by which its answers are known, or the end of one. */
-export type ToWorker = (Call & { readonly id: number }) | { readonly kind: "abort"; readonly id: number };
+/** A call with the number by which its answers are known, or the end of one: a stopped answer still comes, cut short. */
+export type ToWorker = (Call & { readonly id: number }) | { readonly kind: "abort" | "stop"; readonly id: number };
 
 /** What changes with calls, sent with every result. */
 export interface ModelState {
@@ -86,9 +85,9 @@ export interface Loaded {
   readonly choice: BackendChoice;
 }
 
-/** What the worker answers: any number of the first three, then one of the others. A stream ends with a result. */
+/** What the worker answers: any number of the first three, then one of the others. */
 export type FromWorker =
-  | { readonly kind: "piece"; readonly id: number; readonly text: string }
+  | { readonly kind: "piece"; readonly id: number; readonly piece: string | RowPiece }
   | { readonly kind: "progress"; readonly id: number; readonly progress: Progress | FileProgress }
   | { readonly kind: "warning"; readonly id: number; readonly message: string }
   | { readonly kind: "result"; readonly id: number; readonly value: unknown; readonly state: ModelState }

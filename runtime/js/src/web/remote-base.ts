@@ -9,7 +9,7 @@ import type { FileProgress, FolderSource } from "../core/files.js";
 import type { Manifest, Task } from "../core/format.js";
 import type { LoadAdapterOptions } from "../core/loaded-model.js";
 import type { CallOptions } from "../core/request.js";
-import { readTokenizer, type Tokenizer } from "../core/text.js";
+import type { Tokenizer } from "../core/text.js";
 import type { BackendChoice } from "./choice.js";
 import { copyAdapter } from "./folders.js";
 import type { Line } from "./line.js";
@@ -112,6 +112,7 @@ export class RemoteBase implements InWorker {
     const source = new WebSource(this.#where, await openStore(), {});
     const names = [tokenizer.file, tokenizer.chatTemplate];
     await source.fill(new Map([...files].filter(([name]) => names.includes(name))), false);
+    const { readTokenizer } = await import("../core/text.js"); // many a page has no use for it
     return readTokenizer(source, tokenizer);
   }
 }

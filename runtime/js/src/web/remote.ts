@@ -4,16 +4,16 @@
  * Knows nothing about onnxruntime or downloads.
  */
 
-import type { ForTask, Generation, Model, Wanted } from "../core/model.js";
+import type { ForTask, Model, Wanted } from "../core/model.js";
 import type { ProbeResult } from "../core/probe.js";
 import type { CallOptions } from "../core/request.js";
 import { Line } from "./line.js";
 import { absolute, type WebOptions } from "./load.js";
-import type { Call, EncoderApi, Loaded, ModelApi } from "./protocol.js";
+import type { EncoderApi, Loaded, ModelApi } from "./protocol.js";
 import { type InWorker, RemoteBase } from "./remote-base.js";
 import type { Progress } from "./source.js";
 
-type Options = Readonly<Record<string, unknown>> & { readonly signal?: AbortSignal; readonly stream?: boolean };
+type Options = Readonly<Record<string, unknown>> & { readonly signal?: AbortSignal };
 
 /** A model in a worker, as `loadInWorker` makes it. */
 export type RemoteModel = ModelApi & InWorker;
@@ -61,18 +61,16 @@ class Remote extends RemoteBase implements RemoteModel {
   }
 
   generate: Model["generate"] = ((prompt: string | readonly string[], given: Options = {}) => {
-    const { signal, stream = false, ...options } = given;
-    const call: Call = { kind: "generate", prompt, options, stream };
-    return stream ? this.line.pieces(call, signal) : (this.line.ask(call, signal) as Promise<Generation>);
+    const { signal, ...options } = given;
+    return this.line.answer({ kind: "generate", prompt, options }, signal);
   }) as Model["generate"];
 
-  chat: Model["chat"] = ((messages: Parameters<Model["chat"]>[0], given: Options = {}) => {
-    const { signal, stream = false, ...options } = given;
-    const call: Call = { kind: "chat", messages, options, stream };
-    return stream ? this.line.pieces(call, signal) : (this.line.ask(call, signal) as Promise<Generation>);
-  }) as Model["chat"];
+  chat: Model["chat"] = (messages, given = {}) => {
+    const { signal, ...options } = given;
+    return this.line.answer({ kind: "chat", messages, options }, signal);
+  };
 
-  generateIds: Model["generateIds"] = ((ids: readonly number[], { stream: _, ...options }: Options = {}) =>
+  generateIds: Model["generateIds"] = ((ids: readonly number[], options: Options = {}) =>
     this.sent("generateIds", [ids], options)) as Model["generateIds"];
 
   logits(ids: readonly number[], options: Parameters<Model["logits"]>[1] = {}): Promise<Float32Array[]> {

@@ -4,15 +4,19 @@
  * Knows nothing about the page but its messages.
  */
 
+import type { Answer } from "../core/answer.js";
 import { InputError } from "../core/errors.js";
+import type { RowPiece } from "../core/generation.js";
 import { CopiedFolder } from "./folders.js";
 import { load, type WebModel } from "./load.js";
 import { type Call, type FromWorker, type Loaded, type SentMethod, sendError, type ToWorker } from "./protocol.js";
 
+type SentAnswer = Answer<string | RowPiece, unknown>;
 type Numbered = Call & { readonly id: number };
 
 let model: WebModel<"any"> | null = null;
 const running = new Map<number, AbortController>();
+const answers = new Map<number, SentAnswer>();
 
 // onnxruntime makes its memory itself and tells nobody how large it is. This worker is ours alone, so the constructor is
 // watched; browsers' own measuring (measureUserAgentSpecificMemory) never ends while threads of wasm wait.
@@ -25,8 +29,14 @@ WebAssembly.Memory = class extends WebAssembly.Memory {
 };
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
-  if (data.kind === "abort") running.get(data.id)?.abort();
-  else void answer(data);
+  switch (data.kind) {
+    case "abort":
+      return running.get(data.id)?.abort();
+    case "stop":
+      return answers.get(data.id)?.stop();
+    default:
+      void answer(data);
+  }
 };
 
 async function answer(call: Numbered): Promise<void> {
@@ -41,6 +51,7 @@ async function answer(call: Numbered): Promise<void> {
     send({ kind: "error", id, error: sendError(error) });
   } finally {
     running.delete(id);
+    answers.delete(id);
   }
 }
 
@@ -61,10 +72,12 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
     case "generate":
     case "chat": {
       // The page has the methods of the model's task alone; which overload it is, the model checks.
-      const methods = model as unknown as Record<"generate" | "chat", (...args: unknown[]) => unknown>;
+      const methods = model as unknown as Record<"generate" | "chat", (...args: unknown[]) => SentAnswer>;
       const prompt = call.kind === "chat" ? call.messages : call.prompt;
-      const answer = methods[call.kind](prompt, { ...call.options, signal, stream: call.stream });
-      return call.stream ? pour(call.id, answer as AsyncIterable<string>) : answer;
+      const answer = methods[call.kind](prompt, { ...call.options, signal });
+      answers.set(call.id, answer);
+      for await (const piece of answer) send({ kind: "piece", id: call.id, piece });
+      return answer;
     }
     case "wasmBytes":
       return memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
@@ -81,11 +94,6 @@ async function open({ id, address, options }: Numbered & { kind: "load" }, signa
     onWarning: (message) => send({ kind: "warning", id, message }),
   });
   return { manifest: model.manifest, backend: model.backend, choice: model.choice };
-}
-
-/** Send a stream as it comes; the page may be slower. */
-async function pour(id: number, pieces: AsyncIterable<string>): Promise<void> {
-  for await (const text of pieces) send({ kind: "piece", id, text });
 }
 
 function send(message: FromWorker): void {

@@ -34,18 +34,35 @@ declare global {
 test("a stream gives the pieces of the whole answer, a tokenizer the same ids", async () => {
   const found = await place.page.evaluate(async () => {
     const pieces: string[] = [];
-    for await (const piece of remote.generate("hello", { adapter: "four", maxNewTokens: 20, stream: true }))
-      pieces.push(piece);
+    const same = remote.generate("hello", { adapter: "four", maxNewTokens: 20 });
+    for await (const piece of same) pieces.push(piece);
     const whole = await local.generate("hello", { adapter: "four", maxNewTokens: 20 });
-    const same = await remote.generate("hello", { adapter: "four", maxNewTokens: 20 });
     const ids = [(await remote.tokenizer)?.encode("hello"), (await local.tokenizer)?.encode("hello")];
-    return { pieces, whole, same, ids };
+    return { pieces, whole, same: await same, ids };
   });
   assert.ok(found.pieces.length > 1);
   assert.equal(found.pieces.join(""), found.whole.text);
-  assert.deepEqual(found.same, found.whole);
+  assert.ok((found.same.timings.tokensPerSecond ?? 0) > 0);
+  assert.deepEqual(found.same, { ...found.whole, timings: found.same.timings });
   assert.deepEqual(found.ids[0], found.ids[1]);
   assert.ok((found.ids[0]?.length ?? 0) > 0);
+});
+
+test("rows of a batch come side by side, each with its adapter", async () => {
+  const found = await place.page.evaluate(async () => {
+    const options = { adapter: ["none", "four"], maxNewTokens: 20 };
+    const answers = remote.generate(["hello", "hello"], options);
+    const pieces: { row: number; text: string }[] = [];
+    for await (const piece of answers) pieces.push(piece);
+    return { pieces, whole: await answers, local: await local.generate(["hello", "hello"], options) };
+  });
+  for (const [row, { text }] of found.local.entries()) {
+    const mine = found.pieces.filter((piece) => piece.row === row);
+    assert.deepEqual([mine.map((piece) => piece.text).join(""), found.whole[row]?.text], [text, text]);
+  }
+  assert.notEqual(found.local[0]?.text, found.local[1]?.text);
+  const changes = found.pieces.filter(({ row }, index) => index > 0 && row !== found.pieces[index - 1]?.row);
+  assert.ok(changes.length > 3, JSON.stringify(found.pieces)); // not one after the other
 });
 
 test("adapters and the SPEC in use are known in the page, and other models' adapters are refused", async () => {
@@ -93,7 +110,7 @@ test("an abort ends a call at once with the signal's reason, and the model stays
     const pieces: string[] = [];
     let error: unknown;
     try {
-      const options = { maxNewTokens: 300, temperature: 1, seed: 1, stream: true, signal: ending.signal } as const;
+      const options = { maxNewTokens: 300, temperature: 1, seed: 1, signal: ending.signal } as const;
       for await (const piece of remote.generate("hello", options)) {
         pieces.push(piece);
         if (pieces.length === 3) ending.abort(new Error("enough"));
@@ -102,18 +119,29 @@ test("an abort ends a call at once with the signal's reason, and the model stays
       error = (caught as Error).message;
     }
     const left: string[] = [];
-    for await (const piece of remote.generate("hello", { maxNewTokens: 300, temperature: 1, seed: 1, stream: true })) {
+    const answer = remote.generate("hello", { maxNewTokens: 300, temperature: 1, seed: 1 });
+    for await (const piece of answer) {
       left.push(piece);
       if (left.length === 2) break;
     }
+    const stopped = await answer;
     const aborted = await remote
       .generateIds([5, 6], { signal: AbortSignal.abort() })
       .catch((caught: Error) => caught.name);
-    return { count: pieces.length, error, aborted, after: await remote.generateIds([5, 6, 7], { maxNewTokens: 3 }) };
+    return {
+      count: pieces.length,
+      error,
+      aborted,
+      left,
+      stopped,
+      after: await remote.generateIds([5, 6, 7], { maxNewTokens: 3 }),
+    };
   });
   assert.equal(found.count, 3);
   assert.equal(found.error, "enough");
   assert.equal(found.aborted, "AbortError");
+  assert.equal(found.stopped.finishReason, "cancelled");
+  assert.ok(found.stopped.text.startsWith(found.left.join("")) && found.stopped.tokenIds.length < 300);
   assert.equal(found.after.length, 3);
 });
 

@@ -6,17 +6,23 @@ import { test } from "node:test";
 import * as native from "onnxruntime-node";
 import type * as reactNative from "onnxruntime-react-native";
 import type * as web from "onnxruntime-web";
-import { inPlaceCache, returnedCache } from "../src/core/cache.js";
-import type { Backend, Capabilities, Feeds, Fetches, Ort, Tensor } from "../src/core/ports.js";
 import {
   AdapterError,
   ArtifactError,
   type ArtifactSource,
+  type Backend,
   BackendError,
-  folder,
+  type Capabilities,
+  type Feeds,
+  type Fetches,
+  inPlaceCache,
   loadModel,
   type Model,
-} from "../src/node.js";
+  type Ort,
+  returnedCache,
+  type Tensor,
+} from "../src/backend.js";
+import { folder } from "../src/node.js";
 import { CONFORMANCE } from "./places.js";
 
 /** Fails to compile when a package no longer fits. */

@@ -10,7 +10,7 @@ import { PACKAGE } from "./places.js";
 const LIMIT_BYTES = 38_000;
 const LATER_BYTES = 14_000; // what text needs, its chat template with it; encoders likewise
 const USES = {
-  "the core": 'export * from "./core/index.js"',
+  "the core": 'export * from "./backend.js"',
   "an app in Node": 'export { load } from "./node.js"',
   "a page": 'export { load } from "./web.js"',
   "a page with a worker": 'export { loadInWorker } from "./web.js"',

@@ -41,6 +41,12 @@ export interface Embedding {
   readonly truncated: boolean;
 }
 
+/**
+ * A loaded artifact without a KV cache: what `load` gives here and `loadInWorker` of one in a worker. `LoadedEncoder`
+ * says what each method does.
+ */
+export type EncoderModel = Pick<LoadedEncoder, keyof LoadedEncoder>;
+
 /** Pixels of one image, (channels, height, width), as the model's own processor makes them. */
 export type Pixels = Float32Array;
 
@@ -70,7 +76,7 @@ export async function openEncoder(
   const session = await EncoderSession.open(source, manifest, backend);
   const packer = new HeadPacker(manifest, backend, base, () => known.names);
   const known: AdapterSet<PackedWithHead, BoundWithHead> = new AdapterSet(source, manifest, packer, adapterBytes);
-  return new EncoderModel(source, manifest, backend, session, known);
+  return new LoadedEncoder(source, manifest, backend, session, known);
 }
 
 /**
@@ -78,7 +84,7 @@ export async function openEncoder(
  * one for each text, and what is set where it is left out. Texts are computed in groups that are about as long, and
  * answered in the order given.
  */
-export class EncoderModel extends LoadedModel<PackedWithHead, BoundWithHead> {
+export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
   readonly #session: EncoderSession;
   readonly #encoder: EncoderInfo;
 

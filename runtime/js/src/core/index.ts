@@ -1,16 +1,15 @@
 /**
- * What every entry file re-exports: the model, its options, and the types that a new place to run in is built from.
+ * What every entry file re-exports: the types of models and their options, and the errors.
  *
  * Imports no onnxruntime.
  */
 
 export { Answer, type Answers } from "./answer.js";
-export { inPlaceCache, returnedCache } from "./cache.js";
 export type { Embedding, EncoderModel, Pixels } from "./encoder-model.js";
 export type { EncoderInput, EncoderOutput } from "./encoder-session.js";
+export type { ErrorCode } from "./errors.js";
 export { AdapterError, ArtifactError, BackendError, ConnectionError, EdgeLoraError, InputError } from "./errors.js";
-export type { FolderSource, FoundFile } from "./files.js";
-export { damaged, findDifference, readText, within } from "./files.js";
+export type { FolderSource } from "./files.js";
 export type { EncoderInfo, FileInfo, HeadInfo, Manifest, Pieces, Task } from "./format.js";
 export type { FinishReason } from "./generate.js";
 export type { Generation, RowPiece, Timings, Usage } from "./generation.js";
@@ -24,18 +23,6 @@ export type {
   ModelOf,
   Wanted,
 } from "./model.js";
-export { loadModel } from "./model.js";
-export type {
-  ArtifactSource,
-  Backend,
-  Capabilities,
-  GraphSource,
-  Location,
-  MakeCache,
-  Ort,
-  SessionOptions,
-  Tensor,
-} from "./ports.js";
 export type { ProbeResult } from "./probe.js";
 export type { Variables } from "./rendering.js";
 export type { AnswerResult } from "./replay-answers.js";

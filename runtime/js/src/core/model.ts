@@ -28,6 +28,12 @@ import { Session } from "./session.js";
 import type { Tokenizer } from "./text.js";
 import { TokenModel } from "./token-model.js";
 
+/**
+ * A loaded artifact that generates: what `load` gives here and `loadInWorker` of one in a worker. `TextModel` says what
+ * each method does.
+ */
+export type Model = Pick<TextModel, keyof TextModel>;
+
 /** Options of `loadModel`; entry files add those of their place. */
 export interface LoadOptions extends CallOptions {
   /** Compare the hash of every file with the manifest, not the sizes alone. */
@@ -106,7 +112,7 @@ export async function loadModel<Want extends Wanted = "text-generation">(
   let model: Model | EncoderModel;
   if (manifest.task === GENERATION) {
     const session = await Session.open(source, manifest, backend, twin);
-    model = new Model(source, manifest, backend, session, adapterBytes);
+    model = new TextModel(source, manifest, backend, session, adapterBytes);
   } else {
     const { openEncoder } = await import("./encoder-model.js"); // a chat has no use for it
     model = await openEncoder(source, manifest, backend, adapterBytes);
@@ -125,7 +131,7 @@ export async function loadModel<Want extends Wanted = "text-generation">(
  * A loaded artifact. It answers one call at a time, in the order of the calls. Every method that answers rejects with an
  * EdgeLoraError for what the user can put right, and with the signal's reason (an AbortError) when it was aborted.
  */
-export class Model extends TokenModel {
+export class TextModel extends TokenModel {
   /** Answer a prompt, or each of a list, rows together and each with an adapter of its own if wanted. */
   generate(prompt: string, options?: GenerateOptions & WithAdapter): Answer;
   generate(prompts: readonly string[], options?: GenerateOptions & WithAdapters): Answers;

@@ -25,16 +25,10 @@ import type { FolderCopy } from "./folders.js";
 import type { WebOptions } from "./load.js";
 import type { Progress } from "./source.js";
 
-/** Everything that a model does; a class with private fields fits nothing but itself. */
-export type ModelApi = Pick<Model, keyof Model>;
-
-/** The same of a model without a KV cache. */
-export type EncoderApi = Pick<EncoderModel, keyof EncoderModel>;
-
 /** Methods whose arguments are sent as they are; the last one is an object of options, which gets the signal. */
 export type SentMethod =
-  | Exclude<keyof ModelApi & string, "generate" | "chat">
-  | Exclude<keyof EncoderApi, keyof LoadedModel<never, never>>;
+  | Exclude<keyof Model & string, "generate" | "chat">
+  | Exclude<keyof EncoderModel, keyof LoadedModel<never, never>>;
 
 type Sent<Options> = Omit<Options, "signal">;
 

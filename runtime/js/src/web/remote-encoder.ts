@@ -8,10 +8,10 @@ import type { EncoderModel } from "../core/encoder-model.js";
 import type { HeadInfo } from "../core/format.js";
 import type { AnswerResult } from "../core/replay-answers.js";
 import type { CallOptions } from "../core/request.js";
-import type { EncoderApi, SentMethod } from "./protocol.js";
+import type { SentMethod } from "./protocol.js";
 import { RemoteBase } from "./remote-base.js";
 
-export class RemoteEncoder extends RemoteBase implements EncoderApi {
+export class RemoteEncoder extends RemoteBase implements EncoderModel {
   classify = this.#method("classify") as EncoderModel["classify"];
   classifyEach = this.#method("classifyEach") as EncoderModel["classifyEach"];
   tag = this.#method("tag") as EncoderModel["tag"];

@@ -4,29 +4,26 @@
  * Knows nothing about onnxruntime or downloads.
  */
 
-import type { ForTask, Model, Wanted } from "../core/model.js";
+import type { EncoderModel } from "../core/encoder-model.js";
+import type { ForTask, Model, ModelOf, Wanted } from "../core/model.js";
 import type { ProbeResult } from "../core/probe.js";
 import type { CallOptions } from "../core/request.js";
 import { Line } from "./line.js";
 import { absolute, type WebOptions } from "./load.js";
-import type { EncoderApi, Loaded, ModelApi } from "./protocol.js";
+import type { Loaded } from "./protocol.js";
 import { type InWorker, RemoteBase } from "./remote-base.js";
 import type { Progress } from "./source.js";
 
 type Options = Readonly<Record<string, unknown>> & { readonly signal?: AbortSignal };
 
 /** A model in a worker, as `loadInWorker` makes it. */
-export type RemoteModel = ModelApi & InWorker;
+export type RemoteModel = Model & InWorker;
 
 /** The same of a model without a KV cache. */
-export type RemoteEncoder = EncoderApi & InWorker;
+export type RemoteEncoder = EncoderModel & InWorker;
 
 /** The model of a task in a worker. */
-export type RemoteOf<Want extends Wanted> = Want extends "any"
-  ? RemoteModel | RemoteEncoder
-  : Want extends "text-generation"
-    ? RemoteModel
-    : RemoteEncoder;
+export type RemoteOf<Want extends Wanted> = ModelOf<Want> & InWorker;
 
 /** Start `worker` and open an artifact in it. Rejects as `load` does; the worker is then ended. */
 export async function openRemote<Want extends Wanted = "text-generation">(

@@ -28,10 +28,8 @@ async function attempt(address: string, options: Options = {}) {
   }
 }
 
-async function open(address: string, { inWorker = false, ...options }: Options) {
-  return inWorker
-    ? ((await web.loadInWorker(address, options)) as unknown as web.Model & web.RemoteModel)
-    : web.load(address, options);
+function open(address: string, { inWorker = false, ...options }: Options): Promise<web.WebModel> {
+  return inWorker ? web.loadInWorker(address, options) : web.load(address, options);
 }
 
 /** Every case of the conformance folder at `address`, or those at `indices`. */

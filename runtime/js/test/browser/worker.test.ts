@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
-import type { RemoteModel, WebModel } from "../../src/web.js";
+import type { Model, RemoteModel, WebModel } from "../../src/web.js";
 import { type Bench, bench, launch } from "./browser.js";
 import type {} from "./page.js";
 
@@ -147,14 +147,14 @@ test("an abort ends a call at once with the signal's reason, and the model stays
 
 test("the page handles events while the worker answers; in the page between two tokens", async () => {
   const turns = await place.page.evaluate(async () => {
-    const count = async (model: typeof remote) => {
+    const count = async (model: Model) => {
       let turns = 0;
       const timer = setInterval(() => turns++, 1);
       await model.generateIds([5, 6, 7], { maxNewTokens: 200, temperature: 1.5, seed: 3 });
       clearInterval(timer);
       return turns;
     };
-    return { remote: await count(remote), local: await count(local as unknown as typeof remote) };
+    return { remote: await count(remote), local: await count(local) };
   });
   assert.ok(turns.remote > 3, `${turns.remote} turns beside the worker`);
   assert.ok(turns.local > 1, `${turns.local} turns in the page`);

@@ -60,7 +60,7 @@ test("are-the-types-wrong finds nothing, for an ESM package", () => {
 });
 
 for (const version of ["5.4", "5.6", "5.9", "7"]) {
-  for (const config of ["nodenext", "bundler"]) {
+  for (const config of ["nodenext", "bundler", "react-native"]) {
     test(`declarations compile under TypeScript ${version}, ${config}, without skipLibCheck`, () => {
       const tsc = join(CONSUMERS, `node_modules/typescript-${version}/bin/tsc`);
       const said = run(CONSUMERS, process.execPath, tsc, "--version");

@@ -266,7 +266,7 @@ def _text_case(
         "kind": "text", "name": f"text {prompt!r} raw={raw} {spec} stop={list(stop)}", "prompt": prompt, "raw": raw,
         "adapter": spec, "max_new_tokens": 24, "sampling": options, "stop": list(stop), "expected_text": found.text,
         "expected_ids": list(found.token_ids), "expected_reason": found.finish_reason,
-        "expected_prompt_tokens": found.prompt_tokens,
+        "expected_prompt_tokens": found.usage.prompt_tokens,
     }  # fmt: skip
 
 

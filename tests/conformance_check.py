@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelora_runtime import EdgeLoraError, Generation, Model, load
+from edgelora_runtime import EdgeLoraError, Generation, Model, Usage, load
 from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
 from tests.conformance_text import render
 
@@ -119,12 +119,13 @@ def check_text(case: dict[str, Any]) -> None:
     model = artifact(case["artifact"])
     options = {"max_new_tokens": case["max_new_tokens"], "stop": case["stop"], **case["sampling"]}
     found = model.generate(case["prompt"], raw=case["raw"], adapter=case["adapter"], **options)
-    assert found == Generation(
-        case["expected_text"], tuple(case["expected_ids"]), case["expected_reason"], case["expected_prompt_tokens"]
-    )
-    pieces = list(model.generate(case["prompt"], raw=case["raw"], adapter=case["adapter"], stream=True, **options))
+    usage = Usage(case["expected_prompt_tokens"], len(case["expected_ids"]))
+    assert found == Generation(case["expected_text"], tuple(case["expected_ids"]), case["expected_reason"], usage)
+    stream = model.generate(case["prompt"], raw=case["raw"], adapter=case["adapter"], stream=True, **options)
+    pieces = list(stream)
     assert "".join(pieces) == case["expected_text"]
     assert all(pieces)
+    assert stream.generation == found
 
 
 def check_error(case: dict[str, Any]) -> None:

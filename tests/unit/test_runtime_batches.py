@@ -101,7 +101,7 @@ def test_drawn_answers_keep_the_order_of_the_rows_and_their_numbers() -> None:
     assert [answer.text for answer in model.generate(texts, max_new_tokens=6)] == [
         model.generate(text, max_new_tokens=6).text for text in texts
     ]
-    counts = [answer.prompt_tokens for answer in model.generate(texts, max_new_tokens=1)]
+    counts = [answer.usage.prompt_tokens for answer in model.generate(texts, max_new_tokens=1)]
     assert counts[1] > counts[2] > counts[0]
 
 

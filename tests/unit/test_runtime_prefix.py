@@ -76,14 +76,14 @@ def test_text_and_messages_make_prefixes_of_what_is_asked_later(model: Model, fe
     n_tokens = model.keep_prefix([system], adapter="four")
     fed.clear()
     found = model.chat([system, {"role": "user", "content": "Hoi"}], adapter="four", max_new_tokens=4)
-    assert fed[0] == found.prompt_tokens - n_tokens > 0
+    assert fed[0] == found.usage.prompt_tokens - n_tokens > 0
     plain = load(ARTIFACT, threads=1)
     again = plain.chat([system, {"role": "user", "content": "Hoi"}], adapter="four", max_new_tokens=4)
     assert again.token_ids == found.token_ids
     model.keep_prefix("Which word is it: ", adapter="four")  # an example; what other prompts share with it is reused
     fed.clear()
     found = model.generate("Which word is it: one", adapter="four", max_new_tokens=4)
-    assert fed[0] < found.prompt_tokens
+    assert fed[0] < found.usage.prompt_tokens
     assert found.token_ids == plain.generate("Which word is it: one", adapter="four", max_new_tokens=4).token_ids
 
 

@@ -2,13 +2,15 @@
 
 import random
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from edgelora_runtime.errors import ArtifactError, InputError
-from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
+from edgelora_runtime.generation import Row, Usage
+from edgelora_runtime.stream import StopFilter, StreamDecoder
 from edgelora_runtime.text import Tokenizer
 
 FOLDER = Path(__file__).resolve().parents[2] / "runtime" / "conformance" / "tiny-float"
@@ -74,12 +76,22 @@ def test_stop_strings_never_come_out(text: str, stops: tuple[str, ...], expected
     assert "".join(shown) + filtering.flush() == expected
 
 
-def test_pieces_end_with_the_stop_string_and_leave_later_tokens_unread() -> None:
+def test_a_row_knows_at_once_that_a_stop_string_came_and_shows_nothing_of_it() -> None:
     tokenizer = make()
-    tokens = iter(tokenizer.encode("yes no maybe left", special=False))
-    pieces = list(text_pieces(tokens, StreamDecoder(tokenizer), StopFilter(["no"])))
-    assert "".join(pieces) == "yes "
-    assert next(tokens, None) is not None
+    row = Row(tokenizer, ["no"], (), prompt_tokens=7, started=time.perf_counter())
+    ids, shown, asked = tokenizer.encode("yes no maybe left", special=False), "", 0
+    for token in ids:
+        asked += 1
+        shown += row.push(token)
+        if row.is_stopped:
+            break
+    found = row.end("length")
+    assert (shown + row.flush(), found.text, found.finish_reason) == ("yes ", "yes ", "stop")
+    assert asked < len(ids)
+    assert found.token_ids == tuple(ids[:asked])
+    assert found.usage == Usage(7, asked)
+    assert (found.timings.first_token_ms or -1) >= 0
+    assert (found.timings.tokens_per_second or 0) > 0
 
 
 @pytest.mark.parametrize(

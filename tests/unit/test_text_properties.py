@@ -1,5 +1,6 @@
 """Streaming, stop strings and answers behind prompts, for any text and any chunks, with three kinds of tokenizers."""
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
+from edgelora_runtime.generation import Row
+from edgelora_runtime.stream import StopFilter, StreamDecoder
 from edgelora_runtime.text import Tokenizer
 from tests.conformance_models import train_blank_tokenizer, train_tokenizer
 
@@ -114,4 +116,17 @@ def test_a_special_stop_token_ends_a_stream_and_is_not_shown() -> None:
     tokenizer = TOKENIZERS["bytes"]
     ids = tokenizer.encode("left<|user|>right", special=False)
     stops = tokenizer.find_stops(["<|user|>", "xyz"])
-    assert "".join(text_pieces(iter(ids), StreamDecoder(tokenizer), StopFilter([]), stops)) == "left"
+    row = Row(tokenizer, [], stops, prompt_tokens=1, started=0.0)
+    shown = "".join(row.push(token) for token in itertools.takewhile(lambda _: not row.is_stopped, ids))
+    assert shown + row.flush() == "left"
+    assert row.end("length").finish_reason == "stop"
+
+
+def test_special_tokens_are_text_where_they_are_kept() -> None:
+    for tokenizer in (TOKENIZERS["bytes"], TOKENIZERS["blank"]):
+        ids = tokenizer.encode("left<|user|>right<|user|>", special=False)
+        kept = tokenizer.keeping(["<|user|>", "never there"])
+        assert tokenizer.decode(ids) == "leftright"
+        assert kept.decode(ids) == "left<|user|>right<|user|>"
+        decoder = StreamDecoder(kept)
+        assert "".join(decoder.push(token) for token in ids) + decoder.flush() == "left<|user|>right<|user|>"

@@ -1,7 +1,7 @@
 /** Folders for tests: files in memory, safetensors written by hand, artifacts copied to where they may be damaged. */
 
 import { createHash } from "node:crypto";
-import { cp, mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -63,4 +63,14 @@ export async function copyArtifact(context: TestContext, name = "tiny-float"): P
   const folder = join(parent, name);
   await cp(join(CONFORMANCE, name), folder, { recursive: true });
   return folder;
+}
+
+/** Give a copied artifact another chat template. */
+export async function writeTemplate(folder: string, template: string, variables: object = {}): Promise<void> {
+  await writeFile(join(folder, "chat_template.jinja"), template);
+  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
+  manifest.tokenizer.template_variables = variables;
+  const sha256 = createHash("sha256").update(template).digest("hex");
+  manifest.files["chat_template.jinja"] = { bytes: new TextEncoder().encode(template).length, sha256 };
+  await writeFile(join(folder, "manifest.json"), JSON.stringify(manifest));
 }

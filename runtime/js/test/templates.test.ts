@@ -1,14 +1,12 @@
 /** Templates are refused or bounded; variables, tools, dates and stop strings reach the prompt in every way of asking. */
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, type TestContext, test } from "node:test";
 import { ChatTemplate } from "../src/core/chat-template.js";
 import { ArtifactError, InputError } from "../src/core/errors.js";
 import { load, type Model, type Tokenizer, type Usage } from "../src/node.js";
-import { copyArtifact } from "./folders.js";
+import { copyArtifact, writeTemplate } from "./folders.js";
 import { CONFORMANCE } from "./places.js";
 
 const TEMPLATE =
@@ -17,14 +15,7 @@ const TEMPLATE =
 
 async function withTemplate(context: TestContext, variables: object, template = TEMPLATE): Promise<Model> {
   const folder = await copyArtifact(context);
-  await writeFile(join(folder, "chat_template.jinja"), template);
-  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
-  manifest.tokenizer.template_variables = variables;
-  manifest.files["chat_template.jinja"] = {
-    bytes: template.length,
-    sha256: createHash("sha256").update(template).digest("hex"),
-  };
-  await writeFile(join(folder, "manifest.json"), JSON.stringify(manifest));
+  await writeTemplate(folder, template, variables);
   const model = await load(folder, { threads: 1 });
   context.after(() => model.dispose());
   return model;

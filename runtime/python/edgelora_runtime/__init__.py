@@ -7,9 +7,11 @@ Importing it loads numpy and onnxruntime alone.
 
 from edgelora_runtime.encoder_model import EncoderModel
 from edgelora_runtime.errors import AdapterError, ArtifactError, EdgeLoraError, InputError
-from edgelora_runtime.model import Generation, Model, load
+from edgelora_runtime.generation import Generation, TextStream, Timings, Usage
+from edgelora_runtime.model import Model, load
 from edgelora_runtime.scores import Classification
 from edgelora_runtime.spans import Span, Tagging
+from edgelora_runtime.tool_calls import ToolCall
 
 __all__ = [
     "AdapterError",
@@ -22,5 +24,9 @@ __all__ = [
     "Model",
     "Span",
     "Tagging",
+    "TextStream",
+    "Timings",
+    "ToolCall",
+    "Usage",
     "load",
 ]

@@ -21,7 +21,8 @@ from edgelora_runtime.session import Session
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 
-FinishReason = Literal["stop", "length", "choice"]
+FinishReason = Literal["stop", "length", "choice", "cancelled"]
+"""Why an answer ended; ``cancelled`` is one that was stopped by whoever read it."""
 
 
 class Decoding:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ from edgelora_runtime.encoder_model import EncoderModel
 from edgelora_runtime.encoder_session import EncoderSession
 from edgelora_runtime.errors import ArtifactError, InputError
 from edgelora_runtime.find_operators import find_operators
-from edgelora_runtime.generate import FinishReason, score_choices
+from edgelora_runtime.generate import score_choices
+from edgelora_runtime.generation import Generation, Row, TextStream, Timings, Usage, Written
 from edgelora_runtime.graph_cache import find_entry
 from edgelora_runtime.manifest import check_files, read_manifest
 from edgelora_runtime.messages import Messages, Tools
@@ -32,24 +34,13 @@ from edgelora_runtime.packers import Packer
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.request import Request, TextOptions, make_request
 from edgelora_runtime.session import Session
-from edgelora_runtime.stream import StopFilter, StreamDecoder, text_pieces
 from edgelora_runtime.text import Tokenizer
 from edgelora_runtime.token_model import TokenModel
+from edgelora_runtime.tool_calls import MARKS, CallReader, ToolCall
 
 EncoderTask = Literal["text-classification", "token-classification", "feature-extraction", "image-classification"]
 
 _ALWAYS_HASHED_BYTES = 4 << 20  # hashing a small file costs nothing beside loading; weights are hashed on demand
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One answer. ``token_ids`` leaves out the end token; ``choice_scores`` are in the order of the choices given."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason
-    prompt_tokens: int
-    choice_scores: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +49,7 @@ class _Prompt:
 
     ids: list[int]
     encode_answer: Callable[[str], list[int]]
+    tools: Tools | None = None
 
 
 @overload
@@ -188,7 +180,7 @@ class Model(TokenModel):
         raw: bool = ...,
         stream: Literal[True],
         **options: Unpack[TextOptions],
-    ) -> Iterator[str]: ...
+    ) -> TextStream: ...
 
     def generate(
         self,
@@ -198,10 +190,11 @@ class Model(TokenModel):
         raw: bool = False,
         stream: bool = False,
         **options: Unpack[TextOptions],
-    ) -> Generation | list[Generation] | Iterator[str]:
+    ) -> Generation | list[Generation] | TextStream:
         """Answer a prompt, or each of a list. ``raw`` leaves out the chat template; ``adapter`` may be one per prompt.
 
-        With ``choices`` the answer is the likeliest of the given strings; with ``stream`` text comes as it is made.
+        With ``choices`` the answer is the likeliest of the given strings; with ``stream`` text comes as it is made,
+        and the ``generation`` of the stream is the whole answer at its end.
         ``template`` holds variables of the chat template, as ``{"enable_thinking": False}``, beside those of the
         artifact; ``date`` (YYYY-MM-DD) is the day that a template with a date writes, today where it is left out.
         ``lookup`` guesses ahead from what was said before, for one prompt: quicker where the answer repeats it.
@@ -239,7 +232,7 @@ class Model(TokenModel):
         adapter: str | None = ...,
         stream: Literal[True],
         **options: Unpack[TextOptions],
-    ) -> Iterator[str]: ...
+    ) -> TextStream: ...
 
     def chat(
         self,
@@ -249,10 +242,12 @@ class Model(TokenModel):
         adapter: str | None = None,
         stream: bool = False,
         **options: Unpack[TextOptions],
-    ) -> Generation | list[Generation] | Iterator[str]:
+    ) -> Generation | list[Generation] | TextStream:
         """Answer a conversation of ``{"role", "content"}`` messages; the options are those of ``generate``.
 
-        ``tools`` are JSON schemas of functions, for templates that know them; content may be a list of text parts.
+        ``tools`` are JSON schemas of functions, for templates that know them: what the model wants to have called is
+        in ``tool_calls`` of the answer, no longer in its text; ``answer.message`` and messages of role ``tool`` go
+        before the next question. Content may be a list of text parts.
         """
         request = make_request(**options)
         tokenizer = self._templated(request.template, request.date)
@@ -282,64 +277,87 @@ class Model(TokenModel):
         adapter: str | list[str] | None,
         request: Request,
         is_stream: bool,
-    ) -> Generation | list[Generation] | Iterator[str]:
-        prompts = [prompt.ids for prompt in encoded]
+    ) -> Generation | list[Generation] | TextStream:
+        started = time.perf_counter()
         if is_stream:
             if is_list or request.choices is not None:
                 raise InputError("stream takes one prompt and no choices; leave stream out for the others")
             spec = self._specs(adapter, 1)[0]
             self._adapters.parse(spec)  # an unknown name is reported now
-            return self._callers.stream(lambda: self._stream(prompts[0], spec, request))
+            written = Written()
+            pieces = self._callers.stream(lambda: self._stream(encoded[0], spec, request, written, started))
+            return TextStream(pieces, written)
         if request.choices is None:
             with self._callers.call():
-                answers = self._generate(prompts, adapter, request)
+                answers = self._generate(encoded, adapter, request, started)
         else:
             choices = [self._encode_choices(prompt, request.choices) for prompt in encoded]
             with self._callers.call():
-                specs = self._specs(adapter, len(prompts))
+                specs = self._specs(adapter, len(encoded))
                 for spec in specs:
                     self._adapters.parse(spec)  # an unknown name is reported before anything is computed
                 answers = [
-                    self._choose(ids, request.choices, of_row, self._adapters.find(spec))
-                    for ids, of_row, spec in zip(prompts, choices, specs, strict=True)
+                    self._choose(prompt, request.choices, of_row, self._adapters.find(spec), started)
+                    for prompt, of_row, spec in zip(encoded, choices, specs, strict=True)
                 ]
         return answers if is_list else answers[0]
 
-    def _stream(self, ids: list[int], spec: str, request: Request) -> Iterator[str]:
+    def _row(self, prompt: _Prompt, request: Request, started: float) -> Row:
         tokenizer = self._text("generate_ids")
         stop_ids = tokenizer.find_stops(request.stops)
-        decoding = self._decoding({0: ids}, self._adapters.find(spec), request)
-        tokens = (token for _, token in decoding)
-        return text_pieces(tokens, StreamDecoder(tokenizer), StopFilter(request.stops), stop_ids)
+        if prompt.tools is None:
+            return Row(tokenizer, request.stops, stop_ids, len(prompt.ids), started)
+        reader = CallReader(prompt.tools)
+        return Row(tokenizer.keeping(MARKS), request.stops, stop_ids, len(prompt.ids), started, reader)
+
+    def _stream(self, prompt: _Prompt, spec: str, request: Request, written: Written, started: float) -> Iterator[str]:
+        row = written.row = self._row(prompt, request, started)
+        decoding = self._decoding({0: prompt.ids}, self._adapters.find(spec), request)
+        for _, token in decoding:
+            if piece := row.push(token):
+                yield piece
+            if row.is_stopped:
+                break
+        piece = row.flush()
+        written.reason = decoding.reasons[0]
+        if piece:
+            yield piece
 
     def _generate(
-        self, prompts: list[list[int]], adapter: str | list[str] | None, request: Request
+        self, prompts: list[_Prompt], adapter: str | list[str] | None, request: Request, started: float
     ) -> list[Generation]:
-        tokenizer = self._text("generate_ids")
-        stop_ids = tokenizer.find_stops(request.stops)
         answers: dict[int, Generation] = {}
-        for group, decoding in self._decode_groups(prompts, adapter, request):
-            decoders = [StreamDecoder(tokenizer) for _ in group]
-            filters = [StopFilter(request.stops) for _ in group]
-            ids: list[list[int]] = [[] for _ in group]
-            texts = [""] * len(group)
-            for row, token in decoding:
-                ids[row].append(token)
-                texts[row] += filters[row].push(decoders[row].push(token))
-                if filters[row].is_stopped or token in stop_ids:
-                    decoding.finish(row)
-            for row, index in enumerate(group):
-                text = texts[row] + filters[row].push(decoders[row].flush()) + filters[row].flush()
-                reason: FinishReason = "stop" if filters[row].is_stopped else decoding.reasons[row]
-                answers[index] = Generation(text, tuple(ids[row]), reason, len(prompts[index]))
+        for group, decoding in self._decode_groups([prompt.ids for prompt in prompts], adapter, request):
+            rows = [self._row(prompts[index], request, started) for index in group]
+            for place, token in decoding:
+                rows[place].push(token)
+                if rows[place].is_stopped:
+                    decoding.finish(place)
+            for index, row, reason in zip(group, rows, decoding.reasons, strict=True):
+                row.flush()
+                answers[index] = row.end(reason)
         return [answers[index] for index in range(len(prompts))]
 
     def _choose(
-        self, ids: list[int], texts: Sequence[str], choices: list[list[int]], adapter: BoundAdapter
+        self, prompt: _Prompt, texts: Sequence[str], choices: list[list[int]], adapter: BoundAdapter, started: float
     ) -> Generation:
-        scores = score_choices(self._session, adapter, ids, choices, self.manifest.model.eos_token_ids)
+        scores = score_choices(self._session, adapter, prompt.ids, choices, self.manifest.model.eos_token_ids)
         best = int(np.argmax(scores))
-        return Generation(texts[best], tuple(choices[best]), "choice", len(ids), scores)
+        text, calls = texts[best], cast(tuple[ToolCall, ...], ())
+        if prompt.tools is not None:
+            reader = CallReader(prompt.tools)
+            shown = reader.push(text)
+            rest, calls = reader.end()
+            text = shown + rest
+        return Generation(
+            text=text,
+            token_ids=tuple(choices[best]),
+            finish_reason="choice",
+            usage=Usage(len(prompt.ids), len(choices[best])),
+            timings=Timings((time.perf_counter() - started) * 1e3),
+            tool_calls=calls,
+            choice_scores=scores,
+        )
 
     def _encode_choices(self, prompt: _Prompt, choices: Sequence[str]) -> list[list[int]]:
         encoded = [prompt.encode_answer(choice) for choice in choices]
@@ -358,7 +376,7 @@ class Model(TokenModel):
 
     def _encode_chat(self, tokenizer: Tokenizer, messages: Messages, tools: Tools | None) -> _Prompt:
         ids = self._check(tokenizer.encode_chat(messages, tools=tools))
-        return _Prompt(ids, lambda answer: tokenizer.encode_answer(messages, answer, tools))
+        return _Prompt(ids, lambda answer: tokenizer.encode_answer(messages, answer, tools), tools)
 
     def _templated(self, template: Mapping[str, Any] | None, date: str | datetime.date | None) -> Tokenizer:
         tokenizer, day = self._text("generate_ids"), parse_date(date)

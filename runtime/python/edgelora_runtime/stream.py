@@ -7,7 +7,7 @@ token ids -> text, piece by piece
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 
 from edgelora_runtime.text import Tokenizer
 
@@ -68,21 +68,6 @@ class StopFilter:
         """What was held back and turned out to be no stop string."""
         shown, self._held = self._held, ""
         return shown
-
-
-def text_pieces(
-    tokens: Iterator[int], decoder: StreamDecoder, stop_filter: StopFilter, stop_ids: Collection[int] = ()
-) -> Iterator[str]:
-    """Text of a stream of tokens, piece by piece, ending early at a stop string or one of ``stop_ids``."""
-    for token in tokens:
-        if token in stop_ids:
-            break
-        if piece := stop_filter.push(decoder.push(token)):
-            yield piece
-        if stop_filter.is_stopped:
-            return
-    if piece := stop_filter.push(decoder.flush()) + stop_filter.flush():
-        yield piece
 
 
 def _overlap(text: str, stop: str) -> int:

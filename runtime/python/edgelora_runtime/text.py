@@ -60,6 +60,7 @@ class Tokenizer:
         self.vocab_size = vocab_size  # token ids that the model has; a tokenizer may know more. None: not known
         special = {name: token for name, token in (special_tokens or {}).items() if token is not None}
         self._renderer = None if chat_template is None else Renderer(chat_template, special)
+        self._kept: dict[int, str] = {}  # special tokens that are text
 
     @classmethod
     def from_text(
@@ -91,9 +92,21 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], special: bool = False) -> str:
         """Text of ``ids``, without special tokens unless ``special``."""
+        place = next((place for place, token in enumerate(ids) if token in self._kept), None) if self._kept else None
+        if place is not None:
+            behind = self.decode(ids[place + 1 :], special)
+            return self.decode(ids[:place], special) + self._kept[ids[place]] + behind
         with _guarded(InputError, "the tokenizer cannot decode these ids", "give token ids of this model"):
             text: str = self._tokenizer.decode(list(ids), skip_special_tokens=not special)
         return text
+
+    def keeping(self, marks: Collection[str]) -> Tokenizer:
+        """The same tokenizer that decodes those special tokens to text which are among ``marks``."""
+        changed = copy.copy(self)
+        changed._kept = {
+            index: token.content for index, token in self._added.items() if token.special and token.content in marks
+        }
+        return changed
 
     def with_template(self, variables: Mapping[str, Any], date: datetime.date | None = None) -> Tokenizer:
         """The same tokenizer whose template gets these variables too, and ``date`` as today."""

@@ -5,8 +5,10 @@
  */
 
 import type { FinishReason } from "./generate.js";
+import type { Message } from "./messages.js";
 import { StopFilter, StreamDecoder } from "./stream.js";
 import type { Tokenizer } from "./text.js";
+import type { CallReader, ToolCall } from "./tool-calls.js";
 
 /** How many tokens went through the model. */
 export interface Usage {
@@ -25,7 +27,12 @@ export interface Timings {
 
 /** One answer. `tokenIds` leaves out the end token; `choiceScores` are in the order of the choices given. */
 export interface Generation {
+  /** Without the tool calls in it. */
   readonly text: string;
+  /** What the model wants to have called; empty unless tools were given. */
+  readonly toolCalls: readonly ToolCall[];
+  /** Text and calls as the message that goes before the next one. */
+  readonly message: Message;
   readonly tokenIds: readonly number[];
   readonly finishReason: FinishReason;
   readonly usage: Usage;
@@ -48,19 +55,26 @@ export class Row {
   readonly #filter: StopFilter;
   readonly #decoder: StreamDecoder;
   readonly #stopIds: ReadonlySet<number>;
+  readonly #reader: CallReader | null;
   #text = "";
+  #calls: readonly ToolCall[] = [];
   #firstMs = 0;
   #lastMs = 0;
   #isStopped = false;
 
-  /** `startedMs` is when it was asked for, by `performance.now()`; `stopIds` end it as `stops` do. */
+  /**
+   * `startedMs` is when it was asked for, by `performance.now()`; `stopIds` end it as `stops` do; `reader` takes tool
+   * calls out of its text.
+   */
   constructor(
     tokenizer: Tokenizer,
     stops: readonly string[],
     stopIds: ReadonlySet<number>,
     promptTokens: number,
     startedMs: number,
+    reader: CallReader | null = null,
   ) {
+    this.#reader = reader;
     this.#filter = new StopFilter(stops);
     this.#decoder = new StreamDecoder(tokenizer);
     this.#stopIds = stopIds;
@@ -80,12 +94,17 @@ export class Row {
     this.#tokenIds.push(token);
     const text = this.#filter.push(this.#decoder.push(token));
     this.#isStopped = this.#filter.isStopped || this.#stopIds.has(token);
-    return this.#add(text);
+    return this.#add(this.#reader?.push(text) ?? text);
   }
 
   /** The text that was held back. */
   flush(): string {
-    return this.#add(this.#filter.push(this.#decoder.flush()) + this.#filter.flush());
+    const text = this.#filter.push(this.#decoder.flush()) + this.#filter.flush();
+    if (this.#reader === null) return this.#add(text);
+    const shown = this.#reader.push(text);
+    const rest = this.#reader.end();
+    this.#calls = rest.calls;
+    return this.#add(shown + rest.text);
   }
 
   /** The answer, which ends for `reason` unless a stop string came. */
@@ -93,7 +112,7 @@ export class Row {
     const count = this.#tokenIds.length;
     const milliseconds = this.#lastMs - this.#firstMs;
     return {
-      text: this.#text,
+      ...asMessage(this.#text, this.#calls),
       tokenIds: this.#tokenIds,
       finishReason: this.#isStopped ? "stop" : reason,
       usage: { promptTokens: this.#promptTokens, completionTokens: count },
@@ -109,4 +128,14 @@ export class Row {
     this.#text += text;
     return text;
   }
+}
+
+/** Text and calls of an answer, also as a message of the conversation. */
+export function asMessage(
+  text: string,
+  toolCalls: readonly ToolCall[] = [],
+): Pick<Generation, "text" | "toolCalls" | "message"> {
+  const calls = toolCalls.map(({ id, ...call }) => ({ id, type: "function", function: call }));
+  const message = { role: "assistant", content: text, ...(calls.length > 0 ? { tool_calls: calls } : {}) };
+  return { text, toolCalls, message };
 }

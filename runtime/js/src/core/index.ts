@@ -31,3 +31,4 @@ export type { SamplingOptions } from "./sampling.js";
 export type { Classification } from "./scores.js";
 export type { Span, Tagging } from "./spans.js";
 export type { Tokenizer } from "./text.js";
+export type { ToolCall } from "./tool-calls.js";

@@ -10,7 +10,7 @@ import type { EncoderModel } from "./encoder-model.js";
 import { ArtifactError, InputError } from "./errors.js";
 import type { Task } from "./format.js";
 import { type FinishReason, scoreChoices } from "./generate.js";
-import { type Generation, Row, type RowPiece } from "./generation.js";
+import { asMessage, type Generation, Row, type RowPiece } from "./generation.js";
 import { readManifest } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
 import { show } from "./parse-json.js";
@@ -64,6 +64,8 @@ const GENERATION = "text-generation";
 interface Prompt {
   readonly ids: readonly number[];
   readonly encodeAnswer: (answer: string) => number[];
+  /** The tools that it offers. */
+  readonly tools: Tools | null;
 }
 
 /** What `load` is asked for: a task, or whatever the artifact is made for. */
@@ -192,7 +194,10 @@ export class TextModel extends TokenModel {
   ): Promise<Generation[]> {
     const tokenizer = await this.text("generateIds");
     const stopIds = tokenizer.findStops(request.stops);
-    const rows = prompts.map(({ ids }) => new Row(tokenizer, request.stops, stopIds, ids.length, startedMs));
+    const { marked, readers } = await readCalls(tokenizer, prompts);
+    const rows = prompts.map(({ ids }, row) => {
+      return new Row(marked, request.stops, stopIds, ids.length, startedMs, readers[row]);
+    });
     const reasons = new Map<number, FinishReason>(); // of the rows that came to their end
     const show = (row: number, text: string) => text !== "" && push({ row, text });
     try {
@@ -234,6 +239,7 @@ export class TextModel extends TokenModel {
     });
     const specs = this.specs(adapter, prompts.length);
     for (const spec of specs) this.known.parse(spec); // an unknown name is reported before anything is computed
+    const { readers } = await readCalls(await this.text("generateIds"), prompts);
     const answers: Generation[] = [];
     for (const [row, { ids: prompt }] of prompts.entries()) {
       const choices = encoded[row] as number[][];
@@ -242,9 +248,12 @@ export class TextModel extends TokenModel {
       const scores = await scoreChoices(this.session, bound, prompt, choices, eosTokenIds, signal);
       const best = largestIndex(Float64Array.from(scores));
       const [text, tokenIds] = [texts[best] as string, choices[best] as number[]];
-      push({ row, text });
+      const reader = readers[row];
+      const found = reader ? { shown: reader.push(text), ...reader.end() } : { shown: "", text, calls: [] };
+      const shown = found.shown + found.text;
+      if (shown !== "") push({ row, text: shown });
       answers.push({
-        text,
+        ...asMessage(shown, found.calls),
         tokenIds,
         finishReason: "choice",
         usage: { promptTokens: prompt.length, completionTokens: tokenIds.length },
@@ -258,12 +267,12 @@ export class TextModel extends TokenModel {
   #encodeRaw(tokenizer: Tokenizer, text: string): Prompt {
     const ends = this.manifest.model.eosTokenIds;
     const ids = this.check(tokenizer.encodePrompt(text, true, ends));
-    return { ids, encodeAnswer: (answer) => tokenizer.encodeAfter(text, answer, true, ends) };
+    return { ids, encodeAnswer: (answer) => tokenizer.encodeAfter(text, answer, true, ends), tools: null };
   }
 
   #encodeChat(tokenizer: Tokenizer, messages: readonly Message[], tools: Tools | null = null): Prompt {
     const ids = this.check(tokenizer.encodeChat(messages, true, tools));
-    return { ids, encodeAnswer: (answer) => tokenizer.encodeAnswer(messages, answer, tools) };
+    return { ids, encodeAnswer: (answer) => tokenizer.encodeAnswer(messages, answer, tools), tools };
   }
 
   async #templated({
@@ -272,4 +281,12 @@ export class TextModel extends TokenModel {
   }: Pick<TextOptions, "template"> & { date?: string | undefined | null }): Promise<Tokenizer> {
     return (await this.text("generateIds")).withTemplate(template, date);
   }
+}
+
+/** Who takes the tool calls out of each answer, and a tokenizer that leaves their marks in the text. */
+async function readCalls(tokenizer: Tokenizer, prompts: readonly Prompt[]) {
+  if (prompts.every(({ tools }) => tools === null)) return { marked: tokenizer, readers: [] };
+  const { CallReader, MARKS } = await import("./tool-calls.js");
+  const readers = prompts.map(({ tools }) => (tools === null ? null : new CallReader(tools)));
+  return { marked: tokenizer.keeping(MARKS), readers };
 }

@@ -48,12 +48,20 @@ export class Tokenizer {
   readonly codec: Codec;
   readonly #renderer: Renderer | null;
   readonly #added: readonly AddedToken[];
+  readonly #kept: ReadonlyMap<number, string>;
 
-  constructor(codec: Codec, added: readonly AddedToken[], renderer: Renderer | null, chatTemplate: string | null) {
+  constructor(
+    codec: Codec,
+    added: readonly AddedToken[],
+    renderer: Renderer | null,
+    chatTemplate: string | null,
+    kept: ReadonlyMap<number, string> = new Map(),
+  ) {
     this.chatTemplate = chatTemplate;
     this.codec = codec;
     this.#added = added;
     this.#renderer = renderer;
+    this.#kept = kept;
   }
 
   /** Token ids of `text`; `special` adds the tokenizer's own special tokens. */
@@ -64,8 +72,20 @@ export class Tokenizer {
 
   /** Text of `ids` without special tokens. */
   decode(ids: readonly number[]): string {
+    const place = this.#kept.size === 0 ? -1 : ids.findIndex((id) => this.#kept.has(id));
+    if (place >= 0) {
+      const mark = this.#kept.get(ids[place] as number);
+      return this.decode(ids.slice(0, place)) + mark + this.decode(ids.slice(place + 1));
+    }
     if (ids.length === 0) return "";
     return this.codec.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  }
+
+  /** The same tokenizer that decodes those special tokens to text which are among `marks`. */
+  keeping(marks: readonly string[]): Tokenizer {
+    const kept = this.#added.filter(({ special, content }) => special && marks.includes(content));
+    const byId = new Map(kept.map(({ id, content }) => [id, content]));
+    return new Tokenizer(this.codec, this.#added, this.#renderer, this.chatTemplate, byId);
   }
 
   /** The same tokenizer whose template gets these variables too, and `date` (YYYY-MM-DD) as today. */

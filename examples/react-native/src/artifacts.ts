@@ -7,9 +7,10 @@
 import { type DownloadProgress, downloadArtifact, expoFiles, load, type Model } from "@edgelora/runtime/react-native";
 import * as crypto from "expo-crypto";
 import * as fileSystem from "expo-file-system";
+import { fetch } from "expo/fetch";
 
-const files = expoFiles(fileSystem, crypto);
-const shelf = new fileSystem.Directory(fileSystem.Paths.document, "artifacts");
+const files = expoFiles(fileSystem, crypto, { background: true });
+const shelf = new fileSystem.Directory(fileSystem.Paths.cache, "artifacts"); // what can be had again is in no backup
 
 /** Names of the artifacts that are whole: their manifest was written last. */
 export function listArtifacts(): string[] {
@@ -25,7 +26,7 @@ export async function bringArtifact(
   onProgress: (progress: DownloadProgress) => void,
 ): Promise<string> {
   const name = nameOf(address);
-  await downloadArtifact(address, folderOf(name), { files, signal, onProgress });
+  await downloadArtifact(address, folderOf(name), { files, fetch: fetch as unknown as typeof globalThis.fetch, signal, onProgress });
   return name;
 }
 

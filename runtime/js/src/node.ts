@@ -9,13 +9,28 @@ import { createReadStream, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { type AddressOptions, isRemote } from "./core/address.js";
 import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
+import { fetchedFolder } from "./core/fetched-folder.js";
 import { checkFiles, type FolderSource } from "./core/files.js";
+import type { Manifest } from "./core/format.js";
+import { lazyModels } from "./core/lazy-models.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "./core/model.js";
+import type { Models } from "./core/models.js";
+import { neededFiles } from "./core/needed-files.js";
 import type { ArtifactSource, Backend, Capabilities, GraphSource, Ort } from "./core/ports.js";
+import type { BringOptions } from "./core/stored-models.js";
 
 export * from "./core/index.js";
+
+/** Artifacts of servers that are kept in `folder`. */
+export function modelsIn(folder: string): Models {
+  return lazyModels(async () => (await import("./node/cache.js")).modelsIn(folder));
+}
+
+/** Those in the folder that `load` keeps them in. */
+export const models: Models = lazyModels(async () => (await import("./node/cache.js")).modelsIn());
 
 const ALWAYS_HASHED_BYTES = 4 << 20; // hashing a small file costs nothing beside loading; weights are hashed on demand
 const MAX_DEFAULT_THREADS = 4; // more only add waiting on small models
@@ -39,20 +54,23 @@ const WASM: Capabilities = Object.freeze({
 });
 
 /** Options of `load`. */
-export interface NodeLoadOptions extends LoadOptions {
+export interface NodeLoadOptions extends LoadOptions, Omit<BringOptions, "checkRoom"> {
   /** Threads of a run; by default the physical cores, at most four. */
   readonly threads?: number | undefined;
   /** "native", the default, is onnxruntime-node; "wasm" is onnxruntime-web and needs no native code. */
   readonly runtime?: "native" | "wasm" | undefined;
+  /** Where artifacts of servers are kept; EDGELORA_CACHE, or the system's folder for what can be had again. */
+  readonly cache?: string | undefined;
 }
 
 /**
- * Open an artifact. Sizes and small files are always checked; `hashes` reads every byte of the weights too. Throws
+ * Open an artifact: a folder, or one of a server, `https://...` or `hf:owner/name@revision`, of which what is missing is
+ * downloaded first and kept. `headers` and the like are for servers alone. Sizes and small files are always checked; `hashes` reads every byte of the weights too. Throws
  * ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says (`probe`).
  * `task` is what the artifact must be for.
  */
 export async function load<Want extends Wanted = "text-generation">(
-  folder: string,
+  location: string,
   options: NodeLoadOptions & ForTask<Want> = {},
 ): Promise<ModelOf<Want>> {
   const { threads = defaultThreads(), runtime = "native" } = options;
@@ -62,11 +80,35 @@ export async function load<Want extends Wanted = "text-generation">(
   if (runtime !== "native" && runtime !== "wasm") {
     throw new InputError(`runtime is "${runtime}", expected "native" or "wasm"`);
   }
-  if (!(await stat(folder).catch(() => null))?.isDirectory()) {
-    throw new ArtifactError(`${folder} is not a folder; expected an artifact written by \`edgelora export\``);
+  const source = await open(location, runtime === "native", options);
+  try {
+    const backend = runtime === "native" ? await nativeBackend(threads) : await wasmBackend(threads);
+    return await loadModel(source, backend, options);
+  } catch (error) {
+    source.close?.();
+    throw error;
   }
-  const backend = runtime === "native" ? await nativeBackend(threads) : await wasmBackend(threads);
-  return loadModel(artifactIn(folder, runtime === "native"), backend, options);
+}
+
+async function open(location: string, byPath: boolean, options: NodeLoadOptions): Promise<ArtifactSource> {
+  if (isRemote(location)) {
+    const { bringArtifact } = await import("./node/bring.js"); // a folder needs none of it
+    const { path, asking, close } = await bringArtifact(location, options);
+    const source = artifactIn(path, byPath, (name) => folderAt(name, location, asking));
+    const prepare = (manifest: Manifest, hashes: boolean) =>
+      source.prepare({ ...manifest, files: neededFiles(manifest) }, hashes); // the others were not downloaded
+    return { ...source, prepare, close };
+  }
+  if (!(await stat(location).catch(() => null))?.isDirectory()) {
+    throw new ArtifactError(`${location} is not a folder; expected an artifact written by \`edgelora export\``);
+  }
+  return artifactIn(location, byPath, (name) => folderAt(name, location, {}));
+}
+
+/** A folder of the disk or of a server, for a model of the artifact at `location`. */
+function folderAt(name: string, location: string, asking: AddressOptions): FolderSource {
+  const digest = async (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+  return isRemote(name) ? fetchedFolder(name, digest, location, asking) : folder(name);
 }
 
 /** A folder on the disk, for `model.loadAdapter`; a path does as well. */
@@ -91,13 +133,13 @@ export function folder(path: string): FolderSource {
   };
 }
 
-function artifactIn(path: string, byPath: boolean): ArtifactSource {
+function artifactIn(path: string, byPath: boolean, at: ArtifactSource["folder"]): ArtifactSource {
   const source = folder(path);
   return {
     ...source,
-    folder,
-    prepare: (files, hashes) =>
-      checkFiles(path, files, async (name, expected) => {
+    folder: at,
+    prepare: (manifest, hashes) =>
+      checkFiles(path, manifest.files, async (name, expected) => {
         const found = await stat(join(path, name)).catch(() => null);
         if (!found?.isFile()) return null;
         const isHashed = found.size === expected.bytes && (hashes || found.size <= ALWAYS_HASHED_BYTES);

@@ -7,15 +7,16 @@
 
 import * as ort from "onnxruntime-react-native";
 import { InputError } from "./core/errors.js";
+import type { FileSystem } from "./core/file-system.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "./core/model.js";
-import type { FileSystem } from "./react-native/files.js";
 import { reactNativeBackend } from "./react-native/onnxruntime.js";
 import { storedArtifact } from "./react-native/storage.js";
 
+export type { DownloadOptions, DownloadProgress } from "./core/download-folder.js";
+export type { FileSystem, NativeDownload, WritableFileSystem } from "./core/file-system.js";
 export * from "./core/index.js";
-export { type DownloadOptions, type DownloadProgress, downloadArtifact } from "./react-native/download.js";
+export { downloadArtifact } from "./react-native/download.js";
 export { type ExpoCrypto, type ExpoFileSystem, expoFiles } from "./react-native/expo.js";
-export type { FileSystem, WritableFileSystem } from "./react-native/files.js";
 export { storedFolder } from "./react-native/storage.js";
 
 const DEFAULT_THREADS = 4; // phones have two to four fast cores; a run waits for its slowest thread

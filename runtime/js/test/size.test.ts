@@ -58,11 +58,15 @@ for (const [user, contents] of Object.entries(USES)) {
       first: sum(first, bytes),
       text: later(/\/text\.ts$/),
       encoders: later(/encoder-model|remote-encoder/),
+      downloads: later(/download|bring|cache|models|hub/),
     };
-    context.diagnostic(`${sizes.first} bytes gzipped, ${sizes.text} more for text, ${sizes.encoders} for encoders`);
+    context.diagnostic(
+      `${sizes.first} bytes gzipped, ${sizes.text} more for text, ${sizes.encoders} for encoders, ${sizes.downloads} for downloads`,
+    );
     assert.ok(sizes.first > 2_000); // something was bundled
     assert.ok(sizes.first < LIMIT_BYTES, `${sizes.first} bytes`);
     assert.ok(sizes.text > 200 && sizes.text < LATER_BYTES, `${sizes.text} bytes for text`);
+    assert.ok(sizes.downloads < LATER_BYTES, `${sizes.downloads} bytes for downloads`);
     assert.ok(sizes.encoders > 200 && sizes.encoders < LATER_BYTES, `${sizes.encoders} bytes for encoders`);
   });
 }

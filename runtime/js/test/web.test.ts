@@ -5,15 +5,17 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { atServer } from "../src/core/address.js";
 import { ArtifactError, BackendError, ConnectionError, InputError } from "../src/core/errors.js";
+import { FetchedFolder } from "../src/core/fetched-folder.js";
 import { parseManifest } from "../src/core/manifest.js";
 import { loadModel } from "../src/core/model.js";
 import { download } from "../src/web/download.js";
-import { FetchedFolder } from "../src/web/folders.js";
+import { digest } from "../src/web/hash.js";
+import { MemoryStore } from "../src/web/memory-store.js";
 import type { FromWorker, ToWorker } from "../src/web/protocol.js";
 import { openRemote, type RemoteModel } from "../src/web/remote.js";
 import { WebSource } from "../src/web/source.js";
-import { MemoryStore } from "../src/web/store.js";
 import { CONFORMANCE } from "./places.js";
 
 const ADDRESS = "https://models.test/tiny";
@@ -57,11 +59,11 @@ test("a file of another size is refused before its bytes come, where the length 
   );
 });
 
-test("pieces of another upload are downloaded anew once, and no more often", async (context) => {
+test("without hashes of pieces, those of another upload are downloaded anew once, and no more often", async (context) => {
   const old = 4 << 20;
   const info = { bytes: old + 1000, sha256: "0".repeat(64) };
   const store = new MemoryStore();
-  store.remove = async () => {}; // a cache that keeps what it has
+  store.cut = async () => {}; // a cache that keeps what it has
   await store.keep(info, 0, new Uint8Array(old));
   const requests = serve(context, (_, { headers }) => {
     const start = Number(/\d+/.exec(new Headers(headers).get("range") ?? "0")?.[0]);
@@ -77,7 +79,7 @@ test("pieces of another upload are downloaded anew once, and no more often", asy
 test("an adapter's files are asked for anew, and only 404 means that there is none", async (context) => {
   const status: Record<string, number> = { a: 200, b: 404, c: 403, d: 429, e: 500 };
   const requests = serve(context, (address) => response("x", {}, "cors", status[address.slice(-1)] as number));
-  const folder = new FetchedFolder(ADDRESS);
+  const folder = new FetchedFolder(ADDRESS, digest);
   assert.deepEqual([await folder.has("a"), await folder.has("b")], [true, false]);
   assert.equal(requests[0]?.init.cache, "no-cache");
   for (const name of ["c", "d", "e"]) {
@@ -92,7 +94,7 @@ async function kept(context: TestContext, answer: Answer) {
   const warnings: string[] = [];
   const store = Object.assign(new MemoryStore(), { manifest: async () => Uint8Array.from(MANIFEST) });
   const requests = serve(context, answer);
-  const source = new WebSource(ADDRESS, store, { onWarning: (message) => warnings.push(message) });
+  const source = new WebSource(atServer(ADDRESS), store, { onWarning: (message) => warnings.push(message) });
   return { source, warnings, requests };
 }
 
@@ -131,7 +133,7 @@ test("a connection that says nothing holds up a cached artifact for three second
 
 test("without a cache each of them is told as what it is", async (context) => {
   serve(context, () => response("no", {}, "cors", 403));
-  const source = new WebSource(ADDRESS, new MemoryStore(), {});
+  const source = new WebSource(atServer(ADDRESS), new MemoryStore(), {});
   await assert.rejects(source.has("manifest.json"), /^ConnectionError: .* cannot be reached \(HTTP 403\)/);
   context.mock.restoreAll();
   serve(context, () => response("no", {}, "cors", 404));
@@ -141,13 +143,13 @@ test("without a cache each of them is told as what it is", async (context) => {
 /** A source whose files are those of the folder. */
 function served(context: TestContext, signal: AbortSignal): WebSource {
   serve(context, async (address) => response(await readFile(join(FOLDER, address.slice(ADDRESS.length))), {}, "cors"));
-  return new WebSource(ADDRESS, new MemoryStore(), { signal });
+  return new WebSource(atServer(ADDRESS), new MemoryStore(), { signal });
 }
 
 test("the signal of a load ends it with its reason, and after it nothing", async (context) => {
   const ending = new AbortController();
   const source = served(context, ending.signal);
-  await source.prepare(parseManifest(MANIFEST).files, false);
+  await source.prepare(parseManifest(MANIFEST), false);
   ending.abort(new Error("enough"));
   const capabilities = {
     name: "none",

@@ -5,7 +5,7 @@
  */
 
 import { TextDecoder } from "expo-text-decoder";
-import type { FileSystem } from "../../src/react-native/files.js";
+import type { FileSystem } from "../../src/core/file-system.js";
 
 interface Host {
   readonly arguments: readonly string[];

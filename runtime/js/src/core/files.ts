@@ -58,12 +58,15 @@ export async function readText(source: FolderSource, path: string): Promise<stri
 export interface FoundFile {
   readonly bytes: number;
   readonly sha256: string | null;
+  /** Its bytes were compared piece by piece, and are others. */
+  readonly isOther?: boolean;
 }
 
 /** How a file differs from the manifest, null where it does not; `found` is null where there is no file. */
 export function findDifference(name: string, found: FoundFile | null, expected: FileInfo): string | null {
   if (found === null) return `${name}: missing`;
   if (found.bytes !== expected.bytes) return `${name}: ${found.bytes} bytes, expected ${expected.bytes}`;
+  if (found.isOther) return `${name}: other bytes than the manifest says`;
   if (found.sha256 !== null && found.sha256 !== expected.sha256) {
     return `${name}: sha256 ${found.sha256.slice(0, 12)}…, expected ${expected.sha256.slice(0, 12)}…`;
   }

@@ -4,6 +4,7 @@
  * Imports no onnxruntime.
  */
 
+export type { AddressOptions } from "./address.js";
 export { Answer, type Answers } from "./answer.js";
 export type { Embedding, EncoderModel, Pixels } from "./encoder-model.js";
 export type { EncoderInput, EncoderOutput } from "./encoder-session.js";
@@ -23,6 +24,7 @@ export type {
   ModelOf,
   Wanted,
 } from "./model.js";
+export type { Estimate, EstimateOptions, MakeRoom, Models, Room, StoredModel } from "./models.js";
 export type { ProbeResult } from "./probe.js";
 export type { Variables } from "./rendering.js";
 export type { AnswerResult } from "./replay-answers.js";

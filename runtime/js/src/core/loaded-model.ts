@@ -129,6 +129,7 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
     await this.#queue.close(new InputError("this model was disposed of; load the artifact again"));
     this.known.dispose();
     await this.release();
+    this.source.close?.();
   }
 
   /**

@@ -107,7 +107,7 @@ export async function loadModel<Want extends Wanted = "text-generation">(
   if (wanted !== "any" && wanted !== manifest.task) {
     throw new ArtifactError(`${source.where} is for ${manifest.task}, expected ${wanted}; load another artifact`);
   }
-  await source.prepare(manifest.files, hashes);
+  await source.prepare(manifest, hashes);
   throwIfAborted(signal);
   if (manifest.tokenizer !== null) await (await import("./text.js")).checkTemplate(source, manifest.tokenizer);
   throwIfAborted(signal);

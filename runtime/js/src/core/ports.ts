@@ -5,7 +5,7 @@
  */
 
 import type { FolderSource } from "./files.js";
-import type { FileInfo, Manifest } from "./format.js";
+import type { Manifest } from "./format.js";
 
 /** Where the memory of a tensor lies, in onnxruntime's words. */
 export type Location = "cpu" | "cpu-pinned" | "gpu-buffer";
@@ -135,13 +135,15 @@ export interface GraphSource {
 /** An artifact. */
 export interface ArtifactSource extends FolderSource {
   /**
-   * Called once, after the manifest was read and before anything else is: makes sure that `files` are there and are
+   * Called once, after the manifest was read and before anything else is: makes sure that the files are there and are
    * those of the manifest (downloads them first where they are far away), comparing sizes, and hashes where `hashes`.
    * Throws one ArtifactError that lists every difference; `checkFiles` does it for sources that can look.
    */
-  prepare(files: ReadonlyMap<string, FileInfo>, hashes: boolean): Promise<void>;
+  prepare(manifest: Manifest, hashes: boolean): Promise<void>;
   /** `graph` and `weights` are file names of the manifest. Asked for when a session is made, and not kept. */
   graph(graph: string, weights: string): Promise<GraphSource>;
   /** Another folder, as one writes it in this place: a path, an address. */
   folder(location: string): FolderSource;
+  /** Called when nothing of the artifact is read any more. */
+  close?(): void;
 }

@@ -1,101 +1,14 @@
 /**
- * Adapter folders that are fetched, dropped onto a page or sent to a worker.
+ * Folders of files that were dropped onto a page or sent to a worker.
  *
  * Knows nothing about what is in the files.
  */
 
 import { throwIfAborted } from "../core/abort.js";
-import { ArtifactError, ConnectionError } from "../core/errors.js";
-import type { FileProgress, FolderSource, Watch } from "../core/files.js";
-import { inAddress } from "../core/names.js";
+import { ArtifactError } from "../core/errors.js";
+import type { FolderSource, Watch } from "../core/files.js";
+import { ADAPTER_FILES } from "../core/needed-files.js";
 import { digest } from "./hash.js";
-
-/** What a runtime reads of an adapter; the last two may be missing. */
-export const ADAPTER_FILES: readonly string[] = [
-  "adapter_config.json",
-  "adapter_model.safetensors",
-  "receipt.json",
-  "config.json",
-];
-
-/**
- * A small folder at an address, an adapter's for example; files are fetched when they are asked for, and kept as long as
- * this object is.
- */
-export class FetchedFolder implements FolderSource {
-  readonly where: string;
-  readonly #watch: Watch;
-  readonly #files = new Map<string, Promise<Uint8Array | null>>();
-
-  constructor(where: string, watch: Watch = {}) {
-    this.where = where;
-    this.#watch = watch;
-  }
-
-  reading(watch: Watch): FolderSource {
-    return new FetchedFolder(this.where, watch);
-  }
-
-  async has(path: string): Promise<boolean> {
-    return (await this.#fetch(path)) !== null;
-  }
-
-  async bytes(path: string): Promise<Uint8Array> {
-    const bytes = await this.#fetch(path);
-    if (bytes === null) throw new ArtifactError(`${this.where} has no ${path}; upload the whole folder`);
-    return bytes;
-  }
-
-  async sha256(path: string): Promise<string> {
-    return digest(await this.bytes(path));
-  }
-
-  #fetch(path: string): Promise<Uint8Array | null> {
-    const begun = this.#files.get(path) ?? fetchFile(this.where, path, this.#watch);
-    this.#files.set(path, begun);
-    begun.catch(() => this.#files.delete(path)); // the next try may succeed
-    return begun;
-  }
-}
-
-async function fetchFile(where: string, file: string, { signal, onProgress }: Watch): Promise<Uint8Array | null> {
-  const address = `${where}/${inAddress(file)}`;
-  let response: Response;
-  try {
-    // "no-cache" asks the server whether the file is still the same: an adapter may have been uploaded anew.
-    response = await fetch(address, { cache: "no-cache", signal: signal ?? null });
-    if (response.ok) return await readBody(response, file, onProgress);
-  } catch (error) {
-    throwIfAborted(signal);
-    throw new ConnectionError(`${address} cannot be reached (${(error as Error).message}); connect and try again`);
-  }
-  const { status } = response;
-  if (status === 404 || status === 410) return null;
-  const advice = status === 401 || status === 403 ? "let this page read it" : "try again later";
-  throw new ConnectionError(`${address} cannot be reached (HTTP ${status}); ${advice}`);
-}
-
-/** The bytes of an answer, as they come. */
-async function readBody(
-  response: Response,
-  file: string,
-  onProgress: ((progress: FileProgress) => void) | undefined,
-): Promise<Uint8Array> {
-  if (onProgress === undefined || response.body === null) return new Uint8Array(await response.arrayBuffer());
-  const length = response.headers.get("content-length");
-  // Of a compressed answer it is the compressed length, which one from another origin does not tell.
-  const isKnown = length !== null && response.type === "basic" && !response.headers.has("content-encoding");
-  const totalBytes = isKnown ? Number(length) : null;
-  const parts: Uint8Array<ArrayBuffer>[] = [];
-  let loadedBytes = 0;
-  const reader = response.body.getReader();
-  for (let next = await reader.read(); !next.done; next = await reader.read()) {
-    parts.push(next.value);
-    loadedBytes += next.value.length;
-    onProgress({ file, loadedBytes, totalBytes });
-  }
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
-}
 
 /**
  * Files by their path in the folder: what a page was given, and what a page gives to its worker. Blobs stay where the

@@ -5,15 +5,15 @@
  */
 
 import { throwIfAborted } from "../core/abort.js";
+import type { AddressOptions } from "../core/address.js";
 import { readManifest } from "../core/manifest.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "../core/model.js";
 import { type BackendChoice, browserFacts, chooseBackend, type Wish } from "./choice.js";
 import { openBackend } from "./onnxruntime.js";
-import { type LoadWatcher, WebSource } from "./source.js";
-import { openStore } from "./store.js";
+import { type LoadWatcher, openSource } from "./source.js";
 
 /** Options of `load` and `loadInWorker`. `hashes` hashes what the cache holds once more; downloads always are. */
-export interface WebOptions extends LoadOptions, Wish, LoadWatcher {
+export interface WebOptions extends LoadOptions, Wish, LoadWatcher, Omit<AddressOptions, "fetch"> {
   /** The folder where onnxruntime-web's own .wasm and .mjs files are served; a bundler may know it by itself. */
   readonly wasmPaths?: string | undefined;
 }
@@ -21,9 +21,9 @@ export interface WebOptions extends LoadOptions, Wish, LoadWatcher {
 /** A model, and what runs it. */
 export type WebModel<Want extends Wanted = "text-generation"> = ModelOf<Want> & { readonly choice: BackendChoice };
 
-/** An address without "/" at its end; `base` is what a relative one starts from. */
+/** The whole of an address; `base` is what a relative one starts from. */
 export function absolute(address: string, base: string): string {
-  return new URL(address, base).href.replace(/\/+$/, "");
+  return new URL(address, base).href;
 }
 
 /**
@@ -36,7 +36,7 @@ export async function load<Want extends Wanted = "text-generation">(
   options: WebOptions & ForTask<Want> = {},
 ): Promise<WebModel<Want>> {
   const { signal } = options;
-  const source = new WebSource(absolute(address, self.location.href), await openStore(), options);
+  const source = await openSource(absolute(address, self.location.href), options);
   const manifest = await readManifest(source);
   const facts = await browserFacts();
   throwIfAborted(signal);

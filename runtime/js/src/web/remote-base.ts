@@ -5,6 +5,7 @@
  * Knows nothing about answers.
  */
 
+import type { AddressOptions } from "../core/address.js";
 import type { FileProgress, FolderSource } from "../core/files.js";
 import type { Manifest, Task } from "../core/format.js";
 import type { LoadAdapterOptions } from "../core/loaded-model.js";
@@ -15,8 +16,7 @@ import { copyAdapter } from "./folders.js";
 import type { Line } from "./line.js";
 import { absolute } from "./load.js";
 import type { Loaded, SentMethod } from "./protocol.js";
-import { WebSource } from "./source.js";
-import { openStore } from "./store.js";
+import { openSource } from "./source.js";
 
 /** What every model in a worker has beside the methods of its task. */
 export interface InWorker {
@@ -32,15 +32,17 @@ export class RemoteBase implements InWorker {
   readonly choice: BackendChoice;
   protected readonly line: Line;
   readonly #where: string;
+  readonly #asking: AddressOptions;
   #tokenizer: Promise<Tokenizer | null> | null = null;
   #ending: Promise<void> | null = null;
 
-  constructor(line: Line, where: string, { manifest, backend, choice }: Loaded) {
+  constructor(line: Line, where: string, asking: AddressOptions, { manifest, backend, choice }: Loaded) {
     this.manifest = manifest;
     this.backend = backend;
     this.choice = choice;
     this.line = line;
     this.#where = where;
+    this.#asking = asking;
   }
 
   get task(): Task {
@@ -109,10 +111,14 @@ export class RemoteBase implements InWorker {
   async #readTokenizer(): Promise<Tokenizer | null> {
     const { tokenizer, files } = this.manifest;
     if (tokenizer === null) return null;
-    const source = new WebSource(this.#where, await openStore(), {});
-    const names = [tokenizer.file, tokenizer.chatTemplate];
-    await source.fill(new Map([...files].filter(([name]) => names.includes(name))), false);
     const { readTokenizer } = await import("../core/text.js"); // many a page has no use for it
-    return readTokenizer(source, tokenizer);
+    const source = await openSource(this.#where, this.#asking);
+    try {
+      const names = [tokenizer.file, tokenizer.chatTemplate];
+      await source.fill(new Map([...files].filter(([name]) => names.includes(name))), false);
+      return await readTokenizer(source, tokenizer);
+    } finally {
+      source.close();
+    }
   }
 }

@@ -42,10 +42,10 @@ export async function openRemote<Want extends Wanted = "text-generation">(
       (progress) => onProgress?.(progress as Progress),
     )) as Loaded;
     if (loaded.manifest.task === "text-generation") {
-      return new Remote(line, where, loaded) as unknown as RemoteOf<Want>;
+      return new Remote(line, where, sent, loaded) as unknown as RemoteOf<Want>;
     }
     const { RemoteEncoder } = await import("./remote-encoder.js"); // a chat has no use for it
-    return new RemoteEncoder(line, where, loaded) as unknown as RemoteOf<Want>;
+    return new RemoteEncoder(line, where, sent, loaded) as unknown as RemoteOf<Want>;
   } catch (error) {
     worker.terminate();
     throw error;

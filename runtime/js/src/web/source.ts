@@ -4,21 +4,21 @@
  * Knows nothing about sessions: it makes sure that files are there and gives their bytes.
  */
 
-import type { Bytes } from "../core/bytes.js";
+import type { AddressOptions, Remote } from "../core/address.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
+import { type FoundManifest, fetchManifest } from "../core/fetch-manifest.js";
+import { fetchedFolder } from "../core/fetched-folder.js";
 import type { FolderSource } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
-import { parseManifest } from "../core/manifest.js";
-import { inAddress } from "../core/names.js";
+import { bytesOf, neededFiles } from "../core/needed-files.js";
+import { PIECE_BYTES, pieceBytes, pieceCount, pieceSize } from "../core/piece-check.js";
 import type { ArtifactSource, GraphSource } from "../core/ports.js";
-import { download } from "./download.js";
-import { ADAPTER_FILES, FetchedFolder } from "./folders.js";
+import { resolve } from "../core/resolve.js";
 import { digest } from "./hash.js";
+import { alone, use } from "./locks.js";
 import { explainMemory } from "./memory.js";
-import { MemoryStore, PIECE_BYTES, pieceBytes, pieceCount, type Store } from "./store.js";
-
-const PATIENCE_MS = 30_000; // for a manifest
-const SHORT_PATIENCE_MS = 3000; // where the artifact is in the cache
+import { MemoryStore } from "./memory-store.js";
+import { openStore, type Store } from "./store.js";
 
 /** How far loading is. `download` counts bytes of all files, those of the cache included; `open` makes the session. */
 export interface Progress {
@@ -36,44 +36,50 @@ export interface LoadWatcher {
   readonly onWarning?: ((message: string) => void) | undefined;
 }
 
-/** The files of a manifest that a runtime reads; the twins for other programs are not downloaded. */
-export function neededFiles(manifest: Manifest): Map<string, FileInfo> {
-  const { graph, tokenizer, encoder, adapters, files } = manifest;
-  const names = [
-    ...[graph.file, graph.withoutSlots, graph.weights, tokenizer?.file, tokenizer?.chatTemplate],
-    encoder?.headFile,
-    ...adapters.flatMap((adapter) => ADAPTER_FILES.map((file) => `${adapter.path}/${file}`)),
-  ];
-  const found = names.flatMap((name) => {
-    const info = name ? files.get(name) : undefined;
-    return name && info ? [[name, info] as const] : [];
-  });
-  return new Map(found);
+/** The artifact at an absolute address. Throws InputError for what is no address. */
+export async function openSource(address: string, options: AddressOptions & LoadWatcher): Promise<WebSource> {
+  return new WebSource(await resolve(address, options), await openStore(), options);
 }
 
-/** An artifact behind an address without "/" at its end. */
+/** An artifact on a server. */
 export class WebSource implements ArtifactSource {
   readonly where: string;
+  #remote: Remote;
+  readonly #asking: AddressOptions;
   #watcher: LoadWatcher;
   readonly #cached: Store;
   readonly #memory = new MemoryStore();
-  #manifest: Bytes | null | undefined;
+  readonly #release: () => void;
+  #found: Promise<FoundManifest | null> | null = null;
   #files: ReadonlyMap<string, FileInfo> = new Map();
   #isAllKept = true;
 
-  constructor(address: string, store: Store | null, watcher: LoadWatcher) {
-    this.where = address;
-    this.#watcher = watcher;
+  constructor(remote: Remote, store: Store | null, options: AddressOptions & LoadWatcher) {
+    this.where = remote.where;
+    this.#remote = remote;
+    this.#asking = options;
+    this.#watcher = options;
     this.#cached = store ?? this.#memory;
+    this.#isAllKept = store !== null;
+    this.#release = use(`artifact ${this.where}`);
     if (store === null) {
-      watcher.onWarning?.("this page has no storage (no secure context, or switched off); weights are not kept");
+      options.onWarning?.("this page has no storage (no secure context, or switched off); weights are not kept");
     }
   }
 
-  /** The model is loaded: what its graphs take later is no part of that, and the signal of it ends nothing any more. */
+  /**
+   * The model is loaded: what its graphs take later is no part of that, and the signal of it ends nothing any more. What
+   * lies in memory is the session's by now, and is not held a second time.
+   */
   detach(): void {
     const { onWarning } = this.#watcher;
     this.#watcher = { onWarning };
+    for (const info of this.#files.values()) if (info.bytes > PIECE_BYTES) void this.#memory.cut(info, 0);
+  }
+
+  /** Nothing of the artifact is read any more. */
+  close(): void {
+    this.#release();
   }
 
   async has(path: string): Promise<boolean> {
@@ -82,13 +88,14 @@ export class WebSource implements ArtifactSource {
 
   async bytes(path: string): Promise<Uint8Array> {
     if (path === MANIFEST_FILE) {
-      const manifest = await this.#readManifest();
-      if (manifest === null) throw new ArtifactError(`${this.where} has no ${MANIFEST_FILE}`);
-      return manifest;
+      const found = await this.#readManifest();
+      if (found === null) throw new ArtifactError(`${this.where} has no ${MANIFEST_FILE}`);
+      return found.bytes;
     }
     const info = this.#info(path);
-    const store = (await this.#memory.isComplete(info)) ? this.#memory : this.#cached;
-    return readWhole(path, info, store);
+    // What had no room in the store and was let go of after loading is asked for once more.
+    if (!this.#isAllKept && !(await this.#isThere(info))) await this.#fillOne(path, info, false, () => {});
+    return this.#memory.whole(info) ?? readWhole(path, info, this.#cached);
   }
 
   /** Files are in the store under the hash that they were checked against. */
@@ -96,22 +103,20 @@ export class WebSource implements ArtifactSource {
     return this.#info(path).sha256;
   }
 
-  async prepare(files: ReadonlyMap<string, FileInfo>, hashes: boolean): Promise<void> {
-    const bytes = (await this.#readManifest()) as Bytes;
-    const needed = neededFiles(parseManifest(bytes, `${this.where}/${MANIFEST_FILE}`));
+  async prepare(manifest: Manifest, hashes: boolean): Promise<void> {
+    const { bytes } = (await this.#readManifest()) as FoundManifest;
     await this.#write(() => this.#cached.announce(this.where, bytes));
-    await this.fill(new Map([...needed].filter(([name]) => files.has(name))), hashes);
+    await this.fill(neededFiles(manifest), hashes);
     if (this.#isAllKept) await this.#write(() => this.#cached.settle(this.where, bytes));
   }
 
   /** Make sure that these files are in the store, and that no others are asked for. */
   async fill(files: ReadonlyMap<string, FileInfo>, hashes: boolean): Promise<void> {
     this.#files = files;
-    const totalBytes = [...files.values()].reduce((sum, info) => sum + info.bytes, 0);
+    const totalBytes = bytesOf(files);
     let before = 0;
     const wrong: string[] = [];
-    // Small files first: what is missing shows before the weights are downloaded.
-    for (const [name, info] of [...files].sort(([, left], [, right]) => left.bytes - right.bytes)) {
+    for (const [name, info] of files) {
       if (wrong.length > 0 && info.bytes > PIECE_BYTES) break;
       const report = (loaded: number) =>
         this.#watcher.onProgress?.({ stage: "download", file: name, loadedBytes: before + loaded, totalBytes });
@@ -137,35 +142,49 @@ export class WebSource implements ArtifactSource {
   }
 
   folder(location: string): FolderSource {
-    return new FetchedFolder(new URL(location, self.location.href).href.replace(/\/+$/, ""));
+    const address = new URL(location, self.location.href).href.replace(/\/+$/, "");
+    return fetchedFolder(address, digest, this.where, this.#asking);
   }
 
   /** One file into the store; into memory where the store has no room for it. */
   async #fillOne(name: string, info: FileInfo, hashes: boolean, onBytes: (loaded: number) => void): Promise<void> {
-    const file = { name, address: `${this.where}/${inAddress(name)}`, info };
-    const watcher = { signal: this.#watcher.signal, onBytes };
-    if (await this.#cached.isComplete(info)) {
-      if (!hashes) return;
-      const found = await digest(await readWhole(name, info, this.#cached));
-      if (found === info.sha256) return;
-      await this.#cached.remove(info);
-    }
+    if (!hashes && (await this.#isThere(info))) return;
+    const file = { name, address: this.#remote.addressOf(name), info };
+    const { signal } = this.#watcher;
+    const { download } = await import("./download.js"); // a page that has all of it needs none
+    const options = { ...this.#asking, signal, onBytes, rechecks: hashes };
     try {
-      await download(file, this.#cached, watcher);
+      // Two tabs that want a file download it once: the second finds it when its turn comes.
+      await alone(
+        `file ${info.sha256}`,
+        async () => {
+          if (hashes || !(await this.#isThere(info))) await download(file, this.#cached, options);
+        },
+        signal,
+      );
     } catch (error) {
       if ((error as Error).name !== "QuotaExceededError") throw error;
       this.#watcher.onWarning?.(
         `${name}: the browser has no room to keep ${info.bytes} bytes; they stay in memory and are downloaded again next time`,
       );
-      for (let index = 0; index < pieceCount(info); index++) {
-        const piece = await this.#cached.piece(info, index);
-        if (piece === null) break;
-        await this.#memory.keep(info, index, piece);
-      }
-      await this.#cached.remove(info);
       this.#isAllKept = false;
-      await download(file, this.#memory, watcher);
+      await this.#moveToMemory(info);
+      await download(file, this.#memory, { ...options, rechecks: false });
     }
+  }
+
+  async #isThere(info: FileInfo): Promise<boolean> {
+    return this.#memory.whole(info) !== null || (await this.#cached.isComplete(info));
+  }
+
+  /** The pieces that the store had room for need not come a second time. */
+  async #moveToMemory(info: FileInfo): Promise<void> {
+    for (let index = 0; index < pieceCount(info); index++) {
+      const piece = await this.#cached.piece(info, index);
+      if (piece === null) break;
+      await this.#memory.keep(info, index, piece);
+    }
+    await this.#cached.cut(info, 0);
   }
 
   /** A small entry of the store; that there is no room for it is told of where the files are. */
@@ -178,79 +197,29 @@ export class WebSource implements ArtifactSource {
   }
 
   /** From the server; where it cannot be had there, as it was when the artifact was last complete. */
-  async #readManifest(): Promise<Bytes | null> {
-    if (this.#manifest !== undefined) return this.#manifest;
-    const address = `${this.where}/${MANIFEST_FILE}`;
+  #readManifest(): Promise<FoundManifest | null> {
+    if (this.#found === null) {
+      const reading = this.#fetchManifest();
+      this.#found = reading;
+      const again = () => {
+        this.#found = null;
+      };
+      reading.then((found) => found ?? again(), again); // what was not there may be uploaded a moment later
+    }
+    return this.#found;
+  }
+
+  async #fetchManifest(): Promise<FoundManifest | null> {
     const kept = await this.#cached.manifest(this.where);
-    const found = await fetchManifest(address, kept === null ? PATIENCE_MS : SHORT_PATIENCE_MS, this.#watcher.signal);
-    if (kept === null) {
-      if (found.isMissing) return null; // it may be uploaded a moment later
-      if (found.bytes === null) {
-        throw new ConnectionError(
-          `${address} cannot be reached (${found.reason}) and is not in the cache; connect and load again`,
-        );
-      }
-      this.#manifest = found.bytes;
-      return found.bytes;
-    }
-    const reason = found.bytes === null ? found.reason : findFault(found.bytes, address);
-    if (reason !== null) {
-      this.#watcher.onWarning?.(`${address} cannot be had (${reason}); the artifact in the cache is used as it is`);
-    }
-    this.#manifest = reason === null ? (found.bytes as Bytes) : new Uint8Array(kept);
-    return this.#manifest;
+    const found = await fetchManifest(this.#remote, kept, { ...this.#asking, ...this.#watcher });
+    if (found !== null) this.#remote = found.remote;
+    return found;
   }
 
   #info(path: string): FileInfo {
     const info = this.#files.get(path);
     if (info === undefined) throw new ArtifactError(`${this.where} has no ${path}; export the artifact again`);
     return info;
-  }
-}
-
-/** What a server has at the address of a manifest. */
-interface FoundManifest {
-  readonly bytes: Bytes | null;
-  /** Why there are no bytes. */
-  readonly reason: string;
-  /** The server answers, and has no such file. */
-  readonly isMissing: boolean;
-}
-
-/** Throws the signal's reason alone. */
-async function fetchManifest(
-  address: string,
-  patience: number,
-  signal: AbortSignal | undefined,
-): Promise<FoundManifest> {
-  const ending = new AbortController();
-  const abort = () => ending.abort();
-  signal?.throwIfAborted();
-  signal?.addEventListener("abort", abort);
-  const timer = setTimeout(abort, patience);
-  try {
-    const response = await fetch(address, { cache: "no-store", signal: ending.signal });
-    const { ok, status } = response;
-    const bytes = ok ? new Uint8Array(await response.arrayBuffer()) : null;
-    return { bytes, reason: `HTTP ${status}`, isMissing: status === 404 || status === 410 };
-  } catch (error) {
-    signal?.throwIfAborted();
-    const reason = ending.signal.aborted ? `no answer in ${patience / 1000} s` : (error as Error).message;
-    return { bytes: null, reason, isMissing: false };
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
-  }
-}
-
-/** Why `bytes` are no manifest, such as the page of a network that wants a login; null where they are one. */
-function findFault(bytes: Uint8Array, where: string): string | null {
-  try {
-    parseManifest(bytes, where);
-    return null;
-  } catch (error) {
-    if (error instanceof ArtifactError) return error.message;
-    throw error;
   }
 }
 
@@ -265,10 +234,10 @@ async function readWhole(name: string, info: FileInfo, store: Store): Promise<Ui
   for (let index = 0; index < pieceCount(info); index++) {
     const piece = await store.piece(info, index);
     if (piece === null || piece.length !== pieceBytes(info, index)) {
-      await store.remove(info);
+      await store.cut(info, index);
       throw new ArtifactError(`${name}: the browser dropped a part of it from its cache; load again to download it`);
     }
-    whole.set(piece, index * PIECE_BYTES);
+    whole.set(piece, index * pieceSize(info));
   }
   return whole;
 }

@@ -8,9 +8,11 @@ import { createHash } from "node:crypto";
 import { appendFile, cp, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { FileInfo } from "../../src/core/format.js";
 import { CONFORMANCE } from "../places.js";
 
 export const WEIGHTS = "weights.bin";
+const PIECE = 4 << 20;
 
 /** A folder of its own with a copy of `name`. */
 export async function copyArtifact(name: string): Promise<string> {
@@ -26,7 +28,15 @@ export async function paddedArtifact(name: string, bytes: number): Promise<strin
   const content = await readFile(join(folder, WEIGHTS));
   await changeManifest(folder, (manifest) => {
     const sha256 = createHash("sha256").update(content).digest("hex");
-    manifest.files[WEIGHTS] = { bytes: content.length, sha256 };
+    const pieces = { size: PIECE, sha256: [] as string[] };
+    for (let start = 0; start < content.length; start += PIECE) {
+      pieces.sha256.push(
+        createHash("sha256")
+          .update(content.subarray(start, start + PIECE))
+          .digest("hex"),
+      );
+    }
+    manifest.files[WEIGHTS] = { bytes: content.length, sha256, pieces };
   });
   return folder;
 }
@@ -34,7 +44,7 @@ export async function paddedArtifact(name: string, bytes: number): Promise<strin
 export interface Record {
   target: string;
   report: { nodes: { [op: string]: number } };
-  files: { [name: string]: { bytes: number; sha256: string } };
+  files: { [name: string]: FileInfo };
   [field: string]: unknown;
 }
 

@@ -1,7 +1,9 @@
 /** What goes wrong on the way to a model: one clear error each, and nothing in the cache that looks complete. */
 
 import assert from "node:assert/strict";
-import { rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { appendFile, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import type { Browser } from "playwright-core";
 import { changeManifest, copyArtifact, paddedArtifact, WEIGHTS } from "./artifacts.js";
@@ -46,6 +48,7 @@ async function assertWhole(): Promise<void> {
   assert.equal(found.filter((key) => key.startsWith("/announced/")).length, 0);
 }
 
+/** Nothing counts as there, and of the weights no piece after what was checked. */
 async function assertNotKept(): Promise<void> {
   const found = await keys();
   assert.equal(found.filter((key) => key.startsWith("/manifest/")).length, 0);
@@ -82,7 +85,7 @@ test("without a network the cache answers; without a cache the error says so", a
   assert.equal(error?.name, "ConnectionError");
   assert.match(
     error?.message as string,
-    /manifest\.json cannot be reached \(.+\) and is not in the cache; connect and load again/,
+    /manifest\.json cannot be reached \(.+\) and is not stored; connect and load again/,
   );
 });
 
@@ -141,7 +144,7 @@ const wrong: readonly (readonly [string, object, RegExp])[] = [
   [
     "a truncated file",
     { truncatedAt: PIECE * 2 },
-    /weights\.bin: the server has 8388608 bytes, expected \d+; nothing of it was kept, upload the artifact again/,
+    /weights\.bin: the server has 8388608 bytes, expected \d+; upload the artifact again/,
   ],
   [
     "a truncated file from a server without ranges",
@@ -151,11 +154,11 @@ const wrong: readonly (readonly [string, object, RegExp])[] = [
   [
     "wrong bytes",
     { flippedAt: PIECE + 5 },
-    /weights\.bin: sha256 [0-9a-f]{12}…, expected [0-9a-f]{12}…; it was removed from the cache, load again, or upload the artifact again/,
+    /weights\.bin: the bytes from 4194304 to 8388608 are not those that the manifest says, twice in a row; upload the artifact again/,
   ],
 ];
 for (const [name, fault, message] of wrong) {
-  test(`${name} is refused, and nothing of it is kept`, async () => {
+  test(`${name} is refused, and does not count as there`, async () => {
     place.server.faults.set(FILE, fault);
     const { error } = await attempt();
     assert.equal(error?.name, "ArtifactError");
@@ -165,12 +168,36 @@ for (const [name, fault, message] of wrong) {
   });
 }
 
-test("pieces kept from another upload are dropped, and the whole is downloaded once more", async () => {
-  place.server.faults.set(FILE, { flippedAt: 5, cutAfter: PIECE + 1000, times: 1, afterwards: { status: 503 } });
-  assert.equal((await attempt()).error?.name, "ConnectionError");
-  place.server.requests.length = 0;
-  await assertThenLoads();
-  assert.deepEqual(ranges(), ["bytes=4194304-", null]);
+test("a byte that turns on the way costs its piece alone", async () => {
+  place.server.faults.set(FILE, { flippedAt: PIECE + 5, times: 1 });
+  assert.equal((await attempt()).error, null);
+  assert.deepEqual(ranges(), [null, "bytes=4194304-"]);
+  await assertWhole();
+});
+
+test("without hashes of pieces, those of another upload are dropped, and the whole is downloaded once more", async () => {
+  const plain = await copyArtifact("tiny-float");
+  const other = await bench(browser, { artifact: plain });
+  const weights = join(plain, WEIGHTS);
+  await appendFile(weights, Buffer.alloc(PADDING, 7));
+  const content = await readFile(weights);
+  await changeManifest(plain, (manifest) => {
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    manifest.files[WEIGHTS] = { bytes: content.length, sha256 };
+  });
+  const load = () => other.page.evaluate(() => edgelora.attempt("/artifact", { backend: "wasm" }));
+  try {
+    other.server.faults.set(FILE, { flippedAt: 5, cutAfter: PIECE + 1000, times: 1, afterwards: { status: 503 } });
+    assert.equal((await load()).error?.name, "ConnectionError");
+    other.server.faults.clear();
+    other.server.requests.length = 0;
+    assert.equal((await load()).error, null);
+    const asked = other.server.requests.filter((request) => request.path === FILE).map((request) => request.range);
+    assert.deepEqual(asked, ["bytes=4194304-", null]);
+  } finally {
+    await other.close();
+    await rm(plain, { recursive: true });
+  }
 });
 
 test("small files that are missing are all named before the weights are asked for", async () => {
@@ -234,7 +261,7 @@ test("bytes that changed in the cache are found when hashes are asked for", asyn
   });
   place.server.requests.length = 0;
   assert.equal((await attempt({ hashes: true })).error, null);
-  assert.deepEqual(ranges(), [null]);
+  assert.deepEqual(ranges(), ["bytes=4194304-"]);
   await assertWhole();
 });
 
@@ -322,5 +349,5 @@ test("errors keep their class and line on the way out of a worker", async () => 
   place.server.faults.set(FILE, { flippedAt: 5 });
   const { error } = await attempt({ inWorker: true });
   assert.equal(error?.name, "ArtifactError");
-  assert.match(error?.message as string, /weights\.bin: sha256/);
+  assert.match(error?.message as string, /weights\.bin: the bytes from 0 to 4194304 are not those/);
 });

@@ -85,7 +85,7 @@ export async function bench(
   isIsolated = true,
 ): Promise<Bench> {
   const { lib, ort } = await bundle();
-  const server = await serve({ lib, ort, conformance: CONFORMANCE, ...folders }, isIsolated);
+  const server = await serve({ lib, ort, conformance: CONFORMANCE, ...folders }, { isIsolated });
   const context = await browser.newContext();
   const open = async () => {
     const page = await context.newPage();

@@ -5,9 +5,10 @@
  */
 
 import { readFile } from "node:fs/promises";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
+import { gzipSync } from "node:zlib";
 
 /** What is wrong with one file. */
 export interface Fault {
@@ -26,11 +27,30 @@ export interface Fault {
   readonly flippedAt?: number;
   /** Wait before each answer. */
   readonly delayMs?: number;
+  /** Say nothing any more after so many bytes of an answer. */
+  readonly stallsAfter?: number;
+  /** Answer with this page, as a network that wants a login does. */
+  readonly page?: string;
 }
 
 export interface Request {
   readonly path: string;
+  /** With the "?", empty where there is none. */
+  readonly query: string;
   readonly range: string | null;
+  readonly headers: IncomingHttpHeaders;
+}
+
+/** How a server answers all requests. */
+export interface Manner {
+  /** The headers that threads need. */
+  readonly isIsolated?: boolean;
+  /** Pages of other origins may read the answers. */
+  readonly isShared?: boolean;
+  /** Compress what is asked for whole. */
+  readonly compresses?: boolean;
+  /** Headers of every answer. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface TestServer {
@@ -49,17 +69,23 @@ const TYPES: Readonly<Record<string, string>> = {
   ".json": "application/json",
 };
 
-/** Serve folders by the first part of the path; `isIsolated` adds the headers that threads need. */
-export async function serve(folders: Readonly<Record<string, string>>, isIsolated: boolean): Promise<TestServer> {
+/** Serve folders by the first part of the path. */
+export async function serve(folders: Readonly<Record<string, string>>, manner: Manner = {}): Promise<TestServer> {
   const faults = new Map<string, Fault>();
   const requests: Request[] = [];
   const server = createServer((request, response) => {
-    const path = decodeURIComponent((request.url as string).split("?")[0] as string);
-    requests.push({ path, range: request.headers.range ?? null });
+    const [path = "", query] = (request.url as string).split("?").map(decodeURIComponent);
+    if (manner.isShared) share(request, response);
+    if (request.method === "OPTIONS") {
+      response.writeHead(204).end();
+      return;
+    }
+    const { headers } = request;
+    requests.push({ path, query: query === undefined ? "" : `?${query}`, range: headers.range ?? null, headers });
     const fault = faults.get(path) ?? {};
     if (fault.times === 1) faults.set(path, fault.afterwards ?? {});
     else if (fault.times !== undefined) faults.set(path, { ...fault, times: fault.times - 1 });
-    answer(folders, path, request, response, fault, isIsolated).catch(() => response.destroy());
+    answer(folders, path, request, response, fault, manner).catch(() => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -77,13 +103,18 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   fault: Fault,
-  isIsolated: boolean,
+  manner: Manner,
 ): Promise<void> {
-  if (isIsolated) {
+  for (const [name, value] of Object.entries(manner.headers ?? {})) response.setHeader(name, value);
+  if (manner.isIsolated) {
     response.setHeader("cross-origin-opener-policy", "same-origin");
     response.setHeader("cross-origin-embedder-policy", "require-corp");
   }
   if (fault.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
+  if (fault.page !== undefined) {
+    response.writeHead(200, { "content-type": "text/html" }).end(fault.page);
+    return;
+  }
   const [, first = "", ...rest] = normalize(path).split("/");
   const bytes = folders[first] === undefined ? null : await readFile(join(folders[first], ...rest)).catch(() => null);
   if (bytes === null || fault.status !== undefined) {
@@ -98,15 +129,33 @@ async function answer(
     response.writeHead(416, { "content-range": `bytes */${file.length}` }).end();
     return;
   }
+  if (manner.compresses && asked === null) {
+    const packed = gzipSync(file);
+    response.writeHead(200, { "content-encoding": "gzip", "content-length": packed.length }).end(packed);
+    return;
+  }
   const part = file.subarray(start);
   response.writeHead(asked === null ? 200 : 206, {
     "content-type": TYPES[extname(path)] ?? "application/octet-stream",
     "content-length": part.length,
     ...(asked === null ? {} : { "content-range": `bytes ${start}-${file.length - 1}/${file.length}` }),
   });
+  if (fault.stallsAfter !== undefined) {
+    response.write(part.subarray(0, fault.stallsAfter));
+    return;
+  }
   if (fault.cutAfter === undefined) {
     response.end(part);
     return;
   }
   response.write(part.subarray(0, fault.cutAfter), () => setTimeout(() => response.destroy(), 20));
+}
+
+/** Let a page of any origin ask and read, its credentials included. */
+function share(request: IncomingMessage, response: ServerResponse): void {
+  response.setHeader("access-control-allow-origin", request.headers.origin ?? "*");
+  response.setHeader("access-control-allow-credentials", "true");
+  response.setHeader("access-control-allow-headers", request.headers["access-control-request-headers"] ?? "range");
+  response.setHeader("access-control-expose-headers", "x-repo-commit");
+  response.setHeader("cross-origin-resource-policy", "cross-origin");
 }

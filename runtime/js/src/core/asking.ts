@@ -1,0 +1,23 @@
+/**
+ * How servers are asked for files, and that they answer in streams.
+ *
+ * Knows nothing about what is asked for.
+ */
+
+import { InputError } from "./errors.js";
+
+/** How servers are asked. */
+export interface Asking {
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly credentials?: RequestCredentials | undefined;
+  /** Must give bodies as streams: browsers, Node and Expo do, React Native's own does not. */
+  readonly fetch?: typeof globalThis.fetch | undefined;
+}
+
+/** The body of an answer as a stream; throws InputError where this `fetch` only gives bodies whole. */
+export function streamOf(response: Response): ReadableStream<Uint8Array> {
+  if (typeof response.body?.getReader === "function") return response.body;
+  throw new InputError(
+    "this fetch gives no stream, so files would have to lie in memory whole; give one that does, such as that of expo/fetch",
+  );
+}

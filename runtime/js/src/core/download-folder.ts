@@ -1,0 +1,176 @@
+/**
+ * An artifact of a server as a folder on a device: Node's disk, a phone's storage.
+ *
+ * Knows nothing about sessions. What comes lies beside the files it will replace until all of it is there and checked, so
+ * that an artifact which is there stays usable to the end; the manifest is written last.
+ */
+
+import { throwIfAborted } from "./abort.js";
+import type { AddressOptions, Remote } from "./address.js";
+import { ArtifactError, ConnectionError } from "./errors.js";
+import { type FoundManifest, fetchManifest } from "./fetch-manifest.js";
+import { hashingOf, isRight, placeAt } from "./file-place.js";
+import { inFolder, readIfThere, type WritableFileSystem, writeWhole } from "./file-system.js";
+import { type FileInfo, MANIFEST_FILE } from "./format.js";
+import { parseManifest } from "./manifest.js";
+import { noManifest } from "./models.js";
+import { bytesOf, neededFiles } from "./needed-files.js";
+import { PIECE_BYTES } from "./piece-check.js";
+import { resolve } from "./resolve.js";
+import { transfer } from "./transfer.js";
+
+const LEFT_OVER = /\.[0-9a-f]{12}\.(part|new)$/;
+
+/** Bytes of all files that are needed; those that were there before count as loaded. */
+export interface DownloadProgress {
+  readonly file: string;
+  readonly loadedBytes: number;
+  readonly totalBytes: number;
+}
+
+/** Options of a download into a folder. */
+export interface DownloadOptions extends AddressOptions {
+  readonly files: WritableFileSystem;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
+  readonly onWarning?: ((message: string) => void) | undefined;
+  /** Called with the files that are needed before any of them is asked for; rejects where there is no room. */
+  readonly checkRoom?: ((needed: ReadonlyMap<string, FileInfo>) => Promise<void>) | undefined;
+}
+
+/** Downloads by their folder: two to one folder would write into the same files. */
+const running = new Map<string, Promise<void>>();
+
+/**
+ * Make `folder` the artifact at `address`. An artifact that is there is left as it is, with a warning, where the server
+ * cannot be reached or has no manifest to give. Throws ConnectionError where what came is kept and calling it again goes
+ * on, ArtifactError where the server has other files than its manifest says.
+ */
+export async function downloadFolder(address: string, folder: string, options: DownloadOptions): Promise<void> {
+  const before = running.get(folder) ?? Promise.resolve();
+  const mine = before.catch(() => {}).then(() => downloadAlone(address, folder, options));
+  running.set(folder, mine);
+  try {
+    await mine;
+  } finally {
+    if (running.get(folder) === mine) running.delete(folder);
+  }
+}
+
+async function downloadAlone(address: string, folder: string, options: DownloadOptions): Promise<void> {
+  const { files, signal } = options;
+  throwIfAborted(signal);
+  const remote = await resolve(address, options);
+  await files.makeFolder(folder);
+  const release = await files.lock?.(inFolder(folder, "download.lock"), signal);
+  try {
+    const stored = await storedManifest(files, folder);
+    const found = await fetchManifest(remote, stored?.bytes ?? null, options);
+    if (found === null) throw noManifest(remote.where);
+    if (found.isFresh) await bring(found, stored?.files ?? new Map(), folder, options);
+  } finally {
+    await release?.();
+  }
+}
+
+/** The manifest of the artifact that is there, whole: it was written when its files were. */
+async function storedManifest(files: WritableFileSystem, folder: string) {
+  const bytes = await readIfThere(files, inFolder(folder, MANIFEST_FILE));
+  if (bytes === null) return null;
+  try {
+    return { bytes, files: parseManifest(bytes).files };
+  } catch (error) {
+    if (error instanceof ArtifactError) return null;
+    throw error;
+  }
+}
+
+/** Bring what is missing, then put it at its place. */
+async function bring(
+  { bytes, manifest, remote }: FoundManifest,
+  known: ReadonlyMap<string, FileInfo>,
+  folder: string,
+  options: DownloadOptions,
+): Promise<void> {
+  const { files, onProgress } = options;
+  const needed = neededFiles(manifest);
+  await options.checkRoom?.(needed);
+  const totalBytes = bytesOf(needed);
+  const fresh = new Map<string, string>(); // from where each new file goes to its place
+  const wrong: string[] = [];
+  let before = 0;
+  for (const [name, info] of needed) {
+    if (wrong.length > 0 && info.bytes > PIECE_BYTES) break;
+    const path = inFolder(folder, name);
+    const report = (loaded: number) => onProgress?.({ file: name, loadedBytes: before + loaded, totalBytes });
+    if (!(await isThere(files, path, info, known.get(name)))) {
+      try {
+        fresh.set(path, await bringFile(name, path, info, remote, options, report));
+      } catch (error) {
+        if (!(error instanceof ArtifactError) || error instanceof ConnectionError) throw error;
+        wrong.push(error.message);
+      }
+    }
+    report(info.bytes);
+    before += info.bytes;
+  }
+  if (wrong.length > 0) throw new ArtifactError(`${remote.where} is damaged: ${wrong.join("; ")}`);
+  const manifestPath = inFolder(folder, MANIFEST_FILE);
+  if (fresh.size > 0) await files.remove(manifestPath); // no artifact while files of two are mixed
+  for (const [path, from] of fresh) await files.rename(from, path);
+  await writeWhole(files, manifestPath, bytes);
+  await sweep(files, folder, [...known.keys()], new Set(needed.keys()));
+}
+
+async function isThere(
+  files: WritableFileSystem,
+  path: string,
+  info: FileInfo,
+  known: FileInfo | undefined,
+): Promise<boolean> {
+  if (!(await files.exists(path)) || (await files.size(path)) !== info.bytes) return false;
+  return known !== undefined ? known.sha256 === info.sha256 : isRight(files, path, info);
+}
+
+/** One file beside its place, whole and checked; gives where it is. */
+async function bringFile(
+  name: string,
+  path: string,
+  info: FileInfo,
+  remote: Remote,
+  options: DownloadOptions,
+  onBytes: (loaded: number) => void,
+): Promise<string> {
+  const { files, signal, headers = {} } = options;
+  // Named by what it will be: the beginning of another upload is never taken for one of this.
+  const mark = `${path}.${info.sha256.slice(0, 12)}`;
+  const [part, done] = [`${mark}.part`, `${mark}.new`];
+  if ((await files.exists(done)) && (await files.size(done)) === info.bytes) return done;
+  await files.makeFolder(path.slice(0, path.lastIndexOf("/")));
+  const address = remote.addressOf(name);
+  if (files.download !== undefined && info.bytes > PIECE_BYTES && !(await files.exists(part))) {
+    // Whatever native code could not bring is streamed.
+    await files.download(address, part, { headers, signal, onBytes }).catch(() => {});
+    throwIfAborted(signal);
+  }
+  const place = placeAt(files, part, done);
+  await transfer({ name, address, info }, place, { ...options, hashing: hashingOf(files), onBytes });
+  return done;
+}
+
+/** Remove the files of the artifact that was there before, and what is left of downloads that were given up. */
+async function sweep(
+  files: WritableFileSystem,
+  folder: string,
+  before: readonly string[],
+  needed: ReadonlySet<string>,
+): Promise<void> {
+  for (const name of before) if (!needed.has(name)) await files.remove(inFolder(folder, name));
+  const parents = new Set([...needed, ...before].map((name) => name.slice(0, Math.max(0, name.lastIndexOf("/")))));
+  for (const parent of parents) {
+    const inside = parent === "" ? folder : inFolder(folder, parent);
+    for (const name of await files.list(inside)) {
+      if (LEFT_OVER.test(name)) await files.remove(inFolder(inside, name));
+    }
+  }
+}

@@ -61,7 +61,11 @@ export interface NodeLoadOptions extends LoadOptions, Omit<BringOptions, "checkR
   readonly runtime?: "native" | "wasm" | undefined;
   /** Where artifacts of servers are kept; EDGELORA_CACHE, or the system's folder for what can be had again. */
   readonly cache?: string | undefined;
+  /** Told what is not as it was asked for. */
+  readonly onWarning?: ((message: string) => void) | undefined;
 }
+
+let wasmThreads: number | null = null; // of the process: the first model in wasm decides
 
 /**
  * Open an artifact: a folder, or one of a server, `https://...` or `hf:owner/name@revision`, of which what is missing is
@@ -82,7 +86,7 @@ export async function load<Want extends Wanted = "text-generation">(
   }
   const source = await open(location, runtime === "native", options);
   try {
-    const backend = runtime === "native" ? await nativeBackend(threads) : await wasmBackend(threads);
+    const backend = runtime === "native" ? await nativeBackend(threads) : await wasmBackend(threads, options.onWarning);
     return await loadModel(source, backend, options);
   } catch (error) {
     source.close?.();
@@ -160,9 +164,16 @@ async function nativeBackend(threads: number): Promise<Backend> {
   return { ort, capabilities: NATIVE, sessionOptions, makeCache: inPlaceCache };
 }
 
-async function wasmBackend(threads: number): Promise<Backend> {
+async function wasmBackend(threads: number, onWarning: NodeLoadOptions["onWarning"]): Promise<Backend> {
   const ort = await imported("onnxruntime-web", () => import("onnxruntime-web"));
-  ort.env.wasm.numThreads = threads; // of the process: the first session decides
+  wasmThreads ??= threads;
+  if (wasmThreads !== threads) {
+    onWarning?.(
+      `onnxruntime-web was started with ${wasmThreads} threads for the first model of this process, not with the ` +
+        `${threads} of this one; load models in processes of their own to give each its threads`,
+    );
+  }
+  ort.env.wasm.numThreads = wasmThreads;
   const sessionOptions = { executionProviders: ["wasm"], logSeverityLevel: 3 };
   return { ort: ort satisfies Ort, capabilities: WASM, sessionOptions, makeCache: returnedCache };
 }

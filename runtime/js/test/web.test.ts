@@ -171,6 +171,13 @@ test("the signal of a load ends it with its reason, and after it nothing", async
   assert.ok((await source.graph("decoder.onnx", "weights.bin")).model instanceof Uint8Array);
 });
 
+const STATE = {
+  adapters: [],
+  adapter: "none",
+  backend: "x",
+  choice: { name: "wasm", threads: 1, reason: "it was asked for" },
+} as const;
+
 /** A worker that answers as it is told; what is not answered waits for ever, as after `terminate()`. */
 class FakeWorker {
   onmessage: ((event: { data: FromWorker }) => void) | null = null;
@@ -182,8 +189,7 @@ class FakeWorker {
   postMessage(message: ToWorker): void {
     structuredClone(message); // throws what a worker's would
     this.sent.push(message);
-    if (message.kind === "load")
-      this.result(message.id, { manifest: { task: "text-generation", tokenizer: null }, backend: "x", choice: null });
+    if (message.kind === "load") this.result(message.id, { manifest: { task: "text-generation", tokenizer: null } });
   }
 
   send(data: FromWorker): void {
@@ -191,7 +197,7 @@ class FakeWorker {
   }
 
   result(id: number, value: unknown): void {
-    queueMicrotask(() => this.send({ kind: "result", id, value, state: { adapters: [], adapter: "none" } }));
+    queueMicrotask(() => this.send({ kind: "result", id, value, state: STATE }));
   }
 
   terminate(): void {

@@ -11,6 +11,7 @@ import { type FolderSource, type Watch, within } from "./files.js";
 import type { Manifest } from "./format.js";
 import type { Origin, Packer } from "./packers.js";
 import { show } from "./parse-json.js";
+import type { Backend } from "./ports.js";
 import { checkName, closestName, parseSpec, type SpecTerm } from "./spec.js";
 
 const MAX_MIXED = 16; // blends and row stacks kept ready; of single adapters the budget alone says how many
@@ -82,6 +83,14 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     this.parse(name);
     this.#origins.delete(name);
     this.#forget(name);
+  }
+
+  /** Have everything that is kept in the memory of another backend; nothing is read again. */
+  moveTo(backend: Backend): void {
+    const packed = [...this.#single].map(([name, kept]) => [name, kept.packed] as const);
+    this.dispose();
+    this.#packer.moveTo(backend);
+    for (const [name, item] of packed) this.#add(name, item);
   }
 
   /** Free everything that is kept ready. */

@@ -85,7 +85,7 @@ export async function openEncoder(
  * answered in the order given.
  */
 export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
-  readonly #session: EncoderSession;
+  #session: EncoderSession;
   readonly #encoder: EncoderInfo;
 
   constructor(
@@ -222,6 +222,12 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
 
   protected override release(): Promise<void> {
     return this.#session.dispose();
+  }
+
+  protected override async moveTo(backend: Backend): Promise<() => Promise<void>> {
+    const before = this.#session;
+    this.#session = await EncoderSession.open(this.source, this.manifest, backend);
+    return () => before.dispose();
   }
 
   async #classify(

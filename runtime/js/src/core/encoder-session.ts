@@ -8,6 +8,7 @@ import type { EncoderInfo, Manifest } from "./format.js";
 import { Graph } from "./graph.js";
 import { type GraphForm, slotValues, type ValueType } from "./graph-values.js";
 import type { BoundWithHead } from "./head-packer.js";
+import { checkNumbers } from "./numbers.js";
 import type { ArtifactSource, Backend, Feeds, Tensor } from "./ports.js";
 
 /** Token ids with the tokenizer's special tokens, or the pixels of an image, (channels, height, width). */
@@ -41,11 +42,12 @@ export class EncoderSession {
     const feeds = Object.fromEntries(adapter.inputs);
     Object.assign(feeds, this.#encoder.inputs.length === 1 ? this.#pixels(rows) : this.#tokens(rows));
     const results = await this.#graph.run(feeds, null);
-    const { data, dims } = results[this.#encoder.output] as Tensor;
+    const { data: computed, dims } = results[this.#encoder.output] as Tensor;
+    const data = checkNumbers(computed as Float32Array, this.#backend.capabilities.name);
     const last = dims.at(-1) as number;
     const size = dims.slice(1).reduce((product, count) => product * count, 1);
     return rows.map((row, index) => {
-      const all = (data as Float32Array).subarray(index * size, (index + 1) * size);
+      const all = data.subarray(index * size, (index + 1) * size);
       const labels = adapter.heads[adapter.rows === 1 ? 0 : index]?.labels.length ?? last;
       if (dims.length === 2) return { dims: [labels], data: all.slice(0, labels) };
       const own = new Float32Array(row.length * labels);

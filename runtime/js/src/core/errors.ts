@@ -38,10 +38,29 @@ export class AdapterError extends EdgeLoraError {
   override readonly code: ErrorCode = "EDGELORA_ADAPTER";
 }
 
-/** This device, browser or backend cannot run it: no WebGPU where it was asked for, no memory, no numbers. */
+/**
+ * Why a device cannot run it, for programs: there is no WebGPU, onnxruntime does not start or cannot open the graph,
+ * memory ran out, the GPU is gone, what was computed are no numbers, or the worker does not answer.
+ */
+export type BackendFault =
+  | "no-webgpu"
+  | "not-started"
+  | "not-opened"
+  | "no-memory"
+  | "device-lost"
+  | "no-numbers"
+  | "no-worker";
+
+/** This device, browser or backend cannot run it; `fault` says why, and stays what it is. */
 export class BackendError extends EdgeLoraError {
   override name = "BackendError";
   override readonly code: ErrorCode = "EDGELORA_BACKEND";
+  readonly fault: BackendFault;
+
+  constructor(message: string, fault: BackendFault) {
+    super(message);
+    this.fault = fault;
+  }
 }
 
 /** A prompt, a message list or a sampling option cannot be used as given. */

@@ -6,16 +6,25 @@
 
 import { throwIfAborted } from "./abort.js";
 import type { BoundAdapter } from "./bound-adapter.js";
-import { BackendError } from "./errors.js";
+import { checkNumbers } from "./numbers.js";
 import { logSoftmax, type Sampler } from "./sampling.js";
 import { type Session, sharedLength } from "./session.js";
 
 /** Why an answer ended; `cancelled` is one that was stopped by whoever read it. */
 export type FinishReason = "stop" | "length" | "choice" | "cancelled";
 
+/** What computes, and the adapter in the memory of that. */
+export interface Place {
+  readonly session: Session;
+  readonly adapter: BoundAdapter;
+}
+
 /** What one decoding is to do. */
 export interface Task {
-  readonly adapter: BoundAdapter;
+  /** Where it is computed; asked for anew when that has changed. */
+  readonly place: () => Promise<Place>;
+  /** Whether what failed with an error can be computed in another place. */
+  readonly recover: (error: unknown) => Promise<boolean>;
   readonly prompts: readonly (readonly number[])[];
   readonly samplers: readonly Sampler[];
   readonly maxNewTokens: number;
@@ -29,15 +38,15 @@ export interface Task {
  * ended.
  */
 export class Decoding implements AsyncIterable<readonly [number, number]> {
-  readonly #session: Session;
   readonly #task: Task;
   readonly #isActive: boolean[];
+  readonly #given: number[][]; // tokens of each row
   readonly reasons: FinishReason[];
 
-  constructor(session: Session, task: Task) {
-    this.#session = session;
+  constructor(task: Task) {
     this.#task = task;
     this.#isActive = task.prompts.map(() => true);
+    this.#given = task.prompts.map(() => []);
     this.reasons = task.prompts.map(() => "length");
   }
 
@@ -48,19 +57,19 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<readonly [number, number]> {
-    const session = this.#session;
     const { samplers, maxNewTokens, endIds, signal } = this.#task;
-    let logits = await this.#begin();
+    let [session, logits] = await this.#computed(() => this.#begin());
     const tokens = samplers.map(() => 0);
     for (let count = 1; ; count++) {
       for (let row = 0; row < tokens.length; row++) {
         if (!this.#isActive[row]) continue;
-        const token = (samplers[row] as Sampler).choose(checkNumbers(logits[row] as Float32Array, session));
+        const token = (samplers[row] as Sampler).choose(logits[row] as Float32Array);
         if (endIds.has(token)) {
           this.finish(row);
           continue;
         }
         tokens[row] = token;
+        this.#given[row]?.push(token);
         yield [row, token];
         throwIfAborted(signal);
       }
@@ -68,26 +77,50 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
         if (length >= session.contextLength) this.#isActive[row] = false;
       });
       if (count === maxNewTokens || !this.#isActive.includes(true)) return;
-      logits = await session.decode(tokens, this.#isActive);
+      const here = session;
+      [session, logits] = await this.#computed(async () => [here, await here.decode(tokens, this.#isActive)]);
       throwIfAborted(signal);
     }
   }
 
-  async #begin(): Promise<readonly Float32Array[]> {
-    const { adapter, prompts, signal } = this.#task;
+  /** What `step` gives; where it fails and there is another place, the same of all tokens so far there. */
+  async #computed(step: () => Promise<Computed>): Promise<Computed> {
+    try {
+      return this.#checked(await step());
+    } catch (error) {
+      if (!(await this.#task.recover(error))) throw error;
+      return this.#checked(await this.#begin());
+    }
+  }
+
+  #checked([session, logits]: Computed): Computed {
+    logits.forEach((row, index) => {
+      if (this.#isActive[index]) checkNumbers(row, session.backend);
+    });
+    return [session, logits];
+  }
+
+  /** Fill the cache with the prompts, and what was written after them already. */
+  async #begin(): Promise<Computed> {
+    const { place, prompts, signal } = this.#task;
     throwIfAborted(signal);
-    const [prompt, ...others] = prompts;
+    const { session, adapter } = await place();
+    const rows = prompts.map((ids, row) => (this.#isActive[row] ? [...ids, ...(this.#given[row] ?? [])] : ids));
+    const [row, ...others] = rows;
     let logits: readonly Float32Array[];
-    if (prompt !== undefined && others.length === 0) {
-      logits = await feed(this.#session, adapter, prompt, prompt.length - 1, signal);
+    if (row !== undefined && others.length === 0) {
+      logits = await feed(session, adapter, row, row.length - 1, signal);
     } else {
-      await this.#session.begin(prompts.length, adapter);
-      logits = await this.#session.prefillRows(prompts);
+      await session.begin(rows.length, adapter);
+      logits = await session.prefillRows(rows);
     }
     throwIfAborted(signal);
-    return logits;
+    return [session, logits];
   }
 }
+
+/** Logits (vocab_size,) of each row, and what computed them. */
+type Computed = readonly [Session, readonly Float32Array[]];
 
 /** Logits (vocab_size,) after each of the tokens from index `first` on. */
 export async function feed(
@@ -118,20 +151,7 @@ export async function logitsAt(
     positions.map((position) => position - kept),
     signal,
   );
-  return found.map((logits) => checkNumbers(logits, session));
-}
-
-/** `logits` as they are; throws BackendError for those of a device that computes nonsense. */
-function checkNumbers(logits: Float32Array, session: Session): Float32Array {
-  for (let index = 0; index < logits.length; index++) {
-    const value = logits[index] as number;
-    if (value < Number.POSITIVE_INFINITY) continue; // false for NaN as well
-    throw new BackendError(
-      `${session.backend} computed ${value} where a number is due; load the model with another backend (in a browser ` +
-        'backend: "wasm"), or export the artifact again',
-    );
-  }
-  return logits;
+  return found.map((logits) => checkNumbers(logits, session.backend));
 }
 
 /** Log-probability of each token of `completion` after `prompt`: (completion length,). */
@@ -173,7 +193,7 @@ export async function scoreChoices(
     after = after.slice(0, shared + 1);
     const rest = choice.slice(shared);
     const found = rest.length === 0 ? [] : await session.prefill(rest, [...rest.keys()], signal);
-    after.push(...found.map(logSoftmax));
+    after.push(...found.map((logits) => logSoftmax(checkNumbers(logits, session.backend))));
     const score = choice.reduce((sum, token, place) => sum + (after[place]?.[token] as number), 0);
     const last = after[after.length - 1] as Float64Array;
     scores[index] = score + (endIds.length > 0 ? logSumExp(endIds.map((id) => last[id] as number)) : 0);

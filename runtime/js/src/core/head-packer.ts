@@ -42,7 +42,7 @@ const LEAST_TEMPERATURE = 1e-9;
 
 export class HeadPacker implements Packer<PackedWithHead, BoundWithHead> {
   readonly #manifest: Manifest;
-  readonly #backend: Backend;
+  #backend: Backend;
   readonly #base: HeadTensors;
   readonly #names: () => readonly string[];
 
@@ -96,6 +96,10 @@ export class HeadPacker implements Packer<PackedWithHead, BoundWithHead> {
     ];
     const bound = bind(this.#backend, inputs, rows.length, factors.every(isNothing));
     return { ...bound, heads: rows.map((row) => row.info) };
+  }
+
+  moveTo(backend: Backend): void {
+    this.#backend = backend;
   }
 
   letGo(bound: BoundWithHead): void {

@@ -8,12 +8,13 @@ export type { AddressOptions } from "./address.js";
 export { Answer, type Answers } from "./answer.js";
 export type { Embedding, EncoderModel, Pixels } from "./encoder-model.js";
 export type { EncoderInput, EncoderOutput } from "./encoder-session.js";
-export type { ErrorCode } from "./errors.js";
+export type { BackendFault, ErrorCode } from "./errors.js";
 export { AdapterError, ArtifactError, BackendError, ConnectionError, EdgeLoraError, InputError } from "./errors.js";
-export type { FolderSource } from "./files.js";
+export type { FileProgress, FolderSource, Watch } from "./files.js";
 export type { EncoderInfo, FileInfo, HeadInfo, Manifest, Pieces, Task } from "./format.js";
 export type { FinishReason } from "./generate.js";
 export type { Generation, RowPiece, Timings, Usage } from "./generation.js";
+export type { LoadAdapterOptions } from "./loaded-model.js";
 export type { Message, Tools } from "./messages.js";
 export type {
   ChatOptions,

@@ -9,7 +9,7 @@ import { throwIfAborted } from "./abort.js";
 import type { AdapterSet } from "./adapter-set.js";
 import type { BoundAdapter } from "./bound-adapter.js";
 import { CallQueue } from "./call-queue.js";
-import { AdapterError, InputError } from "./errors.js";
+import { AdapterError, BackendError, InputError } from "./errors.js";
 import type { FileProgress, FolderSource } from "./files.js";
 import type { Manifest, Task } from "./format.js";
 import { show } from "./parse-json.js";
@@ -31,10 +31,9 @@ export interface LoadAdapterOptions extends CallOptions {
 /** Answers one call at a time, in the order of the calls. */
 export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
   readonly manifest: Manifest;
-  /** What runs the graph, for people: "onnxruntime-node, CPU". */
-  readonly backend: string;
   protected readonly source: ArtifactSource;
   protected readonly known: AdapterSet<Item, Bound>;
+  #backend: Backend;
   #spec = "none";
   #tokenizer: Promise<Tokenizer | null> | null = null;
   readonly #queue = new CallQueue();
@@ -42,9 +41,14 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
 
   constructor(source: ArtifactSource, manifest: Manifest, backend: Backend, known: AdapterSet<Item, Bound>) {
     this.manifest = manifest;
-    this.backend = backend.capabilities.name;
+    this.#backend = backend;
     this.source = source;
     this.known = known;
+  }
+
+  /** What runs the graph, for people: "onnxruntime-node, CPU". */
+  get backend(): string {
+    return this.#backend.capabilities.name;
   }
 
   /** What the artifact is for. */
@@ -140,7 +144,29 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
     call: (signal: AbortSignal) => Promise<Result>,
     given?: AbortSignal | undefined,
   ): Promise<Result> {
-    return this.#queue.run(call, given);
+    return this.#queue.run((signal) => this.recovered(() => call(signal)), given);
+  }
+
+  /** What `compute` gives, once more in another place where the device fails and there is one. */
+  protected async recovered<Result>(compute: () => Promise<Result>): Promise<Result> {
+    try {
+      return await compute();
+    } catch (error) {
+      if (!(await this.recover(error))) throw error;
+      return compute();
+    }
+  }
+
+  /** Move to the other place if there is one, and the error says that this one failed; whether that was done. */
+  protected async recover(error: unknown): Promise<boolean> {
+    const { fallback } = this.#backend;
+    if (fallback === undefined || !isDeviceFault(error)) return false;
+    const backend = await fallback(error);
+    const leave = await this.moveTo(backend);
+    this.known.moveTo(backend);
+    this.#backend = backend;
+    void leave().catch(() => {}); // a session whose device is gone may never say that it has ended
+    return true;
   }
 
   /** The tokenizer; throws InputError, which says what to use instead, where there is none. */
@@ -167,4 +193,12 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
 
   /** Let go of the graphs. */
   protected abstract release(): Promise<void>;
+
+  /** Open the graphs on another backend; returns how to let go of those that were used until then. */
+  protected abstract moveTo(backend: Backend): Promise<() => Promise<void>>;
+}
+
+/** Whether another device may do what this one did not. */
+function isDeviceFault(error: unknown): error is BackendError {
+  return error instanceof BackendError && (error.fault === "device-lost" || error.fault === "no-numbers");
 }

@@ -244,8 +244,10 @@ export class TextModel extends TokenModel {
     for (const [row, { ids: prompt }] of prompts.entries()) {
       const choices = encoded[row] as number[][];
       throwIfAborted(signal);
-      const bound = await this.known.find(specs[row] as string);
-      const scores = await scoreChoices(this.session, bound, prompt, choices, eosTokenIds, signal);
+      const scores = await this.recovered(async () => {
+        const bound = await this.known.find(specs[row] as string, { signal });
+        return scoreChoices(this.session, bound, prompt, choices, eosTokenIds, signal);
+      });
       const best = largestIndex(Float64Array.from(scores));
       const [text, tokenIds] = [texts[best] as string, choices[best] as number[]];
       const reader = readers[row];

@@ -33,12 +33,14 @@ export interface Packer<Item, Bound extends BoundAdapter> {
   bind(rows: readonly Item[]): Bound;
   /** Free what `bind` gave. */
   letGo(bound: Bound): void;
+  /** Bind for another backend from now on. */
+  moveTo(backend: Backend): void;
 }
 
 /** For a graph that has slots alone. */
 export class SlotPacker implements Packer<Packed, BoundAdapter> {
   readonly #manifest: Manifest;
-  readonly #backend: Backend;
+  #backend: Backend;
   readonly #onRelease: (bound: BoundAdapter) => void;
 
   /** `onRelease` is told of an adapter before its tensors are freed. */
@@ -60,6 +62,10 @@ export class SlotPacker implements Packer<Packed, BoundAdapter> {
   bind(rows: readonly Packed[]): BoundAdapter {
     const inputs = slotInputs(rows, this.#manifest.slots, this.#backend.capabilities.allowsRankZero);
     return bind(this.#backend, inputs, rows.length, rows.every(isNothing));
+  }
+
+  moveTo(backend: Backend): void {
+    this.#backend = backend;
   }
 
   letGo(bound: BoundAdapter): void {

@@ -4,6 +4,7 @@
  * Imports no onnxruntime: `onnxruntime-node`, `onnxruntime-web` and `onnxruntime-react-native` all fit `Ort` as they are.
  */
 
+import type { BackendError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Manifest } from "./format.js";
 
@@ -123,6 +124,11 @@ export interface Backend {
    * JavaScript memory. `dims` hold no 0 where `allowsRankZero` is false.
    */
   readonly place?: (data: Float32Array, dims: readonly number[]) => Tensor;
+  /**
+   * Another place, where the model is opened again when this one loses its device or computes no numbers. Whoever gives
+   * it tells the user.
+   */
+  readonly fallback?: (fault: BackendError) => Promise<Backend>;
 }
 
 /** How graph and weights reach `InferenceSession.create`. */

@@ -48,8 +48,10 @@ export class Session {
   lengths: number[] = [];
   /** What the cache holds while there is one row. */
   readonly tokens: number[] = [];
+  readonly #twin: boolean;
 
-  private constructor(source: ArtifactSource, manifest: Manifest, backend: Backend) {
+  private constructor(source: ArtifactSource, manifest: Manifest, backend: Backend, twin: boolean) {
+    this.#twin = twin;
     this.#source = source;
     this.#manifest = manifest;
     this.#backend = backend;
@@ -67,7 +69,7 @@ export class Session {
     if (manifest.graph.kvCache === "int8" && !hasInt8Cache) {
       throw new ArtifactError(`${source.where}: ${name} has no KV cache of 8 bits; export without --kv-cache int8`);
     }
-    const session = new Session(source, manifest, backend);
+    const session = new Session(source, manifest, backend, twin);
     const hasTwin = manifest.graph.withoutSlots !== null;
     try {
       if (hasTwin && (twin || manifest.adapters.length === 0)) session.#plain = await session.#load(false);
@@ -77,6 +79,11 @@ export class Session {
       throw error;
     }
     return session;
+  }
+
+  /** The same artifact on another backend; this session stays as it is. */
+  reopen(backend: Backend): Promise<Session> {
+    return Session.open(this.#source, this.#manifest, backend, this.#twin);
   }
 
   /** The adapter that the cached tokens went through. */

@@ -33,7 +33,7 @@ type NumberedRow = readonly [number, readonly number[]];
 
 /** Answers one call at a time, in the order of the calls. */
 export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
-  protected readonly session: Session;
+  readonly #held: { session: Session };
   readonly #endIds: ReadonlySet<number>;
 
   constructor(
@@ -43,10 +43,16 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     session: Session,
     adapterBytes: number | null,
   ) {
-    const packer = new SlotPacker(manifest, backend, (bound) => session.letGo(bound));
+    const held = { session };
+    const packer = new SlotPacker(manifest, backend, (bound) => held.session.letGo(bound));
     super(source, manifest, backend, new AdapterSet(source, manifest, packer, adapterBytes));
-    this.session = session;
+    this.#held = held;
     this.#endIds = new Set(manifest.model.eosTokenIds);
+  }
+
+  /** What computes: another one when the model moved to another backend. */
+  protected get session(): Session {
+    return this.#held.session;
   }
 
   /** Hold an adapter to its receipt and replay a probe of it; null where there is nothing to replay. */
@@ -129,21 +135,29 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
       most: Math.min(ids.length + request.maxNewTokens, contextLength),
     }));
     for (const group of groupRows(lengths, bytesPerToken, longestCall)) {
-      const { signal } = request;
-      const found = await this.known.findRows(
-        group.map((index) => specs[index] as string),
-        { signal },
-      );
       const rows = group.map((index): NumberedRow => [index, prompts[index] as readonly number[]]);
-      yield [group, this.decoding(rows, found, request)];
+      yield [
+        group,
+        this.#decoding(
+          rows,
+          group.map((index) => specs[index] as string),
+          request,
+        ),
+      ];
     }
   }
 
-  protected decoding(rows: readonly NumberedRow[], adapter: BoundAdapter, request: Request): Decoding {
+  #decoding(rows: readonly NumberedRow[], specs: readonly string[], request: Request): Decoding {
     const { sampling, maxNewTokens, signal } = request;
-    const prompts = rows.map(([, ids]) => ids);
-    const samplers = rows.map(([index, ids]) => new Sampler(sampling, ids, index));
-    return new Decoding(this.session, { adapter, prompts, samplers, maxNewTokens, endIds: this.#endIds, signal });
+    return new Decoding({
+      place: async () => ({ session: this.session, adapter: await this.known.findRows(specs, { signal }) }),
+      recover: (error) => this.recover(error),
+      prompts: rows.map(([, ids]) => ids),
+      samplers: rows.map(([index, ids]) => new Sampler(sampling, ids, index)),
+      maxNewTokens,
+      endIds: this.#endIds,
+      signal,
+    });
   }
 
   protected one(
@@ -159,6 +173,12 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
 
   protected override release(): Promise<void> {
     return this.session.dispose();
+  }
+
+  protected override async moveTo(backend: Backend): Promise<() => Promise<void>> {
+    const before = this.session;
+    this.#held.session = await before.reopen(backend);
+    return () => before.dispose();
   }
 
   protected check(ids: readonly number[]): number[] {

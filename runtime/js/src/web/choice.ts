@@ -4,9 +4,10 @@
  * Knows nothing about onnxruntime: facts of the browser and of the manifest go in, a choice and warnings come out.
  */
 
-import { BackendError, InputError } from "../core/errors.js";
+import { BackendError, type BackendFault, InputError } from "../core/errors.js";
 import type { Manifest } from "../core/format.js";
 
+const ASKED_FOR = "it was asked for";
 const MAX_DEFAULT_THREADS = 4; // more only add waiting on small models
 
 /** What runs the graph, and the reason, for people. */
@@ -21,6 +22,11 @@ export interface BackendChoice {
 export interface Wish {
   readonly backend?: "webgpu" | "wasm" | undefined;
   readonly threads?: number | undefined;
+  /**
+   * Whether the model is opened again in wasm, and the call repeated, when the GPU is lost, computes no numbers or cannot
+   * open the graph; `onWarning` is told. By default where `backend` is left out.
+   */
+  readonly fallback?: boolean | undefined;
 }
 
 /** What the browser can do. `gpu` says why there is none, or that the adapter computes on the CPU. */
@@ -73,6 +79,7 @@ export function chooseBackend(
     throw new BackendError(
       `WebGPU was asked for, but this browser has none (${facts.gpu}); leave backend out to run in wasm, or use a ` +
         "browser with WebGPU",
+      "no-webgpu",
     );
   }
   const isForWasm = manifest.target === "web-wasm";
@@ -81,7 +88,7 @@ export function chooseBackend(
   const isBest = facts.gpu === "hardware" && !isForWasm && !isWrong;
   const takesGpu = backend === "webgpu" || (backend === undefined && isBest);
   if (takesGpu) {
-    const reason = backend === "webgpu" ? "it was asked for" : "this browser has WebGPU";
+    const reason = backend === "webgpu" ? ASKED_FOR : "this browser has WebGPU";
     const warnings: string[] = [];
     if (isForWasm) warnings.push("this artifact was exported for web-wasm; on WebGPU export it for web-webgpu");
     if (isNarrow) {
@@ -107,7 +114,7 @@ export function chooseBackend(
   }
   const reason =
     backend === "wasm"
-      ? "it was asked for"
+      ? ASKED_FOR
       : isForWasm
         ? "the artifact was exported for it"
         : facts.gpu === "software"
@@ -139,6 +146,23 @@ function multipliesNBits({ record }: Pick<Manifest, "record">): boolean {
   const report = record.report as { readonly nodes?: Readonly<Record<string, number>> } | null | undefined;
   return (report?.nodes?.MatMulNBits ?? 0) > 0;
 }
+
+/** Wasm in the place of a GPU that failed. */
+export function chooseInstead(
+  facts: BrowserFacts,
+  manifest: Parameters<typeof chooseBackend>[1],
+  { threads }: Wish,
+  { fault }: BackendError,
+): ReturnType<typeof chooseBackend> {
+  const { choice, warnings } = chooseBackend(facts, manifest, { backend: "wasm", threads });
+  const reason = GPU_FAULTS[fault] ?? "the GPU failed";
+  return { choice: { ...choice, reason: choice.reason.replace(ASKED_FOR, reason) }, warnings };
+}
+
+const GPU_FAULTS: Partial<Record<BackendFault, string>> = {
+  "device-lost": "the GPU was lost",
+  "no-numbers": "the GPU computed no numbers",
+};
 
 /** The choice in words. */
 export function describeChoice({ name, threads, reason }: BackendChoice): string {

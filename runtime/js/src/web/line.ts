@@ -20,7 +20,7 @@ interface Waiting {
 
 /** Calls to one worker and their answers. */
 export class Line {
-  state: ModelState = { adapters: [], adapter: "none" };
+  state: ModelState | null = null;
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
@@ -34,16 +34,16 @@ export class Line {
       if (data.kind === "progress") return waiting?.onProgress(data.progress);
       if (data.kind === "piece") return waiting?.onPiece(data.piece);
       if (data.kind === "error") return waiting?.onError(receiveError(data.error));
-      this.state = data.state;
+      this.state = data.state ?? this.state;
       waiting?.onResult(data.value);
     };
     worker.onerror = (event) => {
       event.preventDefault();
       const reason = event.message || "its file cannot be loaded";
-      this.#end(new BackendError(`the worker stopped (${reason}); reload the page`));
+      this.#end(new BackendError(`the worker stopped (${reason}); reload the page`, "no-worker"));
     };
     worker.onmessageerror = () => {
-      this.#end(new BackendError("the worker sent what this page cannot read; reload the page"));
+      this.#end(new BackendError("the worker sent what this page cannot read; reload the page", "no-worker"));
     };
   }
 

@@ -6,11 +6,14 @@
 
 import { throwIfAborted } from "../core/abort.js";
 import type { AddressOptions } from "../core/address.js";
+import { BackendError } from "../core/errors.js";
 import { readManifest } from "../core/manifest.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "../core/model.js";
-import { type BackendChoice, browserFacts, chooseBackend, type Wish } from "./choice.js";
-import { openBackend } from "./onnxruntime.js";
+import type { Backend } from "../core/ports.js";
+import { type BackendChoice, browserFacts, chooseBackend, chooseInstead, type Wish } from "./choice.js";
+import { openBackend, settleThreads } from "./onnxruntime.js";
 import { type LoadWatcher, openSource } from "./source.js";
+import { tryOut } from "./try-out.js";
 
 /** Options of `load` and `loadInWorker`. `hashes` hashes what the cache holds once more; downloads always are. */
 export interface WebOptions extends LoadOptions, Wish, LoadWatcher, Omit<AddressOptions, "fetch"> {
@@ -40,11 +43,32 @@ export async function load<Want extends Wanted = "text-generation">(
   const manifest = await readManifest(source);
   const facts = await browserFacts();
   throwIfAborted(signal);
-  const { choice, warnings } = chooseBackend(facts, manifest, options);
-  for (const warning of warnings) options.onWarning?.(warning);
-  const backend = await openBackend(choice, facts, options.wasmPaths);
-  throwIfAborted(signal);
-  const model = await loadModel(source, backend, options);
+  const warn = (message: string) => options.onWarning?.(message);
+  let { choice } = chooseBackend(facts, manifest, options);
+  const mayFallBack = choice.name === "webgpu" && (options.fallback ?? options.backend === undefined);
+  const take = async (found: ReturnType<typeof chooseBackend>) => {
+    for (const warning of found.warnings) warn(warning);
+    choice = settleThreads(found.choice, warn);
+    return openBackend(choice, facts, options.wasmPaths);
+  };
+  const open = async (backend: Backend): Promise<ModelOf<Want>> => {
+    throwIfAborted(signal);
+    const model = await loadModel(source, backend, options);
+    if (choice.name === "webgpu") await tryOut(model, signal);
+    return model;
+  };
+  const fallback = (fault: BackendError) => {
+    warn(`${fault.message.split("; ")[0]}; the model goes on in wasm`);
+    return take(chooseInstead(facts, manifest, options, fault));
+  };
+  const backend = await take(chooseBackend(facts, manifest, options));
+  let model: ModelOf<Want>;
+  try {
+    model = await open(mayFallBack ? { ...backend, fallback } : backend);
+  } catch (error) {
+    if (!mayFallBack || choice.name !== "webgpu" || !(error instanceof BackendError)) throw error;
+    model = await open(await fallback(error));
+  }
   source.detach();
-  return Object.assign(model, { choice });
+  return Object.defineProperty(model, "choice", { get: () => choice, enumerable: true }) as WebModel<Want>;
 }

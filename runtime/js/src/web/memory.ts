@@ -20,5 +20,6 @@ export function explainMemory(error: unknown, what: string): unknown {
   const reason = (message.trim().split("\n")[0] ?? "").slice(0, 120);
   return new BackendError(
     `no memory left while ${what} (${reason}); close other tabs and reload, shorten the text or take a smaller artifact`,
+    "no-memory",
   );
 }

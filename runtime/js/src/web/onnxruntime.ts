@@ -1,13 +1,13 @@
 /**
- * onnxruntime-web as a backend of the core: which bundle, where its files lie, and memory that stays on the GPU.
+ * onnxruntime-web as a backend of the core: which bundle, where its files lie, and turns between runs.
  *
  * Knows nothing about artifacts. The package keeps one environment for a page or worker: the first load decides how
  * many threads there are.
  */
 
 import { returnedCache } from "../core/cache.js";
-import { BackendError, InputError } from "../core/errors.js";
-import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort, Tensor } from "../core/ports.js";
+import { BackendError, EdgeLoraError, InputError } from "../core/errors.js";
+import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort } from "../core/ports.js";
 import {
   type BackendChoice,
   type BrowserFacts,
@@ -15,41 +15,33 @@ import {
   hasNarrowSubgroups,
   LONGEST_NARROW_CALL,
 } from "./choice.js";
+import { Gpu, type GpuOrt } from "./gpu.js";
 import { explainMemory } from "./memory.js";
 
 const LONGEST_TURN_MS = 8; // without letting the page or worker handle events
 
 /** What is used of the package beside `Ort`. */
-interface WebOrt extends Ort {
-  readonly env: {
+interface WebOrt extends GpuOrt {
+  readonly env: GpuOrt["env"] & {
     logLevel?: unknown;
     readonly wasm: { numThreads?: number; wasmPaths?: unknown };
-    readonly webgpu: { readonly device?: unknown };
-  };
-  readonly Tensor: Ort["Tensor"] & {
-    fromGpuBuffer(buffer: never, options: GpuTensorOptions): Tensor;
   };
 }
 
-interface GpuTensorOptions {
-  readonly dataType: "float32";
-  readonly dims: readonly number[];
-  readonly dispose: () => void;
-}
+/** Threads of wasm in this page or worker, which are those that its first model was given. */
+let wasmThreads: number | null = null;
 
-/** The part of WebGPU that placing an adapter takes; TypeScript's own library has no types for it yet. */
-interface GpuDevice {
-  readonly lost: Promise<{ readonly message: string }>;
-  createBuffer(options: { size: number; usage: number; mappedAtCreation: boolean }): GpuBuffer;
+/** The choice as it can be met here; `onWarning` is told where other threads run already. */
+export function settleThreads(choice: BackendChoice, onWarning?: ((message: string) => void) | undefined) {
+  if (choice.name !== "wasm") return choice;
+  wasmThreads ??= choice.threads;
+  if (wasmThreads === choice.threads) return choice;
+  onWarning?.(
+    `onnxruntime-web was started with ${wasmThreads} threads for the first model of this page, not with the ` +
+      `${choice.threads} of this one; load models in workers of their own to give each its threads`,
+  );
+  return { ...choice, threads: wasmThreads };
 }
-
-interface GpuBuffer {
-  getMappedRange(): ArrayBuffer;
-  unmap(): void;
-  destroy(): void;
-}
-
-const STORAGE_COPY = 0x80 | 0x04 | 0x08; // GPUBufferUsage.STORAGE | COPY_SRC | COPY_DST
 
 /** Import the bundle of the choice. `wasmPaths` is the folder of onnxruntime's own files, "/" at its end. */
 export async function openBackend(
@@ -75,17 +67,14 @@ export async function openBackend(
     hasInt8Cache: !isGpu,
     ...(isGpu && hasNarrowSubgroups(facts) ? { longestCall: LONGEST_NARROW_CALL } : {}),
   };
-  const gpu: Gpu = { device: null, lost: null };
+  const gpu = isGpu ? new Gpu(ort) : null;
   const backend: Backend = {
-    ort: inTurns(ort, async () => {
-      if (isGpu && gpu.device === null) await watchGpu(ort, gpu);
-      if (gpu.lost !== null) throw lostGpu(gpu.lost);
-    }),
+    ort: inTurns(ort, gpu),
     capabilities,
     sessionOptions: { executionProviders: [choice.name], logSeverityLevel: 3 },
     makeCache: returnedCache,
   };
-  return isGpu ? { ...backend, place: (data, dims) => placed(ort, gpu, data, dims) } : backend;
+  return gpu === null ? backend : { ...backend, place: (data, dims) => gpu.place(data, dims) };
 }
 
 async function imported(load: () => Promise<unknown>): Promise<unknown> {
@@ -104,46 +93,27 @@ function explainStart(error: unknown): unknown {
   const reason = message.split("ERR: ")[1] ?? message;
   return new BackendError(
     `onnxruntime-web cannot start (${reason}); serve its .wasm and .mjs files where wasmPaths says`,
+    "not-started",
   );
 }
 
-/** The device that the first session chose, and what became of it. */
-interface Gpu {
-  device: GpuDevice | null;
-  lost: string | null;
-}
-
-/** Later versions of the package have a promise where this one has the device. */
-async function watchGpu(ort: WebOrt, gpu: Gpu): Promise<void> {
-  const device = (await ort.env.webgpu.device) as GpuDevice;
-  gpu.device = device;
-  void device.lost.then(({ message }) => {
-    gpu.lost = message || "no reason given";
-  });
-}
-
-function lostGpu(reason: string): BackendError {
-  return new BackendError(`the GPU was lost (${reason}); reload the page, or load the model with backend: "wasm"`);
-}
-
-/** A slot input in a buffer of the GPU, where it stays until it is disposed of. */
-function placed(ort: WebOrt, gpu: Gpu, data: Float32Array, dims: readonly number[]): Tensor {
-  if (gpu.lost !== null) throw lostGpu(gpu.lost);
-  const device = gpu.device as GpuDevice; // set by the session that was made before any adapter
-  const size = Math.max(16, Math.ceil(data.byteLength / 16) * 16);
-  const buffer = device.createBuffer({ size, usage: STORAGE_COPY, mappedAtCreation: true });
-  new Float32Array(buffer.getMappedRange()).set(data);
-  buffer.unmap();
-  const options: GpuTensorOptions = { dataType: "float32", dims, dispose: () => buffer.destroy() };
-  return ort.Tensor.fromGpuBuffer(buffer as never, options);
+/** What WebGPU cannot open another place may; whether the artifact is to blame shows there. */
+function refusedByGpu(error: unknown): BackendError {
+  const reason = String((error as Error | null)?.message ?? error)
+    .trim()
+    .split("\n")[0];
+  return new BackendError(
+    `WebGPU cannot open the graph (${reason}); load the model with backend: "wasm", or export the artifact again`,
+    "not-opened",
+  );
 }
 
 /**
  * The same package with sessions that give way between runs: a run in wasm ends in the turn in which it began, so
- * that without a pause no event, an abort among them, would be handled before a whole answer is written. `check`
- * throws where the device cannot be used any more; it is asked after a session was made, and after a run that failed.
+ * that without a pause no event, an abort among them, would be handled before a whole answer is written. `gpu` is
+ * watched from the first session on, and ends what waits for it when it is lost.
  */
-function inTurns(ort: Ort, check: () => Promise<void>): Ort {
+function inTurns(ort: Ort, gpu: Gpu | null): Ort {
   let since = performance.now();
   const giveWay = async () => {
     if (performance.now() - since < LONGEST_TURN_MS) return;
@@ -161,26 +131,32 @@ function inTurns(ort: Ort, check: () => Promise<void>): Ort {
     inputMetadata: session.inputMetadata,
     outputMetadata: session.outputMetadata,
     run: async (feeds: Feeds, fetches?: Fetches) => {
+      const run = () => (fetches === undefined ? session.run(feeds) : session.run(feeds, fetches));
       try {
-        const results = fetches === undefined ? await session.run(feeds) : await session.run(feeds, fetches);
+        const results = await (gpu === null ? run() : gpu.during(run));
         await giveWay();
         return results;
       } catch (error) {
-        await check();
         throw explainMemory(error, "computing an answer");
       }
     },
-    release: () => session.release(),
+    release: async () => {
+      const released = session.release();
+      if (gpu?.isLost)
+        released.catch(() => {}); // what waits for a lost GPU may wait for ever
+      else await released;
+    },
   });
   const create = async (model: string | Uint8Array, options?: object): Promise<InferenceSession> => {
     const found = { ...options };
     try {
       const { InferenceSession: factory } = ort;
       const session = await (typeof model === "string" ? factory.create(model, found) : factory.create(model, found));
-      await check();
+      await gpu?.watch();
       return wrap(session);
     } catch (error) {
-      throw explainStart(explainMemory(error, "opening the graph"));
+      const explained = explainStart(explainMemory(error, "opening the graph"));
+      throw gpu === null || explained instanceof EdgeLoraError ? explained : refusedByGpu(explained);
     }
   };
   return { Tensor: ort.Tensor, InferenceSession: { create }, env: ort.env };

@@ -9,6 +9,7 @@ import {
   AdapterError,
   ArtifactError,
   BackendError,
+  type BackendFault,
   ConnectionError,
   EdgeLoraError,
   InputError,
@@ -70,13 +71,13 @@ export type ToWorker = (Call & { readonly id: number }) | { readonly kind: "abor
 export interface ModelState {
   readonly adapters: readonly string[];
   readonly adapter: string;
-}
-
-/** What a page must know of a model that was loaded. */
-export interface Loaded {
-  readonly manifest: Manifest;
   readonly backend: string;
   readonly choice: BackendChoice;
+}
+
+/** What a page must know of a model that was loaded, beside its state. */
+export interface Loaded {
+  readonly manifest: Manifest;
 }
 
 /** What the worker answers: any number of the first three, then one of the others. */
@@ -84,30 +85,32 @@ export type FromWorker =
   | { readonly kind: "piece"; readonly id: number; readonly piece: string | RowPiece }
   | { readonly kind: "progress"; readonly id: number; readonly progress: Progress | FileProgress }
   | { readonly kind: "warning"; readonly id: number; readonly message: string }
-  | { readonly kind: "result"; readonly id: number; readonly value: unknown; readonly state: ModelState }
+  | { readonly kind: "result"; readonly id: number; readonly value: unknown; readonly state: ModelState | null }
   | { readonly kind: "error"; readonly id: number; readonly error: SentError };
 
 /** An error without its class; structured clones keep no class of ours. */
 export interface SentError {
   readonly name: string;
   readonly message: string;
+  /** Of a BackendError. */
+  readonly fault?: BackendFault | undefined;
 }
 
 const CLASSES = [EdgeLoraError, ArtifactError, AdapterError, InputError, BackendError, ConnectionError];
-const BY_NAME: ReadonlyMap<string, new (message: string) => Error> = new Map(
-  CLASSES.map((item) => [new item("").name, item]),
+const BY_NAME: ReadonlyMap<string, new (message: string, fault: BackendFault) => Error> = new Map(
+  CLASSES.map((item) => [new item("", "no-worker").name, item]),
 );
 
 /** An error as it is sent. */
 export function sendError(error: unknown): SentError {
   const { name = "Error", message = String(error) } = (error ?? {}) as Partial<Error>;
-  return { name, message };
+  return { name, message, ...(error instanceof BackendError && { fault: error.fault }) };
 }
 
 /** The error that was sent: one of ours with its class, any other with its name. */
-export function receiveError({ name, message }: SentError): Error {
+export function receiveError({ name, message, fault }: SentError): Error {
   const known = BY_NAME.get(name);
-  if (known !== undefined) return new known(message);
+  if (known !== undefined) return new known(message, fault as BackendFault);
   if (name === "AbortError") return new DOMException(message, name);
   return Object.assign(new Error(message), { name });
 }

@@ -15,7 +15,7 @@ import type { BackendChoice } from "./choice.js";
 import { copyAdapter } from "./folders.js";
 import type { Line } from "./line.js";
 import { absolute } from "./load.js";
-import type { Loaded, SentMethod } from "./protocol.js";
+import type { Loaded, ModelState, SentMethod } from "./protocol.js";
 import { openSource } from "./source.js";
 
 /** What every model in a worker has beside the methods of its task. */
@@ -28,18 +28,14 @@ export interface InWorker {
 /** What models of all tasks have in a worker. */
 export class RemoteBase implements InWorker {
   readonly manifest: Manifest;
-  readonly backend: string;
-  readonly choice: BackendChoice;
   protected readonly line: Line;
   readonly #where: string;
   readonly #asking: AddressOptions;
   #tokenizer: Promise<Tokenizer | null> | null = null;
   #ending: Promise<void> | null = null;
 
-  constructor(line: Line, where: string, asking: AddressOptions, { manifest, backend, choice }: Loaded) {
+  constructor(line: Line, where: string, asking: AddressOptions, { manifest }: Loaded) {
     this.manifest = manifest;
-    this.backend = backend;
-    this.choice = choice;
     this.line = line;
     this.#where = where;
     this.#asking = asking;
@@ -50,11 +46,24 @@ export class RemoteBase implements InWorker {
   }
 
   get adapters(): readonly string[] {
-    return this.line.state.adapters;
+    return this.#state.adapters;
   }
 
   get adapter(): string {
-    return this.line.state.adapter;
+    return this.#state.adapter;
+  }
+
+  get backend(): string {
+    return this.#state.backend;
+  }
+
+  get choice(): BackendChoice {
+    return this.#state.choice;
+  }
+
+  /** As of the last answer; a model that was loaded has one. */
+  get #state(): ModelState {
+    return this.line.state as ModelState;
   }
 
   /** A second one in the page, from the same cache: its methods answer without waiting, which a worker's cannot. */

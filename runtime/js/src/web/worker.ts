@@ -9,7 +9,15 @@ import { InputError } from "../core/errors.js";
 import type { RowPiece } from "../core/generation.js";
 import { CopiedFolder } from "./folders.js";
 import { load, type WebModel } from "./load.js";
-import { type Call, type FromWorker, type Loaded, type SentMethod, sendError, type ToWorker } from "./protocol.js";
+import {
+  type Call,
+  type FromWorker,
+  type Loaded,
+  type ModelState,
+  type SentMethod,
+  sendError,
+  type ToWorker,
+} from "./protocol.js";
 
 type SentAnswer = Answer<string | RowPiece, unknown>;
 type Numbered = Call & { readonly id: number };
@@ -45,8 +53,7 @@ async function answer(call: Numbered): Promise<void> {
   running.set(id, ending);
   try {
     const value = await perform(call, ending.signal);
-    const state = { adapters: model?.adapters ?? [], adapter: model?.adapter ?? "none" };
-    send({ kind: "result", id, value, state });
+    send({ kind: "result", id, value, state: model && stateOf(model) });
   } catch (error) {
     send({ kind: "error", id, error: sendError(error) });
   } finally {
@@ -93,7 +100,11 @@ async function open({ id, address, options }: Numbered & { kind: "load" }, signa
     onProgress: (progress) => send({ kind: "progress", id, progress }),
     onWarning: (message) => send({ kind: "warning", id, message }),
   });
-  return { manifest: model.manifest, backend: model.backend, choice: model.choice };
+  return { manifest: model.manifest };
+}
+
+function stateOf({ adapters, adapter, backend, choice }: WebModel<"any">): ModelState {
+  return { adapters, adapter, backend, choice };
 }
 
 function send(message: FromWorker): void {

@@ -18,7 +18,8 @@ import { type Case, runConformance } from "../../src/conformance/run.js";
 import { readAdapter } from "../../src/core/adapter.js";
 import type { FolderSource } from "../../src/core/files.js";
 import { parseManifest } from "../../src/core/manifest.js";
-import { blendPacked, packAdapter, slotInputs } from "../../src/core/packing.js";
+import { packAdapter } from "../../src/core/pack-adapter.js";
+import { blendPacked, slotInputs } from "../../src/core/packing.js";
 
 declare const print: (text: string) => void;
 

@@ -18,7 +18,7 @@ import { LoadedModel } from "./loaded-model.js";
 import { findOffsets } from "./offsets.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
-import { type AnswerResult, checkAnswers } from "./replay-answers.js";
+import type { AnswerResult } from "./replay-answers.js";
 import { type CallOptions, checkIds, type WithAdapter, type WithAdapters } from "./request.js";
 import { largestIndex } from "./sampling.js";
 import { type Classification, classifyLogits, scoreLabels } from "./scores.js";
@@ -108,6 +108,7 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
         const found = await this.#compute(rows, new Array<string>(rows.length).fill(spec), signal);
         return found.flatMap(({ output }) => [...output.data]);
       };
+      const { checkAnswers } = await import("./replay-answers.js");
       return checkAnswers(outputs, this.manifest, name, this.known.folder(name, { signal }));
     }, options.signal);
   }

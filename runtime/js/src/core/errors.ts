@@ -40,13 +40,14 @@ export class AdapterError extends EdgeLoraError {
 
 /**
  * Why a device cannot run it, for programs: there is no WebGPU, onnxruntime does not start or cannot open the graph,
- * memory ran out, the GPU is gone, what was computed are no numbers, or the worker does not answer.
+ * memory ran out, or the room for files, the GPU is gone, what was computed are no numbers, or the worker does not answer.
  */
 export type BackendFault =
   | "no-webgpu"
   | "not-started"
   | "not-opened"
   | "no-memory"
+  | "no-room"
   | "device-lost"
   | "no-numbers"
   | "no-worker";

@@ -19,9 +19,8 @@ import {
   packHead,
 } from "./head.js";
 import { findHeadInfo } from "./head-info.js";
-import { openAdapter } from "./open-adapter.js";
 import type { Origin, Packer } from "./packers.js";
-import { blendPacked, isNothing, type Packed, packAdapter, slotInputs } from "./packing.js";
+import { blendPacked, isNothing, type Packed, slotInputs } from "./packing.js";
 import { show } from "./parse-json.js";
 import type { Backend } from "./ports.js";
 import type { SpecTerm } from "./spec.js";
@@ -63,11 +62,12 @@ export class HeadPacker implements Packer<PackedWithHead, BoundWithHead> {
       find: (found: Parameters<typeof findWrongHead>[0]) => findWrongHead(found, head, this.#base),
       findUntrained: (found: Parameters<typeof findUntrained>[0]) => findUntrained(found, head),
     };
-    const { adapter, receipt } = await openAdapter(folder, this.#manifest, where, isTrusted, fits);
+    const { openAdapter } = await import("./open-adapter.js");
+    const { adapter, packed, receipt } = await openAdapter(folder, this.#manifest, where, isTrusted, fits);
     const tensors = new Map([...this.#base, ...adapter.head]);
     const count = countLabels(head, tensors);
     return {
-      factors: packAdapter(adapter, this.#manifest.slots),
+      factors: packed,
       head: packHead(tensors, head),
       info: head.length === 0 ? null : await findHeadInfo(folder, count, where, { receipt, listed, labels }),
     };

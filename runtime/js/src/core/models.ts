@@ -80,6 +80,7 @@ export function noRoom(address: string, { missingBytes, freeBytes }: Estimate): 
   return new BackendError(
     `${address}: ${missingBytes} bytes are missing and there is room for ${freeBytes}; delete what is no longer needed ` +
       "(models.list, models.delete), or say with makeRoom what may go",
+    "no-room",
   );
 }
 

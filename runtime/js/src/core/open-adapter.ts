@@ -1,5 +1,6 @@
 /**
- * Read a PEFT folder for an artifact, whole and held to its receipt, or refuse it: the one check of every way in.
+ * Read a PEFT folder for an artifact, whole and held to its receipt, or refuse it: the one check of every way in. What it
+ * takes to read adapters is imported from here, when the first one is used.
  *
  * Knows nothing about names, sessions or slot inputs.
  */
@@ -8,6 +9,8 @@ import { type Adapter, fitAdapter, readAdapter } from "./adapter.js";
 import { AdapterError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Manifest } from "./format.js";
+import { packAdapter } from "./pack-adapter.js";
+import type { Packed } from "./packing.js";
 import { joinSome } from "./parse-json.js";
 import { findMismatch, findOtherFactors, type Receipt, readReceipt } from "./receipt.js";
 
@@ -22,6 +25,7 @@ export interface HeadCheck {
 /** An adapter that passed the check, with its receipt; null where there is none or it was not read. */
 export interface OpenedAdapter {
   readonly adapter: Adapter;
+  readonly packed: Packed;
   readonly receipt: Receipt | null;
 }
 
@@ -59,5 +63,5 @@ export async function openAdapter(
   if (untrained !== null) throw new AdapterError(`${where}: ${untrained}`);
   const other = receipt === null ? null : await findOtherFactors(receipt, folder, [...adapter.factors.keys()]);
   if (other !== null) throw new AdapterError(`${where}: ${other}`);
-  return { adapter, receipt };
+  return { adapter, packed: packAdapter(adapter, manifest.slots), receipt };
 }

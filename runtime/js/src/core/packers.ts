@@ -7,8 +7,7 @@
 import { type BoundAdapter, bind, release } from "./bound-adapter.js";
 import type { FolderSource } from "./files.js";
 import type { HeadInfo, Manifest } from "./format.js";
-import { openAdapter } from "./open-adapter.js";
-import { blendPacked, isNothing, type Packed, packAdapter, slotInputs } from "./packing.js";
+import { blendPacked, isNothing, type Packed, slotInputs } from "./packing.js";
 import type { Backend } from "./ports.js";
 import type { SpecTerm } from "./spec.js";
 
@@ -51,8 +50,8 @@ export class SlotPacker implements Packer<Packed, BoundAdapter> {
   }
 
   async open({ folder, isTrusted }: Origin, where: string): Promise<Packed> {
-    const { adapter } = await openAdapter(folder, this.#manifest, where, isTrusted);
-    return packAdapter(adapter, this.#manifest.slots);
+    const { openAdapter } = await import("./open-adapter.js"); // the base alone has no use for it
+    return (await openAdapter(folder, this.#manifest, where, isTrusted)).packed;
   }
 
   blend(parts: readonly (readonly [Packed, number])[]): Packed {

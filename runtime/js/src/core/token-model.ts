@@ -15,7 +15,7 @@ import { SlotPacker } from "./packers.js";
 import type { Packed } from "./packing.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
-import { checkAdapter, type ProbeResult } from "./probe.js";
+import type { ProbeResult } from "./probe.js";
 import {
   type CallOptions,
   checkIds,
@@ -64,6 +64,7 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
         const found = await logitsAt(this.session, adapter, this.check(ids), [ids.length - 1], signal);
         return found[0] as Float32Array;
       };
+      const { checkAdapter } = await import("./probe.js");
       return checkAdapter(lastLogits, this.manifest, name, this.known.folder(name, { signal }));
     }, options.signal);
   }

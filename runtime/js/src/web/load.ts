@@ -12,7 +12,7 @@ import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } 
 import type { Backend } from "../core/ports.js";
 import { type BackendChoice, browserFacts, chooseBackend, chooseInstead, type Wish } from "./choice.js";
 import { openBackend, settleThreads } from "./onnxruntime.js";
-import { type LoadWatcher, openSource } from "./source.js";
+import { type LoadWatcher, openSource, type WebSource } from "./source.js";
 import { tryOut } from "./try-out.js";
 
 /** Options of `load` and `loadInWorker`. `hashes` hashes what the cache holds once more; downloads always are. */
@@ -38,18 +38,36 @@ export async function load<Want extends Wanted = "text-generation">(
   address: string,
   options: WebOptions & ForTask<Want> = {},
 ): Promise<WebModel<Want>> {
-  const { signal } = options;
   const source = await openSource(absolute(address, self.location.href), options);
+  try {
+    const model = await openModel(source, options);
+    source.detach();
+    return model;
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+async function openModel<Want extends Wanted>(
+  source: WebSource,
+  options: WebOptions & ForTask<Want>,
+): Promise<WebModel<Want>> {
+  const { signal, onWarning } = options;
   const manifest = await readManifest(source);
   const facts = await browserFacts();
   throwIfAborted(signal);
-  const warn = (message: string) => options.onWarning?.(message);
-  let { choice } = chooseBackend(facts, manifest, options);
-  const mayFallBack = choice.name === "webgpu" && (options.fallback ?? options.backend === undefined);
-  const take = async (found: ReturnType<typeof chooseBackend>) => {
-    for (const warning of found.warnings) warn(warning);
-    choice = settleThreads(found.choice, warn);
+  const chosen = chooseBackend(facts, manifest, options);
+  const mayFallBack = chosen.choice.name === "webgpu" && (options.fallback ?? options.backend === undefined);
+  let { choice } = chosen;
+  const take = async (found: typeof chosen) => {
+    for (const warning of found.warnings) onWarning?.(warning);
+    choice = settleThreads(found.choice, onWarning);
     return openBackend(choice, facts, options.wasmPaths);
+  };
+  const fallback = (fault: BackendError) => {
+    onWarning?.(`${fault.message.split("; ")[0]}; the model goes on in wasm`);
+    return take(chooseInstead(facts, manifest, options, fault));
   };
   const open = async (backend: Backend): Promise<ModelOf<Want>> => {
     throwIfAborted(signal);
@@ -57,11 +75,7 @@ export async function load<Want extends Wanted = "text-generation">(
     if (choice.name === "webgpu") await tryOut(model, signal);
     return model;
   };
-  const fallback = (fault: BackendError) => {
-    warn(`${fault.message.split("; ")[0]}; the model goes on in wasm`);
-    return take(chooseInstead(facts, manifest, options, fault));
-  };
-  const backend = await take(chooseBackend(facts, manifest, options));
+  const backend = await take(chosen);
   let model: ModelOf<Want>;
   try {
     model = await open(mayFallBack ? { ...backend, fallback } : backend);
@@ -69,6 +83,5 @@ export async function load<Want extends Wanted = "text-generation">(
     if (!mayFallBack || choice.name !== "webgpu" || !(error instanceof BackendError)) throw error;
     model = await open(await fallback(error));
   }
-  source.detach();
   return Object.defineProperty(model, "choice", { get: () => choice, enumerable: true }) as WebModel<Want>;
 }

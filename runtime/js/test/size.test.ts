@@ -28,6 +28,31 @@ const WORKER: Plugin = {
   },
 };
 
+const FACADE_BYTES = 3_000;
+
+for (const name of ["openai", "ai"]) {
+  test(`@edgelora/runtime/${name} brings less than ${FACADE_BYTES / 1000} kB, and nothing of the runtime`, async (context) => {
+    const { outputFiles, metafile } = await build({
+      entryPoints: [join(PACKAGE, `src/${name}.ts`)],
+      bundle: true,
+      minify: true,
+      write: false,
+      metafile: true,
+      absWorkingDir: PACKAGE,
+      outdir: "out",
+      format: "esm",
+      target: "es2022",
+    });
+    const bytes = outputFiles.reduce((sum, { contents }) => sum + gzipSync(contents, { level: 9 }).length, 0);
+    context.diagnostic(`${bytes} bytes gzipped`);
+    assert.ok(bytes > 500 && bytes < FACADE_BYTES, `${bytes} bytes`);
+    assert.deepEqual(
+      Object.keys(metafile.inputs).filter((path) => !/\/(errors|names|parse-json|openai|ai)\.ts$/.test(path)),
+      [],
+    );
+  });
+}
+
 for (const [user, contents] of Object.entries(USES)) {
   test(`${user} gets less than ${LIMIT_BYTES / 1000} kB, minified and gzipped`, async (context) => {
     const { outputFiles, metafile } = await build({

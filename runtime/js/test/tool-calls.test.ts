@@ -7,8 +7,8 @@ import { test } from "node:test";
 import { StreamDecoder } from "../src/core/stream.js";
 import { CallReader } from "../src/core/tool-calls.js";
 import { load } from "../src/node.js";
-import { copyArtifact, writeTemplate } from "./folders.js";
 import { CONFORMANCE } from "./places.js";
+import { CALL, loadWithTools, TOOLS } from "./tools.js";
 
 interface Case {
   readonly name: string;
@@ -58,17 +58,8 @@ test("calls that are nested without end are text, at once", () => {
   assert.equal(other.end().text, json);
 });
 
-const TOOLS = [{ type: "function", function: { name: "get_weather", parameters: { type: "object" } } }];
-const CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Bern"}}</tool_call>';
-const TEMPLATE =
-  "{% if tools %}[{{ tools | tojson }}]{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}" +
-  "{% for c in m.tool_calls or [] %}({{ c.id }} {{ c.function | tojson }}){% endfor %}{{ m.tool_call_id }}{% endfor %}";
-
 test("calls come out of an answer and go back in", async (context) => {
-  const folder = await copyArtifact(context);
-  await writeTemplate(folder, TEMPLATE);
-  const model = await load(folder, { threads: 1 });
-  context.after(() => model.dispose());
+  const model = await loadWithTools(context);
   const parts = ["How is ", "Bern?"].map((text) => ({ type: "text", text }));
   const asked = [{ role: "user", content: parts }];
   const answer = model.chat(asked, { tools: TOOLS, choices: [`Let me look. ${CALL}`] });

@@ -16,7 +16,7 @@ from edgelora.artifact.kv_cache_steps import cache_scales
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.package import package
 from edgelora.artifact.parts import Parts
-from edgelora.artifact.targets import MATMUL_BYTES, MATMUL_INTEGER
+from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
 from edgelora.data.probes import probe_prompts
 from edgelora.grid.make import Grid
 from edgelora.grid.row_codes import as_rows
@@ -55,7 +55,7 @@ class Build:
     def shipped(self, grid: Grid) -> Grid:
         """``grid`` with the values that the target multiplies with."""
         op = self.linear_op(grid.checkpoint)
-        if self.options.level == 0 or op not in (MATMUL_INTEGER, MATMUL_BYTES):
+        if self.options.level == 0 or op == MATMUL_NBITS:
             return grid
         return as_rows(grid, tables=op == MATMUL_INTEGER)
 

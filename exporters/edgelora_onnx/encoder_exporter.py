@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
-from edgelora.artifact.targets import MATMUL_BYTES, MATMUL_INTEGER
+from edgelora.artifact.targets import MATMUL_BYTES, MATMUL_INTEGER, MATMUL_NBITS, MATMUL_SIGNED_BYTES
 from edgelora.checkpoint.encoder_config import ENCODERS
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid
@@ -63,8 +63,8 @@ def export_encoder(
     task = grid.checkpoint.task
     encoder = _build(grid, context_length)
     add_slots = AddSlots(encoder.sources, slots)
-    may_pack, in_bytes = may_pack_of(encoder.sources, grid), linear_op == MATMUL_BYTES
-    integers = LowerToIntegers(encoder.sources, grid, one_row=in_bytes)
+    may_pack, is_signed = may_pack_of(encoder.sources, grid), linear_op == MATMUL_SIGNED_BYTES
+    integers = LowerToIntegers(encoder.sources, grid, linear_op in (MATMUL_BYTES, MATMUL_SIGNED_BYTES), is_signed)
     lower = LowerLinears(encoder.sources, grid, accuracy_level, as_floats=linear_op == MATMUL_INTEGER)
     lift = LiftHead(encoder.head)
     has_slots = slots is None or len(slots) > 0
@@ -76,7 +76,7 @@ def export_encoder(
         PackLinears(may_pack),
         *([add_slots] if has_slots else []),
         *([BakeAdapter(encoder.sources, baked)] if baked else []),
-        *([integers] if accuracy_level and linear_op in (MATMUL_BYTES, MATMUL_INTEGER) else []),
+        *([integers] if accuracy_level and linear_op != MATMUL_NBITS else []),
         lower,
         common_passes.RemoveUnusedNodesPass(),
         common_passes.CommonSubexpressionEliminationPass(),

@@ -15,6 +15,7 @@ from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN, WeightSource
 from edgelora_onnx.emit import emit
 from edgelora_onnx.passes.lower_linears import LowerLinears
 from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
+from edgelora_runtime.encoder_session import session_settings
 from tests.parity.architectures import TorchCheckpoint
 
 NAMES = ("layer.up_proj.weight", "layer.gate_proj.weight")
@@ -51,7 +52,10 @@ def _grid(spec: QuantSpec, **weights: np.ndarray) -> Grid:
 def _run(model: ir.Model, lower: LowerToIntegers, folder: Path, **feeds: np.ndarray) -> list[np.ndarray]:
     lower(model)
     emit(model, lower.payloads, folder, "m.onnx", "m.bin")
-    return ort.InferenceSession(folder / "m.onnx", providers=["CPUExecutionProvider"]).run(None, feeds)
+    options = ort.SessionOptions()
+    for key, value in session_settings().items():
+        options.add_session_config_entry(key, value)
+    return ort.InferenceSession(folder / "m.onnx", options, providers=["CPUExecutionProvider"]).run(None, feeds)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -79,6 +83,25 @@ def test_linear_multiplies_with_the_rows_of_the_grid(
     counts = Counter(node.op_type for node in model.graph)
     assert counts["MatMulIntegerToFloat"] == (1 if packed else 2)
     assert counts["Concat"] == 1, "two linears that read one value share its bytes"
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_one_row_of_bytes_says_the_same_with_and_without_a_sign(is_signed: bool, packed: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    weights = {name: rng.standard_normal((40, 64)).astype(np.float32) for name in NAMES}
+    weights[NAMES[0]][:, ::2] = 3  # neighbours at the end of the range: sums of two products exceed 16 bits
+    grid, sources = _grid(QuantSpec(8), **weights), {name: WeightSource(name, 0, 40) for name in NAMES}
+    x = rng.standard_normal((2, 3, 64)).astype(np.float32)
+    x[0, 0] = 5
+    model, lower = _linears(40, 64, packed), LowerToIntegers(sources, grid, one_row=True, is_signed=is_signed)
+    found = np.concatenate(_run(model, lower, tmp_path, x=x), axis=-1)
+    codes, *_ = (value for name, value in model.graph.initializers.items() if name.endswith(".codes"))
+    assert codes.dtype == (ir.DataType.INT8 if is_signed else ir.DataType.UINT8)
+    step = np.abs(x).max(axis=-1, keepdims=True) / 127
+    rounded = np.rint(x / step) * step
+    values = np.concatenate([row_values(round_rows(grid.matrix(name))) for name in NAMES])
+    np.testing.assert_allclose(found, rounded @ values.T, rtol=1e-5, atol=1e-4)
 
 
 def test_wide_linears_are_cut_into_pieces(tmp_path: Path) -> None:

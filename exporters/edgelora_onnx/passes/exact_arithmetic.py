@@ -7,12 +7,9 @@ No graph that ships has gone through here.
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
-from edgelora.grid.row_codes import ROW_ZERO
-from edgelora_onnx.initializers import keep_constant
 
 _CACHE_ATTRIBUTES = ("k_quant_type", "v_quant_type", "kv_cache_bit_width")
 _K_SCALE = 12  # inputs of GroupQueryAttention from here on are steps of an 8-bit cache
@@ -44,19 +41,19 @@ def _multiply_floats(graph: ir.Graph, node: ir.Node) -> None:
 
     What ``LowerToIntegers`` wrote is followed back from the bytes to the row that they stand for.
     """
-    codes, weight, steps = node.inputs[0], node.inputs[1], node.inputs[3]
-    assert codes is not None and weight is not None and steps is not None
+    codes, weight, steps, zero = node.inputs[0], node.inputs[1], node.inputs[3], node.inputs[5]
+    assert codes is not None and weight is not None and steps is not None and zero is not None
     rounding = codes.producer()
     assert rounding is not None
     one_row = rounding.op_type == "QuantizeLinear"
-    zero = keep_constant(graph, "integers.float_zero", np.array(ROW_ZERO, np.float32))
 
     def add(op: str, inputs: list[ir.Value | None], **attributes: int) -> ir.Value:
         made = ir.node(op, inputs, attributes, num_outputs=1)
         graph.insert_before(node, made)
         return made.outputs[0]
 
-    centred = add("Sub", [add("Cast", [weight], to=ir.DataType.FLOAT.value), zero])  # (in_features, columns)
+    floats = (add("Cast", [value], to=ir.DataType.FLOAT.value) for value in (weight, zero))
+    centred = add("Sub", [*floats])  # (in_features, columns)
     weights = add("Mul", [centred, steps])
     if one_row:  # what it is worth is multiplied in later: the row in steps, without its rounding
         row = add("Div", list(rounding.inputs[:2]))

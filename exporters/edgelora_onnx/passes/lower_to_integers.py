@@ -7,7 +7,8 @@ The grid's values are rounded once more, to 8 bits with a step for each row.
 Activations keep 16 bits. A token's input, divided by its largest magnitude, becomes two rows of bytes, the upper and
 the lower half; both meet the weights in one ``MatMulIntegerToFloat``, which spends most of its time on unpacking
 weights and hardly notices the second row. With 8 bits alone SmolLM2's answers change (docs/log.md); graphs that read a
-text once, whose answers no sampling adds up, have one row (``one_row``), and leave the embedding to others.
+text once, whose answers no sampling adds up, have one row (``one_row``), and leave the embedding to others. Their
+weights may have a sign (``is_signed``), which says the same in codes that some processors multiply faster.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgelora.artifact.targets import MATMUL_INTEGER
@@ -47,9 +49,12 @@ class _Bytes:
 class LowerToIntegers(ir.passes.InPlacePass):
     """After the call, ``payloads`` holds the content of every initializer of this pass. Floats are left alone."""
 
-    def __init__(self, sources: Mapping[str, WeightSource], grid: Grid, one_row: bool = False) -> None:
+    def __init__(
+        self, sources: Mapping[str, WeightSource], grid: Grid, one_row: bool = False, is_signed: bool = False
+    ) -> None:
         super().__init__()
         self._one_row = one_row
+        self._dtype = np.int8 if is_signed else np.uint8
         self._sources = sources
         self._grid = grid
         self._bytes: dict[ir.Value, _Bytes] = {}
@@ -81,7 +86,9 @@ class LowerToIntegers(ir.passes.InPlacePass):
         parts = []
         for index, (codes, steps) in enumerate(self._pieces(graph, node, sources)):
             name = f"{node.outputs[0].name}.{index}"
-            inputs = [activation.codes, codes, one, steps, zero, zero]
+            # One that two products shared could not lose its sign in onnxruntime, which would rename it twice.
+            own_zero = zero if self._dtype is np.uint8 else self._scalar(graph, f"{name}.zero", np.int8(0))
+            inputs = [activation.codes, codes, one, steps, zero, own_zero]
             product = self._insert(graph, node, MATMUL_INTEGER, inputs, f"{name}.halves")
             if self._one_row:
                 parts.append((product, name))
@@ -139,10 +146,10 @@ class LowerToIntegers(ir.passes.InPlacePass):
         for start in range(0, rows, _PIECE):
             part = slice(start, min(start + _PIECE, rows))
             shape = (in_features, part.stop - part.start)
-            codes = functools.partial(lambda part: self._rounded(sources).codes[part].T, part)
+            codes = functools.partial(lambda part: self._codes(sources, part).T, part)
             steps = functools.partial(lambda part: self._rounded(sources).steps[part], part)
             yield (
-                add_payload(graph, self.payloads, f"{key}.{start}.codes", shape, np.uint8, codes),
+                add_payload(graph, self.payloads, f"{key}.{start}.codes", shape, self._dtype, codes),
                 add_payload(graph, self.payloads, f"{key}.{start}.steps", shape[1:], np.float32, steps),
             )
 
@@ -215,7 +222,11 @@ class LowerToIntegers(ir.passes.InPlacePass):
         graph.insert_before(before, node)
         return list(node.outputs)
 
-    def _scalar(self, graph: ir.Graph, name: str, value: np.float32 | np.uint8) -> ir.Value:
+    def _codes(self, sources: tuple[WeightSource, ...], part: slice) -> npt.NDArray[np.uint8] | npt.NDArray[np.int8]:
+        codes = self._rounded(sources).codes[part]
+        return codes if self._dtype is np.uint8 else (codes ^ np.uint8(ROW_ZERO)).view(np.int8)
+
+    def _scalar(self, graph: ir.Graph, name: str, value: np.float32 | np.uint8 | np.int8) -> ir.Value:
         return self._constant(graph, name, np.array(value))
 
     def _axis(self, graph: ir.Graph, axis: int) -> ir.Value:

@@ -10,6 +10,7 @@ import { readFile, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type AddressOptions, isRemote } from "./core/address.js";
+import { productsOverflow } from "./core/byte-products.js";
 import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
 import { fetchedFolder } from "./core/fetched-folder.js";
@@ -160,7 +161,13 @@ function artifactIn(path: string, byPath: boolean, at: ArtifactSource["folder"])
 async function nativeBackend(threads: number): Promise<Backend> {
   const ort: Ort = await imported("onnxruntime-node", () => import("onnxruntime-node"));
   // A warning for each of hundreds of slot inputs helps nobody.
-  const sessionOptions = { intraOpNumThreads: threads, interOpNumThreads: 1, logSeverityLevel: 3 };
+  const extra = {
+    // The joined node of a sum and its norm takes four times as long as the two of them.
+    optimization: { disable_specified_optimizers: "SkipLayerNormFusion" },
+    // Weights lose their sign as they are loaded.
+    ...((await productsOverflow(ort)) ? { session: { x64quantprecision: "1" } } : {}),
+  };
+  const sessionOptions = { intraOpNumThreads: threads, interOpNumThreads: 1, logSeverityLevel: 3, extra };
   return { ort, capabilities: NATIVE, sessionOptions, makeCache: inPlaceCache };
 }
 

@@ -54,8 +54,8 @@ EDGELORA_API edgelora_status edgelora_classify_pixels(edgelora_model *model, con
 
 /*
  * What each of the SPECs in `adapters_json` of the options says of one text, or image; without it, each adapter that is
- * known. *answers_json is an object, SPEC to what edgelora_classify tells. One call of the graph answers for all,
- * unless the artifact's rows must share an adapter (encoder.one_adapter). `adapter` of the options is refused.
+ * known. *answers_json is an object, SPEC to what edgelora_classify tells. A short text goes through the graph once for
+ * all, unless the artifact's rows must share an adapter (encoder.one_adapter). `adapter` of the options is refused.
  */
 EDGELORA_API edgelora_status edgelora_classify_each(edgelora_model *model, const char *text, size_t n_text_bytes,
                                                     const edgelora_encoder_options *options, char **answers_json,

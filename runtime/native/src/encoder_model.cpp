@@ -14,7 +14,7 @@ namespace edgelora {
 
 namespace {
 
-constexpr std::size_t kMostTokens = 2048;  // of the rows of a call, padding included: more gain nothing
+constexpr std::size_t kMostTokens = 128;  // of the rows of a call, padding included: more gain little, but take memory
 constexpr std::size_t kMostImages = 16;
 
 std::string method_of(std::string_view task) {
@@ -149,7 +149,7 @@ std::vector<std::pair<std::string, Classification>> EncoderModel::classify_row(c
               row.truncated};
     const auto turn = callers_.enter(options.cancel);
     const std::vector<HeadInfo> heads = heads_of(specs);
-    const Outputs outputs = compute(rows, specs, heads, options.cancel, true);
+    const Outputs outputs = compute(rows, specs, heads, options.cancel);
     std::vector<std::pair<std::string, Classification>> answers;
     for (std::size_t index = 0; index < specs.size(); ++index) {
         answers.emplace_back(specs[index],
@@ -236,19 +236,17 @@ EncoderModel::Outputs EncoderModel::output_rows(const Rows& rows, const EncoderO
 }
 
 EncoderModel::Outputs EncoderModel::compute(const Rows& rows, const std::vector<std::string>& specs,
-                                            const std::vector<HeadInfo>& heads, const Cancel* cancel,
-                                            bool in_one_call) {
+                                            const std::vector<HeadInfo>& heads, const Cancel* cancel) {
     Outputs found(rows.count);
     if (rows.count == 0) {
         return found;
     }
     const bool has_images = rows.ids.empty();
     std::vector<std::size_t> lengths(rows.count, 1);
-    std::size_t total = 0;
     for (std::size_t row = 0; row < rows.count; ++row) {
-        total += lengths[row] = has_images ? 1 : rows.ids[row].size();
+        lengths[row] = has_images ? 1 : rows.ids[row].size();
     }
-    const std::size_t most = in_one_call ? total : has_images ? kMostImages : kMostTokens;
+    const std::size_t most = has_images ? kMostImages : kMostTokens;
     for (const auto& call : plan_calls(lengths, specs, most, manifest().encoder->one_adapter)) {
         check_cancel(cancel);
         std::vector<std::string> of_call;

@@ -59,8 +59,8 @@ class EncoderModel : public LoadedModel {
 
     std::vector<Classification> classify(const std::vector<std::string>& texts, const EncoderOptions& options);
     std::vector<Classification> classify(const Pixels& pixels, const EncoderOptions& options);
-    // What each of these adapters says of one text, or image; all that are loaded where none are given. One call of the
-    // graph answers for all of them, unless its rows must share an adapter.
+    // What each of these adapters says of one text, or image; all that are loaded where none are given. A short text
+    // goes through the graph once for all of them, unless its rows must share an adapter.
     std::vector<std::pair<std::string, Classification>> classify_each(const std::string& text,
                                                                       const EncoderOptions& options);
     std::vector<std::pair<std::string, Classification>> classify_each(const Pixels& pixels,
@@ -89,7 +89,7 @@ class EncoderModel : public LoadedModel {
     Outputs output_rows(const Rows& rows, const EncoderOptions& options, const char* what);
     // Outputs in the order of `rows`, each without the padding of tokens and labels.
     Outputs compute(const Rows& rows, const std::vector<std::string>& specs, const std::vector<HeadInfo>& heads,
-                    const Cancel* cancel, bool in_one_call = false);
+                    const Cancel* cancel);
     EncoderInputs inputs_of(const Rows& rows, const std::vector<std::size_t>& call) const;
     std::vector<HeadInfo> heads_of(const std::vector<std::string>& specs);
     std::vector<std::string> specs_of(const EncoderOptions& options, std::size_t n_rows, const char* what) const;

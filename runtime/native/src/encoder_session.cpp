@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "byte_products.hpp"
 #include "errors.hpp"
 
 namespace edgelora {
@@ -62,7 +63,12 @@ std::shared_ptr<Graph> EncoderSession::load(const Artifact& artifact) const {
         given.sizes.back() = encoder.hidden_size;
     }
     std::string file = manifest_->graph.file;
-    GraphOptions options{used.threads, used.operator_library, {}};
+    GraphOptions options{used.threads, used.operator_library, {}, {}};
+    // The joined node of a sum and its norm takes four times as long as the two of them.
+    options.settings.emplace_back("optimization.disable_specified_optimizers", "SkipLayerNormFusion");
+    if (products_overflow(*ort_)) {
+        options.settings.emplace_back("session.x64quantprecision", "1");  // weights lose their sign as they are loaded
+    }
     if (!used.operator_library.empty()) {
         file = manifest_->graph.fused.value_or(file);
     }

@@ -136,6 +136,9 @@ Handle<OrtSessionOptions> Graph::make_options(const GraphOptions& options) const
     ort_->check(api.SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_FATAL), doing);
     ort_->check(api.SetIntraOpNumThreads(made, options.threads > 0 ? options.threads : default_threads()), doing);
     ort_->check(api.SetInterOpNumThreads(made, 1), doing);
+    for (const auto& [key, value] : options.settings) {
+        ort_->check(api.AddSessionConfigEntry(made, key, value), doing);
+    }
     OrtFailure failure{};
     if (!options.operator_library.empty() &&
         !ort_->succeeded(api.RegisterCustomOpsLibrary_V2(made, options.operator_library.c_str()), failure)) {

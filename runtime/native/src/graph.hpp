@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "graph_cache.hpp"
@@ -35,6 +36,7 @@ struct GraphOptions {
     int threads = 0;                         // 0: `default_threads`
     std::filesystem::path operator_library;  // registers the operators of ours that the graph has; empty for none
     std::optional<CacheEntry> entry;         // where the device keeps what was made of the graph
+    std::vector<std::pair<const char*, const char*>> settings;  // entries of onnxruntime's session configuration
 };
 
 // An onnxruntime session with a binding for each owner: coming back to one binds nothing anew.

@@ -300,7 +300,7 @@ std::shared_ptr<Graph> Session::load(bool with_slots) const {
     for (const std::string& name : present_names_) {
         outputs.emplace(name, kept);
     }
-    GraphOptions options{options_.threads, {}, {}};
+    GraphOptions options{options_.threads, {}, {}, {}};
     std::string file = with_slots ? info.file : info.without_slots.value_or(info.file);
     if (with_slots) {
         const std::vector<ValueType> types = packer_->types();

@@ -4,6 +4,7 @@ set(EDGELORA_CORE_SOURCES
   adapter_config.cpp
   adapter_set.cpp
   cache.cpp
+  byte_products.cpp
   callers.cpp
   characters.cpp
   check_manifest.cpp

@@ -37,7 +37,7 @@ from edgelora_runtime.windows import plan_windows
 FloatArray = npt.NDArray[np.float32]
 Adapters = str | list[str] | None
 
-MOST_TOKENS = 2048  # of the rows of a call, padding included: more gain nothing, and attention takes memory
+MOST_TOKENS = 128  # of the rows of a call, padding included: more gain little, and every call of more keeps its memory
 MOST_IMAGES = 16
 
 _METHODS = {
@@ -139,7 +139,7 @@ class EncoderModel(LoadedModel):
     ) -> dict[str, Classification]:
         """What each adapter says of one text, or image, by its SPEC: all of those that are loaded where none are given.
 
-        One call of the graph answers for all of them, unless its rows must share an adapter.
+        A short text goes through the graph once for all of them, unless its rows must share an adapter.
         """
         self._check_task("classify_each", TEXT_CLASSIFICATION, IMAGE_CLASSIFICATION)
         rows, cut, _ = self._rows(text)
@@ -150,7 +150,7 @@ class EncoderModel(LoadedModel):
             raise InputError("there are no adapters to classify with; load some, or give SPECs")
         with self._callers.call():
             heads = self._heads(specs)
-            outputs = self._compute(rows * len(specs), specs, heads, in_one_call=True)
+            outputs = self._compute(rows * len(specs), specs, heads)
         return {
             spec: classify_logits(output, head, cut[0])
             for spec, output, head in zip(specs, outputs, heads, strict=True)
@@ -226,16 +226,14 @@ class EncoderModel(LoadedModel):
         with self._callers.call():
             return self._compute(checked, specs, self._heads(specs))
 
-    def _compute(
-        self, rows: Sequence[Any], specs: Sequence[str], heads: Sequence[HeadInfo], in_one_call: bool = False
-    ) -> list[FloatArray]:
+    def _compute(self, rows: Sequence[Any], specs: Sequence[str], heads: Sequence[HeadInfo]) -> list[FloatArray]:
         """Outputs in the order of ``rows``, each without the padding of tokens and labels."""
         if not rows:
             return []
         found: list[FloatArray] = [np.zeros(0, np.float32)] * len(rows)
         images, shares = bool(self._encoder.image_size), self._encoder.one_adapter
         lengths = [1 if images else len(row) for row in rows]
-        most = sum(lengths) if in_one_call else MOST_IMAGES if images else MOST_TOKENS
+        most = MOST_IMAGES if images else MOST_TOKENS
         for call in plan_calls(lengths, specs, most, shares_adapter=shares):
             adapter = self._adapters.find_rows([specs[index] for index in call])
             output = self._session.run(self._inputs([rows[index] for index in call]), adapter)

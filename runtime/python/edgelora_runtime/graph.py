@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -78,12 +79,13 @@ class Graph:
         outputs: Mapping[str, ValueType],
         entry: graph_cache.CacheEntry | None = None,
         library: Path | None = None,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """``outputs`` may leave some out; ``library`` has operators that onnxruntime lacks.
+        """``outputs`` may leave some out; ``library`` has operators that onnxruntime lacks; ``settings`` are its own.
 
         Raises ArtifactError for a graph that cannot be loaded or has others, InputError for such a library.
         """
-        make_options = functools.partial(_options, default_threads() if threads is None else threads, library)
+        make_options = functools.partial(_options, default_threads() if threads is None else threads, library, settings)
         make_options()  # first: what is wrong with the library is not the graph's fault
         try:
             if entry is None:
@@ -140,11 +142,13 @@ class Graph:
         self._session.run_with_iobinding(self._current.io)
 
 
-def _options(threads: int, library: Path | None) -> ort.SessionOptions:
+def _options(threads: int, library: Path | None, settings: Mapping[str, str]) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 3  # a warning for each of hundreds of slot inputs helps nobody
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    for key, value in settings.items():
+        options.add_session_config_entry(key, value)
     if library is not None:
         try:
             options.register_custom_ops_library(str(library))

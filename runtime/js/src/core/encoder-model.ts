@@ -25,7 +25,7 @@ import { type Classification, classifyLogits, scoreLabels } from "./scores.js";
 import { findSpans, findWords, type Tagging } from "./spans.js";
 import { planWindows } from "./windows.js";
 
-const MOST_TOKENS = 2048; // of the rows of a call, padding included: more gain nothing, and attention takes memory
+const MOST_TOKENS = 512; // of the rows of a call, padding included: a GPU gains nothing by more, and they take memory
 const MOST_IMAGES = 16;
 
 const METHODS: Readonly<Partial<Record<Task, string>>> = {
@@ -137,8 +137,8 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
   }
 
   /**
-   * What each adapter says of one text, or image, by its SPEC: all of those that are loaded where none are given. One call
-   * of the graph answers for all of them, unless its rows must share an adapter.
+   * What each adapter says of one text, or image, by its SPEC: all of those that are loaded where none are given. A
+   * short text goes through the graph once for all of them, unless its rows must share an adapter.
    */
   classifyEach(
     input: string | Pixels,
@@ -149,7 +149,7 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
       const [row] = (await this.#rows([input])) as [Row];
       const specs = [...new Set(options.adapters ?? this.adapters)];
       if (specs.length === 0) throw new InputError("there are no adapters to classify with; load some, or give SPECs");
-      const answers = await this.#classify(new Array<Row>(specs.length).fill(row), specs, signal, true);
+      const answers = await this.#classify(new Array<Row>(specs.length).fill(row), specs, signal);
       return new Map(specs.map((spec, index) => [spec, answers[index] as Classification]));
     }, options.signal);
   }
@@ -231,31 +231,20 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
     return () => before.dispose();
   }
 
-  async #classify(
-    rows: readonly Row[],
-    specs: readonly string[],
-    signal: AbortSignal,
-    inOneCall = false,
-  ): Promise<Classification[]> {
+  async #classify(rows: readonly Row[], specs: readonly string[], signal: AbortSignal): Promise<Classification[]> {
     const inputs = rows.map((row) => row.input);
-    const found = await this.#compute(inputs, specs, signal, inOneCall);
+    const found = await this.#compute(inputs, specs, signal);
     return found.map(({ output, head }, index) =>
       classifyLogits(output.data, head as HeadInfo, (rows[index] as Row).truncated),
     );
   }
 
   /** Outputs in the order of `rows`, each without the padding of tokens and labels. */
-  async #compute(
-    rows: readonly EncoderInput[],
-    specs: readonly string[],
-    signal: AbortSignal,
-    inOneCall = false,
-  ): Promise<Computed[]> {
+  async #compute(rows: readonly EncoderInput[], specs: readonly string[], signal: AbortSignal): Promise<Computed[]> {
     if (rows.length === 0) return [];
     for (const spec of specs) this.known.parse(spec); // an unknown name is reported before anything is computed
     const lengths = rows.map((row) => (this.#isOfImages ? 1 : row.length));
-    const total = lengths.length * Math.max(0, ...lengths);
-    const most = inOneCall ? total : this.#isOfImages ? MOST_IMAGES : MOST_TOKENS;
+    const most = this.#isOfImages ? MOST_IMAGES : MOST_TOKENS;
     const found = new Array<Computed>(rows.length);
     for (const call of planCalls(lengths, specs, most, this.#encoder.oneAdapter)) {
       throwIfAborted(signal);

@@ -59,6 +59,7 @@ export interface Ort {
     new (type: "int64", data: BigInt64Array, dims: readonly number[]): Tensor;
     new (type: "int32", data: Int32Array, dims: readonly number[]): Tensor;
     new (type: "int8", data: Int8Array, dims: readonly number[]): Tensor;
+    new (type: "uint8", data: Uint8Array, dims: readonly number[]): Tensor;
   };
   readonly InferenceSession: {
     create(path: string, options?: SessionOptions): Promise<InferenceSession>;

@@ -192,3 +192,13 @@ test("a file of no bytes", async (context) => {
   assert.equal(statSync(done).size, 0);
   assert.deepEqual(ranges(), []);
 });
+
+test("an abort by whoever is told of the bytes ends a stalled connection at once", async (context) => {
+  const { bring, fault } = await prepare(context);
+  fault({ stallsAfter: 1000 });
+  const ending = new AbortController();
+  const started = performance.now();
+  const brought = bring({ signal: ending.signal, onBytes: () => ending.abort(new Error("enough")) });
+  await assert.rejects(brought, /^Error: enough$/);
+  assert.ok(performance.now() - started < 5000);
+});

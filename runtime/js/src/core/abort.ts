@@ -24,3 +24,22 @@ export function either(...signals: readonly AbortSignal[]): AbortSignal {
   }
   return both.signal;
 }
+
+/**
+ * What `promise` gives; rejects at once where `signal` is aborted, which whoever made the promise hears of as well. What
+ * comes of it all the same goes to `letGo`.
+ */
+export function untilAborted<Result>(
+  promise: Promise<Result>,
+  signal: AbortSignal | undefined,
+  letGo: (result: Result) => unknown,
+): Promise<Result> {
+  if (signal === undefined) return promise;
+  return new Promise<Result>((resolve, reject) => {
+    const abort = () => reject(reasonOf(signal));
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort);
+    const end = (result: Result) => (signal.aborted ? letGo(result) : resolve(result));
+    promise.then(end, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}

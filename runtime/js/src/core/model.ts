@@ -4,7 +4,7 @@
  * Knows nothing about buffers, kernels or where files come from; `token-model.ts` does what needs no text.
  */
 
-import { either, throwIfAborted } from "./abort.js";
+import { either, throwIfAborted, untilAborted } from "./abort.js";
 import { Answer, type Answers, type Writing } from "./answer.js";
 import type { EncoderModel } from "./encoder-model.js";
 import { ArtifactError, InputError } from "./errors.js";
@@ -89,12 +89,21 @@ export interface ForTask<Want extends Wanted> {
 
 /**
  * Open an artifact. Throws ArtifactError for a damaged one and one of another task, AdapterError naming an adapter that is
- * not its receipt's, and the reason of an aborted `signal`, which ends with the load; nothing is left open then.
+ * not its receipt's, and at once the reason of an aborted `signal`, which ends with the load. Nothing is left open then; a
+ * session that is being made is let go of when it is there.
  */
-export async function loadModel<Want extends Wanted = "text-generation">(
+export function loadModel<Want extends Wanted = "text-generation">(
   source: ArtifactSource,
   backend: Backend,
   options: LoadOptions & ForTask<Want> = {},
+): Promise<ModelOf<Want>> {
+  return untilAborted(openModel(source, backend, options), options.signal, (model) => model.dispose());
+}
+
+async function openModel<Want extends Wanted>(
+  source: ArtifactSource,
+  backend: Backend,
+  options: LoadOptions & ForTask<Want>,
 ): Promise<ModelOf<Want>> {
   const { hashes = false, probe = false, twin = false, adapterBytes = null, signal } = options;
   if (adapterBytes !== null && !(Number.isSafeInteger(adapterBytes) && adapterBytes > 0)) {

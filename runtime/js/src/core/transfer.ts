@@ -195,6 +195,7 @@ function inTime<Result>(work: Promise<Result>, ending: AbortController, options:
       reject(new Lost(`no byte in ${stalledMs / 1000} s`));
     }, stalledMs);
     signal?.addEventListener("abort", abort);
+    if (signal?.aborted) abort(); // by whoever was told how much has come
     work.then(
       (result) => {
         finish();
@@ -258,5 +259,6 @@ function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<vo
       resolve();
     }, milliseconds);
     signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) stop();
   });
 }

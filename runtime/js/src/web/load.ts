@@ -4,7 +4,7 @@
  * Knows nothing about messages between pages and workers.
  */
 
-import { throwIfAborted } from "../core/abort.js";
+import { throwIfAborted, untilAborted } from "../core/abort.js";
 import type { AddressOptions } from "../core/address.js";
 import { BackendError } from "../core/errors.js";
 import { readManifest } from "../core/manifest.js";
@@ -38,9 +38,11 @@ export async function load<Want extends Wanted = "text-generation">(
   address: string,
   options: WebOptions & ForTask<Want> = {},
 ): Promise<WebModel<Want>> {
+  const { signal } = options;
+  throwIfAborted(signal);
   const source = await openSource(absolute(address, self.location.href), options);
   try {
-    const model = await openModel(source, options);
+    const model = await untilAborted(openModel(source, options), signal, (late) => late.dispose());
     source.detach();
     return model;
   } catch (error) {

@@ -1,27 +1,21 @@
 /** The one screen: an artifact, its adapters, a prompt and the answer. */
 
+import { type UsedModel, useModel } from "@edgelora/runtime/react";
 import { StatusBar } from "expo-status-bar";
 import { useState } from "react";
 import { KeyboardAvoidingView, Platform, ScrollView, StyleSheet, Text } from "react-native";
 import { SafeAreaProvider, SafeAreaView } from "react-native-safe-area-context";
 import { AnswerCard } from "./AnswerCard";
 import { ArtifactCard } from "./ArtifactCard";
+import { openArtifact } from "./artifacts";
+import { messageOf } from "./errors";
 import { useTheme } from "./theme";
 import { Card, Choice, Note } from "./ui";
-import { type OpenModel, useModel } from "./useModel";
 
 export function App() {
   const theme = useTheme();
-  const opened = useModel();
   const [name, setName] = useState<string | null>(null);
-  const open = (next: string) => {
-    setName(next);
-    void opened.open(next);
-  };
-  const close = () => {
-    setName(null);
-    opened.close();
-  };
+  const opened = useModel(name, openArtifact);
   return (
     <SafeAreaProvider>
       <StatusBar style="auto" />
@@ -31,20 +25,20 @@ export function App() {
             <Text accessibilityRole="header" style={[styles.title, { color: theme.text }]}>
               EdgeLoRA
             </Text>
-            <ArtifactCard opened={name} isBusy={opened.busy !== null} onOpen={open} onRemove={close} />
-            {opened.busy === "opening" && <Note>Opening…</Note>}
+            <ArtifactCard opened={name} isBusy={opened.busy !== null} onOpen={setName} onRemove={() => setName(null)} />
+            {opened.busy === "loading" && <Note>Opening…</Note>}
             {opened.model !== null && <AdapterCard opened={opened} />}
             {opened.model !== null && (
               <AnswerCard
-                answer={opened.answer}
-                rate={opened.rate}
+                answer={opened.text}
+                rate={opened.generation?.timings.tokensPerSecond ?? null}
                 isAnswering={opened.busy === "answering"}
                 isBusy={opened.busy !== null}
-                onAsk={opened.ask}
+                onAsk={(prompt) => void opened.ask(prompt, { maxNewTokens: 256 })}
                 onStop={opened.stop}
               />
             )}
-            {opened.error !== null && <Note isError>{opened.error}</Note>}
+            {opened.error !== null && <Note isError>{messageOf(opened.error)}</Note>}
           </ScrollView>
         </KeyboardAvoidingView>
       </SafeAreaView>
@@ -52,7 +46,7 @@ export function App() {
   );
 }
 
-function AdapterCard({ opened: { model, adapter, swapMs, busy, setAdapter } }: { opened: OpenModel }) {
+function AdapterCard({ opened: { model, adapter, swapMs, busy, setAdapter } }: { opened: UsedModel<unknown> }) {
   return (
     <Card title="Adapter">
       <Choice

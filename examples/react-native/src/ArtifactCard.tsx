@@ -4,8 +4,8 @@ import type { DownloadProgress } from "@edgelora/runtime/react-native";
 import { useRef, useState } from "react";
 import { View } from "react-native";
 import { bringArtifact, listArtifacts, removeArtifact } from "./artifacts";
+import { messageOf } from "./errors";
 import { Button, Card, Choice, Field, Note } from "./ui";
-import { messageOf } from "./useModel";
 
 interface Props {
   readonly opened: string | null;

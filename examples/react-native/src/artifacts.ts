@@ -30,8 +30,8 @@ export async function bringArtifact(
   return name;
 }
 
-export function openArtifact(name: string): Promise<Model> {
-  return load(folderOf(name), { files });
+export function openArtifact(name: string, { signal }: { readonly signal: AbortSignal }): Promise<Model> {
+  return load(folderOf(name), { files, signal });
 }
 
 export function removeArtifact(name: string): void {

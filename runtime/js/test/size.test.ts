@@ -30,7 +30,7 @@ const WORKER: Plugin = {
 
 const FACADE_BYTES = 3_000;
 
-for (const name of ["openai", "ai"]) {
+for (const name of ["openai", "ai", "react"]) {
   test(`@edgelora/runtime/${name} brings less than ${FACADE_BYTES / 1000} kB, and nothing of the runtime`, async (context) => {
     const { outputFiles, metafile } = await build({
       entryPoints: [join(PACKAGE, `src/${name}.ts`)],
@@ -42,12 +42,13 @@ for (const name of ["openai", "ai"]) {
       outdir: "out",
       format: "esm",
       target: "es2022",
+      external: ["react"],
     });
     const bytes = outputFiles.reduce((sum, { contents }) => sum + gzipSync(contents, { level: 9 }).length, 0);
     context.diagnostic(`${bytes} bytes gzipped`);
     assert.ok(bytes > 500 && bytes < FACADE_BYTES, `${bytes} bytes`);
     assert.deepEqual(
-      Object.keys(metafile.inputs).filter((path) => !/\/(errors|names|parse-json|openai|ai)\.ts$/.test(path)),
+      Object.keys(metafile.inputs).filter((path) => !/\/(errors|names|parse-json|openai|ai|react)\.ts$/.test(path)),
       [],
     );
   });

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type BrowserFacts, chooseBackend, describeChoice } from "../src/web/choice.js";
+import { BackendError } from "../src/core/errors.js";
+import { type BrowserFacts, chooseBackend, chooseInstead, describeChoice } from "../src/web/choice.js";
 
 const plain = { target: "cpu", record: {} };
 const int4 = { target: "web-webgpu", record: { report: { nodes: { MatMulNBits: 211 } } } };
@@ -18,14 +19,10 @@ test("WebGPU is taken where there is one and the artifact was not made for wasm"
   assert.match(chooseBackend(phone, int8, { backend: "webgpu" }).warnings.join(), /export it for web-webgpu/);
 });
 
-test("a GPU whose subgroups are narrow is warned of", () => {
-  assert.deepEqual(chooseBackend(phone, int4, {}).warnings, []);
+test("a GPU whose subgroups are narrow is no matter for prompts, which are fed in pieces", () => {
   const { choice, warnings } = chooseBackend({ ...phone, subgroupSize: 4 }, int4, {});
   assert.equal(choice.name, "webgpu");
-  assert.match(
-    warnings.join(),
-    /subgroups of 4, .* several prompts at once of 32 tokens or more; ask one after another/,
-  );
+  assert.deepEqual(warnings, []);
 });
 
 test("where such a GPU would answer long texts of an encoder wrongly, wasm is taken, or it is warned of", () => {
@@ -62,4 +59,13 @@ test("wishes that cannot be met or make no sense are refused", () => {
   });
   assert.throws(() => chooseBackend(bare, plain, { backend: "webgl" as never }), /expected "webgpu" or "wasm"/);
   assert.throws(() => chooseBackend(bare, plain, { threads: 0 }), /threads is 0, expected a whole number from 1/);
+});
+
+test("in the place of a GPU that failed comes wasm, with what failed as the reason", () => {
+  const fault = new BackendError("the GPU was lost (test)", "device-lost");
+  const { choice, warnings } = chooseInstead(phone, int4, { threads: 2 }, fault);
+  assert.deepEqual(choice, { name: "wasm", threads: 2, reason: "the GPU was lost" });
+  assert.match(warnings.join(), /MatMulNBits/);
+  const alone = chooseInstead({ ...phone, isIsolated: false }, plain, {}, new BackendError("x", "no-numbers"));
+  assert.match(alone.choice.reason, /^the GPU computed no numbers; one thread, because/);
 });

@@ -1,10 +1,12 @@
 /** Loading, calls and disposing end when they are told to: with the reason, at once, and with nothing left open. */
 
 import assert from "node:assert/strict";
+import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { FolderSource, Watch } from "../src/core/files.js";
 import { folder, load } from "../src/node.js";
+import { copyArtifact } from "./folders.js";
 import { CONFORMANCE } from "./places.js";
 
 const FOLDER = join(CONFORMANCE, "tiny-int4");
@@ -78,6 +80,51 @@ test("an adapter that is aborted while it comes is not there; its progress is to
   assert.deepEqual(ids, await model.generateIds(PROMPT, { adapter: "four" }));
   assert.equal(readings.length, 2); // packed, and not read again
   await model.unloadAdapter("slow");
+});
+
+test("an adapter whose receipt is of other factors is refused when it is loaded, unless it is trusted", async () => {
+  const { fingerprint } = model.manifest.base;
+  const receipt = { format_version: 1, base: { fingerprint }, weights: "c".repeat(64) };
+  const source = folder(join(FOLDER, "adapters/four"));
+  const told: FolderSource = {
+    ...source,
+    has: async (name) => name === "receipt.json" || source.has(name),
+    bytes: async (name) =>
+      name === "receipt.json" ? new TextEncoder().encode(JSON.stringify(receipt)) : source.bytes(name),
+  };
+  await assert.rejects(
+    model.loadAdapter("told", told),
+    /^AdapterError: adapter "told" \(.*\): the receipt belongs to other factors: adapter_model\.safetensors has sha256 [0-9a-f]{12}, the receipt says c{12}; copy the whole folder again$/,
+  );
+  assert.ok(!model.adapters.includes("told"));
+  await model.loadAdapter("told", told, { trust: true });
+  await model.unloadAdapter("told");
+});
+
+test("a tokenizer that could not be read once is read the next time", async (context) => {
+  const copy = await copyArtifact(context, "tiny-int4");
+  const path = join(copy, model.manifest.tokenizer?.file ?? "");
+  const fresh = await load(copy, { threads: 1 });
+  context.after(() => fresh.dispose());
+  await rename(path, `${path}.away`);
+  await assert.rejects(fresh.generate("Hello"), /tokenizer\.json cannot be read/);
+  await rename(`${path}.away`, path);
+  assert.ok((await fresh.generate("Hello", { maxNewTokens: 2 })).tokenIds.length > 0);
+});
+
+test("a model in wasm that gets other threads than it asked for says so", async () => {
+  const warnings: string[] = [];
+  const onWarning = (message: string): void => void warnings.push(message);
+  const options = { runtime: "wasm", onWarning } as const;
+  const models = [await load(FOLDER, { ...options, threads: 1 }), await load(FOLDER, { ...options, threads: 1 })];
+  assert.deepEqual(warnings, []);
+  models.push(await load(FOLDER, { ...options, threads: 2 }));
+  assert.equal(warnings.length, 1);
+  assert.match(
+    warnings.join(),
+    /^onnxruntime-web was started with 1 threads for the first model of this process, not with the 2 of this one/,
+  );
+  for (const item of models) await item.dispose();
 });
 
 test("disposing ends an answer at its next step, settles what waits, and may be asked for twice", async () => {

@@ -268,6 +268,10 @@ test("what cannot be sent, and a worker that cannot be understood, end in an err
   await assert.rejects(model.generate("y"), isRight);
   await model.dispose(); // ends the worker whatever it says
   assert.ok(worker.isEnded);
+  const other = await connect();
+  const unread = other.model.generate("x");
+  other.worker.send({ kind: "unread" });
+  await assert.rejects(unread, (error) => error instanceof BackendError && error.fault === "no-worker");
 });
 
 test("a tokenizer that could not be read is read again the next time", async (context) => {

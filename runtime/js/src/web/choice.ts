@@ -91,13 +91,10 @@ export function chooseBackend(
     const reason = backend === "webgpu" ? ASKED_FOR : "this browser has WebGPU";
     const warnings: string[] = [];
     if (isForWasm) warnings.push("this artifact was exported for web-wasm; on WebGPU export it for web-webgpu");
-    if (isNarrow) {
-      const [what, advice] = isWrong
-        ? ["texts", "run it in wasm"]
-        : ["several prompts at once", "ask one after another"];
+    if (isWrong) {
       warnings.push(
-        `this GPU has subgroups of ${facts.subgroupSize}, with which onnxruntime-web gives wrong answers to ${what} of ` +
-          `${LONGEST_NARROW_CALL + 1} tokens or more; ${advice}`,
+        `this GPU has subgroups of ${facts.subgroupSize}, with which onnxruntime-web gives wrong answers to texts of ` +
+          `${LONGEST_NARROW_CALL + 1} tokens or more; run it in wasm`,
       );
     }
     return { choice: { name: "webgpu", threads: 1, reason }, warnings };

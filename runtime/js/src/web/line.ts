@@ -30,6 +30,9 @@ export class Line {
     this.#worker = worker;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
       if (data.kind === "warning") return onWarning?.(data.message);
+      if (data.kind === "unread") {
+        return this.#end(new BackendError("the worker cannot read what this page sent; reload the page", "no-worker"));
+      }
       const waiting = this.#waiting.get(data.id);
       if (data.kind === "progress") return waiting?.onProgress(data.progress);
       if (data.kind === "piece") return waiting?.onPiece(data.piece);

@@ -86,7 +86,9 @@ export type FromWorker =
   | { readonly kind: "progress"; readonly id: number; readonly progress: Progress | FileProgress }
   | { readonly kind: "warning"; readonly id: number; readonly message: string }
   | { readonly kind: "result"; readonly id: number; readonly value: unknown; readonly state: ModelState | null }
-  | { readonly kind: "error"; readonly id: number; readonly error: SentError };
+  | { readonly kind: "error"; readonly id: number; readonly error: SentError }
+  /** A message of the page could not be read. */
+  | { readonly kind: "unread" };
 
 /** An error without its class; structured clones keep no class of ours. */
 export interface SentError {

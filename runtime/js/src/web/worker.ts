@@ -47,6 +47,9 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   }
 };
 
+// Which call it was nobody can tell: the page must not wait for an answer.
+self.onmessageerror = () => send({ kind: "unread" });
+
 async function answer(call: Numbered): Promise<void> {
   const { id } = call;
   const ending = new AbortController();

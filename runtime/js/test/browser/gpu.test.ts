@@ -101,6 +101,22 @@ test("a GPU that was insisted on is told of when it is lost, and the model can b
   await page.close();
 });
 
+test("several prompts that are longer than a narrow GPU takes at once are answered as in wasm", async () => {
+  const page = await place.open();
+  const [gpu, wasm] = await page.evaluate(async () => {
+    const rows = [40, 33, 5].map((length, row) => Array.from({ length }, (_, index) => (index * 7 + row) % 380));
+    const found: number[][][] = [];
+    for (const backend of ["webgpu", "wasm"] as const) {
+      const model = await edgelora.load("/conformance/tiny-float", { backend, wasmPaths: "/ort/" });
+      found.push(await model.generateIds(rows, { maxNewTokens: 6, adapter: ["four", "none", "one"] }));
+      await model.dispose();
+    }
+    return found;
+  });
+  assert.deepEqual(gpu, wasm);
+  await page.close();
+});
+
 test("a model in a worker survives the end of the GPU's process", async () => {
   const page = await place.open();
   await page.evaluate(async () => {

@@ -11,8 +11,9 @@ export async function keepForOffline(backend: "wasm" | "webgpu"): Promise<void> 
   await navigator.serviceWorker.register("sw.js");
   const { active } = await navigator.serviceWorker.ready;
   const name = backend === "wasm" ? "ort-wasm-simd-threaded" : "ort-wasm-simd-threaded.asyncify";
+  const keep = [`ort.${backend}.min.mjs`, `${name}.mjs`, `${name}.wasm`].map((file) => `ort/${file}`);
   const { port1, port2 } = new MessageChannel();
   const kept = new Promise((resolve) => (port1.onmessage = resolve));
-  active?.postMessage({ keep: [`ort/${name}.mjs`, `ort/${name}.wasm`] }, [port2]);
+  active?.postMessage({ keep }, [port2]);
   await kept;
 }

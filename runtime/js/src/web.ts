@@ -7,6 +7,7 @@
 import type { ForTask, Wanted } from "./core/model.js";
 import type { WebOptions } from "./web/load.js";
 import { openRemote, type RemoteOf } from "./web/remote.js";
+import { startWorker, type WorkerSource } from "./web/start-worker.js";
 
 export * from "./core/index.js";
 export type { BackendChoice } from "./web/choice.js";
@@ -14,19 +15,22 @@ export { filesFolder } from "./web/folders.js";
 export { load, type WebModel, type WebOptions } from "./web/load.js";
 export type { RemoteEncoder, RemoteModel, RemoteOf } from "./web/remote.js";
 export type { Progress } from "./web/source.js";
+export type { WorkerSource } from "./web/start-worker.js";
 
-/**
- * Open an artifact in a Web Worker, so that the page never waits: the model's methods are those of `load`'s. `worker`
- * is given where a bundler or a security policy needs another way to start `web/worker.js`.
- */
-export function loadInWorker<Want extends Wanted = "text-generation">(
+/** Options of `loadInWorker`. */
+export interface InWorkerOptions extends WebOptions {
+  /**
+   * A worker that runs `@edgelora/runtime/worker`, or what starts one: for a policy that has no `blob:` in `worker-src`.
+   * It is ended with the model.
+   */
+  readonly worker?: WorkerSource | undefined;
+}
+
+/** Open an artifact in a Web Worker, so that the page never waits: the model's methods are those of `load`'s. */
+export async function loadInWorker<Want extends Wanted = "text-generation">(
   address: string,
-  options: WebOptions & ForTask<Want> & { readonly worker?: Worker } = {},
+  options: InWorkerOptions & ForTask<Want> = {},
 ): Promise<RemoteOf<Want>> {
   const { worker, ...rest } = options;
-  return openRemote(
-    worker ?? new Worker(new URL("./web/worker.js", import.meta.url), { type: "module" }),
-    address,
-    rest,
-  );
+  return openRemote(await startWorker(worker), address, rest);
 }

@@ -5,10 +5,12 @@ import { join, relative } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { build, type Metafile, type Plugin } from "esbuild";
+import { bundleWorker, workerModule } from "../tools/worker-source.mjs";
 import { PACKAGE } from "./places.js";
 
 const LIMIT_BYTES = 31_000;
 const LATER_BYTES = 14_000; // what text needs, its chat template with it; encoders likewise, and reading adapters
+const WORKER_BYTES = 92_000; // in one file: tokenizers, templates, adapters and encoders too
 const USES = {
   "the core": 'export * from "./backend.js"',
   "an app in Node": 'export { load } from "./node.js"',
@@ -68,7 +70,7 @@ for (const [user, contents] of Object.entries(USES)) {
       plugins: [WORKER],
       format: "esm",
       target: "es2022",
-      external: ["node:*", "onnxruntime-*", "@huggingface/*"],
+      external: ["node:*", "onnxruntime-*", "@huggingface/*", "*/worker-source.js"],
     });
     const bytes = new Map(
       outputFiles.map(({ path, contents: file }) => [relative(PACKAGE, path), gzipSync(file, { level: 9 }).length]),
@@ -99,6 +101,13 @@ for (const [user, contents] of Object.entries(USES)) {
     assert.ok(sizes.adapters < LATER_BYTES, `${sizes.adapters} bytes for adapters`);
   });
 }
+
+test("a worker is one file, all that it may need in it but onnxruntime", async (context) => {
+  const { code } = await bundleWorker(PACKAGE);
+  const bytes = gzipSync(await workerModule(code), { level: 9 }).length;
+  context.diagnostic(`${bytes} bytes gzipped`);
+  assert.ok(bytes > 50_000 && bytes < WORKER_BYTES, `${bytes} bytes`);
+});
 
 /** Files of the bundle and what they import, but for those that are `known`. */
 function reach(

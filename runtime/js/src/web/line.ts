@@ -42,7 +42,8 @@ export class Line {
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      const reason = event.message || "its file cannot be loaded";
+      const reason =
+        event.message || "it cannot be started; a policy without blob: in worker-src wants the option worker";
       this.#end(new BackendError(`the worker stopped (${reason}); reload the page`, "no-worker"));
     };
     worker.onmessageerror = () => {

@@ -12,12 +12,16 @@ import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } 
 import type { Backend } from "../core/ports.js";
 import { type BackendChoice, browserFacts, chooseBackend, chooseInstead, type Wish } from "./choice.js";
 import { openBackend, settleThreads } from "./onnxruntime.js";
+import { baseAddress, ortFolder } from "./place.js";
 import { type LoadWatcher, openSource, type WebSource } from "./source.js";
 import { tryOut } from "./try-out.js";
 
 /** Options of `load` and `loadInWorker`. `hashes` hashes what the cache holds once more; downloads always are. */
 export interface WebOptions extends LoadOptions, Wish, LoadWatcher, Omit<AddressOptions, "fetch"> {
-  /** The folder where onnxruntime-web's own .wasm and .mjs files are served; a bundler may know it by itself. */
+  /**
+   * The folder where files of onnxruntime-web are served, those that `edgelora-ort` copies; `/ort/` where it is left out,
+   * or that of the package beside this one where packages are served as they are.
+   */
   readonly wasmPaths?: string | undefined;
 }
 
@@ -40,7 +44,7 @@ export async function load<Want extends Wanted = "text-generation">(
 ): Promise<WebModel<Want>> {
   const { signal } = options;
   throwIfAborted(signal);
-  const source = await openSource(absolute(address, self.location.href), options);
+  const source = await openSource(absolute(address, baseAddress()), options);
   try {
     const model = await untilAborted(openModel(source, options), signal, (late) => late.dispose());
     source.detach();
@@ -65,7 +69,7 @@ async function openModel<Want extends Wanted>(
   const take = async (found: typeof chosen) => {
     for (const warning of found.warnings) onWarning?.(warning);
     choice = settleThreads(found.choice, onWarning);
-    return openBackend(choice, facts, options.wasmPaths);
+    return openBackend(choice, facts, ortFolder(options.wasmPaths));
   };
   const fallback = (fault: BackendError) => {
     onWarning?.(`${fault.message.split("; ")[0]}; the model goes on in wasm`);

@@ -1,12 +1,12 @@
 /**
- * onnxruntime-web as a backend of the core: which bundle, where its files lie, and turns between runs.
+ * onnxruntime-web as a backend of the core: which of its files, and turns between runs.
  *
  * Knows nothing about artifacts. The package keeps one environment for a page or worker: the first load decides how
  * many threads there are.
  */
 
 import { returnedCache } from "../core/cache.js";
-import { BackendError, EdgeLoraError, InputError } from "../core/errors.js";
+import { BackendError, EdgeLoraError } from "../core/errors.js";
 import type { Backend, Capabilities, Feeds, Fetches, InferenceSession, Ort } from "../core/ports.js";
 import {
   type BackendChoice,
@@ -43,21 +43,17 @@ export function settleThreads(choice: BackendChoice, onWarning?: ((message: stri
   return { ...choice, threads: wasmThreads };
 }
 
-/** Import the bundle of the choice. `wasmPaths` is the folder of onnxruntime's own files, "/" at its end. */
-export async function openBackend(
-  choice: BackendChoice,
-  facts: BrowserFacts,
-  wasmPaths: string | undefined,
-): Promise<Backend> {
+/**
+ * Import what the choice needs from `folder`, the address of onnxruntime-web's files with "/" at its end. They are never
+ * part of a bundle: bundlers break the threads of some versions, the addresses of others, and they would be in the
+ * bundle once for the page and once for the worker.
+ */
+export async function openBackend(choice: BackendChoice, facts: BrowserFacts, folder: string): Promise<Backend> {
   const isGpu = choice.name === "webgpu";
-  const ort = (
-    isGpu
-      ? await imported(() => import("onnxruntime-web/webgpu"))
-      : await imported(() => import("onnxruntime-web/wasm"))
-  ) as WebOrt;
+  const ort = await importOrt(folder, isGpu ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs");
   ort.env.logLevel = "error";
   ort.env.wasm.numThreads = choice.threads;
-  if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
+  ort.env.wasm.wasmPaths = folder;
   const capabilities: Capabilities = {
     name: describeChoice(choice),
     allowsRankZero: !isGpu, // WebGPU cannot bind an empty buffer
@@ -77,24 +73,28 @@ export async function openBackend(
   return gpu === null ? backend : { ...backend, place: (data, dims) => gpu.place(data, dims) };
 }
 
-async function imported(load: () => Promise<unknown>): Promise<unknown> {
+async function importOrt(folder: string, file: string): Promise<WebOrt> {
+  const address = folder + file;
   try {
-    return await load();
+    return (await import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ address)) as WebOrt;
   } catch (error) {
-    const reason = (error as Error).message;
-    throw new InputError(`onnxruntime-web cannot be loaded (${reason}); install it and serve its files with the page`);
+    throw noOrt(folder, (error as Error).message);
   }
 }
 
-/** That onnxruntime itself did not start is no fault of the artifact. */
-function explainStart(error: unknown): unknown {
-  const message = String((error as Error | null)?.message ?? error);
-  if (!message.startsWith("no available backend found")) return error;
-  const reason = message.split("ERR: ")[1] ?? message;
+function noOrt(folder: string, reason: string): BackendError {
   return new BackendError(
-    `onnxruntime-web cannot start (${reason}); serve its .wasm and .mjs files where wasmPaths says`,
+    `onnxruntime-web cannot start (${reason}); its files are looked for in ${folder}: copy them there ` +
+      "(npx edgelora-ort FOLDER), or say with wasmPaths where they are",
     "not-started",
   );
+}
+
+/** That onnxruntime itself did not start is no fault of the artifact. */
+function explainStart(error: unknown, folder: string): unknown {
+  const message = String((error as Error | null)?.message ?? error);
+  if (!message.startsWith("no available backend found")) return error;
+  return noOrt(folder, message.split("ERR: ")[1] ?? message);
 }
 
 /** What WebGPU cannot open another place may; whether the artifact is to blame shows there. */
@@ -113,7 +113,7 @@ function refusedByGpu(error: unknown): BackendError {
  * that without a pause no event, an abort among them, would be handled before a whole answer is written. `gpu` is
  * watched from the first session on, and ends what waits for it when it is lost.
  */
-function inTurns(ort: Ort, gpu: Gpu | null): Ort {
+function inTurns(ort: WebOrt, gpu: Gpu | null): Ort {
   let since = performance.now();
   const giveWay = async () => {
     if (performance.now() - since < LONGEST_TURN_MS) return;
@@ -155,7 +155,7 @@ function inTurns(ort: Ort, gpu: Gpu | null): Ort {
       await gpu?.watch();
       return wrap(session);
     } catch (error) {
-      const explained = explainStart(explainMemory(error, "opening the graph"));
+      const explained = explainStart(explainMemory(error, "opening the graph"), String(ort.env.wasm.wasmPaths));
       throw gpu === null || explained instanceof EdgeLoraError ? explained : refusedByGpu(explained);
     }
   };

@@ -15,6 +15,7 @@ import type { BackendChoice } from "./choice.js";
 import { copyAdapter } from "./folders.js";
 import type { Line } from "./line.js";
 import { absolute } from "./load.js";
+import { baseAddress } from "./place.js";
 import type { Loaded, ModelState, SentMethod } from "./protocol.js";
 import { openSource } from "./source.js";
 
@@ -85,7 +86,7 @@ export class RemoteBase implements InWorker {
   async loadAdapter(name: string, folder: string | FolderSource, given: LoadAdapterOptions = {}): Promise<void> {
     const { signal, onProgress, ...options } = given;
     const isAddress = typeof folder === "string";
-    const copy = isAddress ? absolute(folder, document.baseURI) : await copyAdapter(folder, { signal, onProgress });
+    const copy = isAddress ? absolute(folder, baseAddress()) : await copyAdapter(folder, { signal, onProgress });
     const onFile = (progress: unknown) => onProgress?.(progress as FileProgress);
     await this.line.ask({ kind: "loadAdapter", name, folder: copy, options }, signal, onFile);
   }

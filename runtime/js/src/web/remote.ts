@@ -10,6 +10,7 @@ import type { ProbeResult } from "../core/probe.js";
 import type { CallOptions } from "../core/request.js";
 import { Line } from "./line.js";
 import { absolute, type WebOptions } from "./load.js";
+import { baseAddress, ortFolder } from "./place.js";
 import type { Loaded } from "./protocol.js";
 import { type InWorker, RemoteBase } from "./remote-base.js";
 import type { Progress } from "./source.js";
@@ -33,11 +34,10 @@ export async function openRemote<Want extends Wanted = "text-generation">(
 ): Promise<RemoteOf<Want>> {
   const { signal, onProgress, onWarning, ...sent } = options;
   const line = new Line(worker, onWarning);
-  const where = absolute(address, document.baseURI);
-  const wasmPaths = sent.wasmPaths === undefined ? undefined : new URL(sent.wasmPaths, document.baseURI).href;
+  const where = absolute(address, baseAddress());
   try {
     const loaded = (await line.ask(
-      { kind: "load", address: where, options: { ...sent, wasmPaths } },
+      { kind: "load", address: where, options: { ...sent, wasmPaths: ortFolder(sent.wasmPaths) } },
       signal,
       (progress) => onProgress?.(progress as Progress),
     )) as Loaded;

@@ -18,6 +18,7 @@ import { digest } from "./hash.js";
 import { alone, use } from "./locks.js";
 import { explainMemory } from "./memory.js";
 import { MemoryStore } from "./memory-store.js";
+import { baseAddress } from "./place.js";
 import { openStore, type Store } from "./store.js";
 
 /** How far loading is. `download` counts bytes of all files, those of the cache included; `open` makes the session. */
@@ -142,7 +143,7 @@ export class WebSource implements ArtifactSource {
   }
 
   folder(location: string): FolderSource {
-    const address = new URL(location, self.location.href).href.replace(/\/+$/, "");
+    const address = new URL(location, baseAddress()).href.replace(/\/+$/, "");
     return fetchedFolder(address, digest, this.where, this.#asking);
   }
 

@@ -282,7 +282,7 @@ test("onnxruntime's own files that are not served are no fault of the artifact",
   assert.equal(error?.name, "BackendError");
   assert.match(
     error?.message as string,
-    /onnxruntime-web cannot start \(.+\); serve its \.wasm and \.mjs files where wasmPaths says/,
+    /^onnxruntime-web cannot start \(.+\); its files are looked for in http:.+\/nowhere\/: copy them there \(npx edgelora-ort/,
   );
 });
 

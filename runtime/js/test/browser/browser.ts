@@ -4,16 +4,16 @@
  * Knows nothing about what is tested.
  */
 
-import { copyFile, mkdir, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { execFileSync } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { build } from "esbuild";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { workerPlugin } from "../../tools/worker-source.mjs";
 import { CONFORMANCE, PACKAGE } from "../places.js";
 import { serve, type TestServer } from "./server.js";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const ORT_FILES = ["ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify"];
 // Nothing of the browser's own may reach for the network.
 const QUIET = [
   "--no-sandbox",
@@ -44,29 +44,22 @@ async function makeBundle() {
   const lib = join(folder, "lib");
   await build({
     absWorkingDir: PACKAGE,
-    entryPoints: { page: "test/browser/page.ts", "web/worker": "src/web/worker.ts" },
+    entryPoints: { page: "test/browser/page.ts", worker: "src/web/worker.ts" },
     outdir: lib,
     bundle: true,
     splitting: true,
     format: "esm",
     target: "es2022",
-    conditions: ["onnxruntime-web-use-extern-wasm"],
+    plugins: [workerPlugin(PACKAGE)],
     logLevel: "error",
   });
   await writeFile(
     join(lib, "index.html"),
     '<!doctype html><meta charset="utf-8"><script type="module" src="page.js"></script>',
   );
-  return { lib, ort: await copyOrt(join(folder, "ort")) };
-}
-
-async function copyOrt(folder: string): Promise<string> {
-  const dist = dirname(createRequire(import.meta.url).resolve("onnxruntime-web"));
-  await mkdir(folder, { recursive: true });
-  for (const name of ORT_FILES) {
-    for (const ending of [".mjs", ".wasm"]) await copyFile(join(dist, name + ending), join(folder, name + ending));
-  }
-  return folder;
+  const ort = join(folder, "ort");
+  execFileSync(process.execPath, [join(PACKAGE, "bin", "edgelora-ort.mjs"), ort], { cwd: PACKAGE });
+  return { lib, ort };
 }
 
 /** A page with the library in a context of its own, and the server that it and its artifacts come from. */

@@ -32,7 +32,7 @@ export async function server(): Promise<readonly number[]> {
 export async function phone(files: FileSystem, crypto: ExpoCrypto<string>): Promise<void> {
   await crypto.digest(crypto.CryptoDigestAlgorithm.SHA256, new Uint8Array(4));
   const model: Model = await loadOnPhone("artifact", { files });
-  for await (const piece of model.generate("Hello", { stream: true })) console.log(piece);
+  for await (const piece of model.generate("Hello")) console.log(piece);
 }
 
 export function elsewhere(source: ArtifactSource, backend: Backend): Promise<Model> {

@@ -1,0 +1,2 @@
+/** The worker in one file, as text: `tools/build.mjs` writes the module that this declares. */
+export const workerSource: string;

@@ -1,0 +1,39 @@
+/**
+ * `npm run build`: everything that is published, in `dist`.
+ *
+ * Modules with declarations for bundlers; the worker in one file, and as text in a module of the page's; the page's entry
+ * with all that it needs, for pages without a bundler.
+ */
+
+import { execFileSync } from "node:child_process";
+import { rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { build } from "esbuild";
+import { bundleWorker, workerModule } from "./worker-source.mjs";
+
+const ROOT = dirname(import.meta.dirname);
+const DIST = join(ROOT, "dist");
+const TSC = createRequire(import.meta.url).resolve("typescript/package.json");
+
+rmSync(DIST, { recursive: true, force: true });
+execFileSync(process.execPath, [join(dirname(TSC), "bin", "tsc"), "-p", join(ROOT, "tsconfig.build.json")], {
+  stdio: "inherit",
+});
+const { code, map } = await bundleWorker(ROOT);
+writeFileSync(join(DIST, "worker.js"), code);
+writeFileSync(join(DIST, "worker.js.map"), map);
+writeFileSync(join(DIST, "web", "worker-source.js"), await workerModule(code));
+for (const name of ["worker.js", "worker.js.map"]) rmSync(join(DIST, "web", name)); // its parts are in dist/worker.js
+await build({
+  absWorkingDir: ROOT,
+  entryPoints: { edgelora: join(DIST, "web.js") },
+  outdir: join(DIST, "browser"),
+  bundle: true,
+  splitting: true,
+  minify: true,
+  format: "esm",
+  target: "es2022",
+  sourcemap: "linked",
+  logLevel: "error",
+});

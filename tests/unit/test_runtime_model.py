@@ -169,6 +169,25 @@ def test_more_prompts_than_rows_fit_are_all_answered(model: Model) -> None:
         assert found[index] == alone
 
 
+def test_what_is_no_number_is_refused_and_nothing_goes_on_from_it(model: Model) -> None:
+    prompt, vast = LONG[:9], "one:1e38"
+    expected = model.generate_ids(prompt, adapter="one", max_new_tokens=8)
+    assert vast not in model.adapters
+    calls = (
+        lambda: model.generate_ids(prompt, adapter=vast),
+        lambda: model.generate_ids([prompt, prompt[:4]], adapter=["none", vast]),
+        lambda: model.logits(prompt, adapter=vast),
+        lambda: model.score(prompt, [7, 8], adapter=vast),
+        lambda: model.generate("yes", adapter=vast, choices=["no", "maybe"]),
+    )
+    for call in calls:
+        with pytest.raises(
+            ArtifactError, match=r"^base computed nan where a number is due; give adapters smaller weigh"
+        ):
+            call()
+        assert model.generate_ids(prompt, adapter="one", max_new_tokens=8) == expected
+
+
 def test_set_adapter_is_the_default_and_is_bound(model: Model) -> None:
     expected = model.generate("dog", adapter="four", max_new_tokens=6)
     model.set_adapter("four")

@@ -21,6 +21,7 @@ from edgelora_runtime.graph_values import Form, graph_file, graph_values
 from edgelora_runtime.head import packed_labels, read_base_head
 from edgelora_runtime.head_packer import HeadPacker
 from edgelora_runtime.manifest import TOKEN_CLASSIFICATION, EncoderInfo, Manifest
+from edgelora_runtime.numbers import check_numbers
 from edgelora_runtime.packers import FusedPacker, Packer, SlotPacker
 
 FloatArray = npt.NDArray[np.float32]
@@ -48,6 +49,7 @@ class EncoderSession:
         library: Path | None = None,
     ) -> None:
         self._encoder = encoder
+        self._name = manifest.model.name
         self._has_tokens = manifest.task == TOKEN_CLASSIFICATION
         self.base_head = read_base_head(folder, manifest)
         slots: Packer = SlotPacker(manifest.slots) if library is None else FusedPacker(manifest.slots)
@@ -82,4 +84,5 @@ class EncoderSession:
         self._graph.bind_inputs("step", inputs, [(name, value_over(array)) for name, array in inputs.items()])
         self._graph.bind_outputs("output", output, [(self._encoder.output, value_over(output))])
         self._graph.run()
+        check_numbers(output, self._name)
         return output

@@ -17,12 +17,13 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from edgelora_runtime.bound_adapter import BoundAdapter
-from edgelora_runtime.errors import InputError
+from edgelora_runtime.errors import ArtifactError, InputError
 from edgelora_runtime.graph import Graph, value_over
 from edgelora_runtime.graph_cache import CacheEntry
 from edgelora_runtime.graph_values import Form, cache_names, graph_file, graph_values
 from edgelora_runtime.groups import split_rows
 from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.numbers import check_numbers
 from edgelora_runtime.packers import FusedPacker, Packer, SlotPacker
 from edgelora_runtime.prefix import CacheArray, Prefix, shared_length
 
@@ -227,7 +228,9 @@ class Session:
         self.lengths += is_active
         if self._rows == 1 and is_active[0]:
             self.tokens.append(int(ids[0]))
-        return self._decode_logits[:, 0]
+        logits = self._decode_logits[:, 0]
+        self._check(logits if is_active.all() else logits[is_active])
+        return logits
 
     def _run(self, ids: TokenArray, counts: TokenArray, positions: TokenArray, first: int = 0) -> FloatArray:
         """Feed ids (n_rows, sequence), of which ``counts`` (n_rows,) are real, to the rows from ``first`` on.
@@ -247,7 +250,18 @@ class Session:
         self._compute(inputs, [("logits", value_over(logits))], None if len(ids) == self._rows else rows)
         self._bind_step(self._decode_inputs, self._decode_output)  # lets go of the arrays of this call
         self.lengths[rows] += counts
+        self._check(logits)
         return logits
+
+    def _check(self, logits: FloatArray) -> None:
+        """Throw for what is no number, and let nobody go on from what the cache holds of it."""
+        try:
+            check_numbers(logits, self._model.name)
+        except ArtifactError:
+            self.turn += 1
+            self.tokens.clear()
+            self._adapter = None
+            raise
 
     def _compute(self, inputs: _Named, outputs: _Named, rows: slice | None = None) -> None:
         """Run the graph on ``rows``, or on all of them; what is bound already stays as it is."""

@@ -1,7 +1,7 @@
 /**
  * Downloads into app storage from a real server that breaks off, forgets ranges and lies; by way of `expoFiles`.
  *
- * expo-file-system runs on phones alone: what is used of it is here over the disk.
+ * expo-file-system runs on phones alone: `expo-disk.ts` stands in for it.
  */
 
 import assert from "node:assert/strict";
@@ -15,100 +15,16 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { DownloadOptions } from "../src/core/download-folder.js";
 import { ArtifactError, ConnectionError } from "../src/core/errors.js";
+import { readManifest } from "../src/core/manifest.js";
 import { load } from "../src/node.js";
 import { downloadArtifact } from "../src/react-native/download.js";
 import { expoFiles } from "../src/react-native/expo.js";
+import { modelsIn, writable } from "../src/react-native/kept.js";
+import { storedArtifact } from "../src/react-native/storage.js";
+import { DiskDirectory, DiskFile, files, Paths } from "./expo-disk.js";
 import { CONFORMANCE } from "./places.js";
 
 const ARTIFACT = join(CONFORMANCE, "tiny-float");
-
-class DiskHandle {
-  offset: number | null = 0;
-  readonly #descriptor: number;
-
-  constructor(path: string, mode: string) {
-    this.#descriptor = fs.openSync(path, mode);
-  }
-
-  readBytes(length: number): Uint8Array<ArrayBuffer> {
-    const bytes = new Uint8Array(length);
-    return bytes.subarray(0, fs.readSync(this.#descriptor, bytes, 0, length, this.offset));
-  }
-
-  writeBytes(bytes: Uint8Array): void {
-    fs.writeSync(this.#descriptor, bytes);
-  }
-
-  close(): void {
-    fs.closeSync(this.#descriptor);
-  }
-}
-
-class DiskFile {
-  readonly path: string;
-
-  constructor(address: string) {
-    this.path = fileURLToPath(address);
-  }
-
-  get exists(): boolean {
-    return fs.statSync(this.path, { throwIfNoEntry: false })?.isFile() ?? false;
-  }
-
-  get size(): number {
-    return fs.statSync(this.path).size;
-  }
-
-  create(): void {
-    fs.writeFileSync(this.path, "", { flag: "wx" });
-  }
-
-  delete(): void {
-    fs.rmSync(this.path);
-  }
-
-  moveSync(destination: DiskFile, { overwrite }: { overwrite: boolean }): void {
-    if (destination.exists && !overwrite) throw new Error(`${destination.path} exists`);
-    fs.renameSync(this.path, destination.path);
-  }
-
-  open(mode: string): DiskHandle {
-    return new DiskHandle(this.path, mode);
-  }
-}
-
-class DiskDirectory {
-  readonly #path: string;
-
-  constructor(address: string) {
-    this.#path = fileURLToPath(address);
-  }
-
-  get exists(): boolean {
-    return fs.existsSync(this.#path);
-  }
-
-  create({ intermediates }: { intermediates: boolean; idempotent: boolean }): void {
-    fs.mkdirSync(this.#path, { recursive: intermediates });
-  }
-
-  delete(): void {
-    fs.rmSync(this.#path, { recursive: true });
-  }
-
-  list(): { name: string }[] {
-    return fs.readdirSync(this.#path).map((name) => ({ name }));
-  }
-}
-
-const Paths = { availableDiskSpace: 2 ** 40, cache: { uri: "file:///nowhere" } };
-const files = expoFiles(
-  { File: DiskFile, Directory: DiskDirectory, FileMode: { ReadOnly: "r", Append: "a" }, Paths },
-  {
-    CryptoDigestAlgorithm: { SHA256: "SHA-256" },
-    digest: (name: string, bytes: Uint8Array<ArrayBuffer>) => webcrypto.subtle.digest(name, bytes),
-  },
-);
 
 /** A server of one artifact. `requests` are "PATH START"; `answer` may answer instead of it. */
 async function serve(context: TestContext) {
@@ -377,4 +293,30 @@ test("a server that is not there, and an address that is no artifact", async (co
   );
   const nowhere = downloadArtifact(server.address, "content://7", { files });
   await assert.rejects(nowhere, /^ArtifactError: content:\/\/7 is no place in app storage/);
+});
+
+test("an app keeps artifacts of servers, and opens them by their address", async (context) => {
+  const server = await serve(context);
+  const root = fs.mkdtempSync(join(tmpdir(), "edgelora kept "));
+  context.after(() => fs.rmSync(root, { recursive: true }));
+  const cache = `${pathToFileURL(root).href}/edgelora`;
+  const models = modelsIn({ ...files, cacheFolder: cache });
+  const folder = await models.bring(server.address, { onWarning: () => {} });
+  assert.ok(folder.startsWith(`${cache}/`));
+  const source = storedArtifact(files, folder);
+  const manifest = await readManifest(source);
+  await source.prepare(manifest, true);
+  fs.writeFileSync(fileURLToPath(`${folder}/weights.bin`), Buffer.alloc(126976));
+  await assert.rejects(source.prepare(manifest, true), /weights\.bin: other bytes than the manifest says/);
+  const [stored] = await models.list();
+  assert.deepEqual([stored?.address, stored?.isComplete, stored?.name], [server.address, true, manifest.model.name]);
+  const { digest, ...rest } = files;
+  assert.equal((await modelsIn({ ...rest, freeBytes: async () => 5 }, cache).estimate(server.address)).fits, true);
+  await models.delete(server.address);
+  assert.deepEqual(fs.readdirSync(join(root, "edgelora")), []);
+  const { cacheFolder: _, ...nowhere } = files;
+  assert.throws(() => modelsIn(nowhere), /name no folder for artifacts/);
+  const { append, ...readable } = files;
+  assert.throws(() => writable(readable), /can only be read/);
+  assert.ok(digest && append);
 });

@@ -88,7 +88,7 @@ for (const [user, contents] of Object.entries(USES)) {
       text: sum(later(/\/text\.ts$/), bytes),
       encoders: sum(later(/encoder-model|remote-encoder/, new Set([...first, ...adapters])), bytes),
       adapters: sum(adapters, bytes),
-      downloads: sum(later(/download|bring|cache|models|hub/), bytes),
+      downloads: sum(later(/later|bring|cache|kept|hub/), bytes),
     };
     const { first: whole, ...parts } = sizes;
     const more = Object.entries(parts).map(([part, size]) => `${size} for ${part}`);

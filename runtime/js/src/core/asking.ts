@@ -12,6 +12,8 @@ export interface Asking {
   readonly credentials?: RequestCredentials | undefined;
   /** Must give bodies as streams: browsers, Node and Expo do, React Native's own does not. */
   readonly fetch?: typeof globalThis.fetch | undefined;
+  /** Milliseconds after which a connection that brings no byte is taken up anew; 30,000 where it is left out. */
+  readonly stalledMs?: number | undefined;
 }
 
 /** The body of an answer as a stream; throws InputError where this `fetch` only gives bodies whole. */

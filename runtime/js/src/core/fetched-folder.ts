@@ -18,9 +18,15 @@ type Digest = Hashing["digest"];
  * The folder at `address` for a model of `artifact`, which was asked for with `asking`: headers may hold what another
  * server must not see.
  */
-export function fetchedFolder(address: string, digest: Digest, artifact: string, asking: AddressOptions): FolderSource {
+export function fetchedFolder(
+  address: string,
+  digest: Digest,
+  artifact: string,
+  asking: AddressOptions,
+  watch: Watch = {},
+): FolderSource {
   const { hub, fetch } = asking;
-  return new FetchedFolder(address, digest, isSameServer(address, artifact) ? asking : { hub, fetch });
+  return new FetchedFolder(address, digest, isSameServer(address, artifact) ? asking : { hub, fetch }, watch);
 }
 
 /**

@@ -37,6 +37,8 @@ export interface WritableFileSystem extends FileSystem {
   list(path: string): Promise<readonly string[]>;
   /** Remove a folder with all that is in it; none is no error. */
   removeFolder(path: string): Promise<void>;
+  /** Where artifacts of servers are kept if nobody says otherwise. */
+  readonly cacheFolder?: string;
   /** Bytes that are free on the device. */
   freeBytes?(path: string): Promise<number>;
   /**

@@ -49,6 +49,25 @@ export function within(source: FolderSource, path: string): FolderSource {
   };
 }
 
+/** A folder whose code is loaded when it is first read; `open` gives the folder as it is read under a watch. */
+export function lazyFolder(where: string, open: (watch: Watch) => Promise<FolderSource>): FolderSource {
+  const under = (watch: Watch): FolderSource => {
+    let opened: Promise<FolderSource> | null = null;
+    const folder = () => {
+      opened ??= open(watch);
+      return opened;
+    };
+    return {
+      where,
+      has: async (path) => (await folder()).has(path),
+      bytes: async (path) => (await folder()).bytes(path),
+      sha256: async (path) => (await folder()).sha256(path),
+      reading: under,
+    };
+  };
+  return under({});
+}
+
 /** A file as UTF-8 text. */
 export async function readText(source: FolderSource, path: string): Promise<string> {
   return new TextDecoder("utf-8", { fatal: true }).decode(await source.bytes(path));

@@ -62,6 +62,19 @@ export interface Room extends Estimate {
 /** Says which artifacts may be deleted, by their addresses, so that there is room. Nothing is deleted without it. */
 export type MakeRoom = (room: Room) => readonly string[] | Promise<readonly string[]>;
 
+/** Delete what `makeRoom` says; whether it named anything. */
+export async function askForRoom(
+  address: string,
+  estimate: Estimate,
+  models: Models,
+  makeRoom: MakeRoom,
+): Promise<boolean> {
+  const stored = (await models.list()).filter((model) => model.address !== address);
+  const chosen = await makeRoom({ ...estimate, address, stored });
+  for (const item of chosen) await models.delete(item);
+  return chosen.length > 0;
+}
+
 /** How much room there is once `makeRoom` was asked, where there was none. */
 export async function findRoom(
   address: string,
@@ -71,12 +84,12 @@ export async function findRoom(
 ): Promise<Estimate> {
   const found = await estimate();
   if (found.fits || makeRoom === undefined) return found;
-  const stored = (await models.list()).filter((model) => model.address !== address);
-  for (const item of await makeRoom({ ...found, address, stored })) await models.delete(item);
-  return estimate();
+  return (await askForRoom(address, found, models, makeRoom)) ? estimate() : found;
 }
 
-export function noRoom(address: string, { missingBytes, freeBytes }: Estimate): BackendError {
+type Missing = Pick<Estimate, "missingBytes" | "freeBytes">;
+
+export function noRoom(address: string, { missingBytes, freeBytes }: Missing): BackendError {
   return new BackendError(
     `${address}: ${missingBytes} bytes are missing and there is room for ${freeBytes}; delete what is no longer needed ` +
       "(models.list, models.delete), or say with makeRoom what may go",

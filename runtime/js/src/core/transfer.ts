@@ -43,8 +43,6 @@ export interface TransferOptions extends Asking {
   readonly signal?: AbortSignal | undefined;
   /** Called with the number of bytes of the file that are there by now. */
   readonly onBytes: (loaded: number) => void;
-  /** Milliseconds after which a connection without a byte counts as lost. */
-  readonly stalledMs?: number | undefined;
 }
 
 /**

@@ -132,6 +132,7 @@ export function expoFiles<Mode, Algorithm>(
       const folder = new Directory(address);
       if (folder.exists) folder.delete();
     },
+    cacheFolder: `${Paths.cache.uri.replace(/\/+$/, "")}/edgelora`,
     freeBytes: async () => Paths.availableDiskSpace,
     ...(background &&
       startDownload !== undefined && {

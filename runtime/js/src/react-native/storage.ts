@@ -4,8 +4,10 @@
  * Knows nothing about sessions: it makes sure that files are there, reads them, and says where the graph lies.
  */
 
+import { type AddressOptions, isRemote } from "../core/address.js";
 import { ArtifactError } from "../core/errors.js";
-import { hashFile, isRight } from "../core/file-place.js";
+import { fetchedFolder } from "../core/fetched-folder.js";
+import { hashFile, hashingOf, isRight } from "../core/file-place.js";
 import { type FileSystem, inFolder } from "../core/file-system.js";
 import { checkFiles, type FolderSource } from "../core/files.js";
 import { neededFiles } from "../core/needed-files.js";
@@ -31,8 +33,16 @@ export function storedFolder(files: FileSystem, folder: string): FolderSource {
   };
 }
 
-/** An artifact in app storage. `prepare` compares sizes of what is needed here, and hashes when asked, piece by piece. */
-export function storedArtifact(files: FileSystem, folder: string): ArtifactSource {
+/**
+ * An artifact in app storage, which came from the address `artifact`, asked for with `asking`. `prepare` compares sizes of
+ * what is needed here, and hashes when asked, piece by piece.
+ */
+export function storedArtifact(
+  files: FileSystem,
+  folder: string,
+  asking: AddressOptions = {},
+  artifact: string = folder,
+): ArtifactSource {
   const source = storedFolder(files, folder);
   nativePath(folder); // refuses other kinds of addresses before anything is read
   return {
@@ -47,6 +57,9 @@ export function storedArtifact(files: FileSystem, folder: string): ArtifactSourc
       }),
     // onnxruntime finds the weights beside the graph.
     graph: async (graph) => ({ model: nativePath(inFolder(folder, graph)) }),
-    folder: (location) => storedFolder(files, location),
+    folder: (location) =>
+      isRemote(location)
+        ? fetchedFolder(location, hashingOf(files).digest, artifact, asking)
+        : storedFolder(files, location),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * Open an artifact at an address in the page or worker that this runs in.
+ * Open an artifact in the page or worker that this runs in.
  *
  * Knows nothing about messages between pages and workers.
  */
@@ -10,14 +10,15 @@ import { BackendError } from "../core/errors.js";
 import { readManifest } from "../core/manifest.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "../core/model.js";
 import type { Backend } from "../core/ports.js";
+import type { Place, SourceOptions, WebArtifact } from "./artifact.js";
 import { type BackendChoice, browserFacts, chooseBackend, chooseInstead, type Wish } from "./choice.js";
 import { openBackend, settleThreads } from "./onnxruntime.js";
+import { openPlace, toSend } from "./open-place.js";
 import { baseAddress, ortFolder } from "./place.js";
-import { type LoadWatcher, openSource, type WebSource } from "./source.js";
 import { tryOut } from "./try-out.js";
 
 /** Options of `load` and `loadInWorker`. `hashes` hashes what the cache holds once more; downloads always are. */
-export interface WebOptions extends LoadOptions, Wish, LoadWatcher, Omit<AddressOptions, "fetch"> {
+export interface WebOptions extends LoadOptions, Wish, SourceOptions, Omit<AddressOptions, "fetch"> {
   /**
    * The folder where files of onnxruntime-web are served, those that `edgelora-ort` copies; `/ort/` where it is left out,
    * or that of the package beside this one where packages are served as they are.
@@ -28,23 +29,19 @@ export interface WebOptions extends LoadOptions, Wish, LoadWatcher, Omit<Address
 /** A model, and what runs it. */
 export type WebModel<Want extends Wanted = "text-generation"> = ModelOf<Want> & { readonly choice: BackendChoice };
 
-/** The whole of an address; `base` is what a relative one starts from. */
-export function absolute(address: string, base: string): string {
-  return new URL(address, base).href;
-}
-
 /**
- * Download what is missing, check it, and open the model here. Throws ArtifactError for a damaged artifact,
+ * Download what is missing of the artifact at an address, or take that of a folder or files which the page was given,
+ * check it, and open the model here. Throws ArtifactError for a damaged artifact,
  * ConnectionError where loading again goes on, BackendError where this device cannot run it. `task` is what the
  * artifact must be for.
  */
 export async function load<Want extends Wanted = "text-generation">(
-  address: string,
+  place: Place,
   options: WebOptions & ForTask<Want> = {},
 ): Promise<WebModel<Want>> {
   const { signal } = options;
   throwIfAborted(signal);
-  const source = await openSource(absolute(address, baseAddress()), options);
+  const source = await openPlace(await toSend(place, baseAddress()), options);
   try {
     const model = await untilAborted(openModel(source, options), signal, (late) => late.dispose());
     source.detach();
@@ -56,7 +53,7 @@ export async function load<Want extends Wanted = "text-generation">(
 }
 
 async function openModel<Want extends Wanted>(
-  source: WebSource,
+  source: WebArtifact,
   options: WebOptions & ForTask<Want>,
 ): Promise<WebModel<Want>> {
   const { signal, onWarning } = options;

@@ -21,10 +21,10 @@ import type { LoadAdapterOptions, LoadedModel } from "../core/loaded-model.js";
 import type { Message } from "../core/messages.js";
 import type { ChatOptions, ForTask, GenerateOptions, Model, Wanted } from "../core/model.js";
 import type { WithAdapters } from "../core/request.js";
+import type { Progress, SentPlace } from "./artifact.js";
 import type { BackendChoice } from "./choice.js";
 import type { FolderCopy } from "./folders.js";
 import type { WebOptions } from "./load.js";
-import type { Progress } from "./source.js";
 
 /** Methods whose arguments are sent as they are; the last one is an object of options, which gets the signal. */
 export type SentMethod =
@@ -35,7 +35,7 @@ type Sent<Options> = Omit<Options, "signal">;
 
 /** What the page asks for. Every answer carries the `id`. */
 export type Call =
-  | { readonly kind: "load"; readonly address: string; readonly options: SentLoadOptions }
+  | { readonly kind: "load"; readonly place: SentPlace; readonly options: SentLoadOptions }
   | {
       readonly kind: "loadAdapter";
       readonly name: string;
@@ -62,7 +62,7 @@ export type Call =
   | { readonly kind: "dispose" };
 
 /** The options of `load` that are no functions. */
-export type SentLoadOptions = Omit<WebOptions & ForTask<Wanted>, "signal" | "onProgress" | "onWarning">;
+export type SentLoadOptions = Omit<WebOptions & ForTask<Wanted>, "signal" | "onProgress" | "onWarning" | "makeRoom">;
 
 /** A call with the number by which its answers are known, or the end of one: a stopped answer still comes, cut short. */
 export type ToWorker = (Call & { readonly id: number }) | { readonly kind: "abort" | "stop"; readonly id: number };

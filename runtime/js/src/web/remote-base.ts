@@ -11,13 +11,13 @@ import type { Manifest, Task } from "../core/format.js";
 import type { LoadAdapterOptions } from "../core/loaded-model.js";
 import type { CallOptions } from "../core/request.js";
 import type { Tokenizer } from "../core/text.js";
+import type { SentPlace } from "./artifact.js";
 import type { BackendChoice } from "./choice.js";
 import { copyAdapter } from "./folders.js";
 import type { Line } from "./line.js";
-import { absolute } from "./load.js";
+import { absolute, openPlace } from "./open-place.js";
 import { baseAddress } from "./place.js";
 import type { Loaded, ModelState, SentMethod } from "./protocol.js";
-import { openSource } from "./source.js";
 
 /** What every model in a worker has beside the methods of its task. */
 export interface InWorker {
@@ -30,12 +30,12 @@ export interface InWorker {
 export class RemoteBase implements InWorker {
   readonly manifest: Manifest;
   protected readonly line: Line;
-  readonly #where: string;
+  readonly #where: SentPlace;
   readonly #asking: AddressOptions;
   #tokenizer: Promise<Tokenizer | null> | null = null;
   #ending: Promise<void> | null = null;
 
-  constructor(line: Line, where: string, asking: AddressOptions, { manifest }: Loaded) {
+  constructor(line: Line, where: SentPlace, asking: AddressOptions, { manifest }: Loaded) {
     this.manifest = manifest;
     this.line = line;
     this.#where = where;
@@ -122,7 +122,7 @@ export class RemoteBase implements InWorker {
     const { tokenizer, files } = this.manifest;
     if (tokenizer === null) return null;
     const { readTokenizer } = await import("../core/text.js"); // many a page has no use for it
-    const source = await openSource(this.#where, this.#asking);
+    const source = await openPlace(this.#where, this.#asking);
     try {
       const names = [tokenizer.file, tokenizer.chatTemplate];
       await source.fill(new Map([...files].filter(([name]) => names.includes(name))), false);

@@ -5,15 +5,18 @@
  */
 
 import type { EncoderModel } from "../core/encoder-model.js";
+import { BackendError } from "../core/errors.js";
 import type { ForTask, Model, ModelOf, Wanted } from "../core/model.js";
 import type { ProbeResult } from "../core/probe.js";
 import type { CallOptions } from "../core/request.js";
+import type { Place, Progress } from "./artifact.js";
 import { Line } from "./line.js";
-import { absolute, type WebOptions } from "./load.js";
+import type { WebOptions } from "./load.js";
+import { toSend } from "./open-place.js";
+import { openStore } from "./open-store.js";
 import { baseAddress, ortFolder } from "./place.js";
 import type { Loaded } from "./protocol.js";
 import { type InWorker, RemoteBase } from "./remote-base.js";
-import type { Progress } from "./source.js";
 
 type Options = Readonly<Record<string, unknown>> & { readonly signal?: AbortSignal };
 
@@ -29,18 +32,27 @@ export type RemoteOf<Want extends Wanted> = ModelOf<Want> & InWorker;
 /** Start `worker` and open an artifact in it. Rejects as `load` does; the worker is then ended. */
 export async function openRemote<Want extends Wanted = "text-generation">(
   worker: Worker,
-  address: string,
+  place: Place,
   options: WebOptions & ForTask<Want>,
 ): Promise<RemoteOf<Want>> {
-  const { signal, onProgress, onWarning, ...sent } = options;
+  const { signal, onProgress, onWarning, makeRoom, ...sent } = options;
   const line = new Line(worker, onWarning);
-  const where = absolute(address, baseAddress());
+  const wasmPaths = ortFolder(sent.wasmPaths);
   try {
-    const loaded = (await line.ask(
-      { kind: "load", address: where, options: { ...sent, wasmPaths: ortFolder(sent.wasmPaths) } },
-      signal,
-      (progress) => onProgress?.(progress as Progress),
-    )) as Loaded;
+    const where = await toSend(place, baseAddress());
+    const load = async (mustKeep: boolean | undefined) => {
+      const call = { kind: "load", place: where, options: { ...sent, wasmPaths, mustKeep } } as const;
+      return (await line.ask(call, signal, (progress) => onProgress?.(progress as Progress))) as Loaded;
+    };
+    const asksForRoom = async (error: unknown) => {
+      const isFull = error instanceof BackendError && error.fault === "no-room";
+      if (!isFull || makeRoom === undefined || typeof where !== "string") throw error;
+      const { makeRoomFor, WebModels } = await import("./later.js");
+      await makeRoomFor(new WebModels(await openStore()), where, { ...sent, signal }, makeRoom);
+      return load(sent.mustKeep);
+    };
+    // Functions cannot be sent: the worker says that there is no room, and the page asks what may go.
+    const loaded = await load(makeRoom === undefined ? sent.mustKeep : true).catch(asksForRoom);
     if (loaded.manifest.task === "text-generation") {
       return new Remote(line, where, sent, loaded) as unknown as RemoteOf<Want>;
     }

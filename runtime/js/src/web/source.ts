@@ -7,62 +7,64 @@
 import type { AddressOptions, Remote } from "../core/address.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
 import { type FoundManifest, fetchManifest } from "../core/fetch-manifest.js";
-import { fetchedFolder } from "../core/fetched-folder.js";
-import type { FolderSource } from "../core/files.js";
+import { type FolderSource, lazyFolder } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
+import { noRoom } from "../core/models.js";
 import { bytesOf, neededFiles } from "../core/needed-files.js";
 import { PIECE_BYTES, pieceBytes, pieceCount, pieceSize } from "../core/piece-check.js";
-import type { ArtifactSource, GraphSource } from "../core/ports.js";
+import type { GraphSource } from "../core/ports.js";
 import { resolve } from "../core/resolve.js";
+import type { LoadWatcher, RoomOptions, SourceOptions, WebArtifact } from "./artifact.js";
 import { digest } from "./hash.js";
 import { alone, use } from "./locks.js";
 import { explainMemory } from "./memory.js";
-import { MemoryStore } from "./memory-store.js";
+import type { MemoryStore } from "./memory-store.js";
+import { openStore } from "./open-store.js";
 import { baseAddress } from "./place.js";
-import { openStore, type Store } from "./store.js";
-
-/** How far loading is. `download` counts bytes of all files, those of the cache included; `open` makes the session. */
-export interface Progress {
-  readonly stage: "download" | "open";
-  /** The file that is being downloaded, null while opening. */
-  readonly file: string | null;
-  readonly loadedBytes: number;
-  readonly totalBytes: number;
-}
-
-/** Who follows the loading. */
-export interface LoadWatcher {
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
-  readonly onWarning?: ((message: string) => void) | undefined;
-}
+import { CacheStore, type Store } from "./store.js";
 
 /** The artifact at an absolute address. Throws InputError for what is no address. */
-export async function openSource(address: string, options: AddressOptions & LoadWatcher): Promise<WebSource> {
+export async function openSource(address: string, options: AddressOptions & SourceOptions): Promise<WebSource> {
   return new WebSource(await resolve(address, options), await openStore(), options);
 }
 
+/** Where nothing is kept. */
+const NO_STORE: Store = {
+  isComplete: async () => false,
+  held: async () => 0,
+  piece: async () => null,
+  keep: async () => {},
+  complete: async () => {},
+  cut: async () => {},
+  manifest: async () => null,
+  announce: async () => {},
+  settle: async () => {},
+};
+
 /** An artifact on a server. */
-export class WebSource implements ArtifactSource {
+export class WebSource implements WebArtifact {
   readonly where: string;
   #remote: Remote;
   readonly #asking: AddressOptions;
   #watcher: LoadWatcher;
   readonly #cached: Store;
-  readonly #memory = new MemoryStore();
-  readonly #release: () => void;
+  #memory: MemoryStore | null = null;
+  #release: (() => void) | null = null;
   #found: Promise<FoundManifest | null> | null = null;
   #files: ReadonlyMap<string, FileInfo> = new Map();
   #isAllKept = true;
+  readonly #room: RoomOptions;
+  #isFull = false;
+  #hasAsked = false;
 
-  constructor(remote: Remote, store: Store | null, options: AddressOptions & LoadWatcher) {
+  constructor(remote: Remote, store: Store | null, options: AddressOptions & SourceOptions) {
     this.where = remote.where;
     this.#remote = remote;
     this.#asking = options;
+    this.#room = options;
     this.#watcher = options;
-    this.#cached = store ?? this.#memory;
+    this.#cached = store ?? NO_STORE;
     this.#isAllKept = store !== null;
-    this.#release = use(`artifact ${this.where}`);
     if (store === null) {
       options.onWarning?.("this page has no storage (no secure context, or switched off); weights are not kept");
     }
@@ -75,12 +77,13 @@ export class WebSource implements ArtifactSource {
   detach(): void {
     const { onWarning } = this.#watcher;
     this.#watcher = { onWarning };
-    for (const info of this.#files.values()) if (info.bytes > PIECE_BYTES) void this.#memory.cut(info, 0);
+    for (const info of this.#files.values()) if (info.bytes > PIECE_BYTES) void this.#memory?.cut(info, 0);
   }
 
   /** Nothing of the artifact is read any more. */
   close(): void {
-    this.#release();
+    this.#release?.();
+    this.#release = null;
   }
 
   async has(path: string): Promise<boolean> {
@@ -96,7 +99,7 @@ export class WebSource implements ArtifactSource {
     const info = this.#info(path);
     // What had no room in the store and was let go of after loading is asked for once more.
     if (!this.#isAllKept && !(await this.#isThere(info))) await this.#fillOne(path, info, false, () => {});
-    return this.#memory.whole(info) ?? readWhole(path, info, this.#cached);
+    return this.#memory?.whole(info) ?? readWhole(path, info, this.#cached);
   }
 
   /** Files are in the store under the hash that they were checked against. */
@@ -105,9 +108,12 @@ export class WebSource implements ArtifactSource {
   }
 
   async prepare(manifest: Manifest, hashes: boolean): Promise<void> {
+    this.#release ??= use(`artifact ${this.where}`); // until it is closed nothing of it is deleted
     const { bytes } = (await this.#readManifest()) as FoundManifest;
+    const needed = neededFiles(manifest);
+    await this.#checkRoom(needed);
     await this.#write(() => this.#cached.announce(this.where, bytes));
-    await this.fill(neededFiles(manifest), hashes);
+    await this.fill(needed, hashes);
     if (this.#isAllKept) await this.#write(() => this.#cached.settle(this.where, bytes));
   }
 
@@ -144,7 +150,42 @@ export class WebSource implements ArtifactSource {
 
   folder(location: string): FolderSource {
     const address = new URL(location, baseAddress()).href.replace(/\/+$/, "");
-    return fetchedFolder(address, digest, this.where, this.#asking);
+    return lazyFolder(address, async (watch) => {
+      const { fetchedFolder } = await import("./later.js"); // most adapters lie in the artifact
+      return fetchedFolder(address, digest, this.where, this.#asking, watch);
+    });
+  }
+
+  /** Before the first byte: where what is missing does not fit, large files go into memory, or nowhere. */
+  async #checkRoom(needed: ReadonlyMap<string, FileInfo>): Promise<void> {
+    const { makeRoom, mustKeep = false } = this.#room;
+    let isMissing = false;
+    for (const info of needed.values()) isMissing ||= !(await this.#isThere(info));
+    if (!isMissing) return;
+    const { WebModels } = await import("./later.js"); // what is there needs no room
+    const store = this.#cached instanceof CacheStore ? this.#cached : null;
+    const room = await new WebModels(store).findRoom(this.where, needed, store === null ? undefined : makeRoom);
+    if (room.fits) return;
+    if (mustKeep) throw noRoom(this.where, room);
+    this.#isFull = true;
+    if (!this.#isAllKept) return; // that there is no store was told already
+    this.#warnOfMemory(this.where, room.missingBytes);
+    this.#isAllKept = false;
+  }
+
+  /** The browser gave less than it said: ask what may be deleted, once; whether there is more now. */
+  async #makeRoom(): Promise<boolean> {
+    const { makeRoom } = this.#room;
+    if (makeRoom === undefined || this.#hasAsked || !(this.#cached instanceof CacheStore)) return false;
+    this.#hasAsked = true;
+    const { WebModels } = await import("./later.js");
+    return new WebModels(this.#cached).askForRoom(this.where, this.#files, makeRoom);
+  }
+
+  #warnOfMemory(what: string, bytes: number): void {
+    this.#watcher.onWarning?.(
+      `${what}: the browser has no room to keep ${bytes} bytes; they stay in memory and are downloaded again next time`,
+    );
   }
 
   /** One file into the store; into memory where the store has no room for it. */
@@ -152,8 +193,12 @@ export class WebSource implements ArtifactSource {
     if (!hashes && (await this.#isThere(info))) return;
     const file = { name, address: this.#remote.addressOf(name), info };
     const { signal } = this.#watcher;
-    const { download } = await import("./download.js"); // a page that has all of it needs none
+    const { download } = await import("./later.js"); // a page that has all of it needs none
     const options = { ...this.#asking, signal, onBytes, rechecks: hashes };
+    if (this.#cached === NO_STORE || (this.#isFull && info.bytes > PIECE_BYTES)) {
+      await download(file, await this.#inMemory(), { ...options, rechecks: false });
+      return;
+    }
     try {
       // Two tabs that want a file download it once: the second finds it when its turn comes.
       await alone(
@@ -165,25 +210,32 @@ export class WebSource implements ArtifactSource {
       );
     } catch (error) {
       if ((error as Error).name !== "QuotaExceededError") throw error;
-      this.#watcher.onWarning?.(
-        `${name}: the browser has no room to keep ${info.bytes} bytes; they stay in memory and are downloaded again next time`,
-      );
+      if (await this.#makeRoom()) return this.#fillOne(name, info, hashes, onBytes);
+      if (this.#room.mustKeep) throw noRoom(name, { missingBytes: info.bytes, freeBytes: 0 });
+      this.#warnOfMemory(name, info.bytes);
       this.#isAllKept = false;
       await this.#moveToMemory(info);
-      await download(file, this.#memory, { ...options, rechecks: false });
+      await download(file, await this.#inMemory(), { ...options, rechecks: false });
     }
   }
 
   async #isThere(info: FileInfo): Promise<boolean> {
-    return this.#memory.whole(info) !== null || (await this.#cached.isComplete(info));
+    return (this.#memory?.whole(info) ?? null) !== null || (await this.#cached.isComplete(info));
+  }
+
+  async #inMemory(): Promise<MemoryStore> {
+    const { MemoryStore } = await import("./later.js");
+    this.#memory ??= new MemoryStore();
+    return this.#memory;
   }
 
   /** The pieces that the store had room for need not come a second time. */
   async #moveToMemory(info: FileInfo): Promise<void> {
+    const memory = await this.#inMemory();
     for (let index = 0; index < pieceCount(info); index++) {
       const piece = await this.#cached.piece(info, index);
       if (piece === null) break;
-      await this.#memory.keep(info, index, piece);
+      await memory.keep(info, index, piece);
     }
     await this.#cached.cut(info, 0);
   }

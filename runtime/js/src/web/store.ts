@@ -12,7 +12,6 @@ import type { FileInfo } from "../core/format.js";
 import { pieceBytes, pieceCount } from "../core/piece-check.js";
 import { alone } from "./locks.js";
 
-const CACHE_NAME = "edgelora-1";
 const KEYS = "https://edgelora.invalid"; // keys must be addresses; nothing is ever fetched from there
 const TIME = "x-edgelora-time"; // when an entry was made
 const FORGOTTEN_MS = 7 * 24 * 3600 * 1000; // a download that nobody went on with for a week was given up
@@ -39,23 +38,12 @@ export interface Store {
   settle(address: string, manifest: Bytes): Promise<void>;
 }
 
-/** What the store knows of one artifact. */
-export interface StoredEntry {
-  readonly address: string;
-  /** That with which it was last complete, else that of a download which is under way or broke off. */
-  readonly manifest: Bytes;
-  /** When it was last loaded, or the download began. */
-  readonly time: Date;
-}
+/** A manifest with which an artifact was last complete, or that of a download which is under way or broke off. */
+export type Kind = "manifest" | "announced";
 
-/** The browser's store, null where it has none (no secure context, or storage switched off). */
-export async function openStore(): Promise<CacheStore | null> {
-  if (typeof caches === "undefined") return null;
-  try {
-    return new CacheStore(await caches.open(CACHE_NAME));
-  } catch {
-    return null;
-  }
+/** When a manifest was put into the store. */
+export function timeOf(entry: Response): Date {
+  return new Date(entry.headers.get(TIME) ?? 0);
 }
 
 export class CacheStore implements Store {
@@ -75,6 +63,16 @@ export class CacheStore implements Store {
     let count = 0;
     while (count < pieceCount(file) && found.has(pieceKey(file, count))) count += 1;
     return count;
+  }
+
+  /** Bytes of the files that are there, in pieces from the first on. */
+  async heldBytes(files: Iterable<FileInfo>): Promise<number> {
+    const found = new Set(await this.#keys(`${KEYS}/sha256/`));
+    let sum = 0;
+    for (const file of files) {
+      for (let index = 0; found.has(pieceKey(file, index)); index++) sum += pieceBytes(file, index);
+    }
+    return sum;
   }
 
   async piece(file: FileInfo, index: number): Promise<Bytes | null> {
@@ -117,20 +115,15 @@ export class CacheStore implements Store {
     });
   }
 
-  /** Every artifact that is there, or on its way. */
-  async entries(): Promise<readonly StoredEntry[]> {
-    const found = new Map<string, StoredEntry>();
-    for (const kind of ["announced", "manifest"] as const) {
-      const beginning = `${KEYS}/${kind}/`;
-      for (const key of await this.#keys(beginning)) {
-        const entry = await this.#cache.match(key);
-        if (entry === undefined) continue;
-        const address = decodeURIComponent(key.slice(beginning.length));
-        const time = new Date(entry.headers.get(TIME) ?? 0);
-        found.set(address, { address, manifest: new Uint8Array(await entry.arrayBuffer()), time });
-      }
+  /** Manifests by the address of their artifact, with when they were put there. */
+  async manifests(kind: Kind): Promise<ReadonlyMap<string, Response>> {
+    const beginning = `${KEYS}/${kind}/`;
+    const found = new Map<string, Response>();
+    for (const key of await this.#keys(beginning)) {
+      const entry = await this.#cache.match(key);
+      if (entry !== undefined) found.set(decodeURIComponent(key.slice(beginning.length)), entry);
     }
-    return [...found.values()];
+    return found;
   }
 
   /** Forget an artifact, and the files that no other one has. */
@@ -146,15 +139,13 @@ export class CacheStore implements Store {
   async #sweep(): Promise<void> {
     const wanted = new Set<string>();
     for (const kind of ["manifest", "announced"] as const) {
-      for (const key of await this.#keys(`${KEYS}/${kind}/`)) {
-        const entry = await this.#cache.match(key);
-        const made = Date.parse(entry?.headers.get(TIME) ?? "");
-        if (kind === "announced" && !(Date.now() - made < FORGOTTEN_MS)) {
-          await this.#cache.delete(key);
+      for (const [address, entry] of await this.manifests(kind)) {
+        if (kind === "announced" && !(Date.now() - timeOf(entry).getTime() < FORGOTTEN_MS)) {
+          await this.#cache.delete(manifestKey(kind, address));
           continue;
         }
-        const record = (await entry?.json()) as { files?: Record<string, FileInfo> } | undefined;
-        for (const file of Object.values(record?.files ?? {})) wanted.add(file.sha256);
+        const { files = {} } = (await entry.json()) as { files?: Record<string, FileInfo> };
+        for (const file of Object.values(files)) wanted.add(file.sha256);
       }
     }
     for (const key of await this.#keys(`${KEYS}/sha256/`)) {
@@ -175,6 +166,6 @@ function pieceKey(file: FileInfo, index: number): string {
   return `${KEYS}/sha256/${file.sha256}/${index}`;
 }
 
-function manifestKey(kind: "manifest" | "announced", address: string): string {
+function manifestKey(kind: Kind, address: string): string {
   return `${KEYS}/${kind}/${encodeURIComponent(address)}`;
 }

@@ -96,8 +96,8 @@ async function perform(call: Numbered, signal: AbortSignal): Promise<unknown> {
   }
 }
 
-async function open({ id, address, options }: Numbered & { kind: "load" }, signal: AbortSignal): Promise<Loaded> {
-  model = await load(address, {
+async function open({ id, place, options }: Numbered & { kind: "load" }, signal: AbortSignal): Promise<Loaded> {
+  model = await load(place, {
     ...options,
     signal,
     onProgress: (progress) => send({ kind: "progress", id, progress }),

@@ -5,10 +5,10 @@ import { type Encoder, runEncoders } from "../../src/conformance/encoders.js";
 import { type Case, type CaseResult, runConformance } from "../../src/conformance/run.js";
 import * as web from "../../src/web.js";
 
-type Options = web.WebOptions & { readonly inWorker?: boolean };
+type Options = web.WebOptions & { readonly inWorker?: boolean; readonly keepsOpen?: boolean };
 
 /** Load and answer; the error's class and line where there is one. */
-async function attempt(address: string, options: Options = {}) {
+async function attempt(address: string, { keepsOpen = false, ...options }: Options = {}) {
   const warnings: string[] = [];
   const progress: web.Progress[] = [];
   const all: Options = {
@@ -21,7 +21,7 @@ async function attempt(address: string, options: Options = {}) {
     const model = await open(address, all);
     const ids = await model.generateIds([5, 6, 7], { maxNewTokens: 4 });
     const { backend, choice } = model;
-    await model.dispose();
+    if (!keepsOpen) await model.dispose();
     return { ids, backend, choice, warnings, progress, error: null };
   } catch (error) {
     const { name, message } = error as Error;

@@ -1,0 +1,297 @@
+/** What a browser keeps: listed, measured, deleted, shared; two tabs at once; no room. */
+
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import type { Browser, Page } from "playwright-core";
+import { paddedArtifact, WEIGHTS } from "./artifacts.js";
+import { type Bench, bench, launch } from "./browser.js";
+import type {} from "./page.js";
+
+const FILE = `/artifact/${WEIGHTS}`;
+const SECOND = "/conformance/tiny-int8";
+
+let browser: Browser;
+let artifact: string;
+let place: Bench;
+
+before(async () => {
+  browser = await launch();
+  artifact = await paddedArtifact("tiny-float", 9 << 20);
+});
+after(async () => {
+  await browser.close();
+  await rm(artifact, { recursive: true });
+});
+beforeEach(async () => {
+  place = await bench(browser, { artifact });
+});
+afterEach(() => place.close());
+
+const attempt = (page: Page, address = "/artifact", options: object = {}) =>
+  page.evaluate(([at, given]) => edgelora.attempt(at, { backend: "wasm", ...given }), [address, options] as const);
+const list = (page: Page) => page.evaluate(() => edgelora.models.list());
+const asked = (path = FILE) => place.server.requests.filter((request) => request.path === path);
+const limit = async (bytes?: number) => {
+  const session = await place.context.newCDPSession(place.page);
+  const quota = bytes === undefined ? {} : { quotaSize: bytes };
+  await session.send("Storage.overrideQuotaForOrigin", { origin: place.server.origin, ...quota });
+};
+
+test("artifacts are estimated, listed, measured and deleted, and what others have is left", async () => {
+  const { page, server } = place;
+  const before_ = await page.evaluate(() => edgelora.models.estimate("../artifact"));
+  assert.equal(before_.storedBytes, 0);
+  assert.ok(before_.missingBytes === before_.bytes && before_.bytes > 9 << 20);
+  assert.ok(before_.fits && (before_.freeBytes as number) > before_.bytes);
+  assert.deepEqual(asked(), []); // an estimate asks for the manifest alone
+  assert.equal((await attempt(page)).error, null);
+  assert.equal((await attempt(page, SECOND)).error, null);
+  const [one, other] = await list(page);
+  assert.deepEqual([one?.address, other?.address], [`${server.origin}/artifact`, `${server.origin}${SECOND}`]);
+  assert.deepEqual([one?.isComplete, one?.isInUse, one?.bytes], [true, false, before_.bytes]);
+  assert.ok(Math.abs(Date.now() - Number(one?.usedAt)) < 60_000);
+  const size = await page.evaluate(() => edgelora.models.size());
+  assert.ok(size > before_.bytes && size <= before_.bytes + (other?.storedBytes ?? 0));
+  assert.equal((await page.evaluate(() => edgelora.models.estimate("/artifact"))).missingBytes, 0);
+  assert.equal(typeof (await page.evaluate(() => edgelora.models.persist())), "boolean");
+  await page.evaluate(() => edgelora.models.delete("/artifact/"));
+  assert.deepEqual(
+    (await list(page)).map((model) => [model.address, model.isComplete]),
+    [[`${server.origin}${SECOND}`, true]],
+  );
+  server.requests.length = 0;
+  assert.equal((await attempt(page, SECOND)).error, null);
+  assert.deepEqual(
+    server.requests.filter(({ path }) => path.startsWith(SECOND)).map(({ path }) => path),
+    [`${SECOND}/manifest.json`],
+  );
+});
+
+test("two tabs that load at once download each file once, and leave each other's files alone", async () => {
+  const second = await place.open();
+  place.server.faults.set(FILE, { delayMs: 300 });
+  const loads = [
+    attempt(place.page),
+    attempt(second, "/artifact", { inWorker: true }),
+    attempt(second, SECOND, { inWorker: true }),
+  ];
+  for (const { error, ids } of await Promise.all(loads)) {
+    assert.equal(error, null);
+    assert.equal(ids?.length, 4);
+  }
+  assert.equal(asked().length, 1);
+  const manifest = place.server.requests.filter(({ path }) => path === "/artifact/manifest.json");
+  assert.equal(manifest.length, 2);
+  const found = await list(second);
+  assert.deepEqual(
+    found.map((model) => model.isComplete),
+    [true, true],
+  );
+});
+
+test("a tab that leaves in the middle of a download makes room for the other", async () => {
+  const second = await place.open();
+  place.server.faults.set(FILE, { stallsAfter: 5 << 20, times: 1 });
+  void attempt(second).catch(() => {});
+  while (asked().length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  const load = attempt(place.page);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.equal(asked().length, 1); // it waits
+  await second.close();
+  assert.equal((await load).error, null);
+  assert.deepEqual(
+    asked().map((request) => request.range),
+    [null, `bytes=${4 << 20}-`],
+  );
+});
+
+test("what another tab has open is not deleted", async () => {
+  const second = await place.open();
+  assert.equal((await attempt(second, "/artifact", { inWorker: true, keepsOpen: true })).error, null);
+  const remove = () => place.page.evaluate(() => edgelora.models.delete("/artifact").then(() => "deleted", String));
+  assert.match(await remove(), /^InputError: .*\/artifact is in use; dispose of the models that are open, close other/);
+  assert.deepEqual(
+    (await list(place.page)).map((model) => model.isInUse),
+    [true],
+  );
+  await second.close();
+  assert.equal(await remove(), "deleted");
+  assert.deepEqual(await list(place.page), []);
+});
+
+test("a download that nobody went on with for a week is removed, a younger one is not", async () => {
+  place.server.faults.set(FILE, { status: 404 });
+  assert.equal((await attempt(place.page)).error?.name, "ArtifactError");
+  assert.equal((await attempt(place.page, SECOND)).error, null);
+  const addresses = async () =>
+    (await list(place.page)).map((model) => [new URL(model.address).pathname, model.isComplete]);
+  assert.deepEqual(await addresses(), [
+    ["/artifact", false],
+    [SECOND, true],
+  ]);
+  await place.page.evaluate(async () => {
+    const cache = await caches.open("edgelora-1");
+    for (const request of await cache.keys()) {
+      if (!request.url.includes("/announced/")) continue;
+      const entry = (await cache.match(request)) as Response;
+      const time = new Date(Date.now() - 8 * 24 * 3600 * 1000).toISOString();
+      await cache.put(request, new Response(await entry.arrayBuffer(), { headers: { "x-edgelora-time": time } }));
+    }
+  });
+  assert.equal((await attempt(place.page, SECOND)).error, null);
+  assert.deepEqual(await addresses(), [[SECOND, true]]);
+});
+
+/** A page whose browser says that it has so many bytes for it; Chromium's own word is not bound by its quota. */
+async function pageWith(free: number): Promise<Page> {
+  const page = await place.context.newPage();
+  await page.addInitScript((bytes) => {
+    navigator.storage.estimate = async () => ({ usage: 1000, quota: 1000 + bytes });
+  }, free);
+  await page.goto(`${place.server.origin}/lib/index.html`);
+  await page.waitForFunction(() => "edgelora" in globalThis);
+  return page;
+}
+
+test("no room is found out before the first byte, and refused where the artifact must be kept", async () => {
+  const page = await pageWith(6 << 20);
+  const { error } = await attempt(page, "/artifact", { mustKeep: true });
+  assert.equal(error?.name, "BackendError");
+  assert.match(
+    error?.message as string,
+    /\/artifact: \d+ bytes are missing and there is room for 6291456; delete what is no longer needed/,
+  );
+  assert.deepEqual(asked(), []);
+  assert.equal((await page.evaluate(() => edgelora.models.estimate("/artifact"))).fits, false);
+  const { ids, warnings } = await attempt(page);
+  assert.equal(ids?.length, 4);
+  assert.match(warnings.join(), /\/artifact: the browser has no room to keep \d+ bytes; they stay in memory/);
+});
+
+/** Load with a `makeRoom` that names nothing the first time, and then everything. */
+const askedRooms = (page: Page, inWorker: boolean) =>
+  page.evaluate(async (isRemote) => {
+    const seen: { stored: string[]; missing: number; fits: boolean }[] = [];
+    const warnings: string[] = [];
+    const makeRoom = (room: { stored: readonly { address: string }[]; missingBytes: number; fits: boolean }) => {
+      const stored = room.stored.map((model) => model.address);
+      seen.push({ stored, missing: room.missingBytes, fits: room.fits });
+      return seen.length === 1 ? [] : stored;
+    };
+    const onWarning = (text: string) => warnings.push(text);
+    const options = { backend: "wasm", wasmPaths: "/ort/", makeRoom, onWarning } as const;
+    const load = isRemote ? edgelora.loadInWorker : edgelora.load;
+    for (let count = 0; count < 2; count++) await (await load("/artifact", options)).dispose();
+    return { seen, warnings };
+  }, inWorker);
+
+test("what may be deleted is asked before, and nothing else is deleted", async () => {
+  assert.equal((await attempt(place.page, SECOND)).error, null);
+  const page = await pageWith(6 << 20);
+  const { seen, warnings } = await askedRooms(page, false);
+  const second = `${place.server.origin}${SECOND}`;
+  assert.ok(seen.length >= 2);
+  for (const room of seen.slice(0, 2)) {
+    assert.deepEqual([room.stored, room.fits], [[second], false]);
+    assert.ok(room.missing > 9 << 20);
+  }
+  assert.match(warnings.join(), /stay in memory/);
+  assert.ok((await list(place.page)).every((model) => model.address !== second));
+});
+
+for (const inWorker of [false, true]) {
+  const where = inWorker ? "in a worker" : "in the page";
+  test(`a browser that has less room than it says is asked for again, ${where}`, async () => {
+    assert.equal((await attempt(place.page, SECOND)).error, null);
+    await limit(6 << 20);
+    const { seen, warnings } = await askedRooms(place.page, inWorker);
+    assert.ok(seen.length >= 2);
+    assert.deepEqual(seen[0]?.stored, [`${place.server.origin}${SECOND}`]);
+    assert.match(warnings.join(), /weights\.bin: the browser has no room to keep/);
+  });
+}
+
+test("what runs from memory is there once, and nothing of it counts as kept", async () => {
+  await limit(6 << 20);
+  const found = await place.page.evaluate(async () => {
+    const warnings: string[] = [];
+    const options = { backend: "wasm", wasmPaths: "/ort/", onWarning: (text: string) => warnings.push(text) } as const;
+    const model = await edgelora.load("/artifact", options);
+    const ids = await model.generateIds([5, 6, 7], { adapter: "four", maxNewTokens: 4 });
+    await model.dispose();
+    return { ids, warnings };
+  });
+  assert.equal(found.ids.length, 4);
+  assert.match(found.warnings.join(), /weights\.bin: the browser has no room to keep \d+ bytes; they stay in memory/);
+  const keys = await place.page.evaluate(() => edgelora.cacheKeys());
+  assert.ok(keys.every((key) => !key.startsWith("/manifest/") && !key.endsWith("/2")));
+});
+
+/** A stand-in for the Cross-Origin Storage proposal, which no browser has: files by their hash, for this page alone. */
+const standIn = () => {
+  const files = new Map<string, Blob>();
+  const asked: string[] = [];
+  const requestFileHandles = async (hashes: { value: string }[], { create = false } = {}) =>
+    hashes.map(({ value }) => {
+      asked.push(`${create ? "create" : "find"} ${value.slice(0, 8)}`);
+      if (!create && !files.has(value)) throw new DOMException("not there", "NotFoundError");
+      const parts: Blob[] = [];
+      const close = async () => {
+        files.set(value, new Blob(parts));
+      };
+      const write = async (bytes: BlobPart) => {
+        parts.push(new Blob([bytes]));
+      };
+      const abort = async () => {};
+      return { getFile: async () => files.get(value), createWritable: async () => ({ write, close, abort }) };
+    });
+  Object.assign(navigator, { crossOriginStorage: { requestFileHandles } });
+  Object.assign(globalThis, { sharedFiles: files, sharedAsked: asked });
+};
+
+test("where a browser shares files between sites, weights lie there, and one that was brought is not brought again", async () => {
+  const page = await place.context.newPage();
+  await page.addInitScript(standIn);
+  await page.goto(`${place.server.origin}/lib/index.html`);
+  await page.waitForFunction(() => "edgelora" in globalThis);
+  assert.equal((await attempt(page)).error, null);
+  const shared = () =>
+    page.evaluate(() => [...(globalThis as never as { sharedFiles: Map<string, Blob> }).sharedFiles]);
+  const [entry] = await page.evaluate(() =>
+    [...(globalThis as never as { sharedFiles: Map<string, Blob> }).sharedFiles].map(([hash, blob]) => [
+      hash,
+      blob.size,
+    ]),
+  );
+  assert.equal((await shared()).length, 1);
+  assert.ok((entry?.[1] as number) > 9 << 20);
+  const keys = await page.evaluate(() => edgelora.cacheKeys());
+  assert.equal(keys.filter((key) => key.includes(entry?.[0] as string)).length, 0);
+  const [model] = await list(page);
+  assert.deepEqual([model?.isComplete, model?.storedBytes], [true, model?.bytes]);
+  await page.evaluate(() => caches.delete("edgelora-1")); // as another site finds it
+  place.server.requests.length = 0;
+  const { error, ids } = await attempt(page);
+  assert.equal(error, null);
+  assert.equal(ids?.length, 4);
+  assert.deepEqual(asked(), []);
+  assert.equal((await attempt(page, "/artifact", { hashes: true })).error, null);
+  assert.deepEqual(asked(), []);
+});
+
+test("a browser that does not want to share leaves the weights to this site", async () => {
+  const page = await place.context.newPage();
+  await page.addInitScript(() => {
+    const requestFileHandles = async () => {
+      throw new DOMException("no", "NotAllowedError");
+    };
+    Object.assign(navigator, { crossOriginStorage: { requestFileHandles } });
+  });
+  await page.goto(`${place.server.origin}/lib/index.html`);
+  await page.waitForFunction(() => "edgelora" in globalThis);
+  assert.equal((await attempt(page)).error, null);
+  place.server.requests.length = 0;
+  assert.equal((await attempt(page)).error, null);
+  assert.deepEqual(asked(), []);
+});

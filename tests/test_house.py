@@ -54,7 +54,7 @@ CATCH_EVERYTHING = {
     "edgelora/cli/__init__.py",  # turns whatever comes into a line and an exit code
     "runtime/python/edgelora_runtime/chat_template.py",  # runs expressions of strangers, which raise anything
 }
-HEAVY = ("torch", "onnx", "tokenizers", "transformers", "jinja2", "peft", "typer")
+HEAVY = ("torch", "onnx", "tokenizers", "transformers", "jinja2", "llguidance", "peft", "typer")
 # Split so that this file does not find itself.
 MACHINE_PATHS = re.compile(
     "|".join([r"/wor" + "k/", r"/hom" + "e/", r"/roo" + "t/", r"/Use" + "rs/", r"[A-Z]:\\\\" + "Users"])
@@ -212,6 +212,7 @@ def test_a_bare_install_needs_numpy_and_onnxruntime_alone() -> None:
     runtime, whole = project("runtime/python"), project(".")
     assert asked(runtime["dependencies"]) == {"numpy", "onnxruntime"}
     assert asked(runtime["optional-dependencies"]["text"]) == {"jinja2", "tokenizers"}
+    assert asked(runtime["optional-dependencies"]["grammar"]) == {"edgelora-runtime", "llguidance"}
     assert asked(whole["dependencies"]) == {"edgelora-runtime"}
     assert asked(whole["optional-dependencies"]["cli"]).isdisjoint({"torch", "transformers", "safetensors", "gguf"})
 

@@ -24,7 +24,7 @@ from edgelora_runtime import Generation, Model, load
 from edgelora_runtime.manifest import TEXT_GENERATION, read_manifest
 from edgelora_runtime.messages import check_tools
 from edgelora_runtime.parse_json import JsonError, read_value, show
-from edgelora_runtime.request import TextOptions
+from edgelora_runtime.request import TextOptions, make_request
 
 _SHAPES = '{"prompt": TEXT}, {"text": TEXT} or {"messages": [...]}, with "tools", and "adapter": SPEC where it differs'
 _SHOWN = 3  # problems named in a one-line error
@@ -52,6 +52,13 @@ def run(
             metavar="TEXT", help="Answer with the likeliest of these; given once for each. --json adds scores."
         ),
     ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|JSON", help="A JSON Schema that the answer keeps to: a file, or the schema itself."),
+    ] = None,
+    regex: Annotated[
+        str | None, typer.Option(metavar="R", help="A regular expression that the whole answer matches.")
+    ] = None,
     classify: Annotated[bool, typer.Option("--classify", help="Say the label of the text, with its score.")] = False,
     tag: Annotated[bool, typer.Option("--tag", help="Find spans of the text, in characters.")] = False,
     embed: Annotated[bool, typer.Option("--embed", help="Make a vector of the text.")] = False,
@@ -64,6 +71,7 @@ def run(
 
     Example: edgelora run smol --adapter support --prompt "My order is late"
     Example: edgelora run smol --prompt "Is this spam? ..." --choices yes --choices no
+    Example: edgelora run smol --adapter addresses --schema address.json --prompt "1 Main St, Springfield IL"
     Example: edgelora run mails --classify --adapter topic --prompt "My order is late"
     """
     if prompt is not None and file is not None:
@@ -73,13 +81,21 @@ def run(
     jobs = read_jobs(file, adapter, raw) if file else (Job(_given(prompt), adapter),)
     options = sampling.options()
     if manifest.task != TEXT_GENERATION:
-        if raw or choices or sampling != SamplingFlags():
-            raise InputError(f"{manifest.model.name} makes no text; leave out --raw, --choices and what is for answers")
+        if raw or choices or schema or regex or sampling != SamplingFlags():
+            raise InputError(
+                f"{manifest.model.name} makes no text; leave out --raw, --choices, --schema, --regex "
+                "and what is for answers"
+            )
         texts, specs = [_text_of(job) for job in jobs], [job.adapter for job in jobs]
         run_encoder(artifact, manifest, texts, specs, wanted, threads=threads, as_json=as_json)
         return
     if choices:
         options["choices"] = choices
+    if schema is not None:
+        options["schema"] = _read_schema(schema)
+    if regex is not None:
+        options["regex"] = regex
+    make_request(**options)  # what is wrong with the options is said before anything is loaded
     model = load(artifact, threads=threads)
     if not as_json:
         for job in jobs:
@@ -159,6 +175,16 @@ def _text_of(job: Job) -> str:
     if not isinstance(job.prompt, str):
         raise InputError("messages are for models that write text; give texts")
     return job.prompt
+
+
+def _read_schema(given: str) -> str:
+    """The JSON text of a schema: what is given where it begins like JSON, else the content of that file."""
+    if given.lstrip()[:1] in ("{", '"') or given.strip() == "true":
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--schema {given!r} cannot be read ({error}); give a file, or a JSON Schema") from error
 
 
 def _given(prompt: str | None) -> str:

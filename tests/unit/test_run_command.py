@@ -45,3 +45,34 @@ def test_unknown_options_of_a_call_are_a_type_error() -> None:
         model.generate("hello", temprature=1.0)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="unexpected options stop"):
         model.generate_ids([1, 2], stop="x")  # type: ignore[call-overload]
+
+
+def test_a_schema_comes_as_json_or_from_a_file_and_the_answer_keeps_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    schema = json.dumps({"properties": {"day": {"enum": ["Mon", "Tue"]}}, "required": ["day"]})
+    (tmp_path / "day.json").write_text(schema, encoding="utf-8-sig")
+    said = [run(capsys, "--schema", given, "--max-new-tokens", "30") for given in (schema, str(tmp_path / "day.json"))]
+    assert said[0] == said[1]
+    assert json.loads(said[0])["day"] in ("Mon", "Tue")
+    found = json.loads(run(capsys, "--regex", "ye(s|p)!", "--json"))["results"][0]
+    assert found["text"] in ("yes!", "yep!") and found["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--schema", '{"uniqueItems": true}'), 'has "uniqueItems", which is not supported'),
+        (("--schema", '{"type"'), "schema is no JSON"),
+        (("--schema", "nowhere.json"), "--schema 'nowhere.json' cannot be read"),
+        (("--regex", "a(?=b)"), "groups are ( ) or (?: ) alone"),
+        (("--regex", "a", "--schema", "{}"), "exclude each other"),
+        (("--regex", "a", "--choices", "b"), "exclude choices"),
+    ],
+)
+def test_a_form_that_is_not_read_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    assert main(["run", str(ARTIFACT), "--prompt", "hello", *arguments]) == 2
+    line = capsys.readouterr().err
+    assert words in line and line.count("\n") == 1

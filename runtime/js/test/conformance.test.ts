@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { runEncoders } from "../src/conformance/encoders.js";
+import { runForms } from "../src/conformance/forms.js";
 import { type Case, runConformance } from "../src/conformance/run.js";
 import { type EncoderModel, load } from "../src/node.js";
 import { CONFORMANCE } from "./places.js";
@@ -34,6 +35,36 @@ for (const runtime of ["native", "wasm"] as const) {
     assert.equal(results.length, encoders.cases.length);
   });
 }
+
+const forms = JSON.parse(await readFile(`${CONFORMANCE}/forms.json`, "utf8")) as { cases: Case[] };
+
+for (const runtime of ["native", "wasm"] as const) {
+  test(`every answer keeps its form on ${runtime}`, async () => {
+    const open = (name: string) => load(`${CONFORMANCE}/${name}`, { runtime, threads: 1 });
+    const results = await runForms(open, forms.cases);
+    assert.deepEqual(
+      results.filter((result) => result.failure !== null),
+      [],
+    );
+    assert.equal(results.length, forms.cases.length);
+  });
+}
+
+test("the runner says what is wrong with an answer that has a form, whatever the kind", async () => {
+  const kinds = [...new Set(forms.cases.map((item) => item.kind))];
+  assert.equal(kinds.length, 4);
+  const spoiled = kinds.map((kind) => {
+    const item = structuredClone(forms.cases.find((one) => one.kind === kind)) as Record<string, unknown>;
+    return { ...item, expected: [[1, 1]], expected_ids: null, message_has: "nothing of the kind" };
+  });
+  const open = (name: string) => load(`${CONFORMANCE}/${name}`, { threads: 1 });
+  const results = await runForms(open, [...(spoiled as unknown as Case[]), { kind: "new", name: "unknown" }]);
+  assert.deepEqual(
+    results.filter((result) => result.failure === null).map((result) => result.kind),
+    [],
+  );
+  assert.equal(results.length, kinds.length + 1);
+});
 
 test("the runner says what is wrong with an answer, whatever the kind", async () => {
   const kinds = [...new Set(cases.map((item) => item.kind))];

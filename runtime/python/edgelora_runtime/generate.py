@@ -7,7 +7,7 @@ The caller turns tokens into characters and says when a row has seen enough.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,8 @@ DoubleArray = npt.NDArray[np.float64]
 
 FinishReason = Literal["stop", "length", "choice", "cancelled"]
 """Why an answer ended; ``cancelled`` is one that was stopped by whoever read it."""
+# Changes the logits (vocab_size,) after these tokens in place; True ends the row before another token.
+Process = Callable[[list[int], FloatArray], bool | None]
 
 
 class Decoding:
@@ -39,7 +41,9 @@ class Decoding:
         samplers: Sequence[Sampler],
         max_new_tokens: int,
         end_ids: Collection[int],
+        processes: Sequence[Process | None] = (),
     ) -> None:
+        """``processes`` has one entry for each row, or none at all."""
         self._session = session
         self._adapter = adapter
         self._prompts = prompts
@@ -47,12 +51,30 @@ class Decoding:
         self._max_new_tokens = max_new_tokens
         self._end_ids = frozenset(end_ids)
         self._is_active = np.ones(len(prompts), np.bool_)
+        self._processes = list(processes) or [None] * len(prompts)
+        self._so_far = [list(ids) if process else [] for ids, process in zip(prompts, self._processes, strict=True)]
         self.reasons: list[FinishReason] = ["length"] * len(prompts)
 
     def finish(self, row: int, reason: FinishReason = "stop") -> None:
         """End ``row`` after the token that was handed out last."""
         self._is_active[row] = False
         self.reasons[row] = reason
+
+    def _choose(self, row: int, logits: FloatArray) -> int | None:
+        """The next token of ``row``; None where the row has ended, and is finished."""
+        process = self._processes[row]
+        if process is not None:
+            logits = logits.copy()  # what a session hands out may be its own memory
+            if process(self._so_far[row], logits) is True:
+                self.finish(row)
+                return None
+        token = self._samplers[row].choose(logits)
+        if token in self._end_ids:
+            self.finish(row)
+            return None
+        if process is not None:
+            self._so_far[row].append(token)
+        return token
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         session, n_rows = self._session, len(self._prompts)
@@ -66,9 +88,8 @@ class Decoding:
             for row in range(n_rows):
                 if not self._is_active[row]:
                     continue
-                token = self._samplers[row].choose(logits[row])
-                if token in self._end_ids:
-                    self.finish(row)
+                token = self._choose(row, logits[row])
+                if token is None:
                     continue
                 tokens[row] = token
                 yield row, token

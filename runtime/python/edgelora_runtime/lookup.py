@@ -111,18 +111,19 @@ class LookupDecoding(Decoding):
         return super().__iter__() if len(self._prompts) > 1 else self._decode_row()
 
     def _decode_row(self) -> Iterator[tuple[int, int]]:
-        session, sampler = self._session, self._samplers[0]
+        session = self._session
         drafter = Drafter(self._prompts[0])
         draft: list[int] = []
+        token = 0
         n_left = self._max_new_tokens
         logits = feed(session, self._adapter, self._prompts[0], len(self._prompts[0]) - 1)
         while True:
             length = int(session.lengths[0]) - len(draft)
             for index, scores in enumerate(logits):
-                token = sampler.choose(scores)
-                if token in self._end_ids:
-                    self.finish(0)
+                chosen = self._choose(0, scores)
+                if chosen is None:
                     return
+                token = chosen
                 is_right = index < len(draft) and draft[index] == token
                 self.n_right += is_right
                 n_left -= 1

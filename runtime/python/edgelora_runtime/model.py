@@ -193,6 +193,9 @@ class Model(TokenModel):
     ) -> Generation | list[Generation] | TextStream:
         """Answer a prompt, or each of a list. ``raw`` leaves out the chat template; ``adapter`` may be one per prompt.
 
+        ``schema`` (a JSON Schema) and ``regex`` keep an answer in that form, one for all prompts or one for each.
+        ``process_logits`` gets the token ids so far and the float32 logits (vocab_size,) of the next token, which it
+        may change in place; what returns True ends the answer.
         With ``choices`` the answer is the likeliest of the given strings; with ``stream`` text comes as it is made,
         and the ``generation`` of the stream is the whole answer at its end.
         ``template`` holds variables of the chat template, as ``{"enable_thinking": False}``, beside those of the
@@ -279,6 +282,9 @@ class Model(TokenModel):
         is_stream: bool,
     ) -> Generation | list[Generation] | TextStream:
         started = time.perf_counter()
+        request.check_rows(len(encoded))
+        if request.forms:
+            _ = self._vocabulary  # what is missing for forms is reported now
         if is_stream:
             if is_list or request.choices is not None:
                 raise InputError("stream takes one prompt and no choices; leave stream out for the others")

@@ -6,15 +6,20 @@ TextOptions, token ids -> Request
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from edgelora_runtime.errors import InputError
+from edgelora_runtime.form_mask import Form, read_forms
 from edgelora_runtime.manifest import ModelInfo
 from edgelora_runtime.sampling import SamplingOptions
+
+ProcessLogits = Callable[[Sequence[int], npt.NDArray[np.float32]], bool | None]
+Schema = str | bool | Mapping[str, Any]  # a JSON Schema as it is, or its JSON text
 
 
 class Sampling(TypedDict, total=False):
@@ -33,6 +38,7 @@ class IdOptions(Sampling, total=False):
 
     max_new_tokens: int
     lookup: bool
+    process_logits: ProcessLogits | Sequence[ProcessLogits | None] | None
 
 
 class TextOptions(IdOptions, total=False):
@@ -40,6 +46,8 @@ class TextOptions(IdOptions, total=False):
 
     stop: str | Sequence[str]
     choices: Sequence[str] | None
+    schema: Schema | Sequence[Schema | None] | None
+    regex: str | Sequence[str | None] | None
     template: Mapping[str, Any] | None
     date: str | datetime.date | None
 
@@ -55,6 +63,21 @@ class Request:
     lookup: bool = False
     template: Mapping[str, Any] | None = None
     date: str | datetime.date | None = None
+    process_logits: tuple[ProcessLogits | None, ...] = ()  # none, one for all rows, or one for each
+    forms: tuple[Form | None, ...] = ()  # the same
+
+    def check_rows(self, n_rows: int) -> None:
+        """Raise InputError where what is given for each row is not as many as there are."""
+        for name, items in (("process_logits", self.process_logits), ("schema and regex", self.forms)):
+            if len(items) > 1 and len(items) != n_rows:
+                raise InputError(f"{name}: {len(items)} for {n_rows} prompts; give one, or one for each prompt")
+
+    def of_row(self, index: int) -> tuple[ProcessLogits | None, Form | None]:
+        """What is to be done with the logits of a row, and the form that it keeps."""
+        process, form = (
+            items[index if len(items) > 1 else 0] if items else None for items in (self.process_logits, self.forms)
+        )
+        return process, form  # type: ignore[return-value]
 
 
 def check_names(options: Mapping[str, Any], kind: type) -> None:
@@ -70,6 +93,9 @@ def make_request(
     stop: str | Sequence[str] = (),
     choices: Sequence[str] | None = None,
     lookup: bool = False,
+    process_logits: ProcessLogits | Sequence[ProcessLogits | None] | None = None,
+    schema: Schema | Sequence[Schema | None] | None = None,
+    regex: str | Sequence[str | None] | None = None,
     template: Mapping[str, Any] | None = None,
     date: str | datetime.date | None = None,
     **sampling: Unpack[Sampling],
@@ -93,12 +119,28 @@ def make_request(
             wrong.append(f"choices is {list(choices)!r}, expected at least one string, all different")
         if stops:
             wrong.append("choices and stop exclude each other")
+    is_formed = schema is not None or regex is not None
+    if is_formed and (choices is not None or stops):
+        wrong.append(f"schema and regex exclude {'choices' if choices is not None else 'stop'}; leave one out")
+    processes = tuple(process_logits) if isinstance(process_logits, (list, tuple)) else (process_logits,)
+    if not all(process is None or callable(process) for process in processes):
+        wrong.append(
+            f"process_logits is {process_logits!r}, expected a function (token ids, logits), or one for each prompt"
+        )
     if not isinstance(lookup, bool):
         wrong.append(f"lookup is {lookup!r}, expected True or False")
     if wrong:
         raise InputError("; ".join(wrong))
     return Request(
-        chosen, int(max_new_tokens), stops, None if choices is None else tuple(choices), lookup, template, date
+        chosen,
+        int(max_new_tokens),
+        stops,
+        None if choices is None else tuple(choices),
+        lookup,
+        template,
+        date,
+        () if process_logits is None else processes,
+        read_forms(schema, regex),
     )
 
 

@@ -19,6 +19,7 @@ from edgelora_runtime.errors import ArtifactError, EdgeLoraError, InputError
 from edgelora_runtime.messages import Messages, Tools
 from edgelora_runtime.parse_json import one_line, parse_json
 from edgelora_runtime.rendering import ADVICE, Renderer
+from edgelora_runtime.token_bytes import drops_blank, token_bytes
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Tokenizer:
             import tokenizers
         except ImportError as error:
             raise InputError(f"text needs the package tokenizers, which is not installed; {ADVICE}") from error
-        _check_tokenizer(tokenizer_json, where)
+        self._decoder = _check_tokenizer(tokenizer_json, where)
         with _guarded(ArtifactError, f"{where} is no tokenizer that the package can read", "copy or export it again"):
             self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
             self._tokenizer.no_truncation()
@@ -182,6 +183,16 @@ class Tokenizer:
                 )
         return frozenset(found)
 
+    def token_bytes(self) -> tuple[dict[int, bytes], bool]:
+        """The bytes of every token that writes some, by id, and whether a blank in front of a text is not shown.
+
+        Raises InputError for a tokenizer whose tokens have no bytes of their own.
+        """
+        added = {token.content: index for index, token in self._added.items()}
+        special = frozenset(index for index, token in self._added.items() if token.special)
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+        return token_bytes(vocabulary, self._decoder, added, special), drops_blank(self._decoder)
+
     def find_special(self, text: str) -> str | None:
         """The first special token whose text stands in ``text``."""
         for token in self.encode(text, special=False):
@@ -233,11 +244,13 @@ def _take_apart(ids: list[int], is_added: list[int], offsets: list[tuple[int, in
     return EncodedText(tuple(ids[:start]), tuple(ids[start:end]), tuple(ids[end:]), tuple(offsets[start:end]))
 
 
-def _check_tokenizer(content: str, where: str) -> None:
-    """Catch what is no tokenizer file at all; the library's own words about it help nobody."""
+def _check_tokenizer(content: str, where: str) -> Mapping[str, Any] | None:
+    """The decoder; catches what is no tokenizer file at all, where the library's own words help nobody."""
     data = parse_json(content, where, ArtifactError, "export the artifact again")
     if not isinstance(data, dict) or not isinstance(data.get("model"), dict) or "vocab" not in data["model"]:
         raise ArtifactError(f"{where} has no model with a vocab; expected a file of the tokenizers library")
+    decoder = data.get("decoder")
+    return decoder if isinstance(decoder, dict) else None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ It joins adapters, sampling and session.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
@@ -17,7 +18,8 @@ import numpy.typing as npt
 from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.errors import InputError
-from edgelora_runtime.generate import Decoding, logits_at, score_tokens
+from edgelora_runtime.form_mask import Vocabulary
+from edgelora_runtime.generate import Decoding, Process, logits_at, score_tokens
 from edgelora_runtime.groups import group_rows
 from edgelora_runtime.loaded_model import LoadedModel
 from edgelora_runtime.lookup import LookupDecoding
@@ -151,6 +153,7 @@ class TokenModel(LoadedModel):
     ) -> Iterator[tuple[list[int], Decoding]]:
         """Indices of rows that are decoded together; each group must be worked off before the next is asked for."""
         specs = self._specs(adapter, len(prompts))
+        request.check_rows(len(prompts))
         for spec in specs:
             self._adapters.parse(spec)
         context = self._session.context_length
@@ -164,7 +167,24 @@ class TokenModel(LoadedModel):
         samplers = [Sampler(request.sampling, ids, index) for index, ids in prompts.items()]
         ends = self.manifest.model.eos_token_ids
         kind = LookupDecoding if request.lookup else Decoding
-        return kind(self._session, adapter, list(prompts.values()), samplers, request.max_new_tokens, ends)
+        rows, most = list(prompts.values()), request.max_new_tokens
+        processes = [self._process(request, index) for index in prompts]
+        return kind(self._session, adapter, rows, samplers, most, ends, processes)
+
+    def _process(self, request: Request, index: int) -> Process | None:
+        """What is done with the logits of a row: first what the user does, then the form."""
+        process, form = request.of_row(index)
+        mask = None if form is None else self._vocabulary.start(form)
+        if process is None or mask is None:
+            return process or mask
+        return lambda token_ids, logits: process(token_ids, logits) is True or mask(token_ids, logits)
+
+    @functools.cached_property
+    def _vocabulary(self) -> Vocabulary:
+        """For forms; raises InputError where the tokenizer or the library is missing."""
+        tokens, drops_blank = self._text("generate_ids").token_bytes()
+        info = self.manifest.model
+        return Vocabulary(tokens, info.vocab_size, info.eos_token_ids, drops_blank)
 
     def _made_with(self, adapter: BoundAdapter) -> str:
         """Names all that the numbers of a KV cache come from; the adapter by what is bound, whatever its files hold."""

@@ -217,7 +217,8 @@ export function refusal(error: unknown, messageHas: string): string | null {
   return error.message.includes(messageHas) ? null : `refused with "${error.message}"`;
 }
 
-function samplingOf(item: AnyCase): SamplingOptions {
+/** The options of a case in camelCase. */
+export function samplingOf(item: { readonly sampling: Readonly<Record<string, number>> }): SamplingOptions {
   const camel = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   return Object.fromEntries(Object.entries(item.sampling).map(([name, value]) => [camel(name), value]));
 }

@@ -31,7 +31,12 @@ export interface Task {
   /** Tokens that end a row and are not handed out. */
   readonly endIds: ReadonlySet<number>;
   readonly signal: AbortSignal | undefined;
+  /** For each row what sees its logits first, null for nothing. */
+  readonly processes: readonly (Process | null)[];
 }
+
+/** Changes the logits (vocab_size,) after these tokens in place; true ends the row before another token. */
+export type Process = (tokenIds: readonly number[], logits: Float32Array) => unknown;
 
 /**
  * Generates rows together; iterate for [row, token], call `finish` to end a row early. `reasons` says why each row
@@ -41,12 +46,14 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
   readonly #task: Task;
   readonly #isActive: boolean[];
   readonly #given: number[][]; // tokens of each row
+  readonly #soFar: number[][]; // tokens of the rows that have a process
   readonly reasons: FinishReason[];
 
   constructor(task: Task) {
     this.#task = task;
     this.#isActive = task.prompts.map(() => true);
     this.#given = task.prompts.map(() => []);
+    this.#soFar = task.prompts.map((ids, row) => (task.processes[row] ? [...ids] : []));
     this.reasons = task.prompts.map(() => "length");
   }
 
@@ -57,17 +64,14 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<readonly [number, number]> {
-    const { samplers, maxNewTokens, endIds, signal } = this.#task;
+    const { samplers, maxNewTokens, signal } = this.#task;
     let [session, logits] = await this.#computed(() => this.#begin());
     const tokens = samplers.map(() => 0);
     for (let count = 1; ; count++) {
       for (let row = 0; row < tokens.length; row++) {
         if (!this.#isActive[row]) continue;
-        const token = (samplers[row] as Sampler).choose(logits[row] as Float32Array);
-        if (endIds.has(token)) {
-          this.finish(row);
-          continue;
-        }
+        const token = await this.#choose(row, logits[row] as Float32Array);
+        if (token === null) continue;
         tokens[row] = token;
         this.#given[row]?.push(token);
         yield [row, token];
@@ -81,6 +85,29 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
       [session, logits] = await this.#computed(async () => [here, await here.decode(tokens, this.#isActive)]);
       throwIfAborted(signal);
     }
+  }
+
+  /** The next token of `row`; null where the row has ended, and is finished. */
+  async #choose(row: number, given: Float32Array): Promise<number | null> {
+    const { samplers, endIds, processes, signal } = this.#task;
+    const process = processes[row] ?? null;
+    const logits = process === null ? given : given.slice(); // what a session hands out may be its own memory
+    if (process !== null) {
+      const isEnd = process(this.#soFar[row] as number[], logits);
+      const isDone = isEnd instanceof Promise ? await isEnd : isEnd;
+      throwIfAborted(signal);
+      if (isDone === true) {
+        this.finish(row);
+        return null;
+      }
+    }
+    const token = (samplers[row] as Sampler).choose(logits);
+    if (endIds.has(token)) {
+      this.finish(row);
+      return null;
+    }
+    if (process !== null) this.#soFar[row]?.push(token);
+    return token;
   }
 
   /** What `step` gives; where it fails and there is another place, the same of all tokens so far there. */

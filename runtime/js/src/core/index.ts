@@ -29,7 +29,7 @@ export type { Estimate, EstimateOptions, MakeRoom, Models, Room, StoredModel } f
 export type { ProbeResult } from "./probe.js";
 export type { Variables } from "./rendering.js";
 export type { AnswerResult } from "./replay-answers.js";
-export type { IdOptions, TextOptions, WithAdapter, WithAdapters } from "./request.js";
+export type { IdOptions, ProcessLogits, Schema, TextOptions, WithAdapter, WithAdapters } from "./request.js";
 export type { SamplingOptions } from "./sampling.js";
 export type { Classification } from "./scores.js";
 export type { Span, Tagging } from "./spans.js";

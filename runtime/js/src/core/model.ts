@@ -9,7 +9,8 @@ import { Answer, type Answers, type Writing } from "./answer.js";
 import type { EncoderModel } from "./encoder-model.js";
 import { ArtifactError, InputError } from "./errors.js";
 import type { Task } from "./format.js";
-import { type FinishReason, scoreChoices } from "./generate.js";
+import type { Forms } from "./forms.js";
+import { type FinishReason, type Process, scoreChoices } from "./generate.js";
 import { asMessage, type Generation, Row, type RowPiece } from "./generation.js";
 import { readManifest } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
@@ -18,6 +19,7 @@ import type { ArtifactSource, Backend } from "./ports.js";
 import {
   type CallOptions,
   makeRequest,
+  ofRow,
   type Request,
   type TextOptions,
   type WithAdapter,
@@ -143,6 +145,8 @@ async function openModel<Want extends Wanted>(
  * EdgeLoraError for what the user can put right, and with the signal's reason (an AbortError) when it was aborted.
  */
 export class TextModel extends TokenModel {
+  #forms: Promise<Forms> | null = null;
+
   /** Answer a prompt, or each of a list, rows together and each with an adapter of its own if wanted. */
   generate(prompt: string, options?: GenerateOptions & WithAdapter): Answer;
   generate(prompts: readonly string[], options?: GenerateOptions & WithAdapters): Answers;
@@ -273,6 +277,24 @@ export class TextModel extends TokenModel {
       });
     }
     return answers;
+  }
+
+  /** First what the user does, then the form. */
+  protected override async process(request: Request, index: number, count: number): Promise<Process | null> {
+    const process = await super.process(request, index, count);
+    const schema = ofRow("schema", request.schemas, index, count);
+    const regex = ofRow("regex", request.regexes, index, count);
+    if (schema === null && regex === null) return process;
+    this.#forms ??= this.#openForms();
+    const mask = (await this.#forms).start(schema, regex);
+    if (process === null) return mask;
+    return async (tokenIds, logits) => (await process(tokenIds, logits)) === true || mask(tokenIds, logits);
+  }
+
+  async #openForms(): Promise<Forms> {
+    const tokenizer = await this.text("generateIds");
+    const { Forms } = await import("./forms.js"); // most answers have none
+    return new Forms(tokenizer, this.manifest.model);
   }
 
   #encodeRaw(tokenizer: Tokenizer, text: string): Prompt {

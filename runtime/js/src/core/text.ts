@@ -12,6 +12,7 @@ import type { TokenizerInfo } from "./format.js";
 import type { Message, Tools } from "./messages.js";
 import { oneLine, parseJson, show } from "./parse-json.js";
 import type { Renderer, Variables } from "./rendering.js";
+import type { Decoder } from "./token-bytes.js";
 
 /** What is used of a tokenizer of `@huggingface/tokenizers`, whose own types do not resolve under "nodenext". */
 export interface Codec {
@@ -47,19 +48,23 @@ export class Tokenizer {
   /** For what is not text in, ids out. */
   readonly codec: Codec;
   readonly #renderer: Renderer | null;
-  readonly #added: readonly AddedToken[];
+  /** What a tokenizer.json says of how tokens become text. */
+  readonly decoder: Decoder | null;
+  readonly added: readonly AddedToken[];
   readonly #kept: ReadonlyMap<number, string>;
 
   constructor(
     codec: Codec,
+    decoder: Decoder | null,
     added: readonly AddedToken[],
     renderer: Renderer | null,
     chatTemplate: string | null,
     kept: ReadonlyMap<number, string> = new Map(),
   ) {
+    this.decoder = decoder;
     this.chatTemplate = chatTemplate;
     this.codec = codec;
-    this.#added = added;
+    this.added = added;
     this.#renderer = renderer;
     this.#kept = kept;
   }
@@ -83,15 +88,15 @@ export class Tokenizer {
 
   /** The same tokenizer that decodes those special tokens to text which are among `marks`. */
   keeping(marks: readonly string[]): Tokenizer {
-    const kept = this.#added.filter(({ special, content }) => special && marks.includes(content));
+    const kept = this.added.filter(({ special, content }) => special && marks.includes(content));
     const byId = new Map(kept.map(({ id, content }) => [id, content]));
-    return new Tokenizer(this.codec, this.#added, this.#renderer, this.chatTemplate, byId);
+    return new Tokenizer(this.codec, this.decoder, this.added, this.#renderer, this.chatTemplate, byId);
   }
 
   /** The same tokenizer whose template gets these variables too, and `date` (YYYY-MM-DD) as today. */
   withTemplate(variables: Variables, date: string | null = null): Tokenizer {
     const renderer = this.#renderer?.with(variables, date) ?? null;
-    return new Tokenizer(this.codec, this.#added, renderer, this.chatTemplate);
+    return new Tokenizer(this.codec, this.decoder, this.added, renderer, this.chatTemplate);
   }
 
   /** The chat template over `messages`; throws InputError when there is none or it refuses them. */
@@ -144,7 +149,7 @@ export class Tokenizer {
    * holds more than a special token: nothing that is generated could match it.
    */
   findStops(stops: readonly string[]): Set<number> {
-    const special = this.#added.filter((token) => token.special);
+    const special = this.added.filter((token) => token.special);
     const found = new Set<number>();
     for (const stop of stops) {
       const whole = special.find((token) => token.content === stop);
@@ -188,8 +193,8 @@ export class Tokenizer {
 
 /** The tokenizer of an artifact. */
 export async function readTokenizer(source: FolderSource, info: TokenizerInfo): Promise<Tokenizer> {
-  const { codec, added } = await readCodec(source, info.file);
-  if (info.chatTemplate === null) return new Tokenizer(codec, added, null, null);
+  const { codec, decoder, added } = await readCodec(source, info.file);
+  if (info.chatTemplate === null) return new Tokenizer(codec, decoder, added, null, null);
   const { content, template } = await readTemplate(source, info.chatTemplate);
   const { Renderer } = await import("./rendering.js");
   const special = {
@@ -200,7 +205,7 @@ export async function readTokenizer(source: FolderSource, info: TokenizerInfo): 
   };
   const given = Object.entries(special).filter(([, token]) => token !== null);
   const renderer = new Renderer(template, Object.fromEntries(given));
-  return new Tokenizer(codec, added, renderer, content).withTemplate(info.templateVariables);
+  return new Tokenizer(codec, decoder, added, renderer, content).withTemplate(info.templateVariables);
 }
 
 /** Throw ArtifactError for a chat template that cannot be rendered as transformers does. */
@@ -220,10 +225,11 @@ async function readTemplate(
 async function readCodec(
   source: FolderSource,
   file: string,
-): Promise<{ readonly codec: Codec; readonly added: readonly AddedToken[] }> {
+): Promise<{ readonly codec: Codec; readonly decoder: Decoder | null; readonly added: readonly AddedToken[] }> {
   const where = `${source.where}/${file}`;
   const data = parseJson(await source.bytes(file), where, ArtifactError, "export the artifact again") as {
     readonly model?: { readonly vocab?: unknown };
+    readonly decoder?: Decoder | null;
     readonly added_tokens?: readonly AddedToken[];
   } | null;
   if (typeof data?.model?.vocab !== "object") {
@@ -233,7 +239,7 @@ async function readCodec(
   try {
     const codec = new JsTokenizer(data, {}) as unknown as Codec;
     correctBytes(codec.decoder);
-    return { codec, added: data.added_tokens ?? [] };
+    return { codec, decoder: data.decoder ?? null, added: data.added_tokens ?? [] };
   } catch (error) {
     const reason = oneLine((error as Error).message);
     throw new ArtifactError(`${where} cannot be used (${reason}); export the artifact again`);

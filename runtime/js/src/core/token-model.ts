@@ -8,7 +8,7 @@ import { AdapterSet } from "./adapter-set.js";
 import type { BoundAdapter } from "./bound-adapter.js";
 import { InputError } from "./errors.js";
 import type { Manifest } from "./format.js";
-import { Decoding, logitsAt, scoreTokens } from "./generate.js";
+import { Decoding, logitsAt, type Process, scoreTokens } from "./generate.js";
 import { groupRows } from "./groups.js";
 import { LoadedModel } from "./loaded-model.js";
 import { SlotPacker } from "./packers.js";
@@ -21,6 +21,7 @@ import {
   checkIds,
   type IdOptions,
   makeRequest,
+  ofRow,
   type Request,
   type WithAdapter,
   type WithAdapters,
@@ -79,7 +80,14 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     return this.alone(async (signal) => {
       const isBatch = ids.length > 0 && ids.every((row) => Array.isArray(row));
       const rows = (isBatch ? ids : [ids]) as readonly (readonly number[])[];
-      const request = makeRequest({ ...options, signal, stop: undefined, choices: undefined } as IdOptions);
+      const request = makeRequest({
+        ...options,
+        signal,
+        stop: undefined,
+        choices: undefined,
+        schema: undefined,
+        regex: undefined,
+      } as IdOptions);
       const answers = rows.map((): number[] => []);
       const prompts = rows.map((row) => this.check(row));
       for await (const [group, decoding] of this.decodeGroups(prompts, options.adapter, request)) {
@@ -130,6 +138,7 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
   ): AsyncGenerator<readonly [readonly number[], Decoding]> {
     const specs = this.specs(adapter, prompts.length);
     for (const spec of specs) this.known.parse(spec);
+    const all = await Promise.all(prompts.map((_, index) => this.process(request, index, prompts.length)));
     const { contextLength, bytesPerToken, longestCall } = this.session;
     const lengths = prompts.map((ids) => ({
       prompt: ids.length,
@@ -137,18 +146,18 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     }));
     for (const group of groupRows(lengths, bytesPerToken, longestCall)) {
       const rows = group.map((index): NumberedRow => [index, prompts[index] as readonly number[]]);
-      yield [
-        group,
-        this.#decoding(
-          rows,
-          group.map((index) => specs[index] as string),
-          request,
-        ),
-      ];
+      const of = group.map((index) => specs[index] as string);
+      const processes = group.map((index) => all[index] as Process | null);
+      yield [group, this.#decoding(rows, of, request, processes)];
     }
   }
 
-  #decoding(rows: readonly NumberedRow[], specs: readonly string[], request: Request): Decoding {
+  #decoding(
+    rows: readonly NumberedRow[],
+    specs: readonly string[],
+    request: Request,
+    processes: readonly (Process | null)[],
+  ): Decoding {
     const { sampling, maxNewTokens, signal } = request;
     return new Decoding({
       place: async () => ({ session: this.session, adapter: await this.known.findRows(specs, { signal }) }),
@@ -158,7 +167,13 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
       maxNewTokens,
       endIds: this.#endIds,
       signal,
+      processes,
     });
+  }
+
+  /** What is done with the logits of row `index` of `count`. */
+  protected async process(request: Request, index: number, count: number): Promise<Process | null> {
+    return ofRow("processLogits", request.processLogits, index, count);
   }
 
   protected one(

@@ -5,7 +5,7 @@
  */
 
 import type { EncoderModel } from "../core/encoder-model.js";
-import { BackendError } from "../core/errors.js";
+import { BackendError, InputError } from "../core/errors.js";
 import type { ForTask, Model, ModelOf, Wanted } from "../core/model.js";
 import type { ProbeResult } from "../core/probe.js";
 import type { CallOptions } from "../core/request.js";
@@ -64,23 +64,31 @@ export async function openRemote<Want extends Wanted = "text-generation">(
   }
 }
 
+/** Options as they are; throws InputError for those that cannot be sent. */
+function sendable<Given extends object>(options: Given): Given {
+  if ("processLogits" in options && options.processLogits !== undefined) {
+    throw new InputError("processLogits is a function, which no worker can be given; use load() for it");
+  }
+  return options;
+}
+
 class Remote extends RemoteBase implements RemoteModel {
   probe(name: string, options: CallOptions = {}): Promise<ProbeResult | null> {
     return this.sent("probe", [name], options) as Promise<ProbeResult | null>;
   }
 
   generate: Model["generate"] = ((prompt: string | readonly string[], given: Options = {}) => {
-    const { signal, ...options } = given;
+    const { signal, ...options } = sendable(given);
     return this.line.answer({ kind: "generate", prompt, options }, signal);
   }) as Model["generate"];
 
   chat: Model["chat"] = (messages, given = {}) => {
-    const { signal, ...options } = given;
+    const { signal, ...options } = sendable(given);
     return this.line.answer({ kind: "chat", messages, options }, signal);
   };
 
   generateIds: Model["generateIds"] = ((ids: readonly number[], options: Options = {}) =>
-    this.sent("generateIds", [ids], options)) as Model["generateIds"];
+    this.sent("generateIds", [ids], sendable(options))) as Model["generateIds"];
 
   logits(ids: readonly number[], options: Parameters<Model["logits"]>[1] = {}): Promise<Float32Array[]> {
     return this.sent("logits", [ids], options) as Promise<Float32Array[]>;

@@ -4,7 +4,7 @@
  * Knows nothing about JSON or files; `docs/format.md` ("What a reader refuses") lists the same rules in words.
  */
 
-import { type FileInfo, type HeadInfo, type Manifest, PROBLEM_TYPES, TASKS } from "./format.js";
+import { type FileInfo, type HeadInfo, isTemperature, type Manifest, PROBLEM_TYPES, TASKS } from "./format.js";
 import { findUnsafe, hasControl, isHash, isVariable } from "./names.js";
 import { show } from "./parse-json.js";
 import { isAdapterName } from "./spec.js";
@@ -214,11 +214,6 @@ function* checkHead(where: string, head: HeadInfo | null, { encoder }: Manifest)
   if (!isTemperature(temperature)) {
     yield `${where}: temperature is ${show(temperature)}, expected 0.000001 to 1000000`;
   }
-}
-
-/** Whether logits can be divided by it. */
-export function isTemperature(value: unknown): boolean {
-  return typeof value === "number" && value >= 1e-6 && value <= 1e6;
 }
 
 function* named(told: string, name: string): Generator<string> {

@@ -4,8 +4,7 @@
  * Knows nothing about artifacts or factors. What is missing or null is unknown, and nothing is wrong with that.
  */
 
-import { isTemperature } from "./check-manifest.js";
-import { PROBLEM_TYPES } from "./format.js";
+import { isTemperature, PROBLEM_TYPES } from "./format.js";
 import { hasControl, isHash } from "./names.js";
 import { isFields, show } from "./parse-json.js";
 

@@ -162,3 +162,8 @@ export interface Manifest {
   /** The whole file as JSON: `quantization`, `report`, `merged` and what else it says. */
   readonly record: Readonly<Record<string, unknown>>;
 }
+
+/** Whether logits can be divided by it. */
+export function isTemperature(value: unknown): boolean {
+  return typeof value === "number" && value >= 1e-6 && value <= 1e6;
+}

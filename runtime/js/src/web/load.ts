@@ -15,7 +15,6 @@ import { type BackendChoice, browserFacts, chooseBackend, chooseInstead, type Wi
 import { openBackend, settleThreads } from "./onnxruntime.js";
 import { openPlace, toSend } from "./open-place.js";
 import { baseAddress, ortFolder } from "./place.js";
-import { tryOut } from "./try-out.js";
 
 /** Options of `load` and `loadInWorker`. `hashes` hashes what the cache holds once more; downloads always are. */
 export interface WebOptions extends LoadOptions, Wish, SourceOptions, Omit<AddressOptions, "fetch"> {
@@ -75,7 +74,7 @@ async function openModel<Want extends Wanted>(
   const open = async (backend: Backend): Promise<ModelOf<Want>> => {
     throwIfAborted(signal);
     const model = await loadModel(source, backend, options);
-    if (choice.name === "webgpu") await tryOut(model, signal);
+    if (choice.name === "webgpu") await (await import("./try-out.js")).tryOut(model, signal);
     return model;
   };
   const backend = await take(chosen);

@@ -15,7 +15,7 @@ import {
   hasNarrowSubgroups,
   LONGEST_NARROW_CALL,
 } from "./choice.js";
-import { Gpu, type GpuOrt } from "./gpu.js";
+import type { Gpu, GpuOrt } from "./gpu.js";
 import { explainMemory } from "./memory.js";
 
 const LONGEST_TURN_MS = 8; // without letting the page or worker handle events
@@ -63,7 +63,7 @@ export async function openBackend(choice: BackendChoice, facts: BrowserFacts, fo
     hasInt8Cache: !isGpu,
     ...(isGpu && hasNarrowSubgroups(facts) ? { longestCall: LONGEST_NARROW_CALL } : {}),
   };
-  const gpu = isGpu ? new Gpu(ort) : null;
+  const gpu = isGpu ? new (await import("./gpu.js")).Gpu(ort) : null;
   const backend: Backend = {
     ort: inTurns(ort, gpu),
     capabilities,

@@ -26,7 +26,7 @@ export async function bringArtifact(
   onProgress: (progress: DownloadProgress) => void,
 ): Promise<string> {
   const name = nameOf(address);
-  await downloadArtifact(address, folderOf(name), { files, fetch: fetch as unknown as typeof globalThis.fetch, signal, onProgress });
+  await downloadArtifact(address, folderOf(name), { files, fetch, signal, onProgress });
   return name;
 }
 

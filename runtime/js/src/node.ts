@@ -9,6 +9,7 @@ import { createReadStream, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { type AddressOptions, isRemote } from "./core/address.js";
 import { productsOverflow } from "./core/byte-products.js";
 import { inPlaceCache, returnedCache } from "./core/cache.js";
@@ -69,13 +70,13 @@ export interface NodeLoadOptions extends LoadOptions, Omit<BringOptions, "checkR
 let wasmThreads: number | null = null; // of the process: the first model in wasm decides
 
 /**
- * Open an artifact: a folder, or one of a server, `https://...` or `hf:owner/name@revision`, of which what is missing is
+ * Open an artifact: a folder (a path or its `file:` address), or one of a server, `https://...` or `hf:owner/name@revision`, of which what is missing is
  * downloaded first and kept. `headers` and the like are for servers alone. Sizes and small files are always checked; `hashes` reads every byte of the weights too. Throws
  * ArtifactError for a damaged artifact, AdapterError naming the adapter that is not what its receipt says (`probe`).
  * `task` is what the artifact must be for.
  */
 export async function load<Want extends Wanted = "text-generation">(
-  location: string,
+  location: string | URL,
   options: NodeLoadOptions & ForTask<Want> = {},
 ): Promise<ModelOf<Want>> {
   const { threads = defaultThreads(), runtime = "native" } = options;
@@ -85,7 +86,7 @@ export async function load<Want extends Wanted = "text-generation">(
   if (runtime !== "native" && runtime !== "wasm") {
     throw new InputError(`runtime is "${runtime}", expected "native" or "wasm"`);
   }
-  const source = await open(location, runtime === "native", options);
+  const source = await open(asPath(String(location)), runtime === "native", options);
   try {
     const backend = runtime === "native" ? await nativeBackend(threads) : await wasmBackend(threads, options.onWarning);
     return await loadModel(source, backend, options);
@@ -110,10 +111,15 @@ async function open(location: string, byPath: boolean, options: NodeLoadOptions)
   return artifactIn(location, byPath, (name) => folderAt(name, location, {}));
 }
 
+/** A `file:` address as the path that it is; others as they are. */
+function asPath(location: string): string {
+  return location.startsWith("file:") ? fileURLToPath(location) : location;
+}
+
 /** A folder of the disk or of a server, for a model of the artifact at `location`. */
 function folderAt(name: string, location: string, asking: AddressOptions): FolderSource {
   const digest = async (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
-  return isRemote(name) ? fetchedFolder(name, digest, location, asking) : folder(name);
+  return isRemote(name) ? fetchedFolder(name, digest, location, asking) : folder(asPath(name));
 }
 
 /** A folder on the disk, for `model.loadAdapter`; a path does as well. */

@@ -9,11 +9,13 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { atServer, isRemote, isSameServer } from "../src/core/address.js";
 import { BackendError, ConnectionError, InputError } from "../src/core/errors.js";
 import type { Room } from "../src/core/models.js";
@@ -51,7 +53,7 @@ test("a server's address is loaded with its query and headers, and then from the
   const headers = { authorization: "Bearer x" };
   const model = await open(address, { headers, onProgress: ({ loadedBytes }) => seen.push(loadedBytes) });
   const ids = await model.generateIds([7, 8, 9], { adapter: "four", maxNewTokens: 4 });
-  const here = await load(ARTIFACT, { threads: 1 });
+  const here = await load(pathToFileURL(ARTIFACT), { threads: 1 });
   assert.deepEqual(ids, await here.generateIds([7, 8, 9], { adapter: "four", maxNewTokens: 4 }));
   await here.dispose();
   for (const request of server.requests) {
@@ -76,7 +78,7 @@ test("a server's address is loaded with its query and headers, and then from the
 });
 
 test("a hub's revision that moves is pinned to the commit that the hub names", async (context) => {
-  const { server, open, models } = await prepare(context, { headers: { "x-repo-commit": COMMIT } });
+  const { server, open, models, cache } = await prepare(context, { headers: { "x-repo-commit": COMMIT } });
   const model = await open("hf:owner/tiny/web");
   await model.dispose();
   const [first, ...rest] = server.requests.map((request) => request.path);
@@ -86,6 +88,8 @@ test("a hub's revision that moves is pinned to the commit that the hub names", a
   const [stored] = await models.list();
   assert.equal(stored?.address, "hf:owner/tiny/web@main");
   await assert.rejects(open("hf:owner/other"), /^ArtifactError: hf:owner\/other@main has no manifest\.json/);
+  assert.equal((await models.list()).length, 1);
+  assert.equal(readdirSync(cache).length, 1); // nothing is left of what was never there
 });
 
 test("the token of the hub goes to the hub alone", async (context) => {
@@ -200,6 +204,9 @@ test("a lock that an ended process left behind keeps nobody out, one of a runnin
   assert.equal(readFileSync(path, "utf8"), String(process.pid));
   const waiting = disk.lock?.(path, AbortSignal.timeout(600));
   await assert.rejects(waiting as Promise<unknown>, { name: "AbortError" });
+  utimesSync(path, new Date(), new Date(Date.now() - 31_000)); // as of a process elsewhere that has the same number
+  const taken = await disk.lock?.(path, AbortSignal.timeout(600));
+  await taken?.();
   await release?.();
   assert.equal(existsSync(path), false);
 });

@@ -6,12 +6,23 @@
 
 import { InputError } from "./errors.js";
 
+/** What is used of `fetch`, so that those of other packages fit. */
+export type Fetch = (
+  address: string,
+  init: {
+    readonly headers?: Record<string, string>;
+    readonly credentials?: RequestCredentials;
+    readonly cache?: "no-store" | "no-cache";
+    readonly signal?: AbortSignal;
+  },
+) => Promise<Response>;
+
 /** How servers are asked. */
 export interface Asking {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly credentials?: RequestCredentials | undefined;
   /** Must give bodies as streams: browsers, Node and Expo do, React Native's own does not. */
-  readonly fetch?: typeof globalThis.fetch | undefined;
+  readonly fetch?: Fetch | undefined;
   /** Milliseconds after which a connection that brings no byte is taken up anew; 30,000 where it is left out. */
   readonly stalledMs?: number | undefined;
 }

@@ -81,13 +81,8 @@ export class FetchedFolder implements FolderSource {
     let response: Response;
     try {
       // "no-cache" asks the server whether the file is still the same: an adapter may have been uploaded anew.
-      const asked = {
-        headers,
-        ...(credentials && { credentials }),
-        cache: "no-cache",
-        signal: signal ?? null,
-      } as const;
-      response = await fetch(address, asked);
+      const asked = { ...(credentials && { credentials }), ...(signal && { signal }) };
+      response = await fetch(address, { ...asked, headers: { ...headers }, cache: "no-cache" });
       this.#remote = this.#remote.pin(response); // its other files are then of the same upload
       if (response.ok) return await readBody(response, file, onProgress);
     } catch (error) {

@@ -89,14 +89,19 @@ export class StoredModels implements Models {
     const { where } = await resolve(address);
     const folder = await this.folderOf(where);
     const files = this.#files;
-    await files.makeFolder(folder);
-    await this.#writeRecord(folder, where);
     const { makeRoom } = options;
     const checkRoom = async (needed: ReadonlyMap<string, FileInfo>) => {
       const room = await findRoom(where, () => this.#estimate(folder, needed), this, makeRoom);
       if (!room.fits) throw noRoom(where, room);
+      await this.#writeRecord(folder, where); // a download that breaks off is listed too
     };
-    await downloadFolder(address, folder, { ...options, files, checkRoom });
+    try {
+      await downloadFolder(address, folder, { ...options, files, checkRoom });
+    } catch (error) {
+      if ((await files.list(folder)).length === 0) await files.removeFolder(folder);
+      throw error;
+    }
+    await this.#writeRecord(folder, where);
     return folder;
   }
 

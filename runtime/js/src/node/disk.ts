@@ -5,11 +5,25 @@
  */
 
 import { createHash } from "node:crypto";
-import { appendFile, mkdir, open, readdir, readFile, rename, rm, stat, statfs, truncate } from "node:fs/promises";
+import {
+  appendFile,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+  truncate,
+  utimes,
+} from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import type { WritableFileSystem } from "../core/file-system.js";
 
 const LOOK_AGAIN_MS = 250; // while another process has what is wanted
+const SIGN_OF_LIFE_MS = 5000; // how often the one that has it says so
+const SILENT_MS = 30_000; // after which it is taken for gone, wherever it ran
 
 /** The disk; paths are as the system has them. */
 export const disk: WritableFileSystem = {
@@ -50,13 +64,20 @@ export const disk: WritableFileSystem = {
         const file = await open(path, "wx");
         await file.writeFile(String(process.pid));
         await file.close();
-        return () => rm(path, { force: true });
+        const alive = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => {}), SIGN_OF_LIFE_MS);
+        alive.unref();
+        return async () => {
+          clearInterval(alive);
+          await rm(path, { force: true });
+        };
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       }
       // Left behind by a process that was ended, it keeps nobody out.
       const owner = Number(await readFile(path, "utf8").catch(() => ""));
-      if (owner > 0 && !isRunning(owner)) await rm(path, { force: true });
+      const heard = (await stat(path).catch(() => null))?.mtimeMs ?? 0;
+      const isGone = (owner > 0 && !isRunning(owner)) || Date.now() - heard > SILENT_MS;
+      if (isGone) await rm(path, { force: true });
       else await pause(LOOK_AGAIN_MS, undefined, { ...(signal && { signal }) });
     }
   },

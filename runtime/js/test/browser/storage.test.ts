@@ -116,7 +116,8 @@ test("what another tab has open is not deleted", async () => {
     [true],
   );
   await second.close();
-  assert.equal(await remove(), "deleted");
+  // A browser ends the worker of a tab that was closed a little later.
+  for (const until = Date.now() + 10_000; (await remove()) !== "deleted"; ) assert.ok(Date.now() < until);
   assert.deepEqual(await list(place.page), []);
 });
 

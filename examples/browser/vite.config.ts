@@ -9,26 +9,32 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { defineConfig, type Plugin } from "vite";
 
-const ORT = join(import.meta.dirname, "public", "ort"); // kept by the service worker as well, when they are known
+const ORT = join(import.meta.dirname, "public", "ort"); // kept by the service worker when it is known which are needed
 
-/** `shell.json`: what the page consists of, and a version that changes with it. */
+/** Tells the service worker what the page consists of: it is another one whenever any of it changes. */
 function shellList(): Plugin {
   return {
     name: "shell-list",
     enforce: "post",
     generateBundle(_, bundle) {
-      const parts = Object.values(bundle).filter((part) => part.fileName !== "sw.js");
-      const version = createHash("sha256");
-      for (const part of parts) version.update(part.type === "chunk" ? part.code : part.source);
-      for (const name of readdirSync(ORT)) if (name.endsWith(".mjs")) version.update(readFileSync(join(ORT, name)));
-      const files = parts.map((part) => part.fileName).filter((name) => !name.endsWith(".map"));
+      const worker = bundle["sw.js"];
+      if (worker?.type !== "chunk") throw new Error("the build has no sw.js");
+      const parts = Object.values(bundle).filter((part) => part !== worker && !part.fileName.endsWith(".map"));
+      const ort = readdirSync(ORT).filter((name) => /\.(mjs|wasm)$/.test(name));
       const shell = {
-        version: version.digest("hex").slice(0, 12),
-        files: ["./", ...files.filter((name) => name !== "index.html")],
+        version: hash(parts.map((part) => (part.type === "chunk" ? part.code : part.source))),
+        ort: hash(ort.map((name) => readFileSync(join(ORT, name)))),
+        files: ["./", ...parts.map((part) => part.fileName).filter((name) => name !== "index.html")],
       };
-      this.emitFile({ type: "asset", fileName: "shell.json", source: JSON.stringify(shell) });
+      worker.code = `self.SHELL=${JSON.stringify(shell)};\n${worker.code}`;
     },
   };
+}
+
+function hash(contents: readonly (string | Uint8Array)[]): string {
+  const found = createHash("sha256");
+  for (const content of contents) found.update(content);
+  return found.digest("hex").slice(0, 12);
 }
 
 export default defineConfig({

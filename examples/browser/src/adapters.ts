@@ -35,14 +35,8 @@ export class AdapterPicker {
     return `${first}:${(1 - share).toFixed(2)}+${second}:${share.toFixed(2)}`;
   }
 
-  /** Show `first` and these adapters, of which one is `chosen`; with `blends` two can be mixed. */
-  show(
-    names: readonly string[],
-    chosen: string,
-    first: { readonly spec: string; readonly text: string },
-    blends: boolean,
-  ): void {
-    this.#chosen = chosen;
+  /** Show `first` and these adapters; with `blends` two can be mixed. */
+  show(names: readonly string[], first: { readonly spec: string; readonly text: string }, blends: boolean): void {
     const options = [[first.spec, first.text], ...names.map((name) => [name, name])];
     if (blends && names.length > 1) options.push([BLEND, "blend two"]);
     this.#choices.replaceChildren(...options.map(([value, text]) => this.#option(value as string, text as string)));
@@ -53,6 +47,20 @@ export class AdapterPicker {
       const before = select.value;
       select.replaceChildren(...names.map((name) => new Option(name, name)));
       select.value = names.includes(before) ? before : (names[index] ?? "");
+    }
+    this.#showBlend();
+  }
+
+  /** Show `spec` as chosen, which is what answers; nothing is asked for. */
+  select(spec: string): void {
+    const isBlend = spec.includes(BLEND);
+    this.#chosen = isBlend ? BLEND : spec;
+    for (const input of this.#choices.querySelectorAll("input")) input.checked = input.value === this.#chosen;
+    const [first, second] = spec.split(BLEND).map((part) => part.split(":"));
+    if (first?.[0] !== undefined && second?.[0] !== undefined) {
+      this.#first.value = first[0];
+      this.#second.value = second[0];
+      this.#share.value = String(Math.round(100 * Number(second[1] ?? 1)));
     }
     this.#showBlend();
   }

@@ -12,6 +12,8 @@ export interface AnswerEvents {
   readonly onText: (text: string) => void;
   /** Another adapter goes on; how long the switch took. */
   readonly onSwap: (spec: string, milliseconds: number) => void;
+  /** Another adapter was to go on and cannot; the one before does. */
+  readonly onSwapFailed: (error: unknown) => void;
 }
 
 /** What is known at the end. */
@@ -80,7 +82,11 @@ export class Answer {
       if (this.#next === null) break;
       const spec = this.#next;
       this.#next = null;
-      this.#events.onSwap(spec, await swap(this.#model, spec));
+      try {
+        this.#events.onSwap(spec, await swap(this.#model, spec));
+      } catch (error) {
+        this.#events.onSwapFailed(error);
+      }
       part = this.#model.generate(await this.#continued(messages), { raw: true, maxNewTokens });
     }
     return {

@@ -11,32 +11,38 @@ import { find, showError } from "./elements.ts";
 import { showFigure } from "./figures.ts";
 import type { View } from "./view.ts";
 
+/** What a chat tells of. */
+export interface ChatEvents {
+  /** Another adapter answers; how long the switch took. */
+  readonly onSwap: (spec: string, milliseconds: number) => void;
+  /** It cannot, and an answer that is being written goes on with the adapter before. */
+  readonly onSwapFailed: (error: unknown) => void;
+  readonly onEnd: () => void;
+}
+
 export class Chat implements View {
   readonly model: RemoteModel;
   readonly panel = find("chat", HTMLElement);
   readonly blends = true;
   readonly first = { spec: "none", text: "no adapter" };
-  readonly #onSwap: (spec: string, milliseconds: number) => void;
-  readonly #onEnd: () => void;
+  readonly #events: ChatEvents;
   readonly #conversation = new Conversation();
   #running: Answer | null = null;
 
-  /** `onSwap` is told of every other adapter that answers, `onEnd` of every answer. */
-  constructor(model: RemoteModel, onSwap: (spec: string, milliseconds: number) => void, onEnd: () => void) {
+  constructor(model: RemoteModel, events: ChatEvents) {
     this.model = model;
-    this.#onSwap = onSwap;
-    this.#onEnd = onEnd;
+    this.#events = events;
     this.#connect();
   }
 
-  focus(): void {
-    find("prompt", HTMLTextAreaElement).focus();
+  get spec(): string {
+    return this.model.adapter;
   }
 
   /** Make `spec` answer from now on, an answer that is being written included. */
   async choose(spec: string): Promise<void> {
     if (this.#running !== null) this.#running.swap(spec);
-    else this.#onSwap(spec, await swap(this.model, spec));
+    else this.#events.onSwap(spec, await swap(this.model, spec));
   }
 
   #connect(): void {
@@ -63,33 +69,41 @@ export class Chat implements View {
   async #ask(text: string): Promise<void> {
     const prompt = find("prompt", HTMLTextAreaElement);
     const maxNewTokens = find("max-tokens", HTMLInputElement).valueAsNumber;
-    const messages = this.#conversation.ask(text, find("keeps-conversation", HTMLInputElement).checked);
-    const shown = this.#conversation.begin(this.model.adapter);
+    const remembers = find("keeps-conversation", HTMLInputElement).checked;
+    const exchange = this.#conversation.begin(text, remembers, this.model.adapter);
+    const shown = exchange.answer;
     showError("answer-error", null);
     this.#running = new Answer(this.model, {
       onText: (piece) => shown.add(piece),
       onSwap: (spec, milliseconds) => {
         shown.mark(spec, milliseconds);
-        this.#onSwap(spec, milliseconds);
+        this.#events.onSwap(spec, milliseconds);
       },
+      onSwapFailed: this.#events.onSwapFailed,
     });
     setBusy(true);
     prompt.value = "";
     try {
-      const { text: answer, tokens, firstTokenMs, tokensPerSecond } = await this.#running.write(messages, maxNewTokens);
+      const {
+        text: answer,
+        tokens,
+        firstTokenMs,
+        tokensPerSecond,
+      } = await this.#running.write(exchange.messages, maxNewTokens);
       const speed = tokensPerSecond === null ? "" : `, ${tokensPerSecond.toFixed(1)} tokens/s`;
-      this.#conversation.keep(answer);
+      exchange.keep(answer);
       shown.end(`${tokens} token${tokens === 1 ? "" : "s"}${speed}`);
       showFigure("firstToken", `${Math.round(firstTokenMs)} ms`);
       if (tokensPerSecond !== null) showFigure("speed", `${tokensPerSecond.toFixed(1)} tokens/s`);
     } catch (error) {
-      shown.end("");
+      shown.end("This answer was not finished.");
+      exchange.drop();
       showError("answer-error", error);
       prompt.value = text;
     } finally {
       this.#running = null;
       setBusy(false);
-      this.#onEnd();
+      this.#events.onEnd();
     }
   }
 }

@@ -14,14 +14,19 @@ export interface ChosenFolder {
 
 /** Call `onFolder` for every folder that arrives. */
 export function acceptFolders(onFolder: (folder: ChosenFolder) => void): void {
-  const input = find("add-files", HTMLInputElement);
-  find("add-adapter", HTMLButtonElement).addEventListener("click", () => input.click());
-  input.addEventListener("change", () => {
-    const files = [...(input.files ?? [])];
-    const [name = "adapter"] = (files[0]?.webkitRelativePath ?? "").split("/");
-    if (files.length > 0) onFolder({ name: name || "adapter", files });
-    input.value = ""; // the same folder can be chosen again
-  });
+  for (const [button, chooser] of [
+    ["add-adapter", "add-folder"],
+    ["add-loose", "add-files"], // most phones cannot choose folders
+  ] as const) {
+    const input = find(chooser, HTMLInputElement);
+    find(button, HTMLButtonElement).addEventListener("click", () => input.click());
+    input.addEventListener("change", () => {
+      const files = [...(input.files ?? [])];
+      const [name] = (files[0]?.webkitRelativePath ?? "").split("/");
+      if (files.length > 0) onFolder({ name: name || "added", files });
+      input.value = ""; // the same folder can be chosen again
+    });
+  }
   acceptDrops(onFolder);
 }
 
@@ -62,7 +67,7 @@ async function collect(dropped: readonly Dropped[]): Promise<ChosenFolder[]> {
     if (entry?.isDirectory) folders.push({ name: entry.name, files: await filesOf(entry as FileSystemDirectoryEntry) });
     else if (file !== null) loose.push(file);
   }
-  return loose.length > 0 ? [...folders, { name: "dropped", files: loose }] : folders;
+  return loose.length > 0 ? [...folders, { name: "added", files: loose }] : folders;
 }
 
 /** The files that lie in a folder itself. */

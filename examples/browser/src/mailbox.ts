@@ -46,14 +46,14 @@ export class Mailbox implements View {
     }
   }
 
-  focus(): void {
-    this.#text.focus();
+  get spec(): string {
+    return this.#spec;
   }
 
   /** Answer anew at once where there is a text: that is what a swap is here. */
   async choose(spec: string): Promise<void> {
-    this.#spec = spec;
     if (spec !== ALL) await this.model.setAdapter(spec);
+    this.#spec = spec;
     await this.#answer();
   }
 

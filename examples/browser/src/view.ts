@@ -14,7 +14,8 @@ export interface View {
   readonly blends: boolean;
   /** The choice in front of the adapters. */
   readonly first: { readonly spec: string; readonly text: string };
-  /** Answer with another adapter from now on. */
+  /** The adapter that answers, or `first.spec`. */
+  readonly spec: string;
+  /** Answer with another adapter from now on; one that cannot leaves the one before. */
   choose(spec: string): Promise<void>;
-  focus(): void;
 }

@@ -9,7 +9,8 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { BrowserContext, CDPSession, Page } from "playwright-core";
 
-const EXAMPLE = fileURLToPath(new URL("../../../../../examples/browser", import.meta.url));
+/** Where the page is. */
+export const EXAMPLE = fileURLToPath(new URL("../../../../../examples/browser", import.meta.url));
 
 export interface ExampleServer {
   readonly address: string;
@@ -67,7 +68,7 @@ export function textOf(page: Page, index: number): Promise<string> {
     .nth(index)
     .evaluate((element) =>
       [...element.childNodes]
-        .filter((node) => node.nodeType === Node.TEXT_NODE)
+        .filter((node) => (node as Element).className === "words")
         .map((node) => node.textContent)
         .join(""),
     );
@@ -77,7 +78,7 @@ export function textOf(page: Page, index: number): Promise<string> {
 export function clickAtFirstText(page: Page, selector: string): Promise<void> {
   return page.evaluate((wanted) => {
     const observer = new MutationObserver(() => {
-      if (document.querySelector('[aria-busy="true"] .text')?.textContent === "") return;
+      if (document.querySelector('[aria-busy="true"] .words')?.textContent === "") return;
       observer.disconnect();
       document.querySelector<HTMLElement>(wanted)?.click();
     });

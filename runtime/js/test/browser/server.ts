@@ -67,6 +67,8 @@ const TYPES: Readonly<Record<string, string>> = {
   ".mjs": "text/javascript",
   ".wasm": "application/wasm",
   ".json": "application/json",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
 };
 
 /** Serve folders by the first part of the path. */
@@ -115,7 +117,7 @@ async function answer(
     response.writeHead(200, { "content-type": "text/html" }).end(fault.page);
     return;
   }
-  const [, first = "", ...rest] = normalize(path).split("/");
+  const [, first = "", ...rest] = normalize(path.replace(/\/$/, "/index.html")).split("/");
   const bytes = folders[first] === undefined ? null : await readFile(join(folders[first], ...rest)).catch(() => null);
   if (bytes === null || fault.status !== undefined) {
     response.writeHead(fault.status ?? 404).end("no such file");
@@ -136,7 +138,7 @@ async function answer(
   }
   const part = file.subarray(start);
   response.writeHead(asked === null ? 200 : 206, {
-    "content-type": TYPES[extname(path)] ?? "application/octet-stream",
+    "content-type": TYPES[extname(rest.at(-1) ?? "")] ?? "application/octet-stream",
     "content-length": part.length,
     ...(asked === null ? {} : { "content-range": `bytes ${start}-${file.length - 1}/${file.length}` }),
   });

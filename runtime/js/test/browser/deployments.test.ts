@@ -1,0 +1,83 @@
+/** The example page as any server has it: in folders, without headers, two of one origin, and after an update. */
+
+import assert from "node:assert/strict";
+import { appendFile, cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { CONFORMANCE } from "../places.js";
+import { launch } from "./browser.js";
+import { ask, EXAMPLE, openExample } from "./example.js";
+import { serve, type TestServer } from "./server.js";
+
+let browser: Browser;
+let folder: string;
+let server: TestServer;
+
+before(async () => {
+  browser = await launch();
+  folder = await mkdtemp(join(tmpdir(), "edgelora-page-"));
+  for (const name of ["one", "two"]) {
+    await cp(join(EXAMPLE, "dist"), join(folder, name), { recursive: true });
+    await cp(join(CONFORMANCE, "tiny-float"), join(folder, name, "artifact"), { recursive: true });
+  }
+  server = await serve({ one: join(folder, "one"), two: join(folder, "two") });
+});
+after(async () => {
+  await browser.close();
+  await server.close();
+  await rm(folder, { recursive: true });
+});
+
+const openKept = async (context: BrowserContext, address: string): Promise<Page> => {
+  const page = await openExample(context, address);
+  await page.waitForFunction(() => document.documentElement.dataset.offline === "ready");
+  return page;
+};
+
+test("a server that sends no headers gives threads too, and two pages of one origin both work without it", async () => {
+  const context = await browser.newContext();
+  for (const name of ["one", "two"]) {
+    const page = await openKept(context, `${server.origin}/${name}`);
+    assert.ok(await page.evaluate(() => crossOriginIsolated));
+    assert.match((await page.locator("#figure-backend").textContent()) as string, /wasm, [2-9] threads/);
+    await page.close();
+  }
+  await context.setOffline(true);
+  for (const name of ["one", "two"]) {
+    const page = await openExample(context, `${server.origin}/${name}`);
+    assert.ok(await page.evaluate(() => crossOriginIsolated));
+    assert.notEqual(await ask(page, "a b", 6), "");
+    await page.close();
+  }
+  await context.close();
+});
+
+test("a new version waits for the tabs of the old one, and does not bring onnxruntime once more", async () => {
+  const context = await browser.newContext();
+  const page = await openKept(context, `${server.origin}/one`);
+  const root = join(folder, "one");
+  const before = await page.evaluate(() => caches.keys());
+  await appendFile(join(root, "index.html"), "<!-- another version -->");
+  const worker = await readFile(join(root, "sw.js"), "utf8");
+  await writeFile(join(root, "sw.js"), worker.replace(/"version":"\w+"/, '"version":"another"'));
+  server.requests.length = 0;
+  await page.evaluate(async () => {
+    await (await navigator.serviceWorker.ready).update();
+  });
+  await page.waitForFunction(async () => (await navigator.serviceWorker.ready).waiting !== null);
+  for (const name of before) assert.ok((await page.evaluate(() => caches.keys())).includes(name), name);
+  await page.close();
+  const next = await openKept(context, `${server.origin}/one`);
+  const [kept] = before.filter((name) => name.includes("/one/ ort "));
+  await next.waitForFunction(async (expected) => {
+    const names = (await caches.keys()).filter((name) => name.includes("/one/ "));
+    return names.length === 2 && names.includes(expected) && names.some((name) => name.endsWith(" another"));
+  }, kept as string);
+  assert.deepEqual(
+    server.requests.map(({ path }) => path).filter((path) => path.includes("/ort/")),
+    [],
+  );
+  await context.close();
+});

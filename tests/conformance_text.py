@@ -50,6 +50,10 @@ _THINKING = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
     "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
 )
+_DEAF = (
+    "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}<{{ m.role }}>{{ m.content }}{% endif %}"
+    "{% endfor %}"
+)
 _DATED = "{{ strftime_now('%d %B %Y, %Y-%m-%d') }}{% for m in messages %}{{ m.content }}{% endfor %}"
 
 _GIVEN: tuple[tuple[str, str, list[Any], dict[str, Any]], ...] = (
@@ -68,6 +72,7 @@ _GIVEN: tuple[tuple[str, str, list[Any], dict[str, Any]], ...] = (
     ("tool calls with null", _WITH_TOOLS, [_USER, {**_CALLING, "content": None}, _RESULT], {"tools": []}),
     ("keys that are null", _WITH_TOOLS, [_USER, {**_ANSWER, "tool_calls": None, "reasoning_content": None}, _USER], {}),
     ("reasoning", _WITH_TOOLS, [_USER, {**_ANSWER, "reasoning_content": "hm"}, _USER], {}),
+    ("an empty tool result that the template ignores", _DEAF, [_USER, _ANSWER, {**_RESULT, "content": ""}], {}),
     ("thinking as it is", _THINKING, [_USER], {}),
     ("thinking off", _THINKING, [_USER], {"variables": {"enable_thinking": False}}),
     ("thinking on", _THINKING, [_USER], {"variables": {"enable_thinking": True}}),
@@ -83,6 +88,7 @@ _GIVEN: tuple[tuple[str, str, list[Any], dict[str, Any]], ...] = (
     ("no messages", _PLAIN, [], {}),
     ("tools that the template ignores", _PLAIN, [_USER], {"tools": _TOOLS}),
     ("tool calls that the template ignores", _PLAIN, [_USER, _CALLING, _RESULT], {}),
+    ("tool results that the template ignores", _DEAF, [_USER, _ANSWER, _RESULT], {}),
     ("tools that are none", _WITH_TOOLS, [_USER], {"tools": ["weather"]}),
     ("a variable that every template gets", _PLAIN, [_USER], {"variables": {"messages": []}}),
     ("a variable that is no name", _PLAIN, [_USER], {"variables": {"a-b": 1}}),
@@ -94,6 +100,7 @@ _WORDS = {
     "a picture": "image_url", "a part without text": "part 0", "a part that is a string": "part 0",
     "no role": "message 0", "no messages": "messages", "tools that the template ignores": "no place for tools",
     "tool calls that the template ignores": "no place for tool_calls", "tools that are none": "tool 0",
+    "tool results that the template ignores": "no place for messages of the role tool",
     "a variable that every template gets": "messages", "a variable that is no name": "a-b", "no day": "2026-02-30",
     "a day in another form": "1 Feb 2026",
 }  # fmt: skip

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,6 @@ from edgelora.cli.thread_options import Threads
 from edgelora.errors import InputError
 from edgelora_runtime import EdgeLoraError, Model, load
 from edgelora_runtime.request import TextOptions
-from edgelora_runtime.text import Tokenizer
 
 Conversation = tuple[dict[str, str], ...]
 
@@ -45,7 +44,6 @@ class Chat:
     """What stays the same from answer to answer."""
 
     model: Model
-    tokenizer: Tokenizer
     opening: Conversation
     options: TextOptions
 
@@ -63,7 +61,7 @@ def chat(
     """Talk with an artifact; each line is a message, answers are streamed to standard output.
 
     /adapter SPEC changes the adapter in the middle, /reset forgets what was said, /help tells the rest. How long an
-    answer took goes to standard error; tokens are counted in its text. Piped input is one message a line.
+    answer took goes to standard error. Piped input is one message a line.
 
     Example: edgelora chat smol --adapter support --system "Be brief."
 
@@ -108,7 +106,7 @@ def _open(model: Model, artifact: Path, adapter: str, system: str | None, sampli
     tokenizer.find_stops(sampling.stop or ())
     model.set_adapter(adapter)
     model.chat([*opening, _by_user("?")], stream=True, **options)  # checks its arguments, and computes nothing yet
-    return Chat(model, tokenizer, opening, options)
+    return Chat(model, opening, options)
 
 
 def _obey(chat: Chat, command: str, argument: str, said: Conversation) -> Conversation:
@@ -130,30 +128,24 @@ def _obey(chat: Chat, command: str, argument: str, said: Conversation) -> Conver
 def _answer(chat: Chat, said: Conversation, message: str) -> Conversation:
     """Stream one answer; returns the conversation with it."""
     asked = (*said, _by_user(message))
-    text, first = "", None
     started = time.perf_counter()
-    with _interrupt() as interrupt, contextlib.closing(_stream(chat, asked)) as pieces:
-        for piece in pieces:
-            first = first or time.perf_counter()
-            text += piece
+    with _interrupt() as interrupt, contextlib.closing(chat.model.chat(asked, stream=True, **chat.options)) as stream:
+        for piece in stream:
             sys.stdout.write(piece)
             sys.stdout.flush()
             if interrupt.is_set():
                 break
-    ended = time.perf_counter()
+    seconds = time.perf_counter() - started
     sys.stdout.write("\n")
     sys.stdout.flush()
-    # A stream gives text alone. Encoded again it has the tokens it was made of, or more where they were no UTF-8.
-    count = min(len(chat.tokenizer.encode(text, special=False)), chat.options["max_new_tokens"])
+    answer = stream.generation
+    count = answer.usage.completion_tokens
+    first = answer.timings.first_token_ms
     note(
-        f"{'interrupted after ' if interrupt.is_set() else ''}{count} tokens in {1e3 * (ended - started):.0f} ms, "
-        f"{count / (ended - started):.1f} tokens/s; the first after {1e3 * ((first or ended) - started):.0f} ms"
+        f"{'interrupted after ' if interrupt.is_set() else ''}{count} tokens in {1e3 * seconds:.0f} ms, "
+        f"{count / seconds:.1f} tokens/s" + ("" if first is None else f"; the first after {first:.0f} ms")
     )
-    return (*asked, {"role": "assistant", "content": text})
-
-
-def _stream(chat: Chat, messages: Conversation) -> Generator[str]:
-    yield from chat.model.chat(messages, stream=True, **chat.options)
+    return (*asked, {"role": "assistant", "content": answer.text})
 
 
 @contextlib.contextmanager

@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgelora.cli import main
-from edgelora_runtime import Model, load
+from edgelora_runtime import Model, TextStream, load
 from tests.unit.test_adapter_store import environment
 
 ARTIFACT = Path(__file__).parents[2] / "runtime" / "conformance" / "tiny-float"
@@ -161,27 +161,30 @@ def test_input_that_is_no_utf8_is_told() -> None:
 
 def test_an_interrupt_ends_the_answer_and_keeps_the_conversation(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = answers(("a", "none"), max_new_tokens=20)
-    real, seen = Model.chat, []
+    real, real_next = Model.chat, TextStream.__next__
+    asked: list[list[Any]] = []
+    n_read = 0
 
-    def chat(self: Model, messages: Any, **options: Any) -> Iterator[str]:
-        pieces: Any = real(self, messages, **options)
+    def chat(self: Model, messages: Any, **options: Any) -> Any:
+        asked.append(list(messages))
+        return real(self, messages, **options)
 
-        def stream() -> Iterator[str]:
-            seen.append(list(messages))
-            for number, piece in enumerate(pieces):
-                if len(seen) == 1 and number == 1:
-                    signal.raise_signal(signal.SIGINT)
-                yield piece
-
-        return stream()
+    def read(self: TextStream) -> str:
+        nonlocal n_read
+        piece = real_next(self)
+        n_read += 1
+        if n_read == 2:
+            signal.raise_signal(signal.SIGINT)
+        return piece
 
     monkeypatch.setattr(Model, "chat", chat)
+    monkeypatch.setattr(TextStream, "__next__", read)
     before = signal.getsignal(signal.SIGINT)
     code, out, err = talk("a", "b", options=("--max-new-tokens", "20"))
     assert code == 0
     assert err[0].startswith("edgelora: interrupted after ")
     assert not err[1].startswith("edgelora: interrupted")
-    kept = seen[1][1]["content"]
+    kept = asked[-1][1]["content"]
     assert out.startswith(f"{kept}\n")
     assert whole.startswith(kept)
     assert len(kept) < len(whole) - 1

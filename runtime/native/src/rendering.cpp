@@ -74,21 +74,29 @@ Renderer Renderer::replace(const Json& variables, const std::optional<std::strin
 }
 
 std::string Renderer::render(const Json& messages, bool add_generation_prompt, const Json* tools) const {
-    Json given = Json::array(), without_calls = Json::array();
-    bool has_calls = false;
+    Json given = Json::array(), without_calls = Json::array(), without_results = Json::array();
+    bool has_calls = false, has_results = false;
     for (const Json& message : check_messages(messages)) {
         given.push_back(convert(message));
         without_calls.push_back(given.back());
         has_calls |= without_calls.back().erase("tool_calls") > 0;
+        const Json* content = find_key(given.back(), "content");
+        if (given.back()["role"] != "tool") {
+            without_results.push_back(given.back());
+        } else if (content != nullptr && *content != "" && !content->empty()) {
+            has_results = true;
+        }
     }
     const Json known = tools == nullptr ? Json() : check_tools(*tools);
     const std::string text = render_checked(given, add_generation_prompt, known);
-    const bool is_without_tools = !known.empty() && attempt(given, add_generation_prompt, nullptr) == text;
-    if (is_without_tools || (has_calls && attempt(without_calls, add_generation_prompt, known) == text)) {
-        throw Error(Code::invalid_input, std::string("the chat template has no place for ") +
-                                             (is_without_tools ? "tools" : "tool_calls") +
+    const auto refuse_if = [&](bool is_given, const Json& fewer, const Json& others, const char* name) {
+        if (!is_given || attempt(fewer, add_generation_prompt, others) != text) return;
+        throw Error(Code::invalid_input, std::string("the chat template has no place for ") + name +
                                              "; leave them out, or write them as text");
-    }
+    };
+    refuse_if(!known.empty(), given, nullptr, "tools");
+    refuse_if(has_calls, without_calls, known, "tool_calls");
+    refuse_if(has_results, without_results, known, "messages of the role tool");
     return text;
 }
 

@@ -50,8 +50,9 @@ class Renderer:
     def render(self, messages: Messages, add_generation_prompt: bool = True, tools: Tools | None = None) -> str:
         """The text of a conversation; raises InputError when the template refuses it or would leave a part of it out.
 
-        Content may be text or a list of text parts, and gets the form that the template can use. ``tools`` and
-        ``tool_calls`` that change nothing in the text are refused: the model would never hear of them.
+        Content may be text or a list of text parts, and gets the form that the template can use. ``tools``,
+        ``tool_calls`` and messages of the role ``tool`` that change nothing in the text are refused: the model would
+        never hear of them.
         """
         given = [self._convert(message) for message in check_messages(messages)]
         known = None if tools is None else check_tools(tools)
@@ -61,6 +62,9 @@ class Renderer:
             without["tools"] = (given, None)
         if any("tool_calls" in message for message in given):
             without["tool_calls"] = ([_leave_out(message, "tool_calls") for message in given], known)
+        results = [message for message in given if message["role"] == "tool"]
+        if any(message.get("content") for message in results):
+            without["messages of the role tool"] = ([item for item in given if item["role"] != "tool"], known)
         for name, (fewer, others) in without.items():
             if self._try(fewer, add_generation_prompt, others) == text:
                 raise InputError(f"the chat template has no place for {name}; leave them out, or write them as text")

@@ -41,8 +41,8 @@ export class Renderer {
 
   /**
    * The text of a conversation; throws InputError when the template refuses it or would leave a part of it out. Content
-   * gets the form that the template can use. `tools` and `tool_calls` that change nothing in the text are refused: the
-   * model would never hear of them.
+   * gets the form that the template can use. `tools`, `tool_calls` and messages of the role `tool` that change nothing in
+   * the text are refused: the model would never hear of them.
    */
   render(messages: readonly Message[], addGenerationPrompt = true, tools: Tools | null = null): string {
     const given = checkMessages(messages).map((message) => this.#convert(message));
@@ -56,6 +56,10 @@ export class Renderer {
     if (given.some((message) => Object.hasOwn(message, "tool_calls"))) {
       const fewer = given.map(({ tool_calls: _, ...message }) => message as Message);
       if (this.#try(fewer, addGenerationPrompt, known) === text) throw refuse("tool_calls");
+    }
+    if (given.some(({ role, content }) => role === "tool" && (content as string | readonly unknown[])?.length > 0)) {
+      const others = given.filter(({ role }) => role !== "tool");
+      if (this.#try(others, addGenerationPrompt, known) === text) throw refuse("messages of the role tool");
     }
     return text;
   }

@@ -48,8 +48,9 @@ SECONDS_EACH ?= 60
 fuzz-native: $(STAMP) ## run the native runtime's fuzzers for SECONDS_EACH each, built with Clang and its sanitizers
 	$(BIN)/python -m tests.native.fuzz --seconds $(SECONDS_EACH)
 
-packages: $(STAMP) $(JS_BUILT) ## build wheels and npm tarball, try each in empty environments (about 15 minutes; ONLY=cli)
+packages: $(STAMP) $(JS_BUILT) browser ## build wheels and npm tarball, try each in empty environments (about 15 minutes; ONLY=cli)
 	$(BIN)/python -m tests.packages $(ONLY) --torch $(TORCH)
+	$(if $(ONLY),,npm --prefix runtime/js run test:package:next)
 
 check: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types, import rules, unit tests
 	$(BIN)/ruff format --check .

@@ -165,7 +165,10 @@ function artifactIn(path: string, byPath: boolean, at: ArtifactSource["folder"])
 }
 
 async function nativeBackend(threads: number): Promise<Backend> {
-  const ort: Ort = await imported("onnxruntime-node", () => import("onnxruntime-node"));
+  const ort: Ort = await imported(
+    "onnxruntime-node",
+    () => import(/* webpackIgnore: true */ /* turbopackIgnore: true */ "onnxruntime-node"),
+  );
   // A warning for each of hundreds of slot inputs helps nobody.
   const extra = {
     // The joined node of a sum and its norm takes four times as long as the two of them.
@@ -178,7 +181,10 @@ async function nativeBackend(threads: number): Promise<Backend> {
 }
 
 async function wasmBackend(threads: number, onWarning: NodeLoadOptions["onWarning"]): Promise<Backend> {
-  const ort = await imported("onnxruntime-web", () => import("onnxruntime-web"));
+  const ort = await imported(
+    "onnxruntime-web",
+    () => import(/* webpackIgnore: true */ /* turbopackIgnore: true */ "onnxruntime-web"),
+  );
   wasmThreads ??= threads;
   if (wasmThreads !== threads) {
     onWarning?.(

@@ -1,7 +1,7 @@
 /**
  * Packs this package as `npm publish` would from a clean checkout, and installs it where the consumers lie.
  *
- * Run as a program before the tests of this folder. What the consumers themselves are made of comes from their lock file
+ * Run as a program before the tests of this folder, with the names of those that are needed. What the consumers themselves are made of comes from their lock file
  * and is kept between runs.
  */
 
@@ -11,12 +11,13 @@ import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { PACKAGE } from "../places.js";
 
-/** The folder in which everything of these tests is made. */
-export const PLACE = join(PACKAGE, "build", "package");
+/** Where everything of these tests is made: above it no folder has packages that a consumer could take by accident. */
+export const PLACE = join(PACKAGE, "../../build/package");
 /** The file that `npm publish` would send. */
 export const TARBALL = join(PLACE, "package.tgz");
-/** Where the consumers are installed, this package among their dependencies. */
+/** Where the consumers are installed, this package among their dependencies; an app of Next by itself, for its size. */
 export const CONSUMERS = join(PLACE, "consumers");
+export const NEXT = join(PLACE, "next");
 
 const NOT_CHECKED_OUT = ["node_modules", "build", "dist"];
 
@@ -67,5 +68,5 @@ function install(name: string, folder: string): void {
 if (import.meta.url === pathToFileURL(process.argv[1] as string).href) {
   mkdirSync(PLACE, { recursive: true });
   pack();
-  install("consumers", CONSUMERS);
+  for (const name of process.argv.slice(2)) install(name, join(PLACE, name));
 }

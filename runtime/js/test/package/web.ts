@@ -56,10 +56,10 @@ export async function serveFolders(
 }
 
 /** What every page serves as it is: an artifact, and onnxruntime's files where the package's own command puts them. */
-export function makePublic(folder: string): void {
+export function makePublic(folder: string, app: string = CONSUMERS): void {
   rmSync(folder, { recursive: true, force: true });
   cpSync(join(CONFORMANCE, CASE.artifact), join(folder, "artifact"), { recursive: true });
-  execFileSync(join(CONSUMERS, "node_modules/.bin/edgelora-ort"), [join(folder, "ort"), "wasm"], { cwd: CONSUMERS });
+  execFileSync(join(app, "node_modules/.bin/edgelora-ort"), [join(folder, "ort"), "wasm"], { cwd: app });
 }
 
 /** One of the page's answers. */

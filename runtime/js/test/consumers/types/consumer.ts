@@ -19,6 +19,10 @@ export async function page(files: File[], inWorker: boolean): Promise<string> {
   return answer.text + label;
 }
 
+export function strict(address: string): Promise<Model> {
+  return loadInWorker(address, { worker: () => new Worker("worker.js", { type: "module" }), wasmPaths: "/app/ort/" });
+}
+
 export async function server(): Promise<readonly number[]> {
   const model: Model = await loadInNode("artifact", { threads: 2 });
   try {

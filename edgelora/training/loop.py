@@ -18,7 +18,7 @@ from edgelora.errors import ConfigError
 from edgelora.progress import StepReport
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
 from edgelora.training.history import StepRecord, evaluations_since_best
-from edgelora.training.lora import adapter_state, restore_adapter, trainable
+from edgelora.training.lora import adapter_state, restore_adapter, trainable_groups
 from edgelora.training.loss import Loss
 from edgelora.training.recipe import Recipe, learning_rate_at
 from edgelora.training.resume import RunState
@@ -66,8 +66,9 @@ def fit(
     """
     wrapped, loss = learner.wrapped, learner.loss
     device = next(learner.model.parameters()).device
-    parameters = trainable(learner.model)
-    optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
+    groups = trainable_groups(learner.model)
+    parameters = [parameter for group in groups for parameter in group]
+    optimizer = torch.optim.AdamW([{"params": group} for group in groups], lr=options.learning_rate, weight_decay=0.0)
     run = unfinished or RunState(0, {}, {}, [], None, None, 0, 0.0)
     if unfinished is not None:
         restore_adapter(wrapped, unfinished.adapter)
@@ -84,8 +85,8 @@ def fit(
             for batch in batches_of_step(plan, step, options.accumulate, last_batch)
         ]
         rate = learning_rate_at(options, step, total)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for group, ratio in zip(optimizer.param_groups, (1.0, options.head_ratio), strict=False):
+            group["lr"] = rate * ratio
         step_loss = _take_step(loss, batches, parameters, optimizer, options, device)
         if not math.isfinite(step_loss):
             raise ConfigError(f"the loss is {step_loss} at step {step + 1}; try a lower --learning-rate")

@@ -192,6 +192,13 @@ def trainable(model: Any) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+def trainable_groups(model: Any) -> list[list[torch.nn.Parameter]]:
+    """The factors, in the order of the model; then, where a head learns beside them, its weights."""
+    head = {id(parameter) for parameter in trained_head(model).values()}
+    groups = [[item for item in trainable(model) if (id(item) in head) is is_head] for is_head in (False, True)]
+    return [group for group in groups if group]
+
+
 def adapter_state(wrapped: Any) -> dict[str, torch.Tensor]:
     """A copy of the LoRA factors under the names of a PEFT file, on the CPU."""
     # Asked for embeddings, PEFT would look the base up on the hub.

@@ -115,6 +115,10 @@ class TrainOptions:
         int, Option("Batches that make one step together: the step of a larger batch in the memory of a smaller one.")
     ] = 1
     learning_rate: LearningRate = 1e-3
+    head_learning_rate: Annotated[
+        float | None,
+        Option("The same of a head, which starts from nothing.  [default: 10 * learning rate]"),
+    ] = None
     schedule: Annotated[str, Option("cosine, linear or constant, after the warmup.")] = "cosine"
     warmup: Annotated[int, Option("Steps over which the learning rate rises from zero.")] = 5
     max_length: Annotated[int, Option("Most tokens of a row; longer rows are left out and counted.")] = 512
@@ -186,6 +190,7 @@ class TrainOptions:
             batch_size=self.batch_size,
             accumulate=self.accumulate,
             learning_rate=self.learning_rate,
+            head_learning_rate=self.head_learning_rate,
             schedule=self.schedule,
             warmup=self.warmup,
             max_length=self.max_length,

@@ -35,6 +35,7 @@ class Recipe:
     batch_size: int = 8
     accumulate: int = 1  # batches summed into one step
     learning_rate: float = 1e-3
+    head_learning_rate: float | None = None  # of what learns beside the factors; None is ten times the other
     schedule: str = "cosine"
     warmup: int = 5  # steps
     max_length: int = 512  # tokens; longer rows are left out
@@ -56,8 +57,8 @@ class Recipe:
         ]
         wrong += [
             f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
-            for name in ("alpha", "learning_rate")
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name)))
+            for name in ("alpha", "learning_rate", "head_learning_rate")
+            if (value := getattr(self, name)) is not None and not (value > 0 and math.isfinite(value))
         ]
         wrong += [
             f"--{name.replace('_', '-')} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
@@ -87,6 +88,12 @@ class Recipe:
         if wrong:
             raise ConfigError("; ".join(wrong))
 
+    @property
+    def head_ratio(self) -> float:
+        """The learning rate of a head over that of the factors, at every step."""
+        own = self.head_learning_rate
+        return _HEAD_RATIO if own is None else own / self.learning_rate
+
     def record(self) -> Mapping[str, Any]:
         """The options as plain JSON values, for the receipt and for comparing a run with its checkpoint."""
         return {
@@ -96,6 +103,8 @@ class Recipe:
         }
 
 
+# Factors start from a base that knows the language, a head from nothing: at one rate it stays behind.
+_HEAD_RATIO = 10.0
 _LEAST = {
     "rank": 1, "epochs": 1, "max_steps": 1, "batch_size": 1, "accumulate": 1, "warmup": 0, "max_length": 2, "seed": 0,
 }  # fmt: skip

@@ -81,6 +81,20 @@ def _receipt(folder: Path) -> Receipt:
     return receipt
 
 
+def test_a_head_learns_at_a_rate_of_its_own(tmp_path: Path) -> None:
+    """AdamW's first step moves every number by its rate, whatever the gradient: the rates can be read off."""
+    base, rows = _base("bert", tmp_path / "base"), _write(tmp_path / "rows.jsonl", _rows("classification"))
+    options = dataclasses.replace(_OPTIONS, task="classification", learning_rate=1e-3)
+    heads = {}
+    for name, own in (("none", 1e-12), ("same", 1e-3), ("default", None)):
+        changed = dataclasses.replace(options, head_learning_rate=own, max_steps=1)
+        train(base, rows, tmp_path / name, changed, grid=_INT8)
+        tensors = load_file(tmp_path / name / "adapter_model.safetensors")
+        heads[name] = next(value for key, value in tensors.items() if key.endswith("classifier.weight"))
+    assert np.abs(heads["same"] - heads["none"]).max() == pytest.approx(1e-3, rel=0.01)
+    assert np.abs(heads["default"] - heads["none"]).max() == pytest.approx(1e-2, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -10,12 +10,12 @@ import { readFile, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type AddressOptions, isRemote } from "./core/address.js";
+import { type AddressOptions, askingFor, isRemote } from "./core/address.js";
 import { productsOverflow } from "./core/byte-products.js";
 import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
 import { fetchedFolder } from "./core/fetched-folder.js";
-import { checkFiles, type FolderSource } from "./core/files.js";
+import { checkFiles, type FolderSource, lazyFolder } from "./core/files.js";
 import type { Manifest } from "./core/format.js";
 import { lazyModels } from "./core/lazy-models.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "./core/model.js";
@@ -118,8 +118,13 @@ function asPath(location: string): string {
 
 /** A folder of the disk or of a server, for a model of the artifact at `location`. */
 function folderAt(name: string, location: string, asking: AddressOptions): FolderSource {
+  if (!isRemote(name)) return folder(asPath(name));
   const digest = async (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
-  return isRemote(name) ? fetchedFolder(name, digest, location, asking) : folder(asPath(name));
+  return lazyFolder(name, async (watch) => {
+    const { hubOptions } = await import("./node/cache.js");
+    const own = askingFor(name, location, asking);
+    return fetchedFolder(name, digest, { ...own, ...hubOptions(name, own) }, watch);
+  });
 }
 
 /** A folder on the disk, for `model.loadAdapter`; a path does as well. */

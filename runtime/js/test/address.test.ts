@@ -1,6 +1,8 @@
 /** Artifacts by their addresses in Node: a server's with queries and headers, a hub's, kept on the disk and used again. */
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   mkdirSync,
@@ -8,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -23,6 +26,7 @@ import { resolve } from "../src/core/resolve.js";
 import { StoredModels } from "../src/core/stored-models.js";
 import { disk } from "../src/node/disk.js";
 import { load, modelsIn, type NodeLoadOptions } from "../src/node.js";
+import { paddedArtifact } from "./browser/artifacts.js";
 import { type Manner, serve } from "./browser/server.js";
 import { CONFORMANCE } from "./places.js";
 
@@ -106,6 +110,12 @@ test("the token of the hub goes to the hub alone", async (context) => {
   assert.ok(server.requests.length >= 2);
   for (const { headers } of server.requests) assert.equal(headers.authorization, undefined);
   await model.dispose();
+  server.requests.length = 0;
+  const here = await load(ARTIFACT, { threads: 1 });
+  await here.loadAdapter("hub", "hf:owner/tiny/web/adapters/four", { trust: true });
+  assert.ok(here.adapters.includes("hub") && server.requests.length >= 2);
+  for (const { headers } of server.requests) assert.equal(headers.authorization, "Bearer hf_x");
+  await here.dispose();
 });
 
 test("addresses that name nothing", async () => {
@@ -193,6 +203,42 @@ test("where there is no room it is said before the first byte, and only what may
     rooms[0]?.stored.map((model) => [model.address, model.isComplete]),
     [[address("tiny-int8"), true]],
   );
+});
+
+test("a process that is killed in the middle of a download leaves what the next one goes on from", async (context) => {
+  const { cache } = await prepare(context);
+  const root = await paddedArtifact("tiny-float", 9 << 20);
+  context.after(() => rmSync(root, { recursive: true }));
+  const padded = await serve({ artifact: root });
+  context.after(() => padded.close());
+  padded.faults.set("/artifact/weights.bin", { stallsAfter: 5 << 20, times: 1 });
+  const address = `${padded.origin}/artifact`;
+  const code = `import { modelsIn } from ${JSON.stringify(new URL("../src/node/cache.js", import.meta.url).href)};
+    await modelsIn(${JSON.stringify(cache)}).bring(${JSON.stringify(address)}, {});`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: "inherit" });
+  const models = modelsIn(cache);
+  const isPart = (name: string) => /weights\.bin\.[0-9a-f]{12}\.part$/.test(name);
+  const part = () => {
+    const names = existsSync(cache) ? readdirSync(cache, { recursive: true }).map(String) : [];
+    return names.find(isPart);
+  };
+  for (const until = Date.now() + 20_000; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    assert.ok(Date.now() < until);
+    const found = part();
+    if (found !== undefined && statSync(join(cache, found)).size === 4 << 20) break;
+  }
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  const before = await models.estimate(address);
+  assert.ok(before.missingBytes < before.bytes - (4 << 20) + 1);
+  padded.requests.length = 0;
+  await (await load(address, { cache, threads: 1, hashes: true })).dispose();
+  const asked = padded.requests.filter((request) => request.path === "/artifact/weights.bin");
+  assert.deepEqual(
+    asked.map((request) => request.range),
+    [`bytes=${4 << 20}-`],
+  );
+  assert.equal(part(), undefined);
 });
 
 test("a lock that an ended process left behind keeps nobody out, one of a running process does", async (context) => {

@@ -33,6 +33,15 @@ export function isSameServer(one: string, other: string): boolean {
   return first !== undefined && first === second;
 }
 
+/**
+ * How `address` is asked for a model of `artifact`, which was asked for with `asking`: headers may hold what another server
+ * must not see.
+ */
+export function askingFor(address: string, artifact: string, asking: AddressOptions): AddressOptions {
+  const { hub, fetch } = asking;
+  return isSameServer(address, artifact) ? asking : { hub, fetch };
+}
+
 /** Whether `text` is an address of a server or of the hub, and no path. */
 export function isRemote(text: string): boolean {
   return text.startsWith(HUB) || SERVER.test(text);

@@ -5,7 +5,7 @@
  */
 
 import { throwIfAborted } from "./abort.js";
-import { type AddressOptions, isSameServer, type Remote } from "./address.js";
+import type { AddressOptions, Remote } from "./address.js";
 import type { Bytes } from "./bytes.js";
 import { ArtifactError, ConnectionError } from "./errors.js";
 import type { FileProgress, FolderSource, Watch } from "./files.js";
@@ -14,19 +14,14 @@ import { resolve } from "./resolve.js";
 
 type Digest = Hashing["digest"];
 
-/**
- * The folder at `address` for a model of `artifact`, which was asked for with `asking`: headers may hold what another
- * server must not see.
- */
+/** The folder at an absolute address. */
 export function fetchedFolder(
   address: string,
   digest: Digest,
-  artifact: string,
   asking: AddressOptions,
   watch: Watch = {},
 ): FolderSource {
-  const { hub, fetch } = asking;
-  return new FetchedFolder(address, digest, isSameServer(address, artifact) ? asking : { hub, fetch }, watch);
+  return new FetchedFolder(address, digest, asking, watch);
 }
 
 /**

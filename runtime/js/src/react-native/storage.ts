@@ -4,7 +4,7 @@
  * Knows nothing about sessions: it makes sure that files are there, reads them, and says where the graph lies.
  */
 
-import { type AddressOptions, isRemote } from "../core/address.js";
+import { type AddressOptions, askingFor, isRemote } from "../core/address.js";
 import { ArtifactError } from "../core/errors.js";
 import { fetchedFolder } from "../core/fetched-folder.js";
 import { hashFile, hashingOf, isRight } from "../core/file-place.js";
@@ -59,7 +59,7 @@ export function storedArtifact(
     graph: async (graph) => ({ model: nativePath(inFolder(folder, graph)) }),
     folder: (location) =>
       isRemote(location)
-        ? fetchedFolder(location, hashingOf(files).digest, artifact, asking)
+        ? fetchedFolder(location, hashingOf(files).digest, askingFor(location, artifact, asking))
         : storedFolder(files, location),
   };
 }

@@ -102,7 +102,7 @@ export class LocalSource extends CopiedFolder implements WebArtifact {
 
   folder(location: string): FolderSource {
     const { where } = atServer(new URL(location, baseAddress()).href);
-    return fetchedFolder(where, digest, this.where, {});
+    return fetchedFolder(where, digest, {});
   }
 
   detach(): void {

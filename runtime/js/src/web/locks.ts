@@ -28,8 +28,13 @@ export function use(name: string): () => void {
   return release;
 }
 
-/** Names of all that is in use or being done, in any tab. */
-export async function inUse(): Promise<ReadonlySet<string>> {
+/** Names of all that is in use or being done, in any tab, as often as it is. */
+export async function inUse(): Promise<readonly string[]> {
   const { held = [] } = (await manager()?.query()) ?? {};
-  return new Set(held.flatMap(({ name }) => (name?.startsWith(PREFIX) ? [name.slice(PREFIX.length)] : [])));
+  return held.flatMap(({ name }) => (name?.startsWith(PREFIX) ? [name.slice(PREFIX.length)] : []));
+}
+
+/** What an artifact is called among what is in use. */
+export function artifactName(address: string): string {
+  return `artifact ${address}`;
 }

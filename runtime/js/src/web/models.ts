@@ -20,7 +20,7 @@ import {
 } from "../core/models.js";
 import { bytesOf, neededFiles } from "../core/needed-files.js";
 import { resolve } from "../core/resolve.js";
-import { inUse } from "./locks.js";
+import { artifactName, inUse } from "./locks.js";
 import { baseAddress } from "./place.js";
 import { type CacheStore, timeOf } from "./store.js";
 
@@ -36,7 +36,7 @@ export class WebModels implements Models {
     const store = this.#store;
     if (store === null) return [];
     const entries = new Map([...(await store.manifests("announced")), ...(await store.manifests("manifest"))]);
-    const used = await inUse();
+    const used = new Set(await inUse());
     return Promise.all([...entries].map(([address, entry]) => describe(store, address, entry, used)));
   }
 
@@ -53,7 +53,7 @@ export class WebModels implements Models {
 
   async delete(address: string): Promise<void> {
     const { where } = await resolve(absolute(address));
-    if ((await inUse()).has(`artifact ${where}`)) throw inUseError(where);
+    if ((await inUse()).includes(artifactName(where))) throw inUseError(where);
     await this.#store?.forget(where);
   }
 
@@ -106,7 +106,7 @@ async function describe(
     storedBytes,
     isComplete: storedBytes === bytes,
     usedAt: timeOf(entry),
-    isInUse: used.has(`artifact ${address}`),
+    isInUse: used.has(artifactName(address)),
   };
 }
 

@@ -4,7 +4,7 @@
  * Knows nothing about sessions: it makes sure that files are there and gives their bytes.
  */
 
-import type { AddressOptions, Remote } from "../core/address.js";
+import { type AddressOptions, askingFor, type Remote } from "../core/address.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
 import { type FoundManifest, fetchManifest } from "../core/fetch-manifest.js";
 import { type FolderSource, lazyFolder } from "../core/files.js";
@@ -16,7 +16,7 @@ import type { GraphSource } from "../core/ports.js";
 import { resolve } from "../core/resolve.js";
 import type { LoadWatcher, RoomOptions, SourceOptions, WebArtifact } from "./artifact.js";
 import { digest } from "./hash.js";
-import { alone, use } from "./locks.js";
+import { alone, artifactName, use } from "./locks.js";
 import { explainMemory } from "./memory.js";
 import type { MemoryStore } from "./memory-store.js";
 import { openStore } from "./open-store.js";
@@ -108,7 +108,7 @@ export class WebSource implements WebArtifact {
   }
 
   async prepare(manifest: Manifest, hashes: boolean): Promise<void> {
-    this.#release ??= use(`artifact ${this.where}`); // until it is closed nothing of it is deleted
+    this.#release ??= use(artifactName(this.where)); // until it is closed nothing of it is deleted
     const { bytes } = (await this.#readManifest()) as FoundManifest;
     const needed = neededFiles(manifest);
     await this.#checkRoom(needed);
@@ -152,7 +152,7 @@ export class WebSource implements WebArtifact {
     const address = new URL(location, baseAddress()).href.replace(/\/+$/, "");
     return lazyFolder(address, async (watch) => {
       const { fetchedFolder } = await import("./later.js"); // most adapters lie in the artifact
-      return fetchedFolder(address, digest, this.where, this.#asking, watch);
+      return fetchedFolder(address, digest, askingFor(address, this.where, this.#asking), watch);
     });
   }
 

@@ -10,7 +10,7 @@
 import type { Bytes } from "../core/bytes.js";
 import type { FileInfo } from "../core/format.js";
 import { pieceBytes, pieceCount } from "../core/piece-check.js";
-import { alone } from "./locks.js";
+import { alone, artifactName, inUse } from "./locks.js";
 
 const KEYS = "https://edgelora.invalid"; // keys must be addresses; nothing is ever fetched from there
 const TIME = "x-edgelora-time"; // when an entry was made
@@ -111,7 +111,9 @@ export class CacheStore implements Store {
     return alone("store", async () => {
       await this.#put(manifestKey("manifest", address), manifest);
       await this.#cache.delete(manifestKey("announced", address));
-      await this.#sweep();
+      // A model of the last upload that is open elsewhere may still read its files; the next load removes them.
+      const users = (await inUse()).filter((name) => name === artifactName(address)).length;
+      if (users < 2) await this.#sweep();
     });
   }
 

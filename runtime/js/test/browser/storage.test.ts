@@ -1,10 +1,12 @@
 /** What a browser keeps: listed, measured, deleted, shared; two tabs at once; no room. */
 
 import assert from "node:assert/strict";
-import { rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { appendFile, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import type { Browser, Page } from "playwright-core";
-import { paddedArtifact, WEIGHTS } from "./artifacts.js";
+import { changeManifest, copyArtifact, paddedArtifact, WEIGHTS } from "./artifacts.js";
 import { type Bench, bench, launch } from "./browser.js";
 import type {} from "./page.js";
 
@@ -119,6 +121,40 @@ test("what another tab has open is not deleted", async () => {
   // A browser ends the worker of a tab that was closed a little later.
   for (const until = Date.now() + 10_000; (await remove()) !== "deleted"; ) assert.ok(Date.now() < until);
   assert.deepEqual(await list(place.page), []);
+});
+
+test("an open model reads on from the files of its upload, though another tab has loaded a newer one", async () => {
+  const changing = await copyArtifact("tiny-float");
+  const other = await bench(browser, { artifact: changing });
+  try {
+    await other.page.evaluate(async () => {
+      const model = await edgelora.load("/artifact", { backend: "wasm", wasmPaths: "/ort/" });
+      Object.assign(globalThis, { model }); // of it, the graph with slots is read with the first adapter
+    });
+    await appendFile(join(changing, "decoder.onnx"), Buffer.from([0x32, 0])); // a field that says nothing
+    const content = await readFile(join(changing, "decoder.onnx"));
+    await changeManifest(changing, (manifest) => {
+      const sha256 = createHash("sha256").update(content).digest("hex");
+      manifest.files["decoder.onnx"] = { bytes: content.length, sha256 };
+    });
+    const second = await other.open();
+    assert.equal((await attempt(second)).error, null);
+    const ids = await other.page.evaluate(async () => {
+      type Loaded = Pick<Awaited<ReturnType<typeof edgelora.load<"text-generation">>>, "generateIds" | "dispose">;
+      const { model } = globalThis as never as { model: Loaded };
+      const answer = await model.generateIds([5, 6, 7], { adapter: "four", maxNewTokens: 4 });
+      await model.dispose();
+      return answer;
+    });
+    assert.equal(ids.length, 4);
+    const count = async () => (await other.page.evaluate(() => edgelora.cacheKeys())).length;
+    const before_ = await count();
+    assert.equal((await attempt(second)).error, null);
+    assert.equal(await count(), before_ - 2); // the old graph, its piece and its mark
+  } finally {
+    await other.close();
+    await rm(changing, { recursive: true });
+  }
 });
 
 test("a download that nobody went on with for a week is removed, a younger one is not", async () => {

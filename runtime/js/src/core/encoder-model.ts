@@ -7,6 +7,7 @@
 import { throwIfAborted } from "./abort.js";
 import { AdapterSet } from "./adapter-set.js";
 import { planCalls } from "./calls.js";
+import { checkIds } from "./check-ids.js";
 import { type EncodedText, encodeText } from "./encoded-text.js";
 import { type EncoderInput, type EncoderOutput, EncoderSession } from "./encoder-session.js";
 import { InputError } from "./errors.js";
@@ -19,7 +20,7 @@ import { findOffsets } from "./offsets.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import type { AnswerResult } from "./replay-answers.js";
-import { type CallOptions, checkIds, type WithAdapter, type WithAdapters } from "./request.js";
+import type { CallOptions, WithAdapter, WithAdapters } from "./request.js";
 import { largestIndex } from "./sampling.js";
 import { type Classification, classifyLogits, scoreLabels } from "./scores.js";
 import { findSpans, findWords, type Tagging } from "./spans.js";

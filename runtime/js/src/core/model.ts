@@ -10,25 +10,16 @@ import type { EncoderModel } from "./encoder-model.js";
 import { ArtifactError, InputError } from "./errors.js";
 import type { Task } from "./format.js";
 import type { Forms } from "./forms.js";
-import { type FinishReason, type Process, scoreChoices } from "./generate.js";
-import { asMessage, type Generation, Row, type RowPiece } from "./generation.js";
+import type { FinishReason, Process } from "./generate.js";
+import type { Generation, Row, RowPiece } from "./generation.js";
 import { readManifest } from "./manifest.js";
 import type { Message, Tools } from "./messages.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
-import {
-  type CallOptions,
-  makeRequest,
-  ofRow,
-  type Request,
-  type TextOptions,
-  type WithAdapter,
-  type WithAdapters,
-} from "./request.js";
-import { largestIndex } from "./sampling.js";
+import type { CallOptions, Request, TextOptions, WithAdapter, WithAdapters } from "./request.js";
 import { Session } from "./session.js";
 import type { Tokenizer } from "./text.js";
-import { TokenModel } from "./token-model.js";
+import { generating, TokenModel } from "./token-model.js";
 
 /**
  * A loaded artifact that generates: what `load` gives here and `loadInWorker` of one in a worker. `TextModel` says what
@@ -190,6 +181,7 @@ export class TextModel extends TokenModel {
   ): Promise<Generation[]> {
     const startedMs = performance.now();
     return this.alone(async (signal) => {
+      const { makeRequest } = await generating();
       const request = makeRequest({ ...options, signal: either(signal, writing.stopped) });
       const prompts = await encode();
       return request.choices === null
@@ -208,6 +200,7 @@ export class TextModel extends TokenModel {
     const tokenizer = await this.text("generateIds");
     const stopIds = tokenizer.findStops(request.stops);
     const { marked, readers } = await readCalls(tokenizer, prompts);
+    const { Row } = await import("./generation.js");
     const rows = prompts.map(({ ids }, row) => {
       return new Row(marked, request.stops, stopIds, ids.length, startedMs, readers[row]);
     });
@@ -253,6 +246,8 @@ export class TextModel extends TokenModel {
     const specs = this.specs(adapter, prompts.length);
     for (const spec of specs) this.known.parse(spec); // an unknown name is reported before anything is computed
     const { readers } = await readCalls(await this.text("generateIds"), prompts);
+    const { largestIndex, scoreChoices } = await generating();
+    const { asMessage } = await import("./generation.js");
     const answers: Generation[] = [];
     for (const [row, { ids: prompt }] of prompts.entries()) {
       const choices = encoded[row] as number[][];
@@ -281,6 +276,7 @@ export class TextModel extends TokenModel {
 
   /** First what the user does, then the form. */
   protected override async process(request: Request, index: number, count: number): Promise<Process | null> {
+    const { ofRow } = await generating();
     const process = await super.process(request, index, count);
     const schema = ofRow("schema", request.schemas, index, count);
     const regex = ofRow("regex", request.regexes, index, count);

@@ -1,11 +1,10 @@
 /**
- * The options and token ids of one call, checked together.
+ * The options of one call, checked together.
  *
  * Knows nothing about answering: names, ranges and what excludes what.
  */
 
 import { InputError } from "./errors.js";
-import type { ModelInfo } from "./format.js";
 import { show } from "./parse-json.js";
 import type { Variables } from "./rendering.js";
 import { checkSampling, type Sampling, type SamplingOptions } from "./sampling.js";
@@ -126,30 +125,4 @@ export function ofRow<Item>(name: string, items: readonly Item[], index: number,
 function listOf(given: unknown): readonly unknown[] {
   if (given === undefined || given === null) return [];
   return Array.isArray(given) ? given : [given];
-}
-
-/** `ids` as numbers that the model can take; throws InputError for what it cannot. */
-export function checkIds(ids: ArrayLike<number>, info: ModelInfo): number[] {
-  const checked = Array.from(ids);
-  if (checked.length === 0) {
-    throw new InputError("the prompt has no tokens; give some text (an empty raw prompt has nothing to go on)");
-  }
-  if (checked.length > info.contextLength) {
-    throw new InputError(
-      `the prompt is ${checked.length} tokens, the context length of ${info.name} is ${info.contextLength}; shorten it`,
-    );
-  }
-  const odd = checked.find((id) => !Number.isInteger(id));
-  if (odd !== undefined) throw new InputError(`token ids hold ${show(odd)}, expected a list of whole numbers`);
-  let [least, largest] = [checked[0] ?? 0, checked[0] ?? 0];
-  for (const id of checked) {
-    if (id < least) least = id;
-    if (id > largest) largest = id;
-  }
-  if (least < 0 || largest >= info.vocabSize) {
-    throw new InputError(
-      `token ids go from ${least} to ${largest}, expected 0 to ${info.vocabSize - 1}; was another tokenizer used?`,
-    );
-  }
-  return checked;
 }

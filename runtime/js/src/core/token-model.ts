@@ -6,28 +6,23 @@
 
 import { AdapterSet } from "./adapter-set.js";
 import type { BoundAdapter } from "./bound-adapter.js";
+import { checkIds } from "./check-ids.js";
 import { InputError } from "./errors.js";
 import type { Manifest } from "./format.js";
-import { Decoding, logitsAt, type Process, scoreTokens } from "./generate.js";
-import { groupRows } from "./groups.js";
+import type { Decoding, Process } from "./generate.js";
 import { LoadedModel } from "./loaded-model.js";
 import { SlotPacker } from "./packers.js";
 import type { Packed } from "./packing.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import type { ProbeResult } from "./probe.js";
-import {
-  type CallOptions,
-  checkIds,
-  type IdOptions,
-  makeRequest,
-  ofRow,
-  type Request,
-  type WithAdapter,
-  type WithAdapters,
-} from "./request.js";
-import { Sampler } from "./sampling.js";
+import type { CallOptions, IdOptions, Request, WithAdapter, WithAdapters } from "./request.js";
 import type { Session } from "./session.js";
+
+/** What it takes to answer: a model that is being loaded has no use for it. */
+export function generating(): Promise<typeof import("./generating.js")> {
+  return import("./generating.js");
+}
 
 /** A row's token ids with its index in the list that was given, by which its sampler draws. */
 type NumberedRow = readonly [number, readonly number[]];
@@ -60,6 +55,7 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
   probe(name: string, options: CallOptions = {}): Promise<ProbeResult | null> {
     return this.alone(async (signal) => {
       await this.known.find(name, { signal });
+      const { logitsAt } = await generating();
       const lastLogits = async (ids: readonly number[], spec: string) => {
         const adapter = await this.known.find(spec, { signal });
         const found = await logitsAt(this.session, adapter, this.check(ids), [ids.length - 1], signal);
@@ -80,6 +76,7 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     return this.alone(async (signal) => {
       const isBatch = ids.length > 0 && ids.every((row) => Array.isArray(row));
       const rows = (isBatch ? ids : [ids]) as readonly (readonly number[])[];
+      const { makeRequest } = await generating();
       const request = makeRequest({
         ...options,
         signal,
@@ -110,6 +107,7 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
         const last = row.length - 1;
         throw new InputError(`positions ${show(positions)}: expected indices from 0 to ${last}, at least one`);
       }
+      const { logitsAt } = await generating();
       return logitsAt(this.session, await this.one(options.adapter, signal), row, positions, signal);
     }, options.signal);
   }
@@ -126,6 +124,7 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
         throw new InputError("promptIds is empty; the first token of a text has no probability, give at least one");
       }
       const [prompt, completion] = [row.slice(0, promptIds.length), row.slice(promptIds.length)];
+      const { scoreTokens } = await generating();
       return scoreTokens(this.session, await this.one(options.adapter, signal), prompt, completion, signal);
     }, options.signal);
   }
@@ -144,35 +143,28 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
       prompt: ids.length,
       most: Math.min(ids.length + request.maxNewTokens, contextLength),
     }));
+    const { Decoding, groupRows, Sampler } = await generating();
+    const { sampling, maxNewTokens, signal } = request;
     for (const group of groupRows(lengths, bytesPerToken, longestCall)) {
       const rows = group.map((index): NumberedRow => [index, prompts[index] as readonly number[]]);
       const of = group.map((index) => specs[index] as string);
-      const processes = group.map((index) => all[index] as Process | null);
-      yield [group, this.#decoding(rows, of, request, processes)];
+      const decoding = new Decoding({
+        place: async () => ({ session: this.session, adapter: await this.known.findRows(of, { signal }) }),
+        recover: (error) => this.recover(error),
+        prompts: rows.map(([, ids]) => ids),
+        samplers: rows.map(([index, ids]) => new Sampler(sampling, ids, index)),
+        maxNewTokens,
+        endIds: this.#endIds,
+        signal,
+        processes: group.map((index) => all[index] as Process | null),
+      });
+      yield [group, decoding];
     }
-  }
-
-  #decoding(
-    rows: readonly NumberedRow[],
-    specs: readonly string[],
-    request: Request,
-    processes: readonly (Process | null)[],
-  ): Decoding {
-    const { sampling, maxNewTokens, signal } = request;
-    return new Decoding({
-      place: async () => ({ session: this.session, adapter: await this.known.findRows(specs, { signal }) }),
-      recover: (error) => this.recover(error),
-      prompts: rows.map(([, ids]) => ids),
-      samplers: rows.map(([index, ids]) => new Sampler(sampling, ids, index)),
-      maxNewTokens,
-      endIds: this.#endIds,
-      signal,
-      processes,
-    });
   }
 
   /** What is done with the logits of row `index` of `count`. */
   protected async process(request: Request, index: number, count: number): Promise<Process | null> {
+    const { ofRow } = await generating();
     return ofRow("processLogits", request.processLogits, index, count);
   }
 

@@ -6,7 +6,7 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { build } from "esbuild";
@@ -20,12 +20,12 @@ rmSync(DIST, { recursive: true, force: true });
 execFileSync(process.execPath, [join(dirname(TSC), "bin", "tsc"), "-p", join(ROOT, "tsconfig.build.json")], {
   stdio: "inherit",
 });
-const { code, map } = await bundleWorker(ROOT);
+const { code, map, inputs } = await bundleWorker(ROOT);
 writeFileSync(join(DIST, "worker.js"), code);
 writeFileSync(join(DIST, "worker.js.map"), map);
 writeFileSync(join(DIST, "web", "worker-source.js"), await workerModule(code));
 for (const name of ["worker.js", "worker.js.map"]) rmSync(join(DIST, "web", name)); // its parts are in dist/worker.js
-await build({
+const { metafile } = await build({
   absWorkingDir: ROOT,
   entryPoints: { edgelora: join(DIST, "web.js") },
   outdir: join(DIST, "browser"),
@@ -35,5 +35,16 @@ await build({
   format: "esm",
   target: "es2022",
   sourcemap: "linked",
+  metafile: true,
   logLevel: "error",
 });
+
+// Bundles carry code of other packages, whose licences go with it.
+const names = [...inputs, ...Object.keys(metafile.inputs)].map(
+  (path) => /(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1],
+);
+const licences = [...new Set(names)].sort().flatMap((name) => {
+  if (name === undefined) return [];
+  return [`${name}\n\n${readFileSync(join(ROOT, "node_modules", name, "LICENSE"), "utf8").trim()}\n`];
+});
+writeFileSync(join(DIST, "THIRD_PARTY_LICENSES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));

@@ -11,10 +11,10 @@ import { build, transform } from "esbuild";
  * The worker and its source map. One file: what is made from text has no folder to load parts from.
  *
  * @param {string} root the folder of this package
- * @returns {Promise<{ code: string, map: string }>}
+ * @returns {Promise<{ code: string, map: string, inputs: string[] }>} the inputs by their paths in `root`
  */
 export async function bundleWorker(root) {
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
     absWorkingDir: root,
     entryPoints: ["src/web/worker.ts"],
     outfile: join(root, "dist", "worker.js"),
@@ -25,10 +25,11 @@ export async function bundleWorker(root) {
     target: "es2022",
     sourcemap: "linked",
     write: false,
+    metafile: true,
     logLevel: "error",
   });
   const [map, code] = outputFiles.map((file) => file.text);
-  return { code: /** @type {string} */ (code), map: /** @type {string} */ (map) };
+  return { code: /** @type {string} */ (code), map: /** @type {string} */ (map), inputs: Object.keys(metafile.inputs) };
 }
 
 /**

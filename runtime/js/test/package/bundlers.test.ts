@@ -59,11 +59,11 @@ for (const version of [6, 7, 8]) {
   });
 }
 
-test("esbuild, with parts and in one file", async () => {
-  for (const [name, ...words] of [["parts", "--splitting"], ["one-file"]] as const) {
+test("esbuild, in parts, in one file, and as a script that is no module", async () => {
+  for (const [name, ...words] of [["parts", "--format=esm", "--splitting"], ["one-file", "--format=esm"], ["script"]]) {
     const out = join(OUT, `esbuild-${name}`);
     const esbuild = join(CONSUMERS, "node_modules/.bin/esbuild");
-    run(APP, esbuild, "main.js", "--bundle", "--minify", "--format=esm", `--outdir=${out}`, ...words);
+    run(APP, esbuild, "main.js", "--bundle", "--minify", `--outdir=${out}`, ...words);
     addPublic(out);
     await answer(out);
   }

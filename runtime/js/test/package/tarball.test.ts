@@ -27,7 +27,10 @@ test("the tarball has the licence and every file that package.json names, and no
   for (const name of named) assert.ok(files.includes(JSON.parse(name).slice(2)), name);
   assert.deepEqual(
     files.filter(
-      (name) => !/^(dist\/.+\.(js|js\.map|d\.ts)|bin\/edgelora-ort\.mjs|LICENSE|README\.md|package\.json)$/.test(name),
+      (name) =>
+        !/^(dist\/.+\.(js|js\.map|d\.ts)|dist\/THIRD_PARTY_LICENSES\.txt|bin\/edgelora-ort\.mjs|LICENSE|README\.md|package\.json)$/.test(
+          name,
+        ),
     ),
     [],
   );
@@ -42,6 +45,13 @@ test("source maps hold their sources", () => {
     assert.equal(sourcesContent?.length, sources.length, name);
     for (const content of sourcesContent) assert.equal(typeof content, "string", name);
   }
+});
+
+test("licences of the packages that are part of bundles go with them", () => {
+  const licences = readFileSync(join(UNPACKED, "dist/THIRD_PARTY_LICENSES.txt"), "utf8");
+  const names = licences.split(/^-{80}$/m).map((part) => part.trim().split("\n")[0]);
+  assert.deepEqual(names, ["@huggingface/jinja", "@huggingface/tokenizers", "@noble/hashes"]);
+  assert.match(licences, /MIT License.+Apache License.+MIT License/s);
 });
 
 test("publint finds nothing", () => {

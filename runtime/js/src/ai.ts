@@ -15,11 +15,13 @@ import type {
   LanguageModelV4Usage,
   SharedV4Warning,
 } from "@ai-sdk/provider";
+import { callForm, type OfferedFunction } from "./call-form.js";
 import { InputError } from "./core/errors.js";
 import type { Generation } from "./core/generation.js";
 import type { Message } from "./core/messages.js";
 import type { ChatOptions, Model } from "./core/model.js";
-import type { WithAdapter } from "./core/request.js";
+import { show } from "./core/parse-json.js";
+import type { Schema, WithAdapter } from "./core/request.js";
 
 /** Options of a language model; each call may bring others as `providerOptions: { edgelora: { ... } }`. */
 export type EdgeLoraSettings = Omit<ChatOptions, "tools" | "signal"> & WithAdapter;
@@ -77,9 +79,7 @@ function readCall(options: LanguageModelV4CallOptions, settings: EdgeLoraSetting
   for (const name of ["presencePenalty", "frequencyPenalty"] as const) {
     if (options[name]) refuse(name, "repetitionPenalty among the provider's options is what there is");
   }
-  if (options.responseFormat?.type === "json") refuse("responseFormat", "ask for JSON in the prompt");
   const choice = options.toolChoice?.type ?? "auto";
-  if (choice === "required" || choice === "tool") refuse("toolChoice", "the model decides whether it calls a tool");
   const tools = (options.tools ?? []).flatMap((tool) => {
     if (tool.type !== "function") {
       refuse(`the tool ${tool.id}`, "no tools of providers are here");
@@ -97,6 +97,10 @@ function readCall(options: LanguageModelV4CallOptions, settings: EdgeLoraSetting
     stop: options.stopSequences,
     signal: options.abortSignal,
     tools: choice === "none" || tools.length === 0 ? undefined : tools,
+    schema: formOf(
+      options,
+      tools.map((tool) => tool.function),
+    ),
     template: templateOf(options, settings),
   };
   const own = (options.providerOptions?.[PROVIDER] ?? {}) as EdgeLoraSettings;
@@ -106,6 +110,22 @@ function readCall(options: LanguageModelV4CallOptions, settings: EdgeLoraSetting
     request: { ...settings, ...Object.fromEntries(known), ...own },
     warnings,
   };
+}
+
+/** The form that an answer must keep: JSON, a call, or one of the two where there are tools. */
+function formOf(
+  { responseFormat: format, toolChoice: choice }: LanguageModelV4CallOptions,
+  functions: readonly OfferedFunction[],
+): Schema | undefined {
+  if (choice?.type === "required" && functions.length > 0) return callForm(functions);
+  if (choice?.type === "tool") {
+    const chosen = functions.filter(({ name }) => name === choice.toolName);
+    if (chosen.length > 0) return callForm(chosen);
+    throw new InputError(`the tool ${show(choice.toolName)} is to be called and is not among those that are given`);
+  }
+  if (format?.type !== "json") return undefined;
+  if (format.schema === undefined) return true; // any JSON, calls as well
+  return callForm(choice?.type === "none" ? [] : functions, format.schema as Schema);
 }
 
 /** Templates that let a model think ask for `enable_thinking`; others have no use for it. */

@@ -3,7 +3,17 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { DirectChatTransport, generateText, jsonSchema, stepCountIs, streamText, ToolLoopAgent, tool } from "ai";
+import {
+  DirectChatTransport,
+  generateText,
+  jsonSchema,
+  Output,
+  stepCountIs,
+  streamText,
+  ToolLoopAgent,
+  type ToolSet,
+  tool,
+} from "ai";
 import { createEdgeLora } from "../src/ai.js";
 import { load } from "../src/node.js";
 import { CONFORMANCE } from "./places.js";
@@ -107,6 +117,66 @@ test("the SDK runs tools and asks again with what they gave", async (context) =>
   assert.ok(types.indexOf("tool-call") < types.indexOf("tool-result"), types.join());
   assert.equal(await stream.text, "It is sunny.");
   assert.equal(given.length, 2);
+});
+
+const WEATHER = jsonSchema<{ city: string }>({
+  $schema: "http://json-schema.org/draft-07/schema#",
+  type: "object",
+  properties: { city: { type: "string", enum: ["Bern", "Zürich"] } },
+  required: ["city"],
+  additionalProperties: false,
+});
+
+test("an object is of its schema, also beside tools", async (context) => {
+  const { output } = await generateText({
+    model: edgelora("tiny"),
+    prompt: PROMPT,
+    output: Output.object({ schema: WEATHER }),
+    maxOutputTokens: 60,
+  });
+  assert.ok(["Bern", "Zürich"].includes(output.city));
+  const tooled = createEdgeLora(() => loadWithTools(context));
+  const both = await generateText({
+    model: tooled("x"),
+    prompt: PROMPT,
+    tools: { get_weather: tool({ inputSchema: WEATHER }) },
+    output: Output.object({
+      schema: jsonSchema({ type: "object", properties: { sky: { const: "clear" } }, required: ["sky"] }),
+    }),
+    maxOutputTokens: 80,
+  });
+  const [call] = both.toolCalls;
+  if (call === undefined) assert.deepEqual(both.output, { sky: "clear" });
+  else assert.ok(["Bern", "Zürich"].includes((call.input as { city: string }).city));
+});
+
+test("a tool that must be called is called", async (context) => {
+  const tooled = createEdgeLora(() => loadWithTools(context));
+  const tools: ToolSet = {
+    get_weather: tool({ inputSchema: WEATHER }),
+    stop: tool({ inputSchema: jsonSchema<object>({ type: "object", properties: {}, additionalProperties: false }) }),
+  };
+  const call = { model: tooled("x"), prompt: PROMPT, tools, maxOutputTokens: 80, maxRetries: 0 };
+  for (const seed of [1, 2, 3]) {
+    const any = await generateText({ ...call, toolChoice: "required", temperature: 2, seed });
+    assert.deepEqual([any.toolCalls.length, any.finishReason, any.text], [1, "tool-calls", ""]);
+    const one = await generateText({
+      ...call,
+      toolChoice: { type: "tool", toolName: "get_weather" },
+      temperature: 2,
+      seed,
+    });
+    const [found] = one.toolCalls;
+    assert.ok(found?.toolName === "get_weather" && ["Bern", "Zürich"].includes(found.input.city));
+  }
+  const absent = tooled("x").doGenerate({
+    prompt: [{ role: "user", content: [{ type: "text", text: PROMPT }] }],
+    toolChoice: { type: "tool", toolName: "gone" },
+  });
+  await assert.rejects(
+    absent as Promise<unknown>,
+    /^InputError: the tool "gone" is to be called and is not among those/,
+  );
 });
 
 test("reasoning is what the template knows as enable_thinking", async (context) => {

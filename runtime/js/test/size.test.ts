@@ -51,7 +51,9 @@ for (const name of ["openai", "ai", "react"]) {
     context.diagnostic(`${bytes} bytes gzipped`);
     assert.ok(bytes > 500 && bytes < FACADE_BYTES, `${bytes} bytes`);
     assert.deepEqual(
-      Object.keys(metafile.inputs).filter((path) => !/\/(errors|names|parse-json|openai|ai|react)\.ts$/.test(path)),
+      Object.keys(metafile.inputs).filter(
+        (path) => !/\/(errors|names|parse-json|call-form|openai|ai|react)\.ts$/.test(path),
+      ),
       [],
     );
   });

@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { ChatTemplate } from "../src/core/chat-template.js";
+import { Renderer } from "../src/core/rendering.js";
 import { StreamDecoder } from "../src/core/stream.js";
 import { CallReader } from "../src/core/tool-calls.js";
 import { load } from "../src/node.js";
@@ -84,6 +86,20 @@ test("calls come out of an answer and go back in", async (context) => {
   assert.deepEqual(unasked.message, { role: "assistant", content: CALL });
   const whole = await model.chat(asked, { tools: TOOLS, maxNewTokens: 12 });
   assert.equal(whole.text, (await model.tokenizer)?.decode(whole.tokenIds));
+});
+
+test("members of tools and calls that are undefined are not there", async () => {
+  const renderer = new Renderer(await ChatTemplate.compile("{{ tools | tojson }}{{ messages | tojson }}"));
+  const told = (extra: object) => {
+    const tools = [{ type: "function", function: { name: "x", ...extra } }];
+    const call = { id: "1", type: "function", function: { name: "x", arguments: { a: [1], ...extra } } };
+    const messages = [
+      { role: "user", content: "?" },
+      { role: "assistant", content: "", tool_calls: [call] },
+    ];
+    return renderer.render(messages, true, tools);
+  };
+  assert.equal(told({ description: undefined }), told({}));
 });
 
 test("special tokens are text where they are kept", async (context) => {

@@ -8,7 +8,7 @@ export const TOOLS = [{ type: "function", function: { name: "get_weather", param
 export const CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Bern"}}</tool_call>';
 
 const TEMPLATE =
-  "{% if tools %}[{{ tools | tojson }}]{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}" +
+  "{% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}{% for m in messages %}<{{ m.role }}>{{ m.content }}" +
   "{% for c in m.tool_calls or [] %}({{ c.id }} {{ c.function | tojson }}){% endfor %}{{ m.tool_call_id }}{% endfor %}" +
   "{% if enable_thinking is defined %}{{ enable_thinking }}{% endif %}";
 

@@ -41,7 +41,7 @@ export function checkTools(tools: Tools): Fields[] {
   given.forEach((tool, index) => {
     if (!isFields(tool)) throw new InputError(`tool ${index} is ${show(tool)}, expected the JSON schema of a function`);
   });
-  return given;
+  return withoutUndefined(given) as Fields[];
 }
 
 /** Content as one text: parts are joined with line breaks, as the servers do that feed templates which want text. */
@@ -68,7 +68,8 @@ function checkMessage(index: number, message: unknown): Message {
     throw new InputError(`message ${index}: tool_calls is ${show(calls)}, expected a list of JSON objects`);
   }
   const hasCalls = Array.isArray(calls) && calls.length > 0;
-  if (!hasCalls) delete checked.tool_calls;
+  if (hasCalls) checked.tool_calls = withoutUndefined(calls);
+  else delete checked.tool_calls;
   if (content === null) {
     if (hasCalls) return checked as Message;
     const found = Object.hasOwn(checked, "content") ? "null" : "missing";
@@ -94,6 +95,14 @@ function checkPart(index: number, number: number, part: unknown): Fields {
     throw new InputError(`message ${index}: part ${number} has the text ${show(part.text ?? null)}, expected a string`);
   }
   return Object.fromEntries(Object.entries(part).filter(([, value]) => (value ?? null) !== null));
+}
+
+/** The same without members that are undefined, which JSON and templates do not know. */
+function withoutUndefined(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutUndefined);
+  if (!isFields(value)) return value;
+  const known = Object.entries(value).filter(([, member]) => member !== undefined);
+  return Object.fromEntries(known.map(([key, member]) => [key, withoutUndefined(member)]));
 }
 
 function parsed(text: string): unknown {

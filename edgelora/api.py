@@ -42,6 +42,7 @@ from edgelora_runtime.files import check_writable
 from edgelora_runtime.manifest import FLOAT_STORE, INT8_CACHE, Manifest
 
 if TYPE_CHECKING:  # torch, which nobody waits for who only imports
+    from edgelora.artifact.about import About
     from edgelora.artifact.verify import VerifyReport
     from edgelora.training.run import RunPlan, TrainResult
     from edgelora_runtime.manifest import AdapterInfo
@@ -171,6 +172,8 @@ def export(
     from edgelora.merging.merge_policy import Limits
     from edgelora.torch_model.merge_kl import read_kl_prompts
 
+    if options.source is None and not os.path.exists(model):
+        options = dataclasses.replace(options, source=os.fspath(model))
     choice = _grid_of(grid, options)
     make_grid = grid_maker(choice, progress)
     max_bytes = None if grid.budget_mb is None else int(1e6 * grid.budget_mb)
@@ -214,16 +217,19 @@ def add_adapter(
     probe: bool = True,
     store: str = FLOAT_STORE,
     labels: Sequence[str] | None = None,
+    about: About | None = None,
 ) -> AdapterInfo:
     """Copy a PEFT folder into an artifact under ``name``; what does not fit is refused and changes nothing.
 
     ``probe`` replays a probe of its receipt on the artifact first. ``store`` float16 or int8 rounds its factors: less
     to read for each token where the operators of edgelora-ops are, and the same numbers everywhere. ``labels`` name the
-    rows of a classifier's head where its folder does not.
+    rows of a classifier's head where its folder does not. ``about`` introduces it to people, before the ``about.json``
+    of its folder.
     """
+    from edgelora.artifact.about import About
     from edgelora.artifact.store import add_adapter
 
-    return add_adapter(Path(artifact), name, Path(folder), probe, store, labels)
+    return add_adapter(Path(artifact), name, Path(folder), probe, store, labels, about or About())
 
 
 def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:

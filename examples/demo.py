@@ -19,8 +19,9 @@ from edgelora_runtime.files import write_atomically
 from examples import prepare_addresses, prepare_icd
 from examples.demo_encoder import encoder_rows, run_encoder
 from examples.download import DatasetError
+from examples.introductions import run_introducing
 from examples.report import align, judge, table_lines
-from examples.steps import DemoError, Step, run_edgelora, run_steps
+from examples.steps import DemoError, Step, run_steps
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 ADAPTERS = ("addresses", "icd")
@@ -146,7 +147,7 @@ def main() -> int:
         print("= data")
         prepare_addresses.prepare(build / "data" / "addresses")
         prepare_icd.prepare(build / "data" / "icd")
-        seconds = run_steps(plan_steps(model, build / "data", build), build / "steps.json", run_edgelora)
+        seconds = run_steps(plan_steps(model, build / "data", build), build / "steps.json", run_introducing)
         results = collect(build, seconds)
         print("", *table_lines(results), "", sep="\n")
         results["encoder"] = run_encoder(build / "encoder")

@@ -14,19 +14,21 @@ from pathlib import Path
 from examples import prepare_addresses, prepare_icd
 from examples.demo import TRAINING, link_base, plan_training, trained_folders
 from examples.download import DatasetError
-from examples.steps import DemoError, Step, run_edgelora, run_steps
+from examples.introductions import run_introducing
+from examples.steps import DemoError, Step, run_steps
 
 SHORT: Mapping[str, Sequence[str]] = {
     "addresses": ("--max-steps", "10", "--batch-size", "4", "--max-length", "192", "--learning-rate", "3e-3"),
     "icd": ("--max-steps", "10", "--batch-size", "8", "--max-length", "128", "--learning-rate", "3e-3"),
 }
+BASE = ("--source", "HuggingFaceTB/SmolLM2-135M-Instruct", "--license", "apache-2.0")
 
 
 def plan_page(model: Path, data: Path, build: Path, short: bool) -> list[Step]:
     """Both trainings, as the demonstration has them unless ``short``, and the export."""
     adapters = [word for name, folder in trained_folders(build).items() for word in ("--adapter", f"{name}={folder}")]
     artifact = build / "page"
-    export = ("export", str(model), "-o", str(artifact), "--overwrite", "--target", "web-wasm", *adapters)
+    export = ("export", str(model), "-o", str(artifact), "--overwrite", "--target", "web-wasm", *BASE, *adapters)
     return [
         *plan_training(model, data, build, SHORT if short else TRAINING),
         Step("export for browsers", export, artifact / "manifest.json"),
@@ -45,7 +47,7 @@ def main() -> int:
         model = link_base(build)
         prepare_addresses.prepare(build / "data" / "addresses")
         prepare_icd.prepare(build / "data" / "icd")
-        run_steps(plan_page(model, build / "data", build, given.short), build / "steps.json", run_edgelora)
+        run_steps(plan_page(model, build / "data", build, given.short), build / "steps.json", run_introducing)
     except (DemoError, DatasetError, OSError) as error:
         print(f"page: {error}", file=sys.stderr)
         return 2

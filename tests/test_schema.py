@@ -41,9 +41,11 @@ FULL = Manifest(
     target="cpu",
     model=ModelInfo("tiny é", "llama", 64, 2, 1, 8, 128, (1, 2)),
     graph=GraphInfo("decoder.onnx", "weights.bin", fused="decoder.fused.onnx"),
-    base=BaseInfo("ab" * 32, "cd" * 32),
+    base=BaseInfo("ab" * 32, "cd" * 32, "owner/name", "apache-2.0"),
     slots=(Slot("l.0.qkv", "l.0.qkv.a", "l.0.qkv.b", 16, 24, (SlotPart("q_proj", 0, 16), SlotPart("k_proj", 16, 8))),),
-    adapters=(AdapterInfo("mail", "adapters/mail", 4, "int8"),),
+    adapters=(
+        AdapterInfo("mail", "adapters/mail", 4, "int8", None, "Mail", "Sorts mail.", ("Where is my parcel?",), "mit"),
+    ),
     files={
         "decoder.onnx": FileInfo((9 << 20) + 1, "00" * 32, Pieces(4 << 20, ("a1" * 32, "a2" * 32, "a3" * 32))),
         "decoder.fused.onnx": FileInfo(11, "77" * 32),

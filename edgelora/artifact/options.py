@@ -128,6 +128,10 @@ class ExportOptions:
     genai: Annotated[
         bool, Option("Add a second graph over the same weights, with the settings of onnxruntime-genai.")
     ] = False
+    source: Annotated[
+        str | None, Option("For people: where the base is from.  [default: MODEL where that is a hub id]")
+    ] = None
+    license: Annotated[str | None, Option("For people: the licence of the base, such as apache-2.0.")] = None
     overwrite: Annotated[bool, Option("Replace the artifact at OUTPUT.")] = False
 
     def __post_init__(self) -> None:

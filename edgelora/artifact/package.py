@@ -65,7 +65,7 @@ def package(
             eos_token_ids=checkpoint.eos_token_ids,
         ),
         graph=_graph_info(exported),
-        base=BaseInfo(grid.base_fingerprint, grid.fingerprint),
+        base=BaseInfo(grid.base_fingerprint, grid.fingerprint, options.source, options.license),
         slots=exported.slots,
         adapters=(),
         files={path.name: listed_info(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE},

@@ -17,6 +17,7 @@ from typing import Any
 
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
 from edgelora.adapter.narrow import check_store
+from edgelora.artifact.about import NOTHING, About, read_about
 from edgelora.artifact.changing import FOLDER, MARK_FILE, changing
 from edgelora.artifact.narrow_adapter import narrow_adapter
 from edgelora.errors import AdapterError
@@ -68,12 +69,13 @@ def add_adapter(
     probe: bool = True,
     store: str = FLOAT_STORE,
     labels: Sequence[str] | None = None,
+    about: About = NOTHING,
 ) -> AdapterInfo:
     """Copy a PEFT folder into an artifact; raises AdapterError when it does not fit, OSError when writing fails.
 
     ``probe`` replays a probe of its receipt on the artifact first. ``store`` rounds the factors that go in, to float16
-    or int8, and the receipt then tells of those. ``labels`` name the rows of its head where no receipt does. Whatever
-    fails, the artifact stays as it was.
+    or int8, and the receipt then tells of those. ``labels`` name the rows of its head where no receipt does. ``about``
+    goes before what the folder says of it. Whatever fails, the artifact stays as it was.
     """
     check_name(name)
     check_store(store)
@@ -91,7 +93,8 @@ def add_adapter(
         base_head = read_base_head(place, manifest)
         adapter = check_adapter(folder, manifest, base_head)
         head = _head_info(folder, manifest, {**base_head, **adapter.head}, labels)
-        info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank, store, head)
+        said = dataclasses.asdict(about.before(read_about(folder)))
+        info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank, store, head, **said)
         with naming(artifact / FOLDER / name):
             target.parent.mkdir(exist_ok=True)
             with temporary_folder(target.parent) as fresh:
@@ -108,7 +111,7 @@ def add_adapter(
                 (fresh / MARK_FILE).touch()
                 put_folder(fresh, target)
         data = _read(place)
-        data["adapters"] = [*data["adapters"], dataclasses.asdict(info)]
+        data["adapters"] = [*data["adapters"], info.to_record()]
         data["files"] |= {f"{info.path}/{file}": found.to_record() for file, found in files.items()}
         _write(place, data)  # the moment from which it is there
     return info

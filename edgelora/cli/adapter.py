@@ -16,6 +16,7 @@ import typer
 from edgelora.adapter.page import PAGE_FILE, headline, write_page
 from edgelora.adapter.receipt import carry_over
 from edgelora.adapter.truncate import truncate, write_adapter
+from edgelora.artifact.about import About
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.checkpoint.names import is_vocabulary
@@ -50,15 +51,20 @@ def add(
         str | None,
         typer.Option(metavar="A,B,C", help="Labels of its head in order, where its folder does not name them."),
     ] = None,
+    title: Annotated[str | None, typer.Option(help="For people: what it is called.")] = None,
+    description: Annotated[str | None, typer.Option(help="For people: what it does, in a sentence.")] = None,
+    example: Annotated[list[str] | None, typer.Option(help="A text to give it; may be repeated.")] = None,
+    license: Annotated[str | None, typer.Option(help="Its licence, such as apache-2.0.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Add an adapter to an artifact; the base is not touched.
+    """Add an adapter to an artifact; the base is not touched. Its folder's about.json introduces it to people.
 
     Example: edgelora adapter add smol legal=adapters/legal
     """
     name, folder = split_assignment(adapter)
     names = None if labels is None else [label.strip() for label in labels.split(",")]
-    info = add_adapter(artifact, name, folder, probe, store, names)
+    about = About(title, description, tuple(example or ()), license)
+    info = add_adapter(artifact, name, folder, probe, store, names, about)
     told = f"rank {info.rank}" + ("" if info.head is None else f", {len(info.head.labels)} labels")
     emit(as_json, {"added": dataclasses.asdict(info)}, [f"added {info.name} ({told}) to {artifact}"])
 

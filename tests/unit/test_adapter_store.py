@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgelora.artifact.about import ABOUT_FILE, About
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.errors import AdapterError, ArtifactError, EdgeLoraError
 from edgelora_runtime import load
@@ -53,6 +54,21 @@ def test_adding_and_removing_touches_adapters_and_manifest_alone(
     assert only_base(back) == only_base(before)
     assert back["manifest.json"][0] == before["manifest.json"][0]
     assert not (artifact / "adapters/wide").exists()
+
+
+def test_an_adapter_is_introduced_by_its_folder_and_by_who_adds_it(
+    artifact: Path, tiny_adapters: dict[str, Path]
+) -> None:
+    folder = tiny_adapters["wide"]
+    assert add_adapter(artifact, "bare", folder).examples == ()
+    (folder / ABOUT_FILE).write_text('{"title": "Wide é", "description": "Is wide.", "examples": ["a", "b"]}')
+    add_adapter(artifact, "wide", folder, about=About(title="Broad", license="mit"))
+    info = next(item for item in read_manifest(artifact).adapters if item.name == "wide")
+    assert (info.title, info.description, info.examples, info.license) == ("Broad", "Is wide.", ("a", "b"), "mit")
+    (folder / ABOUT_FILE).write_text('{"examples": "a"}')
+    with pytest.raises(AdapterError, match=r"about\.json: examples: expected a list, found 'a'"):
+        add_adapter(artifact, "other", folder)
+    (folder / ABOUT_FILE).unlink()
 
 
 def test_an_added_adapter_answers_as_one_loaded_from_its_folder(artifact: Path, tiny_adapters: dict[str, Path]) -> None:

@@ -94,6 +94,11 @@ EncoderInfo read_encoder(const Field& field) {
     return encoder;
 }
 
+// What is said to people is of the right type; nothing here shows it.
+void check_words(const Field& field, std::initializer_list<const char*> names) {
+    for (const char* name : names) (void)field.find_text(name);
+}
+
 AdapterInfo read_info(const Field& field) {
     AdapterInfo info;
     info.name = field.at("name").text();
@@ -101,6 +106,8 @@ AdapterInfo read_info(const Field& field) {
     info.rank = field.at("rank").whole();
     if (const auto store = field.find("store")) info.store = store->text();
     info.head = find_head(field, "head");
+    check_words(field, {"title", "description", "license"});
+    if (const auto examples = field.find("examples")) (void)examples->texts();
     return info;
 }
 
@@ -128,6 +135,7 @@ Manifest build(const Field& field) {
     manifest.graph = read_graph(field.at("graph"));
     const Field base = field.at("base");
     manifest.base = {base.at("fingerprint").text(), base.at("grid").text()};
+    check_words(base, {"source", "license"});
     manifest.slots = list_of(field.at("slots"), read_slot);
     manifest.adapters = list_of(field.at("adapters"), read_info);
     for (const auto& [name, info] : field.at("files").entries()) {

@@ -33,6 +33,7 @@ SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES
 
 PIECE_BYTES = 4 << 20  # what a download that breaks off loses at most, and what a phone holds of a file in memory
 
+_WORDS = ("title", "description", "examples", "license", "source")
 _LONGEST = 32 << 20  # bytes; an artifact of a hundred layers and a hundred adapters has one
 
 
@@ -147,21 +148,37 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class BaseInfo:
-    """Identity of the base: ``fingerprint`` of its float32 weights, ``grid`` of the values that were shipped."""
+    """Identity of the base: ``fingerprint`` of its float32 weights, ``grid`` of the values that were shipped.
+
+    For people: its ``source``, such as owner/name@revision, and its ``license``.
+    """
 
     fingerprint: str
     grid: str
+    source: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """One adapter of the artifact: a PEFT folder at ``path``, its factors rounded as ``store`` says."""
+    """One adapter of the artifact: a PEFT folder at ``path``, its factors rounded as ``store`` says.
+
+    ``title``, ``description``, ``examples`` (texts to give it) and ``license`` are for people.
+    """
 
     name: str
     path: str
     rank: int
     store: str = FLOAT_STORE
     head: HeadInfo | None = None
+    title: str | None = None
+    description: str | None = None
+    examples: tuple[str, ...] = ()
+    license: str | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """What stands in ``manifest.json``; words that nobody has said are left out."""
+        return _said(dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)
@@ -210,9 +227,16 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as it stands in ``manifest.json``."""
         files = {name: info.to_record() for name, info in self.files.items()}
-        data = {**dataclasses.asdict(self), "files": files}
+        adapters = [info.to_record() for info in self.adapters]
+        data = {**dataclasses.asdict(self), "files": files, "adapters": adapters}
+        data["base"] = _said(data["base"])
         text = json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
         return text + "\n"
+
+
+def _said(record: Mapping[str, Any]) -> dict[str, Any]:
+    """``record`` without the words for people that it does not have."""
+    return {name: value for name, value in record.items() if name not in _WORDS or value}
 
 
 def parse_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest:

@@ -117,6 +117,9 @@ export interface TokenizerInfo {
 export interface BaseInfo {
   readonly fingerprint: string;
   readonly grid: string;
+  /** For people: where it is from, such as owner/name@revision. */
+  readonly source: string | null;
+  readonly license: string | null;
 }
 
 /** One adapter of the artifact: a PEFT folder at `path`, its factors rounded as `store` says. */
@@ -127,6 +130,12 @@ export interface AdapterInfo {
   readonly store: "float32" | "float16" | "int8";
   /** What its head means, null where it brings none. */
   readonly head: HeadInfo | null;
+  /** For people, as what follows. */
+  readonly title: string | null;
+  readonly description: string | null;
+  /** Texts to give it. */
+  readonly examples: readonly string[];
+  readonly license: string | null;
 }
 
 /** SHA-256 (hex) of each `size` bytes of a file in their order; the last piece may be shorter. */

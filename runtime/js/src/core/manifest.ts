@@ -242,7 +242,12 @@ function readHead(parent: Fields, name: string): HeadInfo | null {
 }
 
 function readBase(data: Fields): BaseInfo {
-  return { fingerprint: data.text("fingerprint"), grid: data.text("grid") };
+  return {
+    fingerprint: data.text("fingerprint"),
+    grid: data.text("grid"),
+    source: data.textOrNull("source"),
+    license: data.textOrNull("license"),
+  };
 }
 
 function readSlot(data: Fields): Slot {
@@ -266,7 +271,17 @@ function readAdapterInfo(data: Fields): AdapterInfo {
     throw data.wrong("store", '"float32", "float16" or "int8"', store);
   }
   const head = readHead(data, "head");
-  return { name: data.text("name"), path: data.text("path"), rank: data.whole("rank"), store, head };
+  return {
+    name: data.text("name"),
+    path: data.text("path"),
+    rank: data.whole("rank"),
+    store,
+    head,
+    title: data.textOrNull("title"),
+    description: data.textOrNull("description"),
+    examples: data.raw("examples") === undefined ? [] : data.texts("examples"),
+    license: data.textOrNull("license"),
+  };
 }
 
 function readFileInfo(data: Fields): FileInfo {

@@ -9,7 +9,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { defineConfig, type Plugin } from "vite";
 
-const ORT = join(import.meta.dirname, "public", "ort"); // kept by the service worker when it is known which are needed
+const PUBLIC = join(import.meta.dirname, "public"); // copied as it is
+const ORT = join(PUBLIC, "ort"); // kept by the service worker when it is known which are needed
 
 /** Tells the service worker what the page consists of: it is another one whenever any of it changes. */
 function shellList(): Plugin {
@@ -21,10 +22,12 @@ function shellList(): Plugin {
       if (worker?.type !== "chunk") throw new Error("the build has no sw.js");
       const parts = Object.values(bundle).filter((part) => part !== worker && !part.fileName.endsWith(".map"));
       const ort = readdirSync(ORT).filter((name) => /\.(mjs|wasm)$/.test(name));
+      const copied = readdirSync(PUBLIC).filter((name) => name !== "ort");
+      const contents = parts.map((part) => (part.type === "chunk" ? part.code : part.source));
       const shell = {
-        version: hash(parts.map((part) => (part.type === "chunk" ? part.code : part.source))),
+        version: hash([...contents, ...copied.map((name) => readFileSync(join(PUBLIC, name)))]),
         ort: hash(ort.map((name) => readFileSync(join(ORT, name)))),
-        files: ["./", ...parts.map((part) => part.fileName).filter((name) => name !== "index.html")],
+        files: ["./", ...parts.map((part) => part.fileName).filter((name) => name !== "index.html"), ...copied],
       };
       worker.code = `self.SHELL=${JSON.stringify(shell)};\n${worker.code}`;
     },

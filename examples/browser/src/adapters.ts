@@ -7,7 +7,7 @@
 import { find, make } from "./elements.ts";
 
 const BLEND = "+"; // no adapter can be called that
-const SETTLED_MS = 150; // a slider that is being moved is not asked for at every step
+const SETTLED_MS = 60; // a slider that is being moved is not asked for at every step
 
 export class AdapterPicker {
   readonly #choices = find("adapter-choices", HTMLElement);
@@ -15,11 +15,12 @@ export class AdapterPicker {
   readonly #first = find("blend-first", HTMLSelectElement);
   readonly #second = find("blend-second", HTMLSelectElement);
   readonly #share = find("blend-share", HTMLInputElement);
-  readonly #onChoice: (spec: string) => void;
+  readonly #onChoice: (spec: string, slides: boolean) => void;
   #chosen = "none";
   #timer = 0;
 
-  constructor(onChoice: (spec: string) => void) {
+  /** `onChoice` is told of every choice, and whether it is a slider that is moved. */
+  constructor(onChoice: (spec: string, slides: boolean) => void) {
     this.#onChoice = onChoice;
     for (const element of [this.#first, this.#second]) element.addEventListener("change", () => this.#changed(0));
     this.#share.addEventListener("input", () => this.#changed(SETTLED_MS));
@@ -35,9 +36,14 @@ export class AdapterPicker {
     return `${first}:${(1 - share).toFixed(2)}+${second}:${share.toFixed(2)}`;
   }
 
-  /** Show `first` and these adapters; with `blends` two can be mixed. */
-  show(names: readonly string[], first: { readonly spec: string; readonly text: string }, blends: boolean): void {
-    const options = [[first.spec, first.text], ...names.map((name) => [name, name])];
+  /** Show `first` and these adapters with their titles; with `blends` two can be mixed. */
+  show(
+    names: readonly string[],
+    titleOf: (name: string) => string,
+    first: { readonly spec: string; readonly text: string },
+    blends: boolean,
+  ): void {
+    const options = [[first.spec, first.text], ...names.map((name) => [name, titleOf(name)])];
     if (blends && names.length > 1) options.push([BLEND, "blend two"]);
     this.#choices.replaceChildren(...options.map(([value, text]) => this.#option(value as string, text as string)));
     for (const [select, index] of [
@@ -45,7 +51,7 @@ export class AdapterPicker {
       [this.#second, 1],
     ] as const) {
       const before = select.value;
-      select.replaceChildren(...names.map((name) => new Option(name, name)));
+      select.replaceChildren(...names.map((name) => new Option(titleOf(name), name)));
       select.value = names.includes(before) ? before : (names[index] ?? "");
     }
     this.#showBlend();
@@ -80,7 +86,7 @@ export class AdapterPicker {
   #changed(wait: number): void {
     this.#showBlend();
     clearTimeout(this.#timer);
-    this.#timer = window.setTimeout(() => this.#onChoice(this.spec), wait);
+    this.#timer = window.setTimeout(() => this.#onChoice(this.spec, wait > 0), wait);
   }
 
   #showBlend(): void {

@@ -6,7 +6,7 @@
 
 import type { RemoteModel } from "@edgelora/runtime/web";
 import { Answer, swap } from "./answer.ts";
-import { Conversation } from "./conversation.ts";
+import { Conversation, type Exchange } from "./conversation.ts";
 import { find, showError } from "./elements.ts";
 import { showFigure } from "./figures.ts";
 import type { View } from "./view.ts";
@@ -24,10 +24,15 @@ export class Chat implements View {
   readonly model: RemoteModel;
   readonly panel = find("chat", HTMLElement);
   readonly blends = true;
+  readonly picks = true;
   readonly first = { spec: "none", text: "no adapter" };
   readonly #events: ChatEvents;
   readonly #conversation = new Conversation();
   #running: Answer | null = null;
+  #last: Exchange | null = null;
+  #written: Promise<boolean> = Promise.resolve(true);
+  #wanted: string | null = null;
+  #isRewriting = false;
 
   constructor(model: RemoteModel, events: ChatEvents) {
     this.model = model;
@@ -39,10 +44,16 @@ export class Chat implements View {
     return this.model.adapter;
   }
 
-  /** Make `spec` answer from now on, an answer that is being written included. */
-  async choose(spec: string): Promise<void> {
-    if (this.#running !== null) this.#running.swap(spec);
+  /** Make `spec` answer from now on, an answer that is being written included; a slider has the last one rewritten. */
+  async choose(spec: string, slides: boolean): Promise<void> {
+    if (slides && this.#last !== null) await this.#rewrite(spec);
+    else if (this.#running !== null) this.#running.swap(spec);
     else this.#events.onSwap(spec, await swap(this.model, spec));
+  }
+
+  async ask(text: string): Promise<void> {
+    find("prompt", HTMLTextAreaElement).value = text;
+    find("composer", HTMLFormElement).requestSubmit();
   }
 
   #connect(): void {
@@ -61,6 +72,7 @@ export class Chat implements View {
     find("stop", HTMLButtonElement).addEventListener("click", () => this.#running?.stop());
     find("clear", HTMLButtonElement).addEventListener("click", () => {
       this.#running?.stop();
+      this.#last = null;
       this.#conversation.clear();
       prompt.focus();
     });
@@ -68,10 +80,19 @@ export class Chat implements View {
 
   async #ask(text: string): Promise<void> {
     const prompt = find("prompt", HTMLTextAreaElement);
-    const maxNewTokens = find("max-tokens", HTMLInputElement).valueAsNumber;
     const remembers = find("keeps-conversation", HTMLInputElement).checked;
     const exchange = this.#conversation.begin(text, remembers, this.model.adapter);
-    const shown = exchange.answer;
+    this.#last = exchange;
+    prompt.value = "";
+    this.#written = this.#write(exchange);
+    if (await this.#written) return;
+    exchange.drop();
+    prompt.value = text;
+  }
+
+  /** Write the answer of an exchange; false, with the reason on the page, where that fails. */
+  async #write({ messages, answer: shown, keep }: Exchange): Promise<boolean> {
+    const maxNewTokens = find("max-tokens", HTMLInputElement).valueAsNumber;
     showError("answer-error", null);
     this.#running = new Answer(this.model, {
       onText: (piece) => shown.add(piece),
@@ -82,28 +103,43 @@ export class Chat implements View {
       onSwapFailed: this.#events.onSwapFailed,
     });
     setBusy(true);
-    prompt.value = "";
     try {
-      const {
-        text: answer,
-        tokens,
-        firstTokenMs,
-        tokensPerSecond,
-      } = await this.#running.write(exchange.messages, maxNewTokens);
+      const { text, tokens, firstTokenMs, tokensPerSecond } = await this.#running.write(messages, maxNewTokens);
       const speed = tokensPerSecond === null ? "" : `, ${tokensPerSecond.toFixed(1)} tokens/s`;
-      exchange.keep(answer);
+      keep(text);
       shown.end(`${tokens} token${tokens === 1 ? "" : "s"}${speed}`);
       showFigure("firstToken", `${Math.round(firstTokenMs)} ms`);
       if (tokensPerSecond !== null) showFigure("speed", `${tokensPerSecond.toFixed(1)} tokens/s`);
+      return true;
     } catch (error) {
       shown.end("This answer was not finished.");
-      exchange.drop();
       showError("answer-error", error);
-      prompt.value = text;
+      return false;
     } finally {
       this.#running = null;
       setBusy(false);
       this.#events.onEnd();
+    }
+  }
+
+  /** Write the last answer anew with another blend; of those that a slider passes the newest counts. */
+  async #rewrite(spec: string): Promise<void> {
+    this.#wanted = spec;
+    this.#running?.stop();
+    if (this.#isRewriting) return;
+    this.#isRewriting = true;
+    try {
+      await this.#written;
+      while (this.#wanted !== null && this.#last !== null) {
+        const next = this.#wanted;
+        this.#wanted = null;
+        this.#events.onSwap(next, await swap(this.model, next));
+        this.#last.answer.restart(next);
+        this.#written = this.#write(this.#last);
+        await this.#written;
+      }
+    } finally {
+      this.#isRewriting = false;
     }
   }
 }

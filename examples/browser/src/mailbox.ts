@@ -21,6 +21,7 @@ export class Mailbox implements View {
   readonly model: RemoteEncoder;
   readonly panel = find("mailbox", HTMLElement);
   readonly blends = false;
+  readonly picks = true;
   readonly first: View["first"];
   readonly #text = find("mail", HTMLTextAreaElement);
   readonly #answers = find("mail-answers", HTMLElement);
@@ -48,6 +49,11 @@ export class Mailbox implements View {
 
   get spec(): string {
     return this.#spec;
+  }
+
+  async ask(text: string): Promise<void> {
+    this.#text.value = text;
+    await this.#answer();
   }
 
   /** Answer anew at once where there is a text: that is what a swap is here. */

@@ -4,53 +4,74 @@
  * Knows nothing about how any of them works.
  */
 
+import "./policy.ts";
 import { AdapterPicker } from "./adapters.ts";
 import { AddedAdapters } from "./adding.ts";
 import { Chat } from "./chat.ts";
 import { acceptFolders, type ChosenFolder } from "./drop.ts";
 import { find, showError } from "./elements.ts";
 import { showFigure } from "./figures.ts";
+import { introduce, titleOf } from "./introduction.ts";
 import { megabytes, type OpenedModel, openModel } from "./loading.ts";
 import { Mailbox } from "./mailbox.ts";
-import { isolate, keepForOffline } from "./offline.ts";
-import { showTabs } from "./tabs.ts";
+import { Figures } from "./measure.ts";
+import { isolate, keepForOffline, showNetwork } from "./offline.ts";
+import { Receipts } from "./receipts.ts";
+import { SideBySide } from "./side-by-side.ts";
+import { isServed, Tabs } from "./tabs.ts";
 import type { View } from "./view.ts";
+
+const SECOND = new URLSearchParams(location.search).get("second") ?? "second"; // an address, as `?artifact=` is one
 
 const warnings = find("warnings", HTMLElement);
 const removal = find("remove-adapter", HTMLButtonElement);
-const added = new Map<View, AddedAdapters>();
+const added = new Map<View["model"], AddedAdapters>();
 const used = new Set<string>(["none"]);
-const picker = new AdapterPicker((spec) => void choose(spec));
+const picker = new AdapterPicker((spec, slides) => void choose(spec, slides));
+const tabs = new Tabs(show);
 await isolate();
-let view = await viewOf(await open());
+const opened = await open();
+const { model } = opened;
+let view: View = "generate" in model ? chatOf(model) : new Mailbox(model);
 
 acceptFolders((folder) => void add(folder));
 removal.addEventListener("click", () => void remove(view.spec));
-void keepForOffline(view.model.choice.name).then(
-  (isKept) => {
-    if (isKept) document.documentElement.dataset.offline = "ready";
-  },
-  () => {}, // without room, or blocked: the page needs its network then
-);
-show(view);
-void showTabs(view instanceof Chat ? "chat" : "mailbox", async (address) => viewOf(await open(address)), show, view);
+void keepForOffline(model.choice.name).then(showNetwork, () => {}); // without room the page needs its network
+addTabs();
+await tabs.choose(view instanceof Chat ? "chat" : "mailbox");
+find("app", HTMLElement).hidden = false;
 
-function open(address?: string): Promise<OpenedModel> {
-  return openModel((message) => {
+async function open(address?: string): Promise<OpenedModel> {
+  const found = await openModel((message) => {
     warnings.textContent = `${warnings.textContent} ${message}.`.trim();
   }, address);
+  showFigure("download", megabytes(found.totalBytes));
+  const adapters = new AddedAdapters(found.model);
+  added.set(found.model, adapters);
+  await adapters.restore();
+  return found;
 }
 
-async function viewOf({ model, totalBytes }: OpenedModel): Promise<View> {
-  showFigure("download", megabytes(totalBytes));
-  const adapters = new AddedAdapters(model);
-  await adapters.restore();
-  const opened =
-    "generate" in model
-      ? new Chat(model, { onSwap: showSwap, onSwapFailed: refuse, onEnd: () => void showMemory() })
-      : new Mailbox(model);
-  added.set(opened, adapters);
-  return opened;
+/** Tabs of what this model can do, and of a second artifact where one is served beside it. */
+function addTabs(): void {
+  const first = view;
+  tabs.add(first instanceof Chat ? "chat" : "mailbox", async () => first);
+  if ("generate" in model) {
+    tabs.add("compare", async () => new SideBySide(model));
+    tabs.add("measure", async () => new Figures(opened, model));
+  }
+  tabs.add("receipts", async () => new Receipts(model));
+  void isServed(SECOND).then((isThere) => {
+    if (!isThere) return;
+    tabs.add(first instanceof Chat ? "mailbox" : "chat", async () => {
+      const { model } = await open(SECOND);
+      return "generate" in model ? chatOf(model) : new Mailbox(model);
+    });
+  });
+}
+
+function chatOf(model: Extract<View["model"], { generate: unknown }>): Chat {
+  return new Chat(model, { onSwap: showSwap, onSwapFailed: refuse, onEnd: () => void showMemory() });
 }
 
 /** Put a view into the place of the one that is shown. */
@@ -59,39 +80,44 @@ function show(next: View): void {
   view = next;
   const { manifest, backend } = view.model;
   const { name, architecture } = manifest.model;
+  const { source, license } = manifest.base;
+  const from = [source, license].filter((item) => item !== null).join(", ");
   find("model-name", HTMLElement).textContent =
-    `${name} (${architecture}), in this browser; nothing you write leaves it.`;
+    `${name} (${from === "" ? architecture : `${architecture}; ${from}`}), in this browser; nothing you write leaves it.`;
   document.title = `${name} · EdgeLoRA`;
+  find("adapters", HTMLElement).hidden = !view.picks;
   showAdapters();
   showFigure("backend", backend);
   void showMemory();
   view.panel.hidden = false;
-  find("app", HTMLElement).hidden = false;
 }
 
 /** The choice of adapters, with the one that answers. */
 function showAdapters(): void {
-  picker.show(view.model.adapters, view.first, view.blends);
+  const { adapters } = view.model.manifest;
+  picker.show(view.model.adapters, (name) => titleOf(adapters, name), view.first, view.blends);
   settle();
 }
 
 /** What is chosen is what answers. */
 function settle(): void {
   picker.select(view.spec);
-  showRemoval();
+  showChosen();
 }
 
-/** Only what a visitor has added can be taken out. */
-function showRemoval(): void {
-  removal.hidden = !added.get(view)?.has(view.spec);
+/** What is known of the adapter that answers. Only what a visitor has added can be taken out. */
+function showChosen(): void {
+  introduce(view.model.manifest.adapters, view.picks ? view.spec : "none", (text) => void view.ask?.(text));
+  find("about", HTMLElement).hidden = view.ask === undefined;
+  removal.hidden = !added.get(view.model)?.has(view.spec);
   removal.textContent = `Remove ${view.spec}`;
 }
 
-async function choose(spec: string): Promise<void> {
+async function choose(spec: string, slides: boolean): Promise<void> {
   showError("adapter-error", null);
   try {
-    await view.choose(spec);
-    showRemoval();
+    await view.choose(spec, slides);
+    showChosen();
   } catch (error) {
     refuse(error);
   }
@@ -108,8 +134,18 @@ function showSwap(spec: string, milliseconds: number): void {
   const isFirst = !used.has(spec);
   used.add(spec);
   showFigure("swap", isFirst ? `${text} (the first time)` : text);
+  showSwapTime(text);
   find("adapter-status", HTMLElement).textContent = `${spec === "none" ? "No adapter" : spec} is on, after ${text}.`;
-  showRemoval();
+  showChosen();
+}
+
+/** The figure that the page is about, large. */
+function showSwapTime(text: string): void {
+  const time = find("swap-time", HTMLElement);
+  time.textContent = text;
+  time.classList.remove("fresh");
+  void time.offsetWidth; // the animation begins anew
+  time.classList.add("fresh");
 }
 
 async function showMemory(): Promise<void> {
@@ -119,17 +155,17 @@ async function showMemory(): Promise<void> {
 }
 
 async function add(folder: ChosenFolder): Promise<void> {
-  const name = await added.get(view)?.add(folder);
+  const name = await added.get(view.model)?.add(folder);
   if (typeof name !== "string") return;
   showAdapters();
   picker.select(name);
-  await choose(name);
+  await choose(name, false);
 }
 
 async function remove(name: string): Promise<void> {
   try {
-    await view.choose(view.first.spec);
-    await added.get(view)?.remove(name);
+    await view.choose(view.first.spec, false);
+    await added.get(view.model)?.remove(name);
   } catch (error) {
     showError("adapter-error", error);
   }

@@ -4,6 +4,8 @@
  * Knows nothing about weights: the runtime keeps them in a cache of its own.
  */
 
+import { find } from "./elements.ts";
+
 const TRIED = "edgelora-isolated"; // in this tab the page was loaded anew for it
 const LONGEST_MS = 10_000;
 
@@ -38,4 +40,17 @@ export async function keepForOffline(backend: "wasm" | "webgpu"): Promise<boolea
 
 function canServe(): boolean {
   return "serviceWorker" in navigator && !import.meta.env.DEV;
+}
+
+/** Say that no network is needed any more, where that is so, and whether there is one. */
+export function showNetwork(isKept: boolean): void {
+  if (!isKept) return;
+  const badge = find("offline", HTMLElement);
+  const say = () => {
+    badge.textContent = navigator.onLine ? "Works without a network now" : "No network: everything still works";
+  };
+  say();
+  badge.hidden = false;
+  for (const event of ["online", "offline"]) window.addEventListener(event, say);
+  document.documentElement.dataset.offline = "ready";
 }

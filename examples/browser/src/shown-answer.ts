@@ -5,6 +5,7 @@
  */
 
 import { make } from "./elements.ts";
+import { fieldsOf } from "./fields.ts";
 import { nameOf, paint } from "./voices.ts";
 
 const NEAR = 80; // pixels below the window that still count as being read
@@ -15,9 +16,12 @@ export class ShownAnswer {
   readonly #author = make("span", "adapter");
   readonly #text = make("p", "text");
   readonly #note = make("p", "note");
+  readonly #follows: boolean;
   #words = make("span", "words");
 
-  constructor(spec: string) {
+  /** One that `follows` stays in sight while it grows. */
+  constructor(spec: string, follows = true) {
+    this.#follows = follows;
     const heading = make("h3", "", "");
     heading.append(make("span", "visually-hidden", "Answer by "), this.#author);
     this.element.append(heading, this.#text, this.#note);
@@ -29,9 +33,9 @@ export class ShownAnswer {
   }
 
   add(text: string): void {
-    const isRead = this.#below() <= NEAR;
+    const isRead = this.#follows && this.#below() <= NEAR;
     this.#words.append(text);
-    if (isRead) this.#follow();
+    if (isRead) this.#keepInSight();
   }
 
   /** From here on another adapter writes. */
@@ -46,13 +50,17 @@ export class ShownAnswer {
   restart(spec: string): void {
     this.element.setAttribute("aria-busy", "true");
     this.#author.textContent = nameOf(spec);
-    paint(this.#author, spec);
+    paint(this.element, spec);
     this.#text.replaceChildren();
+    this.element.querySelector(".fields")?.remove();
     this.#note.textContent = "";
     this.#write(spec);
   }
 
+  /** It is whole; a JSON object is shown with its fields below. */
   end(note: string): void {
+    const fields = fieldsOf(this.#text.textContent ?? "");
+    if (fields !== null) this.#note.before(fields);
     this.#note.textContent = note;
     this.element.setAttribute("aria-busy", "false");
   }
@@ -69,7 +77,7 @@ export class ShownAnswer {
   }
 
   /** What is being read stays in sight while it grows; who has scrolled away is left there. */
-  #follow(): void {
+  #keepInSight(): void {
     const below = this.#below();
     if (below > 0) window.scrollBy({ top: below + 8, behavior: "instant" });
   }

@@ -1,5 +1,5 @@
 /**
- * A tab for each of two artifacts, where a second one is served beside the first; its model is opened with its tab.
+ * Tabs: one for each view, of which one is shown. A view that needs another model opens it with its tab.
  *
  * Knows nothing about what a tab shows.
  */
@@ -7,39 +7,57 @@
 import { find } from "./elements.ts";
 import type { View } from "./view.ts";
 
-const SECOND = new URLSearchParams(location.search).get("second") ?? "second"; // an address, as `?artifact=` is one
+export const TABS = ["chat", "compare", "mailbox", "receipts", "measure"] as const;
+export type TabName = (typeof TABS)[number];
 
-/** Show the tabs if there is a second artifact; `shown` is the view of the first, whose tab is called `first`. */
-export async function showTabs(
-  first: "chat" | "mailbox",
-  open: (address: string) => Promise<View>,
-  show: (view: View) => void,
-  shown: View,
-): Promise<void> {
-  const isThere = await fetch(`${SECOND}/manifest.json`, { method: "HEAD" }).then(
-    (response) => response.ok,
-    () => false, // without a network the page has what it loaded before
-  );
-  if (!isThere) return;
-  const views = new Map<string, View>([[first, shown]]);
-  const tabs = (["chat", "mailbox"] as const).map((name) => ({ name, button: find(`tab-${name}`, HTMLButtonElement) }));
-  const choose = async (name: string) => {
-    for (const { name: other, button } of tabs) {
+/** How a tab gets its view; called when it is first shown. */
+export type Open = () => Promise<View>;
+
+export class Tabs {
+  readonly #opens = new Map<TabName, Open>();
+  readonly #views = new Map<TabName, Promise<View>>();
+  readonly #show: (view: View) => void;
+
+  /** `show` puts a view into the place of the one before. */
+  constructor(show: (view: View) => void) {
+    this.#show = show;
+    for (const name of TABS) {
+      const button = find(`tab-${name}`, HTMLButtonElement);
+      button.addEventListener("click", () => void this.choose(name));
+      button.addEventListener("keydown", (event) => {
+        const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+        if (step === undefined) return;
+        const names = TABS.filter((item) => this.#opens.has(item));
+        const next = names[(names.indexOf(name) + step + names.length) % names.length] as TabName;
+        find(`tab-${next}`, HTMLButtonElement).focus();
+        void this.choose(next);
+      });
+    }
+  }
+
+  add(name: TabName, open: Open): void {
+    this.#opens.set(name, open);
+    find(`tab-${name}`, HTMLButtonElement).hidden = false;
+    find("tabs", HTMLElement).hidden = this.#opens.size < 2;
+  }
+
+  async choose(name: TabName): Promise<void> {
+    for (const other of TABS) {
+      const button = find(`tab-${other}`, HTMLButtonElement);
       button.ariaSelected = String(other === name);
       button.tabIndex = other === name ? 0 : -1;
     }
-    const known = views.get(name) ?? (await open(SECOND));
-    views.set(name, known);
-    show(known);
-  };
-  for (const { name, button } of tabs) {
-    button.addEventListener("click", () => void choose(name));
-    button.addEventListener("keydown", ({ key }) => {
-      if (key !== "ArrowLeft" && key !== "ArrowRight") return;
-      const other = tabs.find((tab) => tab.name !== name)?.button;
-      other?.focus();
-      other?.click();
-    });
+    const view = this.#views.get(name) ?? (this.#opens.get(name) as Open)();
+    this.#views.set(name, view);
+    const found = await view;
+    if (find(`tab-${name}`, HTMLButtonElement).ariaSelected === "true") this.#show(found);
   }
-  find("tabs", HTMLElement).hidden = false;
+}
+
+/** Whether there is an artifact at `address`; without a network the page has what it loaded before. */
+export function isServed(address: string): Promise<boolean> {
+  return fetch(`${address}/manifest.json`, { method: "HEAD" }).then(
+    (response) => response.ok,
+    () => false,
+  );
 }

@@ -18,7 +18,7 @@ export function paint(element: HTMLElement, spec: string): void {
 }
 
 function colourOf(spec: string): string {
-  if (spec === "none") return "inherit";
+  if (spec === "none") return "initial"; // unset, so that what uses it has a colour of its own
   const [first, second] = spec.split("+").map((part) => part.split(":")) as [string[], string[]?];
   const one = voiceOf(first[0] as string);
   if (second === undefined) return one;

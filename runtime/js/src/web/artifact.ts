@@ -35,10 +35,13 @@ export interface WebArtifact extends ArtifactSource {
   close(): void;
 }
 
-/** How far loading is. `download` counts bytes of all files, those of the cache included; `open` makes the session. */
+/**
+ * How far loading is. `runtime` counts the bytes of onnxruntime's large file, `download` those of all files of the
+ * artifact, both with what the cache had; `open` makes the session.
+ */
 export interface Progress {
-  readonly stage: "download" | "open";
-  /** The file that is being downloaded, null while opening. */
+  readonly stage: "runtime" | "download" | "open";
+  /** The file that is being read, null while opening. */
   readonly file: string | null;
   readonly loadedBytes: number;
   readonly totalBytes: number;

@@ -11,6 +11,7 @@ import { readManifest } from "../core/manifest.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "../core/model.js";
 import type { Backend } from "../core/ports.js";
 import type { Place, SourceOptions, WebArtifact } from "./artifact.js";
+import { bringOrt } from "./bring-ort.js";
 import { type BackendChoice, browserFacts, chooseBackend, chooseInstead, type Wish } from "./choice.js";
 import { openBackend, settleThreads } from "./onnxruntime.js";
 import { openPlace, toSend } from "./open-place.js";
@@ -65,7 +66,9 @@ async function openModel<Want extends Wanted>(
   const take = async (found: typeof chosen) => {
     for (const warning of found.warnings) onWarning?.(warning);
     choice = settleThreads(found.choice, onWarning);
-    return openBackend(choice, facts, ortFolder(options.wasmPaths));
+    const folder = ortFolder(options.wasmPaths);
+    await bringOrt(choice, folder, options);
+    return openBackend(choice, facts, folder);
   };
   const fallback = (fault: BackendError) => {
     onWarning?.(`${fault.message.split("; ")[0]}; the model goes on in wasm`);

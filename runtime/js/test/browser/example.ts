@@ -6,8 +6,12 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { BrowserContext, CDPSession, Page } from "playwright-core";
+
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
 /** Where the page is. */
 export const EXAMPLE = fileURLToPath(new URL("../../../../../examples/browser", import.meta.url));
@@ -41,17 +45,25 @@ async function firstLine(server: ChildProcess): Promise<string> {
   return Promise.race([spoke, ended]);
 }
 
+/** Say yes where the page asks before it downloads, and wait until it is loading or done. */
+export async function agree(page: Page): Promise<void> {
+  await page.locator("#start:visible, #loading:visible, #app:visible").first().waitFor({ timeout: 60_000 });
+  if (await page.locator("#start").isVisible()) await page.locator("#start").click();
+}
+
 /** The page once the model is there. */
 export async function openExample(context: BrowserContext, address: string, query = "?backend=wasm"): Promise<Page> {
   const page = await context.newPage();
   await page.goto(`${address}/${query}`);
+  await agree(page);
   await page.locator("#app").waitFor({ timeout: 120_000 });
   return page;
 }
 
 /** Write `text`, send it with the Enter key, and wait for the whole answer. */
 export async function ask(page: Page, text: string, maxTokens: number): Promise<string> {
-  const answers = page.locator(".answered");
+  const answers = page.locator("#log .answered");
+  await page.locator("#send:not([disabled])").waitFor();
   const before = await answers.count();
   await page.getByLabel("At most").fill(String(maxTokens));
   await page.getByLabel("Your text").fill(text);
@@ -64,7 +76,7 @@ export async function ask(page: Page, text: string, maxTokens: number): Promise<
 /** What the answer with this number says, without the marks of swaps. */
 export function textOf(page: Page, index: number): Promise<string> {
   return page
-    .locator(".answered .text")
+    .locator("#log .answered .text")
     .nth(index)
     .evaluate((element) =>
       [...element.childNodes]
@@ -84,6 +96,17 @@ export function clickAtFirstText(page: Page, selector: string): Promise<void> {
     });
     observer.observe(document.getElementById("log") as HTMLElement, { childList: true, subtree: true });
   }, selector);
+}
+
+interface Axe {
+  run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }>;
+}
+
+/** What axe finds amiss on the page as it is. */
+export async function findProblems(page: Page): Promise<string[]> {
+  await page.evaluate(await readFile(AXE, "utf8")); // a script element would be refused by the page's policy
+  const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: Axe }).axe.run());
+  return violations.map(({ id, nodes }) => [id, ...nodes.map((node) => node.html)].join(" "));
 }
 
 /** Drag a folder of the disk from outside over the page and let it go, as a file manager does. */

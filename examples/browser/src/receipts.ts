@@ -1,0 +1,91 @@
+/**
+ * A card for each adapter that replays the probe of its receipt, and plants a broken copy of it.
+ *
+ * Knows nothing about what a probe computes.
+ */
+
+import { filesFolder, type RemoteOf } from "@edgelora/runtime/web";
+import { breakAdapter, type Damage } from "./broken.ts";
+import { find, make } from "./elements.ts";
+import { titleOf } from "./introduction.ts";
+import { megabytes } from "./loading.ts";
+import type { View } from "./view.ts";
+import { paint } from "./voices.ts";
+
+const BROKEN = "broken-on-purpose";
+
+export class Receipts implements View {
+  readonly model: RemoteOf<"any">;
+  readonly panel = find("receipts", HTMLElement);
+  readonly blends = false;
+  readonly picks = false;
+  readonly first = { spec: "none", text: "no adapter" };
+  readonly spec = "none";
+
+  constructor(model: RemoteOf<"any">) {
+    this.model = model;
+    const { adapters } = model.manifest;
+    const cards = adapters.map((info) => this.#card(info.name));
+    find("receipt-cards", HTMLElement).replaceChildren(...cards);
+    find("no-receipts", HTMLElement).hidden = cards.length > 0;
+  }
+
+  async choose(): Promise<void> {}
+
+  #card(name: string): HTMLElement {
+    const { adapters, files } = this.model.manifest;
+    const info = adapters.find((item) => item.name === name);
+    const bytes = [...files].reduce(
+      (sum, [file, { bytes }]) => (file.startsWith(`${info?.path}/`) ? sum + bytes : sum),
+      0,
+    );
+    const card = make("article", "receipt");
+    const title = make("h3", "adapter", titleOf(adapters, name));
+    paint(title, name);
+    const facts = [`rank ${info?.rank}`, megabytes(bytes), info?.license].filter((item) => typeof item === "string");
+    const result = make("p", "result");
+    result.setAttribute("role", "status");
+    const buttons = make("div", "buttons");
+    const act = (label: string, run: () => Promise<{ readonly isGood: boolean; readonly text: string }>) => {
+      const button = make("button", "quiet", label);
+      button.type = "button";
+      button.addEventListener("click", async () => {
+        result.className = "result";
+        result.textContent = "Computing…";
+        const { isGood, text } = await run();
+        result.className = `result ${isGood ? "passed" : "refused"}`;
+        result.textContent = text;
+      });
+      buttons.append(button);
+    };
+    act("Replay its probe", () => this.#replay(name));
+    act("Plant a copy with one byte turned", () => this.#plant(info?.path ?? "", "byte"));
+    act("Plant a forged copy", () => this.#plant(info?.path ?? "", "forged"));
+    card.append(title, make("p", "note", facts.join(" · ")), buttons, result);
+    return card;
+  }
+
+  async #replay(name: string): Promise<{ isGood: boolean; text: string }> {
+    try {
+      const found = await this.model.probe(name);
+      if (found === null) return { isGood: false, text: "It has no receipt, so that there is nothing to replay." };
+      return { isGood: true, text: `It proves itself in ${found.seconds.toFixed(1)} s: ${found.reason}.` };
+    } catch (error) {
+      return { isGood: false, text: `Refused: ${(error as Error).message}` };
+    }
+  }
+
+  /** Load a broken copy as any adapter is loaded, and hold it to its receipt. */
+  async #plant(path: string, damage: Damage): Promise<{ isGood: boolean; text: string }> {
+    const { model } = this;
+    try {
+      await model.loadAdapter(BROKEN, await filesFolder(await breakAdapter(path, damage), BROKEN));
+      await model.probe(BROKEN);
+      return { isGood: false, text: "It was taken: nothing in its receipt tells it from the real one." };
+    } catch (error) {
+      return { isGood: true, text: `Refused, as it should be: ${(error as Error).message}` };
+    } finally {
+      if (model.adapters.includes(BROKEN)) await model.unloadAdapter(BROKEN);
+    }
+  }
+}

@@ -2,7 +2,7 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz fuzz-native native packages check format web docs bench bench-peers bench-web browser compilers clean distclean
+.PHONY: help install demo test fuzz fuzz-native native packages check format web static docs bench bench-peers bench-web browser compilers clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -18,6 +18,7 @@ JS_BUILT := runtime/js/build/built
 PAGE := examples/browser/node_modules/.package-lock.json
 APP := examples/react-native/node_modules/.package-lock.json
 ARTIFACT ?= build/demo/page
+OUT ?= build/static
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,9 +67,13 @@ format: $(STAMP) $(JS) ## let ruff and biome format and fix what they can
 	$(BIN)/ruff check --fix .
 	npm --prefix runtime/js run format
 
-web: $(JS) $(PAGE) $(ARTIFACT)/manifest.json ## serve the page with SmolLM2 and the demonstration's adapters, or ARTIFACT=FOLDER [SECOND=FOLDER]
+web: $(JS) $(PAGE) $(ARTIFACT)/manifest.json ## serve the page with SmolLM2 and the demonstration's adapters, or ARTIFACT=FOLDER [SECOND=FOLDER]; HOST=0.0.0.0 for phones
 	npm --prefix examples/browser run build
-	npm --prefix examples/browser run serve -- $(abspath $(ARTIFACT) $(SECOND))
+	npm --prefix examples/browser run serve -- $(abspath $(ARTIFACT) $(SECOND)) $(if $(HOST),--host $(HOST))
+
+static: $(JS) $(PAGE) $(ARTIFACT)/manifest.json ## the same in the folder OUT, which any host serves as it is
+	npm --prefix examples/browser run build
+	npm --prefix examples/browser run static -- $(abspath $(ARTIFACT) $(SECOND) $(OUT))
 
 build/demo/page/manifest.json: | $(STAMP)
 	$(BIN)/python -m examples.page

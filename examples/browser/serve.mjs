@@ -1,15 +1,19 @@
 /**
- * A small server for the page and an artifact, or two: `npm run serve -- ARTIFACT_FOLDER [SECOND_FOLDER] [PORT]`.
+ * A small server for the page and an artifact, or two:
+ * `npm run serve -- ARTIFACT_FOLDER [SECOND_FOLDER] [PORT] [--host ADDRESS]`.
  *
  * It sends the headers that wasm threads need (COOP, COEP) and answers ranges, so that downloads can go on where they
- * stopped; any other server that does both will do. Listens on this machine alone.
+ * stopped; any other server that does both will do. Listens on this machine alone, unless `--host` says
+ * otherwise: `--host 0.0.0.0` lets phones in the same network open the page.
  */
 
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
+import { networkInterfaces } from "node:os";
 import { extname, join, normalize, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
 const PAGE = fileURLToPath(new URL("dist", import.meta.url));
 const TYPES = {
@@ -70,12 +74,18 @@ async function answer(artifacts, request, response) {
       .pipe(response);
 }
 
+const USAGE = "npm run serve -- ARTIFACT_FOLDER [SECOND_FOLDER] [PORT] [--host ADDRESS]";
+
 async function main(given) {
-  const port = /^\d+$/.test(given.at(-1) ?? "") ? given.at(-1) : "8080";
-  const folders = given.slice(0, /^\d+$/.test(given.at(-1) ?? "") ? -1 : undefined);
-  if (folders.length < 1 || folders.length > 2) {
-    return "give the folder of an artifact, or of two: npm run serve -- ARTIFACT_FOLDER [SECOND_FOLDER] [PORT]";
-  }
+  const { values, positionals } = parseArgs({
+    args: given,
+    options: { host: { type: "string", default: "127.0.0.1" } },
+    allowPositionals: true,
+  });
+  const hasPort = /^\d+$/.test(positionals.at(-1) ?? "");
+  const port = hasPort ? Number(positionals.at(-1)) : 8080;
+  const folders = positionals.slice(0, hasPort ? -1 : undefined);
+  if (folders.length < 1 || folders.length > 2) return `give the folder of an artifact, or of two: ${USAGE}`;
   // npm runs this elsewhere than where it was called
   const artifacts = folders.map((folder) => resolve(process.env.INIT_CWD ?? ".", folder));
   for (const artifact of artifacts) {
@@ -85,16 +95,27 @@ async function main(given) {
   if (!(await stat(join(PAGE, "index.html")).catch(() => null))) return "the page is not built yet; run: npm run build";
   const server = createServer((request, response) => answer(artifacts, request, response));
   server.on("error", (error) => {
-    console.error(`serve: ${error.message}; give another port: npm run serve -- ARTIFACT_FOLDER PORT`);
+    console.error(`serve: ${error.message}; give another port or host: ${USAGE}`);
     process.exitCode = 2;
   });
-  server.listen(Number(port), "127.0.0.1", () => {
-    console.log(`http://localhost:${server.address().port}  (Ctrl+C ends it)`);
+  server.listen(port, values.host, () => {
+    const hosts = values.host === "127.0.0.1" ? ["localhost"] : reachable(values.host);
+    for (const host of hosts) console.log(`http://${host}:${server.address().port}  (Ctrl+C ends it)`);
+    if (hosts[0] !== "localhost") {
+      console.log("Browsers give addresses without https one thread and keep nothing; a tunnel with https has both.");
+    }
   });
   return null;
 }
 
-const problem = await main(process.argv.slice(2));
+/** The addresses at which other devices find this one. */
+function reachable(host) {
+  if (host !== "0.0.0.0" && host !== "::") return [host];
+  const found = Object.values(networkInterfaces()).flat();
+  return found.filter(({ family, internal }) => family === "IPv4" && !internal).map(({ address }) => address);
+}
+
+const problem = await main(process.argv.slice(2)).catch((error) => `${error.message}: ${USAGE}`);
 if (problem !== null) {
   console.error(`serve: ${problem}`);
   process.exitCode = 2;

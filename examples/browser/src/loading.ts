@@ -7,6 +7,7 @@
 
 import { loadInWorker, models, type Progress, type RemoteOf } from "@edgelora/runtime/web";
 import { find, showError } from "./elements.ts";
+import { warmAdapters } from "./warm.ts";
 
 /** Where the artifact is; `?artifact=ADDRESS` and `?backend=wasm` choose others. */
 const query = new URLSearchParams(location.search);
@@ -24,6 +25,8 @@ export interface OpenedModel {
   /** Until it could answer, and whether all of it was here before. */
   readonly loadMs: number;
   readonly wasStored: boolean;
+  /** What the first switch to each adapter took, which reads and packs it. */
+  readonly firstSwitchMs: ReadonlyMap<string, number>;
 }
 
 /** Load until it succeeds: the page's artifact, or the one at `address`. */
@@ -50,8 +53,10 @@ export async function openModel(
         },
         onWarning,
       });
+      const loadMs = performance.now() - started;
+      const firstSwitchMs = await warmAdapters(model);
       find("loading", HTMLElement).hidden = true;
-      return { model, address, totalBytes, wasStored, loadMs: performance.now() - started };
+      return { model, address, totalBytes, wasStored, loadMs, firstSwitchMs };
     } catch (error) {
       find("loading", HTMLElement).hidden = false;
       showError("loading-error", error);

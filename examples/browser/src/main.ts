@@ -46,6 +46,7 @@ async function open(address?: string): Promise<OpenedModel> {
     warnings.textContent = `${warnings.textContent} ${message}.`.trim();
   }, address);
   showFigure("download", megabytes(found.totalBytes));
+  for (const name of found.firstSwitchMs.keys()) used.add(name);
   const adapters = new AddedAdapters(found.model);
   added.set(found.model, adapters);
   await adapters.restore();

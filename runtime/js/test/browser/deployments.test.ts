@@ -1,14 +1,16 @@
 /** The example page as any server has it: in folders, without headers, two of one origin, and after an update. */
 
 import assert from "node:assert/strict";
-import { appendFile, cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { promisify } from "node:util";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { CONFORMANCE } from "../places.js";
 import { launch } from "./browser.js";
-import { ask, EXAMPLE, openExample } from "./example.js";
+import { ask, EXAMPLE, openExample, serveExample } from "./example.js";
 import { serve, type TestServer } from "./server.js";
 
 let browser: Browser;
@@ -18,10 +20,7 @@ let server: TestServer;
 before(async () => {
   browser = await launch();
   folder = await mkdtemp(join(tmpdir(), "edgelora-page-"));
-  for (const name of ["one", "two"]) {
-    await cp(join(EXAMPLE, "dist"), join(folder, name), { recursive: true });
-    await cp(join(CONFORMANCE, "tiny-float"), join(folder, name, "artifact"), { recursive: true });
-  }
+  for (const name of ["one", "two"]) await run("static.mjs", join(CONFORMANCE, "tiny-float"), join(folder, name));
   server = await serve({ one: join(folder, "one"), two: join(folder, "two") });
 });
 after(async () => {
@@ -29,6 +28,12 @@ after(async () => {
   await server.close();
   await rm(folder, { recursive: true });
 });
+
+/** Run a program of the page; what it prints. */
+const run = async (program: string, ...given: string[]): Promise<string> => {
+  const { stdout } = await promisify(execFile)(process.execPath, [program, ...given], { cwd: EXAMPLE });
+  return stdout;
+};
 
 const openKept = async (context: BrowserContext, address: string): Promise<Page> => {
   const page = await openExample(context, address);
@@ -52,6 +57,28 @@ test("a server that sends no headers gives threads too, and two pages of one ori
     await page.close();
   }
   await context.close();
+});
+
+test("a static folder is not written over another, nor without an artifact", async () => {
+  const artifact = join(CONFORMANCE, "tiny-float");
+  for (const [given, line] of [
+    [[artifact, join(folder, "one")], /exists; give a folder that does not/],
+    [[folder, join(folder, "three")], /has no manifest\.json; give a folder that `edgelora export` wrote/],
+    [[artifact], /give the folder of an artifact, or of two, and one to write/],
+  ] as const) {
+    await assert.rejects(run("static.mjs", ...given), { code: 2, stderr: line });
+  }
+});
+
+test("phones of the same network can open the page where that is asked for", async () => {
+  const shared = await serveExample(join(CONFORMANCE, "tiny-float"), 0, undefined, "0.0.0.0");
+  const { hostname, port } = new URL(shared.address);
+  assert.notEqual(hostname, "localhost");
+  assert.ok((await fetch(`http://${hostname}:${port}/`)).ok);
+  await shared.stop();
+  const alone = await serveExample(join(CONFORMANCE, "tiny-float"));
+  await assert.rejects(fetch(`http://${hostname}:${new URL(alone.address).port}/`));
+  await alone.stop();
 });
 
 test("a new version waits for the tabs of the old one, and does not bring onnxruntime once more", async () => {

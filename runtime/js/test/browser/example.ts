@@ -21,10 +21,11 @@ export interface ExampleServer {
   stop(): Promise<void>;
 }
 
-/** `npm run serve -- ARTIFACT [SECOND] 0`, without npm. */
-export async function serveExample(artifact: string, port = 0, second?: string): Promise<ExampleServer> {
+/** `npm run serve -- ARTIFACT [SECOND] 0 [--host HOST]`, without npm. */
+export async function serveExample(artifact: string, port = 0, second?: string, host?: string): Promise<ExampleServer> {
   const folders = second === undefined ? [artifact] : [artifact, second];
-  const server = spawn(process.execPath, ["serve.mjs", ...folders, String(port)], { cwd: EXAMPLE });
+  const given = [...folders, String(port), ...(host === undefined ? [] : ["--host", host])];
+  const server = spawn(process.execPath, ["serve.mjs", ...given], { cwd: EXAMPLE });
   const line = await firstLine(server);
   const [address] = /http:\S+/.exec(line) ?? [];
   if (address === undefined) throw new Error(`the server did not start: ${line}`);

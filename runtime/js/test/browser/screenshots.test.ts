@@ -5,22 +5,50 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import type { Page } from "playwright-core";
 import { CONFORMANCE } from "../places.js";
 import { launch } from "./browser.js";
-import { ask, clickAtFirstText, openExample, serveExample } from "./example.js";
+import { agree, ask, clickAtFirstText, serveExample } from "./example.js";
 
 const FOLDER = fileURLToPath(new URL("../../../../../build/screenshots", import.meta.url));
 // A real model with two adapters of its own makes better pictures; the tiny one writes nonsense.
 const DEMO = process.env.EDGELORA_DEMO_ARTIFACT;
 const TEXT = process.env.EDGELORA_DEMO_TEXT ?? "Ms Rivera, 1204 Oak Street Apt 5, Springfield, IL 62704";
 
-test("desktop and phone, light and dark", async () => {
+/** The page in both sizes and both schemes; nothing is wider than the window or too small to be tapped. */
+async function picture(page: Page, name: string): Promise<void> {
+  for (const [device, width, height] of [
+    ["desktop", 1280, 900],
+    ["phone", 360, 740],
+  ] as const) {
+    await page.setViewportSize({ width, height });
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme });
+      await page.screenshot({ path: join(FOLDER, `${name}-${device}-${colorScheme}.png`), fullPage: true });
+    }
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= width, `${name} is ${wide} wide in a window of ${width}`);
+  }
+  const small = await page
+    .locator("button, .choice, select, textarea")
+    .evaluateAll((all) =>
+      all.filter((item) => item.getClientRects().length > 0 && item.getBoundingClientRect().height < 44),
+    );
+  assert.equal(small.length, 0, "everything that is tapped is at least 44 pixels high");
+}
+
+test("every view, on a desktop and a phone, light and dark", async () => {
   await mkdir(FOLDER, { recursive: true });
   const browser = await launch();
   const server = await serveExample(DEMO ?? join(CONFORMANCE, "tiny-float"));
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce" });
   try {
-    const page = await openExample(context, server.address);
+    const page = await context.newPage();
+    await page.goto(`${server.address}/?backend=wasm`);
+    await page.locator("#start").waitFor();
+    await picture(page, "consent");
+    await agree(page);
+    await page.locator("#app").waitFor({ timeout: 300_000 });
     const [first, second] = await page
       .getByRole("radio")
       .evaluateAll((all) =>
@@ -32,27 +60,26 @@ test("desktop and phone, light and dark", async () => {
     await clickAtFirstText(page, `input[value="${second}"]`);
     await ask(page, TEXT, 40);
     assert.equal(await page.locator(".swap").count(), 1);
+    await picture(page, "chat");
     await page.getByRole("radio", { name: "blend two" }).check();
     await page.getByText(/\+.* is on, after/).waitFor();
-    for (const [name, width, height] of [
-      ["desktop", 1280, 900],
-      ["phone", 360, 740],
-    ] as const) {
-      await page.setViewportSize({ width, height });
-      for (const colorScheme of ["light", "dark"] as const) {
-        await page.emulateMedia({ colorScheme });
-        await page.screenshot({ path: join(FOLDER, `${name}-${colorScheme}.png`), fullPage: true });
-      }
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-      assert.ok(wide <= width, `the page is ${wide} wide in a window of ${width}`);
-    }
-    const small = await page
-      .locator("button, .choice, select, textarea")
-      .evaluateAll(
-        (all) =>
-          all.filter((item) => item.getClientRects().length > 0 && item.getBoundingClientRect().height < 44).length,
-      );
-    assert.equal(small, 0, "everything that is tapped is at least 44 pixels high");
+    await picture(page, "blend");
+    await page.getByRole("tab", { name: "Side by side" }).click();
+    await page.getByLabel("The text that all of them answer").fill(TEXT);
+    await page.getByRole("button", { name: "Answer with all" }).click();
+    await page.getByText(/answers in one batch/).waitFor({ timeout: 300_000 });
+    await picture(page, "side-by-side");
+    await page.getByRole("tab", { name: "Receipts" }).click();
+    const card = page.locator(".receipt");
+    await card.nth(0).getByRole("button", { name: "Replay its probe" }).click();
+    await card.nth(1).getByRole("button", { name: "Plant a forged copy" }).click();
+    for (const index of [0, 1])
+      await card.nth(index).locator(".result.passed, .result.refused").waitFor({ timeout: 120_000 });
+    await picture(page, "receipts");
+    await page.getByRole("tab", { name: "Figures" }).click();
+    await page.getByRole("button", { name: "Measure" }).click();
+    await page.getByText(/^Measured\./).waitFor({ timeout: 300_000 });
+    await picture(page, "figures");
   } finally {
     await browser.close();
     await server.stop();

@@ -229,5 +229,12 @@ def test_bad_options_are_named_together():
         Recipe(
             rank=0, learning_rate=float("nan"), head_learning_rate=0.0, schedule="step", max_steps=0, target_modules=()
         )
-    for part in ("--head-learning-rate is 0.0", "--rank is 0", "--learning-rate is nan", "--schedule is 'step'", "--max-steps is 0", "all-linear"):
+    for part in (
+        "--head-learning-rate is 0.0",
+        "--rank is 0",
+        "--learning-rate is nan",
+        "--schedule is 'step'",
+        "--max-steps is 0",
+        "all-linear",
+    ):
         assert part in str(raised.value)

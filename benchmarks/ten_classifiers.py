@@ -51,6 +51,7 @@ FIGURES = {  # what a process tells -> its title and how much it is rounded
     "open_s": ("opening, s", 2),
     "all_ms": (f"all {COUNT} labels of a text, ms", 1),
     "short_ms": (f"the same of its first {_SHORT} words, ms", 1),
+    "later_mb": ("private memory after those, MB", 0),
     "texts_s": ("texts a second, one classifier", 0),
 }
 
@@ -134,14 +135,15 @@ def measure(
     started = clock()
     every, many = _open(arm, threads, operator)
     figures = {"open_s": clock() - started}
-    for name, words in (("all_ms", None), ("short_ms", _SHORT)):
+    for name, words, memory in (("all_ms", None, "private_mb"), ("short_ms", _SHORT, "later_mb")):
         times = []
         for text in texts[: _WARM_UP + count]:
             begun = clock()
             every(" ".join(text.split()[:words]))
             times.append(1e3 * (clock() - begun))
-        figures |= {name: statistics.mean(times[_WARM_UP:])}
-    figures |= {"private_mb": memory_mb("status", "RssAnon"), "pss_mb": memory_mb("smaps_rollup", "Pss")}
+        figures |= {name: statistics.mean(times[_WARM_UP:]), memory: memory_mb("status", "RssAnon")}
+        if words is None:
+            figures |= {"pss_mb": memory_mb("smaps_rollup", "Pss")}
     many(texts[:32])
     begun = clock()
     many(texts[:_BATCHED])
@@ -188,7 +190,7 @@ def write_page(result: Mapping[str, Any]) -> str:
     how += (
         f"least and the most. Adapters have rank {result['rank']}, texts are Reuters news of at most {LENGTH} tokens. "
     )
-    how += "Memory is that of the whole process, Python included, after every text had all its labels."
+    how += "Memory is that of the whole process, Python included, after every text of news had all its labels."
     how += " Times are those of the processor in this process, on a busy machine." if result["cpu_time"] else ""
     about = [f"# Ten classifiers on one encoder, {result['model']}, {result['date']}", "", how, ""]
     table = [f"| {' | '.join(cells)} |" for cells in lines]
@@ -211,7 +213,8 @@ def _ratios(result: Mapping[str, Any]) -> list[str]:
             ONE,
             extra,
         ),
-        "Pss over the same": ("pss_mb", ONE, extra),
+        "the same after short texts, ten rows in a call": ("later_mb", ONE, extra),
+        "Pss after news": ("pss_mb", ONE, extra),
         "private memory over ten merged models": ("private_mb", MERGED, 0.0),
         "all ten labels, time over ten merged models": ("all_ms", MERGED, 0.0),
         "the same of short texts": ("short_ms", MERGED, 0.0),

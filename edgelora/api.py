@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.options import ExportOptions, check_task_options
-from edgelora.artifact.targets import MATMUL_INTEGER
+from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
 from edgelora.checkpoint.folder import hub_repository
 from edgelora.checkpoint.task import find_task_word
 from edgelora.data.rows import is_text
@@ -38,6 +38,7 @@ from edgelora.torch_model.choose_grid import (
 )
 from edgelora.torch_model.open_base import open_base
 from edgelora.training.options import RecoverOptions, TrainOptions
+from edgelora.values import Checkpoint
 from edgelora_runtime.files import check_writable
 from edgelora_runtime.manifest import FLOAT_STORE, INT8_CACHE, Manifest
 
@@ -183,6 +184,8 @@ def export(
     checkpoint = open_base(os.fspath(model), find_task_word(options.task))
     if not checkpoint.task.generates:
         check_task_options(options, checkpoint.task.name)
+    if choice.budget is not None:
+        _check_bits_ship(options, checkpoint)
     prompts: Sequence[Sequence[int]] = ()
     if grid.calibration is not None and (auto or int8):
         prompts = read_kl_prompts(checkpoint, grid.calibration)
@@ -272,11 +275,6 @@ def _grid_of(grid: GridChoice, options: ExportOptions) -> GridChoice:
     """The grid of an export, without what belongs to the merge or the cache; raises ConfigError for what cannot be."""
     auto = options.merge_policy == "auto"
     grid_mb = None if auto else grid.budget_mb
-    if options.profile.linear_op == MATMUL_INTEGER and (grid_mb is not None or grid.budget_bits is not None):
-        raise ConfigError(
-            f"--target {options.target} stores every linear in 8 bits (or floats) whatever bits its grid has, so no "
-            "budget of the grid can be kept; leave out --budget-mb and --budget-bits, or choose another target"
-        )
     if options.merge is not None and not auto and is_grid_file(grid.quant):
         raise ConfigError(
             f"--quant {grid.quant} holds the codes of the base, which --merge changes; give the label that the "
@@ -287,6 +285,17 @@ def _grid_of(grid: GridChoice, options: ExportOptions) -> GridChoice:
     if reads_rows and not uses_calibration(choice):
         choice = dataclasses.replace(choice, calibration=None)
     return choice
+
+
+def _check_bits_ship(options: ExportOptions, checkpoint: Checkpoint) -> None:
+    """Raise ConfigError where linears do not ship in the bits that a budget gives them."""
+    op = options.profile.linear_op if checkpoint.task.generates else options.profile.encoder_op
+    if op == MATMUL_INTEGER or (op != MATMUL_NBITS and options.level > 0):
+        what = "" if checkpoint.task.generates else f" of {checkpoint.task.name}"
+        raise ConfigError(
+            f"--target {options.target} stores every linear in 8 bits (or floats){what} whatever bits its grid has, so "
+            "no budget of the grid can be kept; leave out --budget-mb and --budget-bits, or choose another target"
+        )
 
 
 def options_beside(grid: Path) -> Path:

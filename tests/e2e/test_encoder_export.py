@@ -88,6 +88,17 @@ def test_onnxruntime_fuses_around_the_slots(base: Path, adapter: Path, quant: st
     assert counts["Softmax"] == counts["Erf"] == 0
 
 
+@pytest.mark.parametrize(("target", "is_refused"), [("cpu", True), ("web-wasm", True), ("web-webgpu", False)])
+def test_a_budget_of_bits_is_refused_where_rows_ship_in_8(
+    base: Path, target: str, is_refused: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(base), "-o", str(tmp_path / "artifact"), "--budget-bits", "6", "--target", target]
+    assert main(words) == (2 if is_refused else 0)
+    if is_refused:
+        assert f"--target {target} stores every linear in 8 bits (or floats) of text-class" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_graph_that_is_another_fails_verify(base: Path, tmp_path: Path) -> None:
     edgelora.export(base, tmp_path / "artifact", grid=GridChoice("int8"))
     data = json.loads((tmp_path / "artifact/manifest.json").read_text(encoding="utf-8"))

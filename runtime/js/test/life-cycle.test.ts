@@ -127,6 +127,26 @@ test("a model in wasm that gets other threads than it asked for says so", async 
   for (const item of models) await item.dispose();
 });
 
+test("what is no number is refused, and nothing goes on from it", async () => {
+  const vast = { maxNewTokens: 4, adapter: "one:1e38" };
+  const sound = { maxNewTokens: 8, adapter: "one" };
+  const expected = await model.generateIds(PROMPT, sound);
+  const calls: (() => PromiseLike<unknown>)[] = [
+    () => model.generateIds(PROMPT, vast),
+    () => model.generateIds([PROMPT, [5, 6]], { ...vast, adapter: ["none", "one:1e38"] }),
+    () => model.logits(PROMPT, vast),
+    () => model.score(PROMPT, [7, 8], vast),
+    () => model.generate("yes", { ...vast, choices: ["no", "maybe"] }),
+  ];
+  for (const call of calls) {
+    for (let turn = 0; turn < 2; turn++) {
+      const refused = Promise.resolve(call());
+      await assert.rejects(refused, /^BackendError: onnxruntime-node, CPU computed NaN where a number is due; load/);
+    }
+    assert.deepEqual(await model.generateIds(PROMPT, sound), expected);
+  }
+});
+
 test("disposing ends an answer at its next step, settles what waits, and may be asked for twice", async () => {
   const gone = await load(FOLDER, { threads: 1 });
   const answer = gone.generateIds(PROMPT, LONG);

@@ -6,7 +6,6 @@
 
 import { throwIfAborted } from "./abort.js";
 import type { BoundAdapter } from "./bound-adapter.js";
-import { checkNumbers } from "./numbers.js";
 import { logSoftmax, type Sampler } from "./sampling.js";
 import { type Session, sharedLength } from "./session.js";
 
@@ -113,18 +112,11 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
   /** What `step` gives; where it fails and there is another place, the same of all tokens so far there. */
   async #computed(step: () => Promise<Computed>): Promise<Computed> {
     try {
-      return this.#checked(await step());
+      return await step();
     } catch (error) {
       if (!(await this.#task.recover(error))) throw error;
-      return this.#checked(await this.#begin());
+      return this.#begin();
     }
-  }
-
-  #checked([session, logits]: Computed): Computed {
-    logits.forEach((row, index) => {
-      if (this.#isActive[index]) checkNumbers(row, session.backend);
-    });
-    return [session, logits];
   }
 
   /** Fill the cache with the prompts, and what was written after them already. */
@@ -173,12 +165,11 @@ export async function logitsAt(
   signal?: AbortSignal | undefined,
 ): Promise<Float32Array[]> {
   const kept = await session.resume(adapter, ids, Math.min(...positions));
-  const found = await session.prefill(
+  return session.prefill(
     ids.slice(kept),
     positions.map((position) => position - kept),
     signal,
   );
-  return found.map((logits) => checkNumbers(logits, session.backend));
 }
 
 /** Log-probability of each token of `completion` after `prompt`: (completion length,). */
@@ -220,7 +211,7 @@ export async function scoreChoices(
     after = after.slice(0, shared + 1);
     const rest = choice.slice(shared);
     const found = rest.length === 0 ? [] : await session.prefill(rest, [...rest.keys()], signal);
-    after.push(...found.map((logits) => logSoftmax(checkNumbers(logits, session.backend))));
+    after.push(...found.map(logSoftmax));
     const score = choice.reduce((sum, token, place) => sum + (after[place]?.[token] as number), 0);
     const last = after[after.length - 1] as Float64Array;
     scores[index] = score + (endIds.length > 0 ? logSumExp(endIds.map((id) => last[id] as number)) : 0);

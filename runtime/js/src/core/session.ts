@@ -11,6 +11,7 @@ import { ArtifactError, InputError } from "./errors.js";
 import type { Manifest } from "./format.js";
 import { Graph } from "./graph.js";
 import { decoderForm } from "./graph-values.js";
+import { checkNumbers } from "./numbers.js";
 import type { ArtifactSource, Backend, Feeds, Fetches, KvCache, Tensor } from "./ports.js";
 
 const LONGEST_CALL = 384; // tokens of one row per call; attention memory grows with the square of a call's length
@@ -208,7 +209,8 @@ export class Session {
       if (isActive[row]) this.lengths[row] = (this.lengths[row] as number) + 1;
     }
     if (this.#rows === 1 && isActive[0]) this.tokens.push(ids[0] as number);
-    return this.#isInPlace ? step.rows : this.#parted(logits, this.#rows);
+    const found = this.#isInPlace ? step.rows : this.#parted(logits, this.#rows);
+    return this.#checked(found, (row) => isActive[row] ?? false);
   }
 
   /** Free the graphs and the cache. */
@@ -245,7 +247,20 @@ export class Session {
     rows.forEach((row, index) => {
       this.lengths[index] = (this.lengths[index] as number) + row.length;
     });
-    return this.#parted(logits, rows.length * count);
+    return this.#checked(this.#parted(logits, rows.length * count));
+  }
+
+  /** `logits` as they are; where one is no number, nobody goes on from what the cache holds of it. */
+  #checked<Rows extends readonly Float32Array[]>(logits: Rows, isWanted = (_: number) => true): Rows {
+    try {
+      logits.forEach((row, index) => {
+        if (isWanted(index)) checkNumbers(row, this.backend);
+      });
+    } catch (error) {
+      this.#forget();
+      throw error;
+    }
+    return logits;
   }
 
   async #compute(): Promise<Tensor> {

@@ -52,6 +52,7 @@ after(async () => {
 
 /** In the page: load and abort, then see what is left. */
 async function abortLoad({ when, inWorker }: { when: string; inWorker: boolean }) {
+  await edgelora.watchSessions();
   const ending = new AbortController();
   const reason = new Error("enough");
   let abortedMs = 0;
@@ -138,6 +139,7 @@ for (const inWorker of [false, true]) {
   test(`the signal of a load has no say when the model is there; disposing, ${inWorker ? "in a worker" : "in the page"}`, async () => {
     const place = await bench(browser);
     const found = await place.page.evaluate(async (given) => {
+      await edgelora.watchSessions();
       const ending = new AbortController();
       const { signal } = ending;
       const options = { backend: "wasm", wasmPaths: "/ort/", threads: 1, signal, inWorker: given } as const;

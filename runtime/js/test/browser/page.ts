@@ -1,6 +1,5 @@
 /** What the tests call in the page: the library's browser entry and the runner of the conformance cases. */
 
-import * as ort from "onnxruntime-web/wasm";
 import { type Encoder, runEncoders } from "../../src/conformance/encoders.js";
 import { type Case, type CaseResult, runConformance } from "../../src/conformance/run.js";
 import * as web from "../../src/web.js";
@@ -66,22 +65,28 @@ async function cacheKeys(): Promise<string[]> {
   return keys.map((request) => decodeURIComponent(new URL(request.url).pathname)).sort();
 }
 
-/** Sessions of wasm in this page; `onCreate` is called when one begins to be made. */
+/** Sessions of wasm in this page, counted from `watchSessions` on; `onCreate` is called when one begins to be made. */
 const sessions = { opened: 0, released: 0, onCreate: () => {} };
-const create = ort.InferenceSession.create.bind(ort.InferenceSession) as (...given: unknown[]) => Promise<object>;
-ort.InferenceSession.create = (async (...given: unknown[]) => {
-  sessions.onCreate();
-  const session = (await create(...given)) as ort.InferenceSession;
-  sessions.opened += 1;
-  const release = session.release.bind(session);
-  session.release = async () => {
-    await release();
-    sessions.released += 1;
-  };
-  return session;
-}) as typeof ort.InferenceSession.create;
 
-const tools = { ...web, attempt, open, conformance, encoders, cacheKeys, sessions };
+/** Count the sessions of the package that the library imports. */
+async function watchSessions(): Promise<void> {
+  const address = "/ort/ort.wasm.min.mjs";
+  const { InferenceSession } = (await import(address)) as typeof import("onnxruntime-web/wasm");
+  const create = InferenceSession.create.bind(InferenceSession) as (...given: unknown[]) => Promise<object>;
+  InferenceSession.create = (async (...given: unknown[]) => {
+    sessions.onCreate();
+    const session = (await create(...given)) as Awaited<ReturnType<typeof InferenceSession.create>>;
+    sessions.opened += 1;
+    const release = session.release.bind(session);
+    session.release = async () => {
+      await release();
+      sessions.released += 1;
+    };
+    return session;
+  }) as typeof InferenceSession.create;
+}
+
+const tools = { ...web, attempt, open, conformance, encoders, cacheKeys, sessions, watchSessions };
 export type Tools = typeof tools;
 declare global {
   var edgelora: Tools;

@@ -10,7 +10,7 @@ import type { Generation } from "./core/generation.js";
 import type { Message } from "./core/messages.js";
 import type { ChatOptions, Model } from "./core/model.js";
 import { isFields, show } from "./core/parse-json.js";
-import type { WithAdapter } from "./core/request.js";
+import type { Schema, WithAdapter } from "./core/request.js";
 import type { ToolCall } from "./core/tool-calls.js";
 
 /** What can be asked; anything else that OpenAI knows is refused by its name. Null is as good as left out. */
@@ -19,11 +19,12 @@ export interface ChatCompletionRequest {
   readonly model: string;
   readonly messages: readonly unknown[];
   readonly tools?: readonly unknown[] | null | undefined;
-  /** `auto` or `none`; whatever else OpenAI takes is refused, as with `response_format`. */
+  /** `auto` or `none`; whatever else OpenAI takes is refused. */
   readonly tool_choice?: unknown;
   readonly stream?: boolean | null | undefined;
   readonly stream_options?: { readonly include_usage?: boolean | undefined } | null | undefined;
-  readonly response_format?: { readonly type: string } | null | undefined;
+  /** `text`, `json_object` (any JSON object) or `json_schema`: the answer keeps to it. */
+  readonly response_format?: { readonly type: string; readonly json_schema?: object | undefined } | null | undefined;
   /** As many as the context has room for, unless given. */
   readonly max_tokens?: number | null | undefined;
   readonly max_completion_tokens?: number | null | undefined;
@@ -160,8 +161,10 @@ function readRequest(request: ChatCompletionRequest, { signal }: CallSettings, c
   if (choice && choice !== "auto" && choice !== "none") {
     wrong.push(`tool_choice is ${show(choice)}, expected auto or none`);
   }
-  if (format && format.type !== "text") {
-    wrong.push(`response_format is ${show(format)}, expected {"type": "text"}`);
+  const schema = format ? formOf(format) : null;
+  if (schema === undefined) {
+    const expected = '{"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {"schema"}}';
+    wrong.push(`response_format is ${show(format)}, expected ${expected}`);
   }
   const count = n ?? 1;
   if (!Number.isInteger(count) || count < 1) wrong.push(`n is ${show(n)}, expected a whole number from 1`);
@@ -176,6 +179,7 @@ function readRequest(request: ChatCompletionRequest, { signal }: CallSettings, c
     repetitionPenalty: request.repetition_penalty ?? undefined,
     seed: seed ?? undefined,
     stop: request.stop ?? undefined,
+    schema: schema ?? undefined,
     template: request.chat_template_kwargs ?? undefined,
     tools: choice === "none" || !tools || tools.length === 0 ? undefined : (tools as ChatOptions["tools"]),
     signal: signal ?? undefined,
@@ -187,6 +191,15 @@ function readRequest(request: ChatCompletionRequest, { signal }: CallSettings, c
     hasUsage: request.stream_options?.include_usage === true,
     head: { id: `chatcmpl-${Math.random().toString(36).slice(2)}`, created: Math.floor(Date.now() / 1000), model },
   };
+}
+
+/** The schema of a `response_format`; null for one of text, undefined for what is none. */
+function formOf(format: unknown): Schema | null | undefined {
+  if (!isFields(format)) return undefined;
+  if (format.type === "text") return null;
+  if (format.type === "json_object") return { type: "object" };
+  const given = format.type === "json_schema" && isFields(format.json_schema) ? format.json_schema.schema : undefined;
+  return isFields(given) || typeof given === "boolean" ? given : undefined;
 }
 
 /** A message as templates know it: `developer` is the system, and the arguments of a call are an object. */

@@ -158,6 +158,21 @@ test("adapters are the models", async () => {
   );
 });
 
+test("a format of JSON is kept to, whole and as a stream", async () => {
+  const schema = { type: "object", properties: { day: { enum: ["Mon", "Tue"] } }, required: ["day"] };
+  const request = { model: "four", messages: MESSAGES, max_tokens: 30 };
+  const response_format = { type: "json_schema" as const, json_schema: { name: "day", strict: true, schema } };
+  const found: OpenAI.ChatCompletion = await client.chat.completions.create({ ...request, response_format });
+  const content = found.choices[0]?.message.content as string;
+  assert.match(JSON.parse(content).day, /^(Mon|Tue)$/);
+  assert.equal(found.choices[0]?.finish_reason, "stop");
+  const chunks = await read(await client.chat.completions.create({ ...request, response_format, stream: true }));
+  assert.equal(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join(""), content);
+  const open = { ...request, max_tokens: 3, response_format: { type: "json_object" as const } };
+  const any: OpenAI.ChatCompletion = await client.chat.completions.create(open);
+  assert.match(any.choices[0]?.message.content as string, /^\s*\{/);
+});
+
 test("what cannot be obeyed is refused by its name, before anything is streamed", async () => {
   const create = client.chat.completions.create as (request: object) => Promise<unknown>;
   const refused = (request: object, message: RegExp) =>
@@ -167,9 +182,15 @@ test("what cannot be obeyed is refused by its name, before anything is streamed"
     /^InputError: logit_bias is not known here; leave it out; frequency_penalty is not known here; leave it out; model is 3, expected a SPEC such as none or NAME:0\.5; tool_choice is "required", expected auto or none; n is 0, expected a whole number from 1$/,
   );
   await refused({ messages: "hello" }, /^InputError: messages is "hello", expected a list of/);
+  await refused({ response_format: { type: "xml" } }, /^InputError: response_format is \{"type":"xml"\}, expected/);
   await refused(
-    { response_format: { type: "json_object" } },
-    /^InputError: response_format is \{"type":"json_object"\}/,
+    { response_format: { type: "json_schema", json_schema: { name: "x" } } },
+    /^InputError: response_format is \{"type":"json_schema"/,
+  );
+  const schema = { uniqueItems: true };
+  await refused(
+    { response_format: { type: "json_schema", json_schema: { name: "x", schema } }, stream: true },
+    /^InputError: schema: # has "uniqueItems", which is not supported/,
   );
   await refused({ max_tokens: 0, stream: true }, /^InputError: maxNewTokens is 0, expected a whole number from 1$/);
   await refused({ model: "fuor", stream: true }, /^AdapterError: unknown adapter "fuor"/);

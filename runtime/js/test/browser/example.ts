@@ -70,7 +70,7 @@ export async function ask(page: Page, text: string, maxTokens: number): Promise<
   await page.getByLabel("Your text").fill(text);
   await page.getByLabel("Your text").press("Enter");
   const answer = answers.nth(before);
-  await answer.and(page.locator('[aria-busy="false"]')).waitFor({ timeout: 120_000 });
+  await answer.and(page.locator('[aria-busy="false"]')).waitFor({ timeout: 300_000 });
   return textOf(page, before);
 }
 

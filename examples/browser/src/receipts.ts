@@ -4,7 +4,7 @@
  * Knows nothing about what a probe computes.
  */
 
-import { filesFolder, type RemoteOf } from "@edgelora/runtime/web";
+import { AdapterError, filesFolder, type RemoteOf } from "@edgelora/runtime/web";
 import { breakAdapter, type Damage } from "./broken.ts";
 import { find, make } from "./elements.ts";
 import { titleOf } from "./introduction.ts";
@@ -41,8 +41,13 @@ export class Receipts implements View {
     );
     const card = make("article", "receipt");
     const title = make("h3", "adapter", titleOf(adapters, name));
-    paint(title, name);
+    paint(card, name);
     const facts = [`rank ${info?.rank}`, megabytes(bytes), info?.license].filter((item) => typeof item === "string");
+    card.append(title, make("p", "note", facts.join(" · ")));
+    if (!files.has(`${info?.path}/receipt.json`)) {
+      card.append(make("p", "result", "It has no receipt, so that there is nothing to replay."));
+      return card;
+    }
     const result = make("p", "result");
     result.setAttribute("role", "status");
     const buttons = make("div", "buttons");
@@ -61,14 +66,14 @@ export class Receipts implements View {
     act("Replay its probe", () => this.#replay(name));
     act("Plant a copy with one byte turned", () => this.#plant(info?.path ?? "", "byte"));
     act("Plant a forged copy", () => this.#plant(info?.path ?? "", "forged"));
-    card.append(title, make("p", "note", facts.join(" · ")), buttons, result);
+    card.append(buttons, result);
     return card;
   }
 
   async #replay(name: string): Promise<{ isGood: boolean; text: string }> {
     try {
       const found = await this.model.probe(name);
-      if (found === null) return { isGood: false, text: "It has no receipt, so that there is nothing to replay." };
+      if (found === null) return { isGood: false, text: "Its receipt has no probe to replay." };
       return { isGood: true, text: `It proves itself in ${found.seconds.toFixed(1)} s: ${found.reason}.` };
     } catch (error) {
       return { isGood: false, text: `Refused: ${(error as Error).message}` };
@@ -78,12 +83,22 @@ export class Receipts implements View {
   /** Load a broken copy as any adapter is loaded, and hold it to its receipt. */
   async #plant(path: string, damage: Damage): Promise<{ isGood: boolean; text: string }> {
     const { model } = this;
+    let files: File[];
     try {
-      await model.loadAdapter(BROKEN, await filesFolder(await breakAdapter(path, damage), BROKEN));
+      files = await breakAdapter(path, damage);
+    } catch (error) {
+      return { isGood: false, text: `The copy could not be made: ${(error as Error).message}` };
+    }
+    try {
+      await model.loadAdapter(BROKEN, await filesFolder(files, BROKEN));
       await model.probe(BROKEN);
       return { isGood: false, text: "It was taken: nothing in its receipt tells it from the real one." };
     } catch (error) {
-      return { isGood: true, text: `Refused, as it should be: ${(error as Error).message}` };
+      const isRefused = error instanceof AdapterError; // anything else says nothing about the adapter
+      return {
+        isGood: isRefused,
+        text: `${isRefused ? "Refused, as it should be" : "Failed"}: ${(error as Error).message}`,
+      };
     } finally {
       if (model.adapters.includes(BROKEN)) await model.unloadAdapter(BROKEN);
     }

@@ -200,6 +200,10 @@ test("a receipt's probe is replayed, and broken copies of its adapter are refuse
   await card.getByRole("button", { name: "Plant a forged copy" }).click();
   await card.getByText(/^Refused, as it should be: .*nats away from the recorded one/).waitFor();
   assert.deepEqual(await findProblems(page), []);
+  await context.setOffline(true);
+  await card.getByRole("button", { name: "Plant a forged copy" }).click();
+  await card.getByText(/^The copy could not be made: /).waitFor(); // which is no refusal
+  await context.setOffline(false);
   await tab("Chat");
   assert.equal(await page.getByRole("radio").count(), ADAPTERS.length + 2);
 });

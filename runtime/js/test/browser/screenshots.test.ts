@@ -5,7 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { Page } from "playwright-core";
+import type { Locator, Page } from "playwright-core";
 import { CONFORMANCE } from "../places.js";
 import { launch } from "./browser.js";
 import { agree, ask, clickAtFirstText, serveExample } from "./example.js";
@@ -35,6 +35,13 @@ async function picture(page: Page, name: string): Promise<void> {
       all.filter((item) => item.getClientRects().length > 0 && item.getBoundingClientRect().height < 44),
     );
   assert.equal(small.length, 0, "everything that is tapped is at least 44 pixels high");
+}
+
+/** What the cards say of an adapter that proves itself, and of a copy that does not. */
+async function replay(card: Locator): Promise<void> {
+  await card.nth(0).getByRole("button", { name: "Replay its probe" }).click();
+  await card.nth(1).getByRole("button", { name: "Plant a forged copy" }).click();
+  for (const index of [0, 1]) await card.nth(index).locator(".result.passed").waitFor({ timeout: 300_000 });
 }
 
 test("every view, on a desktop and a phone, light and dark", async () => {
@@ -71,10 +78,8 @@ test("every view, on a desktop and a phone, light and dark", async () => {
     await picture(page, "side-by-side");
     await page.getByRole("tab", { name: "Receipts" }).click();
     const card = page.locator(".receipt");
-    await card.nth(0).getByRole("button", { name: "Replay its probe" }).click();
-    await card.nth(1).getByRole("button", { name: "Plant a forged copy" }).click();
-    for (const index of [0, 1])
-      await card.nth(index).locator(".result.passed, .result.refused").waitFor({ timeout: 120_000 });
+    if (DEMO === undefined) await card.first().getByText("It has no receipt").waitFor();
+    else await replay(card);
     await picture(page, "receipts");
     await page.getByRole("tab", { name: "Figures" }).click();
     await page.getByRole("button", { name: "Measure" }).click();

@@ -8,7 +8,7 @@ import { type BrowserFacts, chooseBackend, chooseInstead, describeChoice } from 
 const plain = { target: "cpu", record: {} };
 const int4 = { target: "web-webgpu", record: { report: { nodes: { MatMulNBits: 211 } } } };
 const int8 = { target: "web-wasm", record: { report: { nodes: { MatMulInteger: 211 } } } };
-const phone: BrowserFacts = { gpu: "hardware", subgroupSize: 16, isIsolated: true, cores: 8 };
+const phone: BrowserFacts = { gpu: "hardware", subgroupSize: 16, isIsolated: true, hasSharedMemory: true, cores: 8 };
 
 test("WebGPU is taken where there is one and the artifact was not made for wasm", () => {
   assert.equal(chooseBackend(phone, int4, {}).choice.name, "webgpu");
@@ -49,6 +49,15 @@ test("a page that is not isolated gets one thread, and is told of it where it as
   assert.equal(choice.threads, 1);
   assert.match(choice.reason, /one thread, because the page is not cross-origin isolated/);
   assert.match(warnings.join(), /3 threads need a cross-origin isolated page/);
+});
+
+test("a browser without memory that threads share gets one thread, in an isolated page too, and says why", () => {
+  const facts = { ...phone, hasSharedMemory: false };
+  const { choice, warnings } = chooseBackend(facts, plain, { backend: "wasm", threads: 3 });
+  assert.equal(choice.threads, 1);
+  assert.match(choice.reason, /one thread, because this browser has no SharedArrayBuffer/);
+  assert.deepEqual(warnings, ["3 threads need SharedArrayBuffer; one is used"]);
+  assert.equal(chooseBackend(facts, plain, { backend: "wasm" }).choice.threads, 1);
 });
 
 test("wishes that cannot be met or make no sense are refused", () => {

@@ -35,6 +35,8 @@ export interface BrowserFacts {
   /** Invocations of a subgroup at least, where the adapter has subgroups. */
   readonly subgroupSize: number | null;
   readonly isIsolated: boolean;
+  /** Whether there is memory that threads share; WebKitGTK has none, however isolated the page. */
+  readonly hasSharedMemory: boolean;
   readonly cores: number;
 }
 
@@ -48,6 +50,7 @@ export async function browserFacts(): Promise<BrowserFacts> {
     subgroupSize: adapter?.info?.subgroupMinSize ?? null,
     gpu: gpu === undefined ? "no navigator.gpu" : adapter === null ? "no adapter" : isThere,
     isIsolated: globalThis.crossOriginIsolated === true,
+    hasSharedMemory: typeof SharedArrayBuffer === "function",
     cores: navigator.hardwareConcurrency || 1,
   };
 }
@@ -100,8 +103,10 @@ export function chooseBackend(
     return { choice: { name: "webgpu", threads: 1, reason }, warnings };
   }
   const warnings: string[] = [];
-  if (!facts.isIsolated && threads !== undefined && threads > 1) {
-    warnings.push(`${threads} threads need a cross-origin isolated page (COOP and COEP headers); one is used`);
+  const hasThreads = facts.isIsolated && facts.hasSharedMemory;
+  if (!hasThreads && threads !== undefined && threads > 1) {
+    const what = facts.isIsolated ? "SharedArrayBuffer" : "a cross-origin isolated page (COOP and COEP headers)";
+    warnings.push(`${threads} threads need ${what}; one is used`);
   }
   if (multipliesNBits(manifest)) {
     warnings.push(
@@ -120,9 +125,10 @@ export function chooseBackend(
             ? `the GPU has subgroups of ${facts.subgroupSize}`
             : `this browser has no WebGPU (${facts.gpu})`;
   const wanted = threads ?? Math.min(MAX_DEFAULT_THREADS, facts.cores);
-  const isolation = facts.isIsolated ? "" : "; one thread, because the page is not cross-origin isolated";
+  const obstacle = facts.isIsolated ? "this browser has no SharedArrayBuffer" : "the page is not cross-origin isolated";
+  const why = hasThreads ? "" : `; one thread, because ${obstacle}`;
   return {
-    choice: { name: "wasm", threads: facts.isIsolated ? wanted : 1, reason: `${reason}${isolation}` },
+    choice: { name: "wasm", threads: hasThreads ? wanted : 1, reason: `${reason}${why}` },
     warnings,
   };
 }

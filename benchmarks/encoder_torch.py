@@ -27,6 +27,7 @@ FULL, PROBE = "full", "probe"
 _IGNORED = -100  # of the loss of torch: padding, and tokens that go on with a word
 _GROUP = 16  # batches whose rows are sorted by length together
 _EVAL_BATCH = 32
+_HEAD = 10  # its learning rate over the others', as in `edgelora train`
 _WARMUP = 0.1  # of the steps
 _PROBE_STEPS = 300  # of L-BFGS
 _PROBE_DECAY = 1e-5
@@ -145,7 +146,10 @@ def fine_tune(model_path: str, train: Sequence[Item], count: int, settings: Sett
     kind = AutoModelForSequenceClassification if isinstance(train[0].target, int) else AutoModelForTokenClassification
     model = kind.from_pretrained(model_path, num_labels=count)
     weights = list(model.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.01, fused=True)
+    head = list(model.classifier.parameters())
+    encoder = [weight for weight in weights if all(weight is not item for item in head)]
+    groups: list[dict[str, Any]] = [{"params": encoder}, {"params": head, "lr": _HEAD * settings.learning_rate}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.01, fused=True)
     steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     warm = max(1, round(_WARMUP * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(

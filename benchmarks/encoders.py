@@ -61,7 +61,7 @@ SETS: Mapping[str, Set] = {
     "icd": Set("ICD-10, chapters of clinical terms", lambda folder: prepare_icd.prepare(folder, "", 60),
                "classification", ("accuracy", "macro_f1"), 1000, 3),
     "addresses": Set("US addresses, tags of words", prepare_address_tags.prepare, "tagging",
-                     ("token_f1", "entity_f1"), 700, 3),
+                     ("token_f1", "entity_f1"), 700, 6),
 }  # fmt: skip
 
 

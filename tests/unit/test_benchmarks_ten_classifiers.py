@@ -25,11 +25,11 @@ def test_a_random_adapter_of_an_encoder_brings_a_head_of_its_own(tmp_path: Path)
 
 def test_the_page_compares_with_one_model_and_adapters_and_with_ten() -> None:
     def runs(*values: float) -> list[dict[str, float]]:
-        names = ("private_mb", "pss_mb", "open_s", "all_ms", "texts_s")
+        names = ("private_mb", "pss_mb", "open_s", "all_ms", "texts_s", "short_ms", "later_mb")
         return [dict(zip(names, values, strict=True)) for _ in range(2)]
 
-    arms = {ADAPTERS: runs(120, 130, 0.2, 50, 60), MERGED: runs(400, 410, 2, 100, 70),
-            ONE: runs(80, 90, 0.2, 10, 70), OPTIMUM: runs(90, 100, 0.3, 9, 80)}  # fmt: skip
+    arms = {ADAPTERS: runs(120, 130, 0.2, 50, 60, 3, 150), MERGED: runs(400, 410, 2, 100, 70, 12, 400),
+            ONE: runs(80, 90, 0.2, 10, 70, 1, 80), OPTIMUM: runs(90, 100, 0.3, 9, 80, 1, 90)}  # fmt: skip
     machine = {"cpu": "one", "cores": 2, "onnxruntime": "1"}
     page = write_page(
         {"model": "tiny", "date": "today", "machine": machine, "threads": 2, "rounds": 2, "cpu_time": False, "rank": 8,
@@ -38,4 +38,6 @@ def test_the_page_compares_with_one_model_and_adapters_and_with_ten() -> None:
     assert "| all 10 labels of a text, ms | 50.0 (50.0 to 50.0) | 100.0 (100.0 to 100.0) |  |  |" in page
     assert "MB of adapters | 1.20 |" in page
     assert "| all ten labels, time over ten merged models | 0.50 |" in page
+    assert "| the same of short texts | 0.25 |" in page
+    assert "| the same after short texts, ten rows in a call | 1.50 |" in page
     assert "| texts a second with an adapter on, over optimum's int8 | 0.75 |" in page

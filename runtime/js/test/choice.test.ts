@@ -47,7 +47,7 @@ test("without WebGPU, or with one that computes on the CPU, wasm is taken, and i
 test("a page that is not isolated gets one thread, and is told of it where it asked for more", () => {
   const { choice, warnings } = chooseBackend({ ...phone, isIsolated: false }, plain, { backend: "wasm", threads: 3 });
   assert.equal(choice.threads, 1);
-  assert.match(choice.reason, /one thread, because the page is not cross-origin isolated/);
+  assert.match(choice.reason, /one thread, because more need a cross-origin isolated page/);
   assert.match(warnings.join(), /3 threads need a cross-origin isolated page/);
 });
 
@@ -55,7 +55,7 @@ test("a browser without memory that threads share gets one thread, in an isolate
   const facts = { ...phone, hasSharedMemory: false };
   const { choice, warnings } = chooseBackend(facts, plain, { backend: "wasm", threads: 3 });
   assert.equal(choice.threads, 1);
-  assert.match(choice.reason, /one thread, because this browser has no SharedArrayBuffer/);
+  assert.match(choice.reason, /one thread, because more need SharedArrayBuffer/);
   assert.deepEqual(warnings, ["3 threads need SharedArrayBuffer; one is used"]);
   assert.equal(chooseBackend(facts, plain, { backend: "wasm" }).choice.threads, 1);
 });

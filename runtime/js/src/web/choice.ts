@@ -103,11 +103,10 @@ export function chooseBackend(
     return { choice: { name: "webgpu", threads: 1, reason }, warnings };
   }
   const warnings: string[] = [];
-  const hasThreads = facts.isIsolated && facts.hasSharedMemory;
-  if (!hasThreads && threads !== undefined && threads > 1) {
-    const what = facts.isIsolated ? "SharedArrayBuffer" : "a cross-origin isolated page (COOP and COEP headers)";
-    warnings.push(`${threads} threads need ${what}; one is used`);
-  }
+  const lack = !facts.isIsolated
+    ? "a cross-origin isolated page (COOP and COEP headers)"
+    : !facts.hasSharedMemory && "SharedArrayBuffer";
+  if (lack && threads !== undefined && threads > 1) warnings.push(`${threads} threads need ${lack}; one is used`);
   if (multipliesNBits(manifest)) {
     warnings.push(
       "this artifact multiplies with MatMulNBits, which takes 30 times as long in wasm as what --target web-wasm exports; " +
@@ -125,10 +124,9 @@ export function chooseBackend(
             ? `the GPU has subgroups of ${facts.subgroupSize}`
             : `this browser has no WebGPU (${facts.gpu})`;
   const wanted = threads ?? Math.min(MAX_DEFAULT_THREADS, facts.cores);
-  const obstacle = facts.isIsolated ? "this browser has no SharedArrayBuffer" : "the page is not cross-origin isolated";
-  const why = hasThreads ? "" : `; one thread, because ${obstacle}`;
+  const why = lack ? `; one thread, because more need ${lack}` : "";
   return {
-    choice: { name: "wasm", threads: hasThreads ? wanted : 1, reason: `${reason}${why}` },
+    choice: { name: "wasm", threads: lack ? 1 : wanted, reason: `${reason}${why}` },
     warnings,
   };
 }

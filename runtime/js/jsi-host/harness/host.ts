@@ -1,9 +1,11 @@
 /**
  * What host.cpp put into the engine, and the globals that an app has beyond the language itself.
  *
- * Hermes and Expo give an app `console`, `TextEncoder` and `TextDecoder`; the decoder here is Expo's.
+ * Hermes, Expo and React Native give an app `console`, `TextEncoder`, `TextDecoder` and `AbortController`; the decoder
+ * here is Expo's, the controller the package that React Native takes.
  */
 
+import { AbortController, AbortSignal } from "abort-controller";
 import { TextDecoder } from "expo-text-decoder";
 import type { FileSystem } from "../../src/core/file-system.js";
 
@@ -56,7 +58,8 @@ class TextEncoder {
 }
 
 const log = (...items: unknown[]) => print(items.map(String).join(" "));
-Object.assign(globalThis, { TextDecoder, TextEncoder, console: { log, info: log, warn: log, error: log } });
+const globals = { AbortController, AbortSignal, TextDecoder, TextEncoder };
+Object.assign(globalThis, globals, { console: { log, info: log, warn: log, error: log } });
 
 /** Run a program to its end; true is success. */
 export function runProgram(main: () => Promise<boolean>): void {

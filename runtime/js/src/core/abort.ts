@@ -14,11 +14,17 @@ export function reasonOf(signal: AbortSignal): unknown {
   return signal.reason ?? Object.assign(new Error("the call was aborted"), { name: "AbortError" });
 }
 
+/** Abort with a reason, also where signals are React Native's, which have none. */
+export function abortWith(ending: AbortController, reason: unknown): void {
+  if (!("reason" in ending.signal)) Object.defineProperty(ending.signal, "reason", { value: reason });
+  ending.abort(reason);
+}
+
 /** A signal that is aborted when either of these is, for the same reason. */
 export function either(...signals: readonly AbortSignal[]): AbortSignal {
   const both = new AbortController();
   for (const signal of signals) {
-    const abort = () => both.abort(reasonOf(signal));
+    const abort = () => abortWith(both, reasonOf(signal));
     if (signal.aborted) abort();
     else signal.addEventListener("abort", abort);
   }

@@ -4,7 +4,7 @@
  * Knows nothing about what is called.
  */
 
-import { reasonOf, throwIfAborted } from "./abort.js";
+import { abortWith, reasonOf, throwIfAborted } from "./abort.js";
 
 export class CallQueue {
   #last: Promise<unknown> = Promise.resolve();
@@ -21,7 +21,7 @@ export class CallQueue {
       if (given?.aborted) return reject(reasonOf(given));
       const ending = new AbortController();
       const end = (reason: unknown) => {
-        ending.abort(reason);
+        abortWith(ending, reason);
         reject(reason);
       };
       const abort = () => end(reasonOf(given as AbortSignal));

@@ -1,8 +1,8 @@
 /**
  * What host.cpp put into the engine, and the globals that an app has beyond the language itself.
  *
- * Hermes, Expo and React Native give an app `console`, `TextEncoder`, `TextDecoder` and `AbortController`; the decoder
- * here is Expo's, the controller the package that React Native takes.
+ * Hermes, Expo and React Native give an app `console`, `TextEncoder`, `TextDecoder`, `performance` and
+ * `AbortController`; the decoder here is Expo's, the controller the package that React Native takes.
  */
 
 import { AbortController, AbortSignal } from "abort-controller";
@@ -57,9 +57,10 @@ class TextEncoder {
   }
 }
 
+const assert = (isRight: unknown, ...items: unknown[]) => void (isRight || log(...items));
 const log = (...items: unknown[]) => print(items.map(String).join(" "));
-const globals = { AbortController, AbortSignal, TextDecoder, TextEncoder };
-Object.assign(globalThis, globals, { console: { log, info: log, warn: log, error: log } });
+const globals = { AbortController, AbortSignal, TextDecoder, TextEncoder, performance: { now } };
+Object.assign(globalThis, globals, { console: { log, info: log, warn: log, error: log, assert } });
 
 /** Run a program to its end; true is success. */
 export function runProgram(main: () => Promise<boolean>): void {

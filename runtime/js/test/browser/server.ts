@@ -150,7 +150,8 @@ async function answer(
     response.end(part);
     return;
   }
-  response.write(part.subarray(0, fault.cutAfter), () => setTimeout(() => response.destroy(), 20));
+  const sent = () => setTimeout(() => response.destroy(), 400); // what has not been read by then is lost to the page
+  response.write(part.subarray(0, fault.cutAfter), sent);
 }
 
 /** Let a page of any origin ask and read, its credentials included. */

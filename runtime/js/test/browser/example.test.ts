@@ -200,8 +200,9 @@ test("everything can be reached with the Tab key, in the order of the page, and 
     "send",
     "clear",
   ];
+  const reached = [...new Set(order)]; // behind the last comes the first again
   assert.deepEqual(
-    order.filter((name) => expected.includes(name)),
+    reached.filter((name) => expected.includes(name)),
     expected,
   );
   for (const colorScheme of ["light", "dark"] as const) {

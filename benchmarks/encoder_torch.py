@@ -22,12 +22,13 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoMode
 
 from edgelora.evaluation.metrics import accuracy, entity_f1, macro_f1, spans_of, token_f1
 from edgelora.evaluation.score_encoder import tags_of
+from edgelora.training.recipe import Recipe
 
 FULL, PROBE = "full", "probe"
 _IGNORED = -100  # of the loss of torch: padding, and tokens that go on with a word
 _GROUP = 16  # batches whose rows are sorted by length together
 _EVAL_BATCH = 32
-_HEAD = 10  # its learning rate over the others', as in `edgelora train`
+_HEAD = Recipe().head_ratio  # its learning rate over the others'
 _WARMUP = 0.1  # of the steps
 _PROBE_STEPS = 300  # of L-BFGS
 _PROBE_DECAY = 1e-5

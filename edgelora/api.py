@@ -229,10 +229,10 @@ def add_adapter(
     rows of a classifier's head where its folder does not. ``about`` introduces it to people, before the ``about.json``
     of its folder.
     """
-    from edgelora.artifact.about import About
+    from edgelora.artifact.about import NOTHING
     from edgelora.artifact.store import add_adapter
 
-    return add_adapter(Path(artifact), name, Path(folder), probe, store, labels, about or About())
+    return add_adapter(Path(artifact), name, Path(folder), probe, store, labels, about or NOTHING)
 
 
 def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:
@@ -289,7 +289,7 @@ def _grid_of(grid: GridChoice, options: ExportOptions) -> GridChoice:
 
 def _check_bits_ship(options: ExportOptions, checkpoint: Checkpoint) -> None:
     """Raise ConfigError where linears do not ship in the bits that a budget gives them."""
-    op = options.profile.linear_op if checkpoint.task.generates else options.profile.encoder_op
+    op = options.profile.op(checkpoint.task.generates)
     if op == MATMUL_INTEGER or (op != MATMUL_NBITS and options.level > 0):
         what = "" if checkpoint.task.generates else f" of {checkpoint.task.name}"
         raise ConfigError(

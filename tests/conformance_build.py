@@ -99,31 +99,31 @@ def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, 
         ids = tokenizer.encode(_TEXTS[index % len(_TEXTS)] + " and the dog")
         yield _logits_case(model, torch_answer, ids, spec)
     for spec in _SPECS:
-        yield _first(lambda n, s=spec: _tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 24))
+        yield first_clear(lambda n, s=spec: _tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 24))
     # Drawing does not depend on the cache, and draws that survive its noise are hard to find.
     is_exact = model.manifest.graph.kv_cache == FLOAT_CACHE
     for index, options in enumerate(_SAMPLING if is_exact else ()):
         spec = _SPECS[index % len(_SPECS)]
-        yield _first(lambda n, o=options, s=spec: _tokens_case(model, tokenizer.encode(f"dog {n}"), s, o, 12))
+        yield first_clear(lambda n, o=options, s=spec: _tokens_case(model, tokenizer.encode(f"dog {n}"), s, o, 12))
     # Growing the cache, and a prompt so long that the answer ends with the context.
-    yield _first(lambda n: _tokens_case(model, _random_ids(n, 250), "four", {}, 12))
-    yield _first(lambda n: _tokens_case(model, _random_ids(n, CONTEXT - 4), "none", {}, 12))
+    yield first_clear(lambda n: _tokens_case(model, _random_ids(n, 250), "four", {}, 12))
+    yield first_clear(lambda n: _tokens_case(model, _random_ids(n, CONTEXT - 4), "none", {}, 12))
     for adapters in (["none"] * 3, ["four", "none", "one"], ["eight", "one:0.7+eight:0.3", "four"]):
-        yield _first(lambda n, a=adapters: _batch_case(model, a, n, {}))
+        yield first_clear(lambda n, a=adapters: _batch_case(model, a, n, {}))
     if is_exact:
-        yield _first(lambda n: _batch_case(model, ["none", "four", "none"], n, {"temperature": 0.8, "seed": 11}))
+        yield first_clear(lambda n: _batch_case(model, ["none", "four", "none"], n, {"temperature": 0.8, "seed": 11}))
     # Rows that reach the end of the context end there, one after the other, and the rest goes on.
     full, near = CONTEXT, CONTEXT - 5
-    yield _first(lambda n: _batch_case(model, ["four", "none", "one"], n, {}, (near, 9, full), 12))
-    yield _first(lambda n: _batch_case(model, ["one", "one"], n, {}, (full, 40), 12))
+    yield first_clear(lambda n: _batch_case(model, ["four", "none", "one"], n, {}, (near, 9, full), 12))
+    yield first_clear(lambda n: _batch_case(model, ["one", "one"], n, {}, (full, 40), 12))
     for prompt, raw, spec in (("yes", False, "none"), ("", False, "four"), ("東京", True, "one:0.7+eight:0.3")):
         yield _choices_case(model, prompt, raw, spec, ["yes", "no", "maybe", "yes no", "はい", "🙂", ""])
     for raw in (False, True):
         for spec in ("none", "eight"):
-            yield _first(lambda n, r=raw, s=spec: _text_case(model, f"Zürich 🚀 {n}", r, s, {}, ()))
-            yield _first(lambda n, r=raw, s=spec: _stopped_case(model, f"東京 {n}", r, s))
-    yield _first(lambda n: _text_case(model, f"{n}", True, "four", {}, (), must_end=True))
-    yield _first(lambda n: _special_stop_case(model, f"fox {n}"))
+            yield first_clear(lambda n, r=raw, s=spec: _text_case(model, f"Zürich 🚀 {n}", r, s, {}, ()))
+            yield first_clear(lambda n, r=raw, s=spec: _stopped_case(model, f"東京 {n}", r, s))
+    yield first_clear(lambda n: _text_case(model, f"{n}", True, "four", {}, (), must_end=True))
+    yield first_clear(lambda n: _special_stop_case(model, f"fox {n}"))
     yield _text_case(model, "", False, "one", {}, ())
     yield from _error_cases()
 
@@ -137,8 +137,8 @@ def _blank_cases(model: Model) -> Iterator[dict[str, Any]]:
     yield _choices_case(model, "yes ", True, "one", ["no", "maybe", "12"])
     yield _choices_case(model, "東京\n", True, "one:0.7+eight:0.3", ["yes", "no", "東京"])
     for raw in (False, True):
-        yield _first(lambda n, r=raw: _text_case(model, f"Zürich 🚀 {n}", r, "eight", {}, ()))
-        yield _first(lambda n, r=raw: _stopped_case(model, f"fox {n}", r, "four"))
+        yield first_clear(lambda n, r=raw: _text_case(model, f"Zürich 🚀 {n}", r, "eight", {}, ()))
+        yield first_clear(lambda n, r=raw: _stopped_case(model, f"fox {n}", r, "four"))
 
 
 def _answer_cases(model: Model) -> Iterator[dict[str, Any]]:
@@ -316,7 +316,7 @@ def _refuse_near_ties(
                 raise NearTieError
 
 
-def _first(build: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+def first_clear(build: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
     """The first case of a family that does not hang on rounding."""
     for attempt in range(400):
         try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgelora_runtime import Generation, Model, load
 from edgelora_runtime.form_mask import FormMask, read_form
-from tests.conformance_build import FOLDER, NearTieError
+from tests.conformance_build import FOLDER, NearTieError, first_clear
 
 PLACE = FOLDER / "forms.json"
 _NOISE = 1e-3
@@ -136,10 +136,10 @@ def _form_cases(model: Model) -> Iterator[dict[str, Any]]:
     forms = [(schema, None) for schema in _SCHEMAS] + [(None, regex) for regex in _REGEXES]
     for index, (schema, regex) in enumerate(forms):
         spec, raw = ("none", "four", "one:0.7+eight:0.3")[index % 3], index % 2 == 1
-        yield _first(lambda n, of=(schema, regex), s=spec, r=raw: _form_case(model, f"fox {n}", r, s, *of, 32))
+        yield first_clear(lambda n, of=(schema, regex), s=spec, r=raw: _form_case(model, f"fox {n}", r, s, *of, 32))
     # An answer that is cut within its form, and one that is drawn.
-    yield _first(lambda n: _form_case(model, f"dog {n}", False, "four", _ORDER, None, 5))
-    yield _first(
+    yield first_clear(lambda n: _form_case(model, f"dog {n}", False, "four", _ORDER, None, 5))
+    yield first_clear(
         lambda n: _form_case(model, f"dog {n}", True, "one", _ORDER, None, 30, {"temperature": 1.0, "seed": 3})
     )
 
@@ -177,7 +177,7 @@ def _batch_cases(model: Model) -> Iterator[dict[str, Any]]:
             "expected_reason": [answer.finish_reason for answer in found],
         }  # fmt: skip
 
-    yield _first(build)
+    yield first_clear(build)
 
 
 def _walk_cases(model: Model) -> Iterator[dict[str, Any]]:
@@ -232,15 +232,6 @@ def _refuse_near_ties(
         best, second = np.sort(last)[[-1, -2]]
         if best - second < 2 * _NOISE or int(last.argmax()) not in ends:
             raise NearTieError
-
-
-def _first(build: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
-    for attempt in range(400):
-        try:
-            return build(attempt)
-        except NearTieError:
-            continue
-    raise AssertionError("no prompt gives an answer that is safe from rounding")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def read_about(folder: Path) -> About:
     """What the folder says of its adapter, nothing without an ``about.json``; raises AdapterError for a wrong one."""
     path = folder / ABOUT_FILE
     if not path.is_file():
-        return About()
+        return NOTHING
     try:
         with path.open("rb") as stream:
             data = parse_json(stream.read(_LONGEST + 1), str(path), ArtifactError, "mend or delete it", _LONGEST)

@@ -61,8 +61,7 @@ class Build:
 
     def linear_op(self, checkpoint: Checkpoint) -> str:
         """The operator that multiplies with the grid."""
-        profile = self.options.profile
-        return profile.linear_op if checkpoint.task.generates else profile.encoder_op
+        return self.options.profile.op(checkpoint.task.generates)
 
 
 def build_artifact(

@@ -33,6 +33,10 @@ class Target:
     has_operators: bool  # whether onnxruntime there loads operators of a library
     note: str
 
+    def op(self, generates: bool) -> str:
+        """The fastest operator with quantized weights, for models that write text and for those that read it once."""
+        return self.linear_op if generates else self.encoder_op
+
 
 TARGETS = {
     target.name: target

@@ -10,6 +10,7 @@ import { Conversation, type Exchange } from "./conversation.ts";
 import { find, showError } from "./elements.ts";
 import { showFigure } from "./figures.ts";
 import type { View } from "./view.ts";
+import { BASE } from "./voices.ts";
 
 /** What a chat tells of. */
 export interface ChatEvents {
@@ -25,7 +26,7 @@ export class Chat implements View {
   readonly panel = find("chat", HTMLElement);
   readonly blends = true;
   readonly picks = true;
-  readonly first = { spec: "none", text: "no adapter" };
+  readonly first = BASE;
   readonly #events: ChatEvents;
   readonly #conversation = new Conversation();
   #running: Answer | null = null;

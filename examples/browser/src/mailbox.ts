@@ -8,8 +8,9 @@ import type { Classification, RemoteEncoder, Tagging } from "@edgelora/runtime/w
 import { find, make, showError } from "./elements.ts";
 import { showFigure } from "./figures.ts";
 import type { View } from "./view.ts";
+import { BASE, nameOf } from "./voices.ts";
 
-export const ALL = "*"; // no adapter can be called that
+const ALL = "*"; // no adapter can be called that
 const NUMBERS_SHOWN = 6; // of a vector
 const VERBS: Readonly<Record<string, string>> = {
   "text-classification": "Sort",
@@ -31,7 +32,7 @@ export class Mailbox implements View {
 
   constructor(model: RemoteEncoder) {
     this.model = model;
-    this.first = model.adapters.length > 1 ? { spec: ALL, text: "all of them" } : { spec: "none", text: "no adapter" };
+    this.first = model.adapters.length > 1 ? { spec: ALL, text: "all of them" } : BASE;
     this.#spec = this.first.spec;
     find("sort", HTMLButtonElement).textContent = VERBS[model.task] ?? "Read";
     find("mail-form", HTMLFormElement).addEventListener("submit", (event) => {
@@ -120,7 +121,7 @@ export class Mailbox implements View {
 
 function row(spec: string, ...content: readonly HTMLElement[]): HTMLElement {
   const item = make("article", "answered sorted");
-  item.append(make("h3", "adapter", spec === "none" ? "no adapter" : spec), ...content);
+  item.append(make("h3", "adapter", nameOf(spec)), ...content);
   return item;
 }
 

@@ -32,7 +32,7 @@ const tabs = new Tabs(show);
 await isolate();
 const opened = await open();
 const { model } = opened;
-let view: View = "generate" in model ? chatOf(model) : new Mailbox(model);
+let view: View = viewOf(model);
 
 acceptFolders((folder) => void add(folder));
 removal.addEventListener("click", () => void remove(view.spec));
@@ -66,9 +66,13 @@ function addTabs(): void {
     if (!isThere) return;
     tabs.add(first instanceof Chat ? "mailbox" : "chat", async () => {
       const { model } = await open(SECOND);
-      return "generate" in model ? chatOf(model) : new Mailbox(model);
+      return viewOf(model);
     });
   });
+}
+
+function viewOf(model: View["model"]): Chat | Mailbox {
+  return "generate" in model ? chatOf(model) : new Mailbox(model);
 }
 
 function chatOf(model: Extract<View["model"], { generate: unknown }>): Chat {

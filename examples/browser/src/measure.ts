@@ -8,7 +8,8 @@
 import type { RemoteModel } from "@edgelora/runtime/web";
 import { find, make, showError } from "./elements.ts";
 import { type OpenedModel, openWith } from "./loading.ts";
-import type { View } from "./view.ts";
+import { ViewOfAll } from "./view.ts";
+import { nameOf } from "./voices.ts";
 
 const PROMPT = "Write a short story about a lighthouse keeper who repairs an old radio.";
 const TOKENS = 32;
@@ -34,19 +35,14 @@ interface BackendFigures {
   readonly adapters: readonly AdapterFigures[];
 }
 
-export class Figures implements View {
-  readonly model: RemoteModel;
+export class Figures extends ViewOfAll<RemoteModel> {
   readonly panel = find("measure", HTMLElement);
-  readonly blends = false;
-  readonly picks = false;
-  readonly first = { spec: "none", text: "no adapter" };
-  readonly spec = "none";
   readonly #opened: OpenedModel;
   readonly #json = find("measured-json", HTMLTextAreaElement);
 
   constructor(opened: OpenedModel, model: RemoteModel) {
+    super(model);
     this.#opened = opened;
-    this.model = model;
     const start = find("measure-start", HTMLButtonElement);
     start.addEventListener("click", async () => {
       start.disabled = true;
@@ -55,8 +51,6 @@ export class Figures implements View {
     });
     find("measure-copy", HTMLButtonElement).addEventListener("click", () => void this.#copy());
   }
-
-  async choose(): Promise<void> {}
 
   async #measure(): Promise<void> {
     showError("measure-error", null);
@@ -154,7 +148,7 @@ async function measureAdapter(model: RemoteModel, adapter: string): Promise<Adap
 function row(backend: string, figures: AdapterFigures): HTMLElement {
   const shown = make("tr", "");
   const { adapter, firstSwitchMs, switchMs, firstTokenMs, decodeTokensPerSecond } = figures;
-  shown.append(make("td", "", backend), make("th", "", adapter === "none" ? "no adapter" : adapter));
+  shown.append(make("td", "", backend), make("th", "", nameOf(adapter)));
   (shown.lastChild as HTMLTableCellElement).scope = "row";
   for (const value of [firstSwitchMs, switchMs, firstTokenMs, decodeTokensPerSecond]) {
     shown.append(make("td", "number", value === null ? "–" : value.toFixed(1)));

@@ -9,42 +9,32 @@ import { breakAdapter, type Damage } from "./broken.ts";
 import { find, make } from "./elements.ts";
 import { titleOf } from "./introduction.ts";
 import { megabytes } from "./loading.ts";
-import type { View } from "./view.ts";
+import { ViewOfAll } from "./view.ts";
 import { paint } from "./voices.ts";
 
 const BROKEN = "broken-on-purpose";
 
-export class Receipts implements View {
-  readonly model: RemoteOf<"any">;
+export class Receipts extends ViewOfAll {
   readonly panel = find("receipts", HTMLElement);
-  readonly blends = false;
-  readonly picks = false;
-  readonly first = { spec: "none", text: "no adapter" };
-  readonly spec = "none";
 
   constructor(model: RemoteOf<"any">) {
-    this.model = model;
+    super(model);
     const { adapters } = model.manifest;
-    const cards = adapters.map((info) => this.#card(info.name));
+    const cards = adapters.map((info) => this.#card(info));
     find("receipt-cards", HTMLElement).replaceChildren(...cards);
     find("no-receipts", HTMLElement).hidden = cards.length > 0;
   }
 
-  async choose(): Promise<void> {}
-
-  #card(name: string): HTMLElement {
+  #card(info: RemoteOf<"any">["manifest"]["adapters"][number]): HTMLElement {
     const { adapters, files } = this.model.manifest;
-    const info = adapters.find((item) => item.name === name);
-    const bytes = [...files].reduce(
-      (sum, [file, { bytes }]) => (file.startsWith(`${info?.path}/`) ? sum + bytes : sum),
-      0,
-    );
+    const { name, path } = info;
+    const bytes = [...files].reduce((sum, [file, { bytes }]) => (file.startsWith(`${path}/`) ? sum + bytes : sum), 0);
     const card = make("article", "receipt");
     const title = make("h3", "adapter", titleOf(adapters, name));
     paint(card, name);
-    const facts = [`rank ${info?.rank}`, megabytes(bytes), info?.license].filter((item) => typeof item === "string");
+    const facts = [`rank ${info.rank}`, megabytes(bytes), info.license].filter((item) => typeof item === "string");
     card.append(title, make("p", "note", facts.join(" · ")));
-    if (!files.has(`${info?.path}/receipt.json`)) {
+    if (!files.has(`${path}/receipt.json`)) {
       card.append(make("p", "result", "It has no receipt, so that there is nothing to replay."));
       return card;
     }
@@ -64,8 +54,8 @@ export class Receipts implements View {
       buttons.append(button);
     };
     act("Replay its probe", () => this.#replay(name));
-    act("Plant a copy with one byte turned", () => this.#plant(info?.path ?? "", "byte"));
-    act("Plant a forged copy", () => this.#plant(info?.path ?? "", "forged"));
+    act("Plant a copy with one byte turned", () => this.#plant(path, "byte"));
+    act("Plant a forged copy", () => this.#plant(path, "forged"));
     card.append(buttons, result);
     return card;
   }

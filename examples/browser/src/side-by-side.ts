@@ -7,31 +7,24 @@
 import type { RemoteModel } from "@edgelora/runtime/web";
 import { find, showError } from "./elements.ts";
 import { ShownAnswer } from "./shown-answer.ts";
-import type { View } from "./view.ts";
+import { ViewOfAll } from "./view.ts";
 
 const MOST = 8; // columns; a batch of them is computed at once
 
-export class SideBySide implements View {
-  readonly model: RemoteModel;
+export class SideBySide extends ViewOfAll<RemoteModel> {
   readonly panel = find("compare", HTMLElement);
-  readonly blends = false;
-  readonly picks = false;
-  readonly first = { spec: "none", text: "no adapter" };
-  readonly spec = "none";
   readonly #text = find("compare-prompt", HTMLTextAreaElement);
   readonly #columns = find("columns", HTMLElement);
   #running: { stop(): void } | null = null;
 
   constructor(model: RemoteModel) {
-    this.model = model;
+    super(model);
     find("compare-form", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
       void this.ask(this.#text.value.trim());
     });
     find("compare-stop", HTMLButtonElement).addEventListener("click", () => this.#running?.stop());
   }
-
-  async choose(): Promise<void> {}
 
   /** Answer `text` with everything that is there. */
   async ask(text: string): Promise<void> {

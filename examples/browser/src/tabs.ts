@@ -7,7 +7,7 @@
 import { find } from "./elements.ts";
 import type { View } from "./view.ts";
 
-export const TABS = ["chat", "compare", "mailbox", "receipts", "measure"] as const;
+const TABS = ["chat", "compare", "mailbox", "receipts", "measure"] as const;
 export type TabName = (typeof TABS)[number];
 
 /** How a tab gets its view; called when it is first shown. */

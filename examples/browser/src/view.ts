@@ -5,6 +5,7 @@
  */
 
 import type { RemoteOf } from "@edgelora/runtime/web";
+import { BASE } from "./voices.ts";
 
 export interface View {
   readonly model: RemoteOf<"any">;
@@ -25,4 +26,20 @@ export interface View {
   choose(spec: string, slides: boolean): Promise<void>;
   /** Take a text that was chosen. */
   ask?(text: string): Promise<void>;
+}
+
+/** A view that takes every adapter, so that none is chosen. */
+export abstract class ViewOfAll<Model extends RemoteOf<"any"> = RemoteOf<"any">> implements View {
+  readonly model: Model;
+  abstract readonly panel: HTMLElement;
+  readonly picks = false;
+  readonly blends = false;
+  readonly first = BASE;
+  readonly spec = BASE.spec;
+
+  constructor(model: Model) {
+    this.model = model;
+  }
+
+  async choose(): Promise<void> {}
 }

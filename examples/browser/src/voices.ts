@@ -12,6 +12,9 @@ export function nameOf(spec: string): string {
   return spec === "none" ? "no adapter" : spec;
 }
 
+/** The choice of no adapter. */
+export const BASE = { spec: "none", text: nameOf("none") };
+
 /** Give an element the colour of a SPEC; the base has that of all text. */
 export function paint(element: HTMLElement, spec: string): void {
   element.style.setProperty("--voice", colourOf(spec));

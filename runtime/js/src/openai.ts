@@ -155,7 +155,7 @@ function readRequest(request: ChatCompletionRequest, { signal }: CallSettings, c
     if (KNOWN.has(name) || WITHOUT_EFFECT.has(name) || (name in NEUTRAL && NEUTRAL[name] === value)) return [];
     return [`${name} is not known here; leave it out`];
   });
-  const { model, messages, tools, tool_choice: choice, response_format: format, n = 1, seed } = request;
+  const { model, messages, tools, tool_choice: choice, response_format: format, n, seed } = request;
   if (typeof model !== "string") wrong.push(`model is ${show(model)}, expected a SPEC such as none or NAME:0.5`);
   if (!Array.isArray(messages)) wrong.push(`messages is ${show(messages)}, expected a list of {"role", "content"}`);
   if (choice && choice !== "auto" && choice !== "none") {

@@ -7,7 +7,7 @@
 import { Forms } from "../core/forms.js";
 import type { Model } from "../core/model.js";
 import type { Schema } from "../core/request.js";
-import { type Case, type CaseResult, differ, type LoadArtifact, refusal, runCases, samplingOf } from "./run.js";
+import { type Case, type CaseResult, differ, type LoadArtifact, refusal, runCases, samplingOf, textOf } from "./run.js";
 
 /** Run every case in order; never throws for a wrong answer. The models are disposed of at the end. */
 export function runForms(
@@ -75,8 +75,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   },
 
   async mask(item, model) {
-    const tokenizer = await model.tokenizer;
-    if (tokenizer === null) return "the artifact has no tokenizer";
+    const tokenizer = await textOf(model);
     const { vocabSize } = model.manifest.model;
     const process = new Forms(tokenizer, model.manifest.model).start(item.schema, item.regex);
     const soFar = [3];

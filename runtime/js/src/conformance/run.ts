@@ -223,7 +223,7 @@ export function samplingOf(item: { readonly sampling: Readonly<Record<string, nu
   return Object.fromEntries(Object.entries(item.sampling).map(([name, value]) => [camel(name), value]));
 }
 
-async function textOf(model: Model) {
+export async function textOf(model: Model) {
   const tokenizer = await model.tokenizer;
   if (tokenizer === null) throw new Error("the artifact has no tokenizer");
   return tokenizer;

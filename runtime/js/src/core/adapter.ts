@@ -181,7 +181,7 @@ function collect(tensors: ReadonlyMap<string, StoredTensor>, saved: readonly str
   return { sides, head, odd };
 }
 
-export function areFinite(values: Float32Array): boolean {
+function areFinite(values: Float32Array): boolean {
   let sum = 0;
   for (let index = 0; index < values.length; index++) sum += (values[index] as number) * 0; // NaN once one is not
   return sum === 0;

@@ -27,6 +27,12 @@ export interface Asking {
   readonly stalledMs?: number | undefined;
 }
 
+/** The bytes of the file that an answer sends; null where its length may be that of something else. */
+export function lengthOf({ type, headers }: Response): string | null {
+  // What another origin sends may be compressed without this page being told: its length is then not the file's.
+  return type === "basic" && !headers.has("content-encoding") ? headers.get("content-length") : null;
+}
+
 /** The body of an answer as a stream; throws InputError where this `fetch` only gives bodies whole. */
 export function streamOf(response: Response): ReadableStream<Uint8Array> {
   if (typeof response.body?.getReader === "function") return response.body;

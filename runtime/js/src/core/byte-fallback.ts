@@ -5,13 +5,13 @@
  * JavaScript one keeps the characters that it finds in such a run.
  */
 
+import { BYTE } from "./token-letters.js";
+
 interface Decoder {
   readonly config?: { readonly type?: string };
   readonly decoders?: readonly Decoder[];
   decode_chain(tokens: readonly string[]): string[];
 }
-
-const BYTE = /^<0x([0-9A-Fa-f]{2})>$/;
 
 /** Correct the decoder of a tokenizer, and those inside it. */
 export function correctBytes(decoder: Decoder | null | undefined): void {

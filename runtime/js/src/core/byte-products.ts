@@ -8,8 +8,16 @@ export const PRODUCT =
 const K = 4;
 const COLUMNS = 16;
 
-/** Whether the largest products do not come out as they are; computed anew at each call, in about a millisecond. */
-export async function productsOverflow(ort: Ort): Promise<boolean> {
+const known = new WeakMap<Ort["InferenceSession"], Promise<boolean>>();
+
+/** Whether the largest products do not come out as they are; computed once for an onnxruntime, in a few milliseconds. */
+export function productsOverflow(ort: Ort): Promise<boolean> {
+  const found = known.get(ort.InferenceSession) ?? tryProduct(ort);
+  known.set(ort.InferenceSession, found);
+  return found;
+}
+
+async function tryProduct(ort: Ort): Promise<boolean> {
   const bytes = Uint8Array.from(atob(PRODUCT), (letter) => letter.charCodeAt(0));
   const session = await ort.InferenceSession.create(bytes, { intraOpNumThreads: 1 });
   const a = new ort.Tensor("uint8", new Uint8Array(K).fill(255), [1, K]);

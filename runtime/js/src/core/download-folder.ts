@@ -9,7 +9,7 @@ import { throwIfAborted } from "./abort.js";
 import type { AddressOptions, Remote } from "./address.js";
 import { ArtifactError, ConnectionError } from "./errors.js";
 import { type FoundManifest, fetchManifest } from "./fetch-manifest.js";
-import { hashingOf, isRight, placeAt } from "./file-place.js";
+import { besides, hashingOf, isRight, LEFT_OVER, placeAt } from "./file-place.js";
 import { inFolder, readIfThere, type WritableFileSystem, writeWhole } from "./file-system.js";
 import { type FileInfo, MANIFEST_FILE } from "./format.js";
 import { parseManifest } from "./manifest.js";
@@ -18,8 +18,6 @@ import { bytesOf, neededFiles } from "./needed-files.js";
 import { PIECE_BYTES } from "./piece-check.js";
 import { resolve } from "./resolve.js";
 import { transfer } from "./transfer.js";
-
-const LEFT_OVER = /\.[0-9a-f]{12}\.(part|new)$/;
 
 /** Bytes of all files that are needed; those that were there before count as loaded. */
 export interface DownloadProgress {
@@ -142,9 +140,7 @@ async function bringFile(
   onBytes: (loaded: number) => void,
 ): Promise<string> {
   const { files, signal, headers = {} } = options;
-  // Named by what it will be: the beginning of another upload is never taken for one of this.
-  const mark = `${path}.${info.sha256.slice(0, 12)}`;
-  const [part, done] = [`${mark}.part`, `${mark}.new`];
+  const { part, done } = besides(path, info);
   if ((await files.exists(done)) && (await files.size(done)) === info.bytes) return done;
   await files.makeFolder(path.slice(0, path.lastIndexOf("/")));
   const address = remote.addressOf(name);

@@ -117,7 +117,7 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
   /** Labels, problem and temperature of a SPEC's head; null where the model has no head. */
   labels(options: OneCall = {}): Promise<HeadInfo | null> {
     return this.alone(async (signal) => {
-      const { heads } = await this.known.find(this.specs(options.adapter, 1)[0] as string, { signal });
+      const { heads } = await this.one(options.adapter, signal);
       return heads[0] ?? null;
     }, options.signal);
   }

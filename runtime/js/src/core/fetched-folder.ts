@@ -6,6 +6,7 @@
 
 import { throwIfAborted } from "./abort.js";
 import type { AddressOptions, Remote } from "./address.js";
+import { lengthOf } from "./asking.js";
 import type { Bytes } from "./bytes.js";
 import { ArtifactError, ConnectionError } from "./errors.js";
 import type { FileProgress, FolderSource, Watch } from "./files.js";
@@ -102,10 +103,8 @@ async function readBody(
   onProgress: ((progress: FileProgress) => void) | undefined,
 ): Promise<Uint8Array> {
   if (onProgress === undefined || response.body === null) return new Uint8Array(await response.arrayBuffer());
-  const length = response.headers.get("content-length");
-  // Of a compressed answer it is the compressed length, which one from another origin does not tell.
-  const isKnown = length !== null && response.type === "basic" && !response.headers.has("content-encoding");
-  const totalBytes = isKnown ? Number(length) : null;
+  const length = lengthOf(response);
+  const totalBytes = length === null ? null : Number(length);
   const parts: Bytes[] = [];
   let loadedBytes = 0;
   const reader = response.body.getReader();

@@ -11,6 +11,18 @@ import type { Place } from "./transfer.js";
 
 const LARGEST_DIGEST = 64 << 20; // bytes that are hashed at once where nothing lists their pieces
 
+/** What `besides` names, whatever it is beside. */
+export const LEFT_OVER = /\.[0-9a-f]{12}\.(part|new)$/;
+
+/**
+ * Where a file lies until the artifact is whole: in `part` while it comes, in `done` when it was checked. Named by what it
+ * will be, so that the beginning of another upload is never taken for one of this.
+ */
+export function besides(path: string, { sha256 }: FileInfo): { readonly part: string; readonly done: string } {
+  const mark = `${path}.${sha256.slice(0, 12)}`;
+  return { part: `${mark}.part`, done: `${mark}.new` };
+}
+
 /** Hashes by the device's native code where it has some. */
 export function hashingOf(files: FileSystem): Hashing {
   const begin = async () => (await import("./running-hash.js")).runningHash();

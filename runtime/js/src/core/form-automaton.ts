@@ -134,7 +134,7 @@ function isShort(node: Node): boolean {
 }
 
 /** The code points from `first` to `last` as ranges of each byte of their UTF-8. */
-export function byteSequences(first: number, last: number): Ranges[] {
+function byteSequences(first: number, last: number): Ranges[] {
   for (const end of LAST_OF_LENGTH) {
     if (first <= end && last > end) return [...byteSequences(first, end), ...byteSequences(end + 1, last)];
   }

@@ -1,7 +1,7 @@
 /**
- * What a form is made of: letters, sequences, choices, repetitions and rules, and how the mask's library reads them.
+ * What a form is made of: letters, sequences, choices, repetitions and rules.
  *
- * Knows nothing about schemas or regular expressions: nodes in, the library's text out.
+ * Knows nothing about schemas, regular expressions or tokens.
  */
 
 /** First and last code point of each range, rising, apart. */

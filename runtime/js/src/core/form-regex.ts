@@ -16,6 +16,7 @@ import {
   overlap,
   type Ranges,
   repeat,
+  text,
 } from "./form-nodes.js";
 import { show } from "./parse-json.js";
 
@@ -286,7 +287,7 @@ function escaped(node: Letters): Node {
     if (!node.ranges.some(([first, last]) => first <= code && code <= last)) continue;
     const short = SHORT.get(code);
     const written = short === undefined ? `\\u${code.toString(16).padStart(4, "0")}` : `\\${short}`;
-    found.push(chain(...[...written].map((letter) => lettersOf([[codeOf(letter), codeOf(letter)]]))));
+    found.push(text(written));
   }
   return choice(found);
 }

@@ -26,9 +26,6 @@ import { chain, choice, letters, type Node, optional, type Rules, repeat, text, 
 import { type Alternative, insideJson, MOST, parseRegex, RegexError, wholeText } from "./form-regex.js";
 import { isFields, show } from "./parse-json.js";
 
-/** A JSON Schema as it is, or its JSON text. */
-export type Schema = string | boolean | { readonly [name: string]: unknown };
-
 const MOST_RULES = 4096;
 const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"] as const;
 type Type = (typeof TYPES)[number];

@@ -44,15 +44,13 @@ export type Process = (tokenIds: readonly number[], logits: Float32Array) => unk
 export class Decoding implements AsyncIterable<readonly [number, number]> {
   readonly #task: Task;
   readonly #isActive: boolean[];
-  readonly #given: number[][]; // tokens of each row
-  readonly #soFar: number[][]; // tokens of the rows that have a process
+  readonly #soFar: number[][]; // tokens of each row, its prompt's first
   readonly reasons: FinishReason[];
 
   constructor(task: Task) {
     this.#task = task;
     this.#isActive = task.prompts.map(() => true);
-    this.#given = task.prompts.map(() => []);
-    this.#soFar = task.prompts.map((ids, row) => (task.processes[row] ? [...ids] : []));
+    this.#soFar = task.prompts.map((ids) => [...ids]);
     this.reasons = task.prompts.map(() => "length");
   }
 
@@ -72,7 +70,6 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
         const token = await this.#choose(row, logits[row] as Float32Array);
         if (token === null) continue;
         tokens[row] = token;
-        this.#given[row]?.push(token);
         yield [row, token];
         throwIfAborted(signal);
       }
@@ -105,7 +102,7 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
       this.finish(row);
       return null;
     }
-    if (process !== null) this.#soFar[row]?.push(token);
+    this.#soFar[row]?.push(token);
     return token;
   }
 
@@ -124,7 +121,7 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
     const { place, prompts, signal } = this.#task;
     throwIfAborted(signal);
     const { session, adapter } = await place();
-    const rows = prompts.map((ids, row) => (this.#isActive[row] ? [...ids, ...(this.#given[row] ?? [])] : ids));
+    const rows = prompts.map((ids, row) => (this.#isActive[row] ? [...(this.#soFar[row] as number[])] : ids));
     const [row, ...others] = rows;
     let logits: readonly Float32Array[];
     if (row !== undefined && others.length === 0) {

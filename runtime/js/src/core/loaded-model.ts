@@ -176,6 +176,11 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
     throw new InputError(`${this.manifest.model.name} was exported without a tokenizer; use ${instead}`);
   }
 
+  /** The adapter of a SPEC, or the one that is set, packed and bound. */
+  protected one(adapter: string | readonly string[] | undefined, signal: AbortSignal | undefined): Promise<Bound> {
+    return this.known.find(this.specs(adapter, 1)[0] as string, { signal });
+  }
+
   /** One SPEC for each of `rows`: those given, or the one that is set. */
   protected specs(
     adapter: string | readonly string[] | undefined,

@@ -304,10 +304,7 @@ export class TextModel extends TokenModel {
     return { ids, encodeAnswer: (answer) => tokenizer.encodeAnswer(messages, answer, tools), tools };
   }
 
-  async #templated({
-    template = {},
-    date = null,
-  }: Pick<TextOptions, "template"> & { date?: string | undefined | null }): Promise<Tokenizer> {
+  async #templated({ template = {}, date }: Pick<TextOptions, "template" | "date">): Promise<Tokenizer> {
     return (await this.text("generateIds")).withTemplate(template, date);
   }
 }

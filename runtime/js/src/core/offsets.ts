@@ -7,6 +7,7 @@
 
 import { InputError } from "./errors.js";
 import type { Codec, PreTokenizer } from "./text.js";
+import { alphabet, BLANK, BYTE } from "./token-letters.js";
 
 /** Characters of a text as it was given, from the first to behind the last (UTF-16). */
 export type Offset = readonly [start: number, end: number];
@@ -21,8 +22,6 @@ interface Followed {
 const CHARACTER = /./gsu;
 const CLUSTER = /\P{M}\p{M}*|\p{M}+/gsu; // what no normalizer takes apart
 const CONTINUED = "##";
-const BLANK = "\u2581";
-const BYTE = /^<0x([0-9A-Fa-f]{2})>$/;
 const LOOKS_AHEAD = 8; // characters that a normalizer may have dropped at one place
 
 /** The places of the tokens of `text`, special tokens left out; throws InputError where they cannot be followed. */
@@ -224,13 +223,4 @@ let byteOfCharacter: ReadonlyMap<string, number> | null = null;
 function textOfBytes(word: string): string {
   byteOfCharacter ??= alphabet();
   return new TextDecoder().decode(Uint8Array.from(word, (character) => byteOfCharacter?.get(character) ?? 0x3f));
-}
-
-/** Printable bytes of Latin-1 stand for themselves, the others for characters from U+0100 on. */
-function alphabet(): ReadonlyMap<string, number> {
-  const isPlain = (byte: number) => (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
-  const found = new Map<string, number>();
-  let next = 0x100;
-  for (let byte = 0; byte < 256; byte++) found.set(String.fromCodePoint(isPlain(byte) ? byte : next++), byte);
-  return found;
 }

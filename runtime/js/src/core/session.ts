@@ -22,9 +22,8 @@ interface StepInputs {
   readonly seqlens: Int32Array; // (rows,)
   readonly total: Int32Array; // ()
   readonly feeds: Feeds;
-  readonly logits: Float32Array; // (rows, 1, vocab_size), where the backend writes in place
   readonly logitsTensor: Tensor;
-  readonly rows: readonly Float32Array[]; // of logits
+  readonly rows: readonly Float32Array[]; // (vocab_size,) of its numbers, where the backend writes in place
 }
 
 /**
@@ -299,7 +298,7 @@ export class Session {
     const logits = new Float32Array(this.#isInPlace ? rows * vocabSize : 0);
     const logitsTensor = new Tensor("float32", logits, [this.#isInPlace ? rows : 0, 1, vocabSize]);
     const views = Array.from({ length: rows }, (_, row) => logits.subarray(row * vocabSize, (row + 1) * vocabSize));
-    return { ids, seqlens, total, feeds, logits, logitsTensor, rows: views };
+    return { ids, seqlens, total, feeds, logitsTensor, rows: views };
   }
 
   /** Logits as one view for each of `count` distributions. */

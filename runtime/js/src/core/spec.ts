@@ -7,7 +7,7 @@
 import { AdapterError } from "./errors.js";
 import { show } from "./parse-json.js";
 
-export const NO_ADAPTER = "none";
+const NO_ADAPTER = "none";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const TERM = /^[^\s+:/\\]+$/; // a name that nobody has is told as such, with the nearest one

@@ -7,7 +7,7 @@
 import type { AddressOptions } from "./address.js";
 import { type DownloadOptions, downloadFolder } from "./download-folder.js";
 import { fetchManifest } from "./fetch-manifest.js";
-import { hashingOf } from "./file-place.js";
+import { besides, hashingOf } from "./file-place.js";
 import { inFolder, readIfThere, type WritableFileSystem, writeWhole } from "./file-system.js";
 import { type FileInfo, MANIFEST_FILE } from "./format.js";
 import { parseManifest } from "./manifest.js";
@@ -139,8 +139,8 @@ export class StoredModels implements Models {
     let storedBytes = 0;
     for (const [name, info] of needed) {
       const path = inFolder(folder, name);
-      const mark = `${path}.${info.sha256.slice(0, 12)}`;
-      for (const place of [path, `${mark}.new`, `${mark}.part`]) {
+      const { part, done } = besides(path, info);
+      for (const place of [path, done, part]) {
         if (!(await files.exists(place))) continue;
         const size = await files.size(place);
         if (place === path && size !== info.bytes) continue; // of another upload

@@ -5,6 +5,7 @@
  */
 
 import { InputError } from "./errors.js";
+import { alphabet, BLANK, BYTE } from "./token-letters.js";
 
 /** The `decoder` of a tokenizer.json, as far as it says what a token writes. */
 export interface Decoder {
@@ -15,8 +16,6 @@ export interface Decoder {
   readonly prepend_scheme?: string;
 }
 
-const BYTE = /^<0x([0-9A-Fa-f]{2})>$/;
-const BLANK = "\u2581"; // how SentencePiece writes a blank
 const KNOWN: readonly unknown[] = ["ByteLevel", "ByteFallback", "Metaspace", "Replace", "Fuse", "Strip"];
 
 /**
@@ -40,7 +39,7 @@ export function tokenBytes(
   if (!isByteLevel && !kinds.has("ByteFallback") && !kinds.has("Metaspace")) {
     throw new InputError("schema and regex need a tokenizer whose decoder says what a token writes; this one has none");
   }
-  const byteOf = new Map(byteLetters().map((letter, byte) => [letter, byte]));
+  const byteOf = alphabet();
   const encoder = new TextEncoder();
   const found = new Map<number, Uint8Array>();
   const write = (token: string): Uint8Array => {
@@ -68,15 +67,6 @@ export function dropsBlank(decoder: Decoder | null): boolean {
       (step.type === "Strip" && step.content === " " && (step.start ?? 0) > 0) ||
       (step.type === "Metaspace" && step.prepend_scheme !== "never"),
   );
-}
-
-/** The letter that stands for each byte in byte-level vocabularies: itself where it can be seen, else one above. */
-export function byteLetters(): string[] {
-  let others = 256;
-  return Array.from({ length: 256 }, (_, byte) => {
-    const isSeen = (byte > 32 && byte < 127) || (byte > 160 && byte < 173) || byte > 173;
-    return String.fromCharCode(isSeen ? byte : others++);
-  });
 }
 
 function stepsOf(decoder: Decoder | null): readonly Decoder[] {

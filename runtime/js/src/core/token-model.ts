@@ -24,9 +24,6 @@ export function generating(): Promise<typeof import("./generating.js")> {
   return import("./generating.js");
 }
 
-/** A row's token ids with its index in the list that was given, by which its sampler draws. */
-type NumberedRow = readonly [number, readonly number[]];
-
 /** Answers one call at a time, in the order of the calls. */
 export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
   readonly #held: { session: Session };
@@ -146,13 +143,13 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     const { Decoding, groupRows, Sampler } = await generating();
     const { sampling, maxNewTokens, signal } = request;
     for (const group of groupRows(lengths, bytesPerToken, longestCall)) {
-      const rows = group.map((index): NumberedRow => [index, prompts[index] as readonly number[]]);
+      const ids = group.map((index) => prompts[index] as readonly number[]);
       const of = group.map((index) => specs[index] as string);
       const decoding = new Decoding({
         place: async () => ({ session: this.session, adapter: await this.known.findRows(of, { signal }) }),
         recover: (error) => this.recover(error),
-        prompts: rows.map(([, ids]) => ids),
-        samplers: rows.map(([index, ids]) => new Sampler(sampling, ids, index)),
+        prompts: ids,
+        samplers: group.map((index, place) => new Sampler(sampling, ids[place] as readonly number[], index)),
         maxNewTokens,
         endIds: this.#endIds,
         signal,
@@ -166,13 +163,6 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
   protected async process(request: Request, index: number, count: number): Promise<Process | null> {
     const { ofRow } = await generating();
     return ofRow("processLogits", request.processLogits, index, count);
-  }
-
-  protected one(
-    adapter: string | readonly string[] | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<BoundAdapter> {
-    return this.known.find(this.specs(adapter, 1)[0] as string, { signal });
   }
 
   protected override async use(adapter: BoundAdapter): Promise<void> {

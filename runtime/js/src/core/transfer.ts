@@ -4,8 +4,8 @@
  * Knows nothing about where that is: a browser's cache, a disk and a phone's storage are each a `Place`.
  */
 
-import { throwIfAborted } from "./abort.js";
-import { type Asking, streamOf } from "./asking.js";
+import { throwIfAborted, untilAborted } from "./abort.js";
+import { type Asking, lengthOf, streamOf } from "./asking.js";
 import type { Bytes } from "./bytes.js";
 import { ArtifactError, ConnectionError, InputError } from "./errors.js";
 import type { FileInfo } from "./format.js";
@@ -217,10 +217,7 @@ function checkAnswer(file: RemoteFile, response: Response, start: number): numbe
     throw new ArtifactError(`${file.name}: HTTP ${status} at ${file.address}; upload the whole artifact folder`);
   }
   const [, first, whole] = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? [];
-  // What another origin sends may be compressed without this page being told: its length is then not the file's.
-  const isPlain = response.type === "basic" && headers.get("content-encoding") === null;
-  const length = isPlain ? headers.get("content-length") : null;
-  const size = status === 206 ? whole : length;
+  const size = status === 206 ? whole : lengthOf(response);
   if (size !== undefined && size !== null && Number(size) !== bytes) throw wrongSize(file, `${size} bytes`);
   if (first !== undefined && Number(first) !== start) throw new Lost(`it begins at byte ${first}, asked for ${start}`);
   return status === 206 ? 0 : start;
@@ -246,17 +243,10 @@ function wrongHash(name: string, found: string, expected: string): ArtifactError
   );
 }
 
-function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, milliseconds);
-    signal?.addEventListener("abort", stop, { once: true });
-    if (signal?.aborted) stop();
+async function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const passed = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, milliseconds);
   });
+  await untilAborted(passed, signal, () => {}).finally(() => clearTimeout(timer));
 }

@@ -4,6 +4,7 @@
  * Knows nothing about what is in it: it is read, and lies in the browser's cache when onnxruntime asks.
  */
 
+import { throwIfAborted } from "../core/abort.js";
 import type { LoadWatcher } from "./artifact.js";
 import type { BackendChoice } from "./choice.js";
 
@@ -26,6 +27,6 @@ export async function bringOrt(choice: BackendChoice, folder: string, { onProgre
       onProgress({ stage: "runtime", file, loadedBytes, totalBytes });
     }
   } catch {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
   }
 }

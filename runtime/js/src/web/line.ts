@@ -4,6 +4,7 @@
  * Knows nothing about what is called.
  */
 
+import { reasonOf } from "../core/abort.js";
 import { Answer } from "../core/answer.js";
 import { BackendError, InputError } from "../core/errors.js";
 import type { RowPiece } from "../core/generation.js";
@@ -94,9 +95,9 @@ export class Line {
     const abort = () => {
       done();
       this.#worker.postMessage({ kind: "abort", id } satisfies ToWorker);
-      onError(signal?.reason);
+      onError(reasonOf(signal as AbortSignal));
     };
-    const refusal = this.#broken ?? (signal?.aborted ? signal.reason : null);
+    const refusal = this.#broken ?? (signal?.aborted ? reasonOf(signal) : null);
     if (refusal !== null) {
       onError(refusal);
       return id;

@@ -4,6 +4,7 @@
  * Knows nothing about servers; files stay where the browser has them until they are read.
  */
 
+import { throwIfAborted } from "../core/abort.js";
 import { atServer } from "../core/address.js";
 import { ArtifactError } from "../core/errors.js";
 import { fetchedFolder } from "../core/fetched-folder.js";
@@ -92,7 +93,7 @@ export class LocalSource extends CopiedFolder implements WebArtifact {
 
   async graph(graph: string, weights: string): Promise<GraphSource> {
     const { signal, onProgress } = this.#watcher;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     onProgress?.({ stage: "open", file: null, loadedBytes: 0, totalBytes: this.copy.files.get(weights)?.size ?? 0 });
     return {
       model: await this.bytes(graph),

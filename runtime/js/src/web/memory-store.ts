@@ -35,16 +35,14 @@ export class MemoryStore implements Store {
   }
 
   async keep(file: FileInfo, index: number, bytes: Bytes): Promise<void> {
-    const held = this.#files.get(file.sha256) ?? { bytes: reserve(file), count: 0, isComplete: false };
+    const held = this.#heldOf(file);
     held.bytes.set(bytes, index * pieceSize(file));
     held.count = index + 1;
-    this.#files.set(file.sha256, held);
   }
 
   async complete(file: FileInfo): Promise<void> {
-    const held = this.#files.get(file.sha256) ?? { bytes: reserve(file), count: 0, isComplete: false };
+    const held = this.#heldOf(file);
     held.isComplete = true;
-    this.#files.set(file.sha256, held);
   }
 
   async cut(file: FileInfo, index: number): Promise<void> {
@@ -68,6 +66,12 @@ export class MemoryStore implements Store {
   async announce(): Promise<void> {}
 
   async settle(): Promise<void> {}
+
+  #heldOf(file: FileInfo) {
+    const held = this.#files.get(file.sha256) ?? { bytes: reserve(file), count: 0, isComplete: false };
+    this.#files.set(file.sha256, held);
+    return held;
+  }
 }
 
 function reserve(file: FileInfo): Bytes {

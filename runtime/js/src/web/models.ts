@@ -95,7 +95,7 @@ async function describe(
   entry: Response,
   used: ReadonlySet<string>,
 ): Promise<StoredModel> {
-  const parsed = parseManifest(new Uint8Array(await entry.clone().arrayBuffer()), address);
+  const parsed = parseManifest(new Uint8Array(await entry.arrayBuffer()), address);
   const files = neededFiles(parsed);
   const bytes = bytesOf(files);
   const storedBytes = await store.heldBytes(files.values());

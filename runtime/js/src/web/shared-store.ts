@@ -52,8 +52,8 @@ export class SharedStore extends CacheStore {
   }
 
   override async piece(file: FileInfo, index: number): Promise<Bytes | null> {
-    const blob = await this.#find(file);
-    if (blob === null) return super.piece(file, index);
+    const blob = this.#found.get(file.sha256); // looked for when it was asked whether the file is there
+    if (blob === undefined) return super.piece(file, index);
     const start = index * pieceSize(file);
     try {
       return new Uint8Array(await blob.slice(start, start + pieceBytes(file, index)).arrayBuffer());

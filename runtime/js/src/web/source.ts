@@ -4,6 +4,7 @@
  * Knows nothing about sessions: it makes sure that files are there and gives their bytes.
  */
 
+import { throwIfAborted } from "../core/abort.js";
 import { type AddressOptions, askingFor, type Remote } from "../core/address.js";
 import { ArtifactError, ConnectionError } from "../core/errors.js";
 import { type FoundManifest, fetchManifest } from "../core/fetch-manifest.js";
@@ -11,7 +12,7 @@ import { type FolderSource, lazyFolder } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
 import { noRoom } from "../core/models.js";
 import { bytesOf, neededFiles } from "../core/needed-files.js";
-import { PIECE_BYTES, pieceBytes, pieceCount, pieceSize } from "../core/piece-check.js";
+import { PIECE_BYTES, pieceCount, pieceSize } from "../core/piece-check.js";
 import type { GraphSource } from "../core/ports.js";
 import { resolve } from "../core/resolve.js";
 import type { LoadWatcher, RoomOptions, SourceOptions, WebArtifact } from "./artifact.js";
@@ -52,7 +53,7 @@ export class WebSource implements WebArtifact {
   #release: (() => void) | null = null;
   #found: Promise<FoundManifest | null> | null = null;
   #files: ReadonlyMap<string, FileInfo> = new Map();
-  #isAllKept = true;
+  #isAllKept: boolean;
   readonly #room: RoomOptions;
   #isFull = false;
   #hasAsked = false;
@@ -141,7 +142,7 @@ export class WebSource implements WebArtifact {
 
   async graph(graph: string, weights: string): Promise<GraphSource> {
     const { signal, onProgress } = this.#watcher;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const totalBytes = this.#info(weights).bytes;
     onProgress?.({ stage: "open", file: null, loadedBytes: 0, totalBytes });
     const data = await this.bytes(weights);
@@ -286,7 +287,7 @@ async function readWhole(name: string, info: FileInfo, store: Store): Promise<Ui
   }
   for (let index = 0; index < pieceCount(info); index++) {
     const piece = await store.piece(info, index);
-    if (piece === null || piece.length !== pieceBytes(info, index)) {
+    if (piece === null) {
       await store.cut(info, index);
       throw new ArtifactError(`${name}: the browser dropped a part of it from its cache; load again to download it`);
     }

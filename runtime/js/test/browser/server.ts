@@ -61,7 +61,8 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-const TYPES: Readonly<Record<string, string>> = {
+/** Content types by the ends of names. */
+export const TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript",
   ".mjs": "text/javascript",

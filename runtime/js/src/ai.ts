@@ -15,12 +15,11 @@ import type {
   LanguageModelV4Usage,
   SharedV4Warning,
 } from "@ai-sdk/provider";
-import { callForm, type OfferedFunction } from "./call-form.js";
+import { chooseCalls, type ToolChoice } from "./call-form.js";
 import { InputError } from "./core/errors.js";
 import type { Generation } from "./core/generation.js";
 import type { Message } from "./core/messages.js";
 import type { ChatOptions, Model } from "./core/model.js";
-import { show } from "./core/parse-json.js";
 import type { Schema, WithAdapter } from "./core/request.js";
 
 /** Options of a language model; each call may bring others as `providerOptions: { edgelora: { ... } }`. */
@@ -79,7 +78,6 @@ function readCall(options: LanguageModelV4CallOptions, settings: EdgeLoraSetting
   for (const name of ["presencePenalty", "frequencyPenalty"] as const) {
     if (options[name]) refuse(name, "repetitionPenalty among the provider's options is what there is");
   }
-  const choice = options.toolChoice?.type ?? "auto";
   const tools = (options.tools ?? []).flatMap((tool) => {
     if (tool.type !== "function") {
       refuse(`the tool ${tool.id}`, "no tools of providers are here");
@@ -96,11 +94,7 @@ function readCall(options: LanguageModelV4CallOptions, settings: EdgeLoraSetting
     seed: options.seed,
     stop: options.stopSequences,
     signal: options.abortSignal,
-    tools: choice === "none" || tools.length === 0 ? undefined : tools,
-    schema: formOf(
-      options,
-      tools.map((tool) => tool.function),
-    ),
+    ...chooseCalls(tools, choiceOf(options), formOf(options)),
     template: templateOf(options, settings),
   };
   const own = (options.providerOptions?.[PROVIDER] ?? {}) as EdgeLoraSettings;
@@ -112,20 +106,13 @@ function readCall(options: LanguageModelV4CallOptions, settings: EdgeLoraSetting
   };
 }
 
-/** The form that an answer must keep: JSON, a call, or one of the two where there are tools. */
-function formOf(
-  { responseFormat: format, toolChoice: choice }: LanguageModelV4CallOptions,
-  functions: readonly OfferedFunction[],
-): Schema | undefined {
-  if (choice?.type === "required" && functions.length > 0) return callForm(functions);
-  if (choice?.type === "tool") {
-    const chosen = functions.filter(({ name }) => name === choice.toolName);
-    if (chosen.length > 0) return callForm(chosen);
-    throw new InputError(`the tool ${show(choice.toolName)} is to be called and is not among those that are given`);
-  }
-  if (format?.type !== "json") return undefined;
-  if (format.schema === undefined) return true; // any JSON, calls as well
-  return callForm(choice?.type === "none" ? [] : functions, format.schema as Schema);
+function choiceOf({ toolChoice }: LanguageModelV4CallOptions): ToolChoice {
+  return toolChoice?.type === "tool" ? { name: toolChoice.toolName } : (toolChoice?.type ?? "auto");
+}
+
+/** The form of an answer that is no call. */
+function formOf({ responseFormat: format }: LanguageModelV4CallOptions): Schema | undefined {
+  return format?.type === "json" ? ((format.schema as Schema | undefined) ?? true) : undefined;
 }
 
 /** Templates that let a model think ask for `enable_thinking`; others have no use for it. */

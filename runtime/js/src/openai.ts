@@ -4,6 +4,7 @@
  * Knows nothing about HTTP: requests and answers are objects, in the page, worker or process that holds the model.
  */
 
+import { chooseCalls, type OfferedTool, type ToolChoice } from "./call-form.js";
 import type { Answer } from "./core/answer.js";
 import { InputError } from "./core/errors.js";
 import type { Generation } from "./core/generation.js";
@@ -19,7 +20,7 @@ export interface ChatCompletionRequest {
   readonly model: string;
   readonly messages: readonly unknown[];
   readonly tools?: readonly unknown[] | null | undefined;
-  /** `auto` or `none`; whatever else OpenAI takes is refused. */
+  /** `none`, `auto`, `required` (the answer is a call), or `{type: "function", function: {name}}` (one of that). */
   readonly tool_choice?: unknown;
   readonly stream?: boolean | null | undefined;
   readonly stream_options?: { readonly include_usage?: boolean | undefined } | null | undefined;
@@ -158,17 +159,23 @@ function readRequest(request: ChatCompletionRequest, { signal }: CallSettings, c
   const { model, messages, tools, tool_choice: choice, response_format: format, n, seed } = request;
   if (typeof model !== "string") wrong.push(`model is ${show(model)}, expected a SPEC such as none or NAME:0.5`);
   if (!Array.isArray(messages)) wrong.push(`messages is ${show(messages)}, expected a list of {"role", "content"}`);
-  if (choice && choice !== "auto" && choice !== "none") {
-    wrong.push(`tool_choice is ${show(choice)}, expected auto or none`);
+  const chosen = readChoice(choice ?? "auto");
+  if (chosen === null) {
+    const expected = 'none, auto, required or {"type": "function", "function": {"name"}}';
+    wrong.push(`tool_choice is ${show(choice)}, expected ${expected}`);
   }
-  const schema = format ? formOf(format) : null;
-  if (schema === undefined) {
+  if (tools && !(Array.isArray(tools) && tools.every(isFields))) {
+    wrong.push(`tools is ${show(tools)}, expected a list of {"type": "function", "function"}`);
+  }
+  const form = format ? formOf(format) : null;
+  if (form === undefined) {
     const expected = '{"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {"schema"}}';
     wrong.push(`response_format is ${show(format)}, expected ${expected}`);
   }
   const count = n ?? 1;
   if (!Number.isInteger(count) || count < 1) wrong.push(`n is ${show(n)}, expected a whole number from 1`);
   if (wrong.length > 0) throw new InputError(wrong.join("; "));
+  const calls = chooseCalls((tools ?? []) as readonly OfferedTool[], chosen as ToolChoice, form ?? undefined);
   const options: ChatOptions & WithAdapter = {
     adapter: model,
     maxNewTokens: request.max_completion_tokens ?? request.max_tokens ?? contextLength,
@@ -179,9 +186,8 @@ function readRequest(request: ChatCompletionRequest, { signal }: CallSettings, c
     repetitionPenalty: request.repetition_penalty ?? undefined,
     seed: seed ?? undefined,
     stop: request.stop ?? undefined,
-    schema: schema ?? undefined,
     template: request.chat_template_kwargs ?? undefined,
-    tools: choice === "none" || !tools || tools.length === 0 ? undefined : (tools as ChatOptions["tools"]),
+    ...calls,
     signal: signal ?? undefined,
   };
   return {
@@ -191,6 +197,14 @@ function readRequest(request: ChatCompletionRequest, { signal }: CallSettings, c
     hasUsage: request.stream_options?.include_usage === true,
     head: { id: `chatcmpl-${Math.random().toString(36).slice(2)}`, created: Math.floor(Date.now() / 1000), model },
   };
+}
+
+/** A `tool_choice`, or null for what is none. */
+function readChoice(choice: unknown): ToolChoice | null {
+  if (choice === "none" || choice === "auto" || choice === "required") return choice;
+  const named =
+    isFields(choice) && choice.type === "function" && isFields(choice.function) ? choice.function.name : null;
+  return typeof named === "string" ? { name: named } : null;
 }
 
 /** The schema of a `response_format`; null for one of text, undefined for what is none. */

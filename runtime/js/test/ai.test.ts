@@ -169,14 +169,16 @@ test("a tool that must be called is called", async (context) => {
     const [found] = one.toolCalls;
     assert.ok(found?.toolName === "get_weather" && ["Bern", "Zürich"].includes(found.input.city));
   }
-  const absent = tooled("x").doGenerate({
-    prompt: [{ role: "user", content: [{ type: "text", text: PROMPT }] }],
-    toolChoice: { type: "tool", toolName: "gone" },
-  });
-  await assert.rejects(
-    absent as Promise<unknown>,
-    /^InputError: the tool "gone" is to be called and is not among those/,
-  );
+  const none = await generateText({ ...call, toolChoice: "none" });
+  const withoutTools = await generateText({ ...call, tools: {} });
+  assert.deepEqual([none.text, none.usage.inputTokens], [withoutTools.text, withoutTools.usage.inputTokens]);
+  for (const [toolChoice, message] of [
+    [{ type: "tool", toolName: "gone" }, /^InputError: the tool "gone" is to be called, and .* given are: none;/],
+    [{ type: "required" }, /^InputError: a tool is to be called, and the tools that are given are: none; give it/],
+  ] as const) {
+    const prompt = [{ role: "user" as const, content: [{ type: "text" as const, text: PROMPT }] }];
+    await assert.rejects(tooled("x").doGenerate({ prompt, toolChoice }) as Promise<unknown>, message);
+  }
 });
 
 test("reasoning is what the template knows as enable_thinking", async (context) => {

@@ -137,6 +137,76 @@ test("tool calls come out, whole and in a stream, and go back in as OpenAI write
   assert.equal(without.choices[0]?.message.content, CALL);
 });
 
+test("a call is asked for, of any tool or of one, or none is", async (context) => {
+  const caller = await loadWithTools(context);
+  const tooled = openai(caller);
+  const parameters = { type: "object", properties: { city: { enum: ["Bern", "Zürich"] } }, required: ["city"] };
+  const tools: OpenAI.ChatCompletionTool[] = [
+    { type: "function", function: { name: "get_weather", parameters, strict: true } },
+    { type: "function", function: { name: "stop" } },
+  ];
+  const request = { model: "none", messages: MESSAGES, tools, max_tokens: 80, temperature: 2 };
+  const promptOf = async (count: number) =>
+    (await caller.chat(SAID, { maxNewTokens: 1, tools: tools.slice(0, count).map((tool) => ({ ...tool })) })).usage
+      .promptTokens;
+  const schema = { type: "object", properties: { sky: { const: "clear" } }, required: ["sky"] };
+  const response_format = { type: "json_schema" as const, json_schema: { name: "sky", schema } };
+  const kinds = new Set<string>();
+  for (const seed of [1, 2, 3, 4]) {
+    const create = (more: Partial<OpenAI.ChatCompletionCreateParamsNonStreaming>): Promise<OpenAI.ChatCompletion> =>
+      tooled.chat.completions.create({ ...request, seed, ...more });
+    const any = await create({ tool_choice: "required" });
+    const [{ message, finish_reason }] = any.choices as [OpenAI.ChatCompletion.Choice];
+    assert.deepEqual([message.content, message.tool_calls?.length, finish_reason], [null, 1, "tool_calls"]);
+    const [asked] = message.tool_calls ?? [];
+    if (asked?.type === "function" && asked.function.name === "stop") assert.equal(asked.function.arguments, "{}");
+    assert.equal(any.usage?.prompt_tokens, await promptOf(2));
+
+    const one = await create({ tool_choice: { type: "function", function: { name: "get_weather" } }, response_format });
+    const [call] = one.choices[0]?.message.tool_calls ?? [];
+    assert.ok(call?.type === "function" && call.function.name === "get_weather");
+    assert.match(call.function.arguments, /^\{"city":"(Bern|Zürich)"\}$/);
+    assert.equal(one.usage?.prompt_tokens, await promptOf(1));
+
+    const either = await create({ response_format });
+    const said = either.choices[0]?.message as OpenAI.ChatCompletionMessage;
+    if (said.tool_calls === undefined) assert.deepEqual(JSON.parse(said.content as string), { sky: "clear" });
+    kinds.add(said.tool_calls === undefined ? "sky" : "call");
+
+    const none = await create({ tool_choice: "none", response_format });
+    assert.deepEqual(JSON.parse(none.choices[0]?.message.content as string), { sky: "clear" });
+    assert.equal(none.usage?.prompt_tokens, await promptOf(0));
+  }
+  assert.deepEqual([...kinds].sort(), ["call", "sky"]); // of four seeds, both are drawn
+});
+
+test("a call that cannot be had is refused in one line", async (context) => {
+  const create = openai(await loadWithTools(context)).chat.completions.create as (request: object) => Promise<unknown>;
+  const refused = (request: object, message: RegExp) =>
+    assert.rejects(create({ model: "none", messages: MESSAGES, ...request }), message);
+  const named = { type: "function", function: { name: "gone" } };
+  await refused(
+    { tools: TOOLS, tool_choice: named },
+    /^InputError: the tool "gone" is to be called, and the tools that are given are: "get_weather"; give it, or ask for/,
+  );
+  await refused({ tool_choice: "required" }, /^InputError: a tool is to be called, and .* are: none;/);
+  await refused({ tools: "x" }, /^InputError: tools is "x", expected a list of/);
+  await refused(
+    { tools: [{ type: "custom" }], tool_choice: "required" },
+    /^InputError: a tool is \{"type":"custom"\}, expected \{"type": "function", "function": \{"name"\}\}$/,
+  );
+  const parameters = { type: "object", properties: { list: { uniqueItems: true } } };
+  await refused(
+    { tools: [{ type: "function", function: { name: "x", parameters } }], tool_choice: "required" },
+    /^InputError: schema: #\S+ has "uniqueItems", which is not supported/,
+  );
+  const plain = client.chat.completions.create as (request: object) => Promise<unknown>;
+  await assert.rejects(
+    plain({ model: "none", messages: MESSAGES, tools: TOOLS, tool_choice: "required" }),
+    /^InputError: the chat template has no place for tools; leave them out, or write them as text$/,
+  );
+});
+
 test("an abort ends a call, and leaving the loop the answer", async () => {
   const request = { model: "none", messages: MESSAGES, temperature: 1, seed: 1 };
   const ending = new AbortController();
@@ -178,8 +248,8 @@ test("what cannot be obeyed is refused by its name, before anything is streamed"
   const refused = (request: object, message: RegExp) =>
     assert.rejects(create({ model: "none", messages: MESSAGES, ...request }), message);
   await refused(
-    { logit_bias: { 5: 1 }, frequency_penalty: 0.5, n: 0, tool_choice: "required", model: 3 },
-    /^InputError: logit_bias is not known here; leave it out; frequency_penalty is not known here; leave it out; model is 3, expected a SPEC such as none or NAME:0\.5; tool_choice is "required", expected auto or none; n is 0, expected a whole number from 1$/,
+    { logit_bias: { 5: 1 }, frequency_penalty: 0.5, n: 0, tool_choice: "any", model: 3 },
+    /^InputError: logit_bias is not known here; leave it out; frequency_penalty is not known here; leave it out; model is 3, expected a SPEC such as none or NAME:0\.5; tool_choice is "any", expected none, auto, required or \{"type": "function", "function": \{"name"\}\}; n is 0, expected a whole number from 1$/,
   );
   await refused({ messages: "hello" }, /^InputError: messages is "hello", expected a list of/);
   await refused({ response_format: { type: "xml" } }, /^InputError: response_format is \{"type":"xml"\}, expected/);

@@ -1,6 +1,6 @@
 """The compiler and trainer of EdgeLoRA: a base model and its adapters become an artifact for small devices.
 
-paths, options -> TrainResult, QuantizeResult, ExportResult, AdapterInfo, VerifyReport
+paths, options -> TrainResult, QuantizeResult, ExportResult, AdapterInfo, MergeResult, VerifyReport
 
 The names below are imported when they are first used, so that importing the package never waits for torch.
 """
@@ -11,7 +11,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgelora.api import ExportResult, QuantizeResult, add_adapter, export, quantize, recover, train, verify
+    from edgelora.adapter.merge_folders import MergeResult
+    from edgelora.adapter.merge_options import MergeOptions
+    from edgelora.api import (
+        ExportResult,
+        QuantizeResult,
+        add_adapter,
+        export,
+        merge_adapters,
+        quantize,
+        recover,
+        train,
+        verify,
+    )
     from edgelora.artifact.options import ExportOptions
     from edgelora.artifact.store import remove_adapter
     from edgelora.artifact.verify import VerifyReport
@@ -25,6 +37,8 @@ __all__ = [
     "ExportOptions",
     "ExportResult",
     "GridChoice",
+    "MergeOptions",
+    "MergeResult",
     "QuantizeResult",
     "RecoverOptions",
     "TrainOptions",
@@ -32,6 +46,7 @@ __all__ = [
     "VerifyReport",
     "add_adapter",
     "export",
+    "merge_adapters",
     "quantize",
     "recover",
     "remove_adapter",
@@ -43,6 +58,8 @@ _HOME = {
     "EdgeLoraError": "edgelora.errors",
     "ExportOptions": "edgelora.artifact.options",
     "GridChoice": "edgelora.torch_model.choose_grid",
+    "MergeOptions": "edgelora.adapter.merge_options",
+    "MergeResult": "edgelora.adapter.merge_folders",
     "RecoverOptions": "edgelora.training.options",
     "TrainOptions": "edgelora.training.options",
     "TrainResult": "edgelora.training.run",

@@ -1,6 +1,6 @@
-"""The whole way in Python: train, recover, quantize, export, add an adapter, verify; the commands call the same.
+"""The whole way in Python: train, recover, quantize, export, add and merge adapters, verify; as the commands do it.
 
-paths, options -> QuantizeResult, ExportResult, TrainResult, AdapterInfo, VerifyReport
+paths, options -> QuantizeResult, ExportResult, TrainResult, AdapterInfo, MergeResult, VerifyReport
 
 Raises EdgeLoraError for whatever a caller can put right.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelora.adapter.merge_options import MergeOptions
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.options import ExportOptions, check_task_options
 from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
@@ -43,6 +44,7 @@ from edgelora_runtime.files import check_writable
 from edgelora_runtime.manifest import FLOAT_STORE, INT8_CACHE, Manifest
 
 if TYPE_CHECKING:  # torch, which nobody waits for who only imports
+    from edgelora.adapter.merge_folders import MergeResult
     from edgelora.artifact.about import About
     from edgelora.artifact.verify import VerifyReport
     from edgelora.training.run import RunPlan, TrainResult
@@ -233,6 +235,21 @@ def add_adapter(
     from edgelora.artifact.store import add_adapter
 
     return add_adapter(Path(artifact), name, Path(folder), probe, store, labels, about or NOTHING)
+
+
+def merge_adapters(
+    parents: Sequence[tuple[StrPath, float]], out: StrPath, options: MergeOptions = MergeOptions()
+) -> MergeResult:
+    """Merge PEFT folders, each with its weight, into a new one at ``out``, as PEFT's ``add_weighted_adapter`` does.
+
+    A negative weight takes a task away. Its receipt names the parents; those that have one must be of one base, grid,
+    tokenizer and template.
+    """
+    from edgelora.adapter.merge_folders import Weighed, merge_folders
+
+    place = Path(out)
+    check_outside(place)
+    return merge_folders([Weighed(Path(folder), float(weight)) for folder, weight in parents], place, options)
 
 
 def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:

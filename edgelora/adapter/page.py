@@ -50,6 +50,8 @@ def page_lines(receipt: Receipt, decode: Decode | None = None) -> list[str]:
     lines += _training(receipt.training)
     if receipt.truncation:
         lines += ["", "## Truncated", "", *_truncation(receipt.truncation)]
+    if receipt.parents:
+        lines += ["", "## Merged", "", *parent_lines(receipt.parents)]
     if receipt.layers:
         lines += ["", "## Layers, by kind", "", *_layers(receipt)]
     if receipt.probes:
@@ -165,6 +167,22 @@ def _truncation(truncation: Mapping[str, Any]) -> list[str]:
         "",
         "The probes below are those of the whole adapter.",
     ]
+
+
+def parent_lines(parents: Mapping[str, Any]) -> list[str]:
+    """What a merged adapter was made of, as a receipt's ``parents`` say it."""
+    chosen = [
+        f"{key.replace('_', ' ')} {_plain(item)}"
+        for key, item in parents.items()
+        if key not in ("method", "adapters", "relative_error") and item is not None
+    ]
+    lines = [f"- merged by {', '.join([str(parents.get('method')), *chosen])}"]
+    if isinstance(error := parents.get("relative_error"), float):
+        lines.append(f"- its delta is {100 * error:.2f} % off the weighted sum")
+    for item in parents.get("adapters") or ():
+        weight = "weights by layer" if item.get("layers") else f"weight {item['weight']:g}"
+        lines.append(f"- {item['name']}, {weight}, factors `{item['weights'][:12]}`")
+    return lines
 
 
 def _at_half(layer: LayerRecord) -> float:

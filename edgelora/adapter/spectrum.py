@@ -36,6 +36,11 @@ class Spectrum:
         shares = self.values[self.values > 0].astype(np.float64) / total
         return float(np.exp(-np.sum(shares * np.log(shares))))
 
+    def cut(self, rank: int) -> Factors:
+        """The first ``rank`` directions, each with the root of its value on both sides."""
+        root = np.sqrt(self.values[:rank])
+        return Factors(root[:, None] * self.v[:rank], self.u[:, :rank] * root, 1.0)
+
 
 def find_spectrum(factors: Factors) -> Spectrum:
     """The singular values of one module, through QR of both factors: the cost is that of the rank, not of the size."""

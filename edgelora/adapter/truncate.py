@@ -20,7 +20,7 @@ import numpy.typing as npt
 from edgelora.adapter.spectrum import Spectrum, find_spectra
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.values import FloatArray
-from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
+from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.safetensors import write_safetensors
@@ -72,7 +72,7 @@ def truncate(
         assert max_bytes is not None
         count = _count_for_bytes(spectra, modules, owners[order], max_bytes)
     ranks = np.bincount(owners[order[:count]], minlength=len(modules))
-    factors = {module: _cut(spectra[module], int(kept)) for module, kept in zip(modules, ranks, strict=True)}
+    factors = {module: spectra[module].cut(int(kept)) for module, kept in zip(modules, ranks, strict=True)}
     return dataclasses.replace(adapter, factors=factors)
 
 
@@ -155,9 +155,3 @@ def _count_for_bytes(
             f"{sizes[len(modules) - 1] / 1e6:.3f} MB"
         )
     return int(np.searchsorted(sizes, max_bytes, side="right"))
-
-
-def _cut(spectrum: Spectrum, rank: int) -> Factors:
-    """The first ``rank`` directions, each with the root of its value on both sides."""
-    root = np.sqrt(spectrum.values[:rank])
-    return Factors(root[:, None] * spectrum.v[:rank], spectrum.u[:, :rank] * root, 1.0)

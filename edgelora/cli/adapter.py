@@ -1,4 +1,4 @@
-"""``edgelora adapter``: add, remove and list the adapters of an artifact; truncate one, or measure its receipt.
+"""``edgelora adapter``: add, remove and list the adapters of an artifact; truncate one, merge or compare several.
 
 options -> exit code, lines or JSON
 """
@@ -21,6 +21,7 @@ from edgelora.artifact.changing import check_outside
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.checkpoint.names import is_vocabulary
 from edgelora.checkpoint.task import TASK_WORDS, find_task_word
+from edgelora.cli.adapter_merge import merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from edgelora.torch_model.choose_grid import GridChoice
 
 app = typer.Typer(rich_markup_mode=None)
+app.command()(merge)
 Artifact = Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT folder.", show_default=False)]
 

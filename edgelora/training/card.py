@@ -1,4 +1,4 @@
-"""The model card of a trained adapter: what a model hub reads of it, and a few lines for people.
+"""The model card of a trained adapter: a few lines for people of what it learned and how well.
 
 Receipt -> a README.md in the adapter's folder
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgelora.adapter.card import write_card
 from edgelora.adapter.page import PAGE_FILE, headline
-from edgelora_runtime.files import write_atomically
 from edgelora_runtime.receipt import Receipt
 
-CARD_FILE = "README.md"
 _UNITS = {  # by lesson
     "classification": "nats per text",
     "tagging": "nats per word",
@@ -26,23 +25,14 @@ _DISTILLED = {
     "text-recovery": ("pieces of text", "distance from the float model"),
 }
 _SHOWN_LABELS = 20
-_MARK = "<!-- Written by edgelora, which replaces it with the adapter; take this line out to keep your own page. -->"
 
 
-def write_card(folder: Path, receipt: Receipt, data: Sequence[tuple[str, int]], base_model: str) -> None:
+def write_trained_card(folder: Path, receipt: Receipt, data: Sequence[tuple[str, int]], base_model: str) -> None:
     """Write ``README.md``; ``data`` has a file's name and how many of its rows were used, rows held out second.
 
     ``base_model`` is what a hub knows the base by, such as ``org/name``.
     """
-    from huggingface_hub import ModelCardData  # slow, and needed at the end of a run alone
-
-    front = ModelCardData(base_model=base_model, library_name="peft", tags=["lora", "edgelora"]).to_yaml()
-    write_atomically(folder / CARD_FILE, f"---\n{front}\n---\n\n" + "\n".join(_body(receipt, data)) + "\n")
-
-
-def is_card(path: Path) -> bool:
-    """Whether a file is a card that was written here and not made somebody's own."""
-    return _MARK.encode() in path.read_bytes()
+    write_card(folder, base_model, _body(receipt, data))
 
 
 def _head(receipt: Receipt) -> list[str]:
@@ -61,8 +51,6 @@ def _body(receipt: Receipt, data: Sequence[tuple[str, int]]) -> list[str]:
         said += f", {training['eval_loss']:.4f} on what was held out"
     grid = f"its grid `{receipt.grid[:12]}`" if receipt.grid else "its float weights"
     return [
-        _MARK,
-        "",
         f"# Adapter for {receipt.name}",
         "",
         f"A LoRA adapter that PEFT opens, trained on {grid}. [The receipt]({PAGE_FILE}) has its layers and probes.",

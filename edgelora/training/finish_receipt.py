@@ -87,7 +87,7 @@ def make_receipt(checkpoint: Checkpoint, folder: Path, make_grid: Callable[[Chec
                 f"{folder} was trained on {found or 'the float weights'} of {old.name}, the options give "
                 f"{given or 'the float weights'}; use the --quant and --block-size of its training"
             )
-        fresh = dataclasses.replace(fresh, training=old.training, truncation=old.truncation)
+        fresh = dataclasses.replace(fresh, training=old.training, truncation=old.truncation, parents=old.parents)
     fresh = dataclasses.replace(fresh, head=checkpoint.task.head)
     return finish_receipt(folder, fresh, grid, load_torch(checkpoint, grid))
 

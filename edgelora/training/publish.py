@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgelora.adapter.card import CARD_FILE, is_card
 from edgelora.adapter.page import PAGE_FILE
 from edgelora.artifact.changing import check_outside
 from edgelora.errors import ConfigError
 from edgelora.option import OPTIONS_FILE, write_options
-from edgelora.training.card import CARD_FILE, is_card, write_card
+from edgelora.training.card import write_trained_card
 from edgelora.training.cut_rank import Truncation, rewrite_truncated
 from edgelora.training.history import HISTORY_FILE, history_lines
 from edgelora.training.lora import write_peft
@@ -79,7 +80,7 @@ def publish(
         if truncation is not None:
             rewrite_truncated(fresh, truncation.adapter)
         receipt = add_receipt(fresh)
-        write_card(fresh, receipt, used, base_name or receipt.name)
+        write_trained_card(fresh, receipt, used, base_name or receipt.name)
         write_atomically(fresh / HISTORY_FILE, history_lines(final.history))
         if config is not None:
             write_options(fresh / OPTIONS_FILE, config)

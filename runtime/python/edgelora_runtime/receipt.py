@@ -106,6 +106,7 @@ class Receipt:
     head: HeadInfo | None = None  # labels and calibration of the head that travels with the adapter
     answers: tuple[Answer, ...] = ()  # of tasks without a KV cache, in the place of probes
     truncation: Mapping[str, Any] | None = None  # what was cut after training, and its cost
+    parents: Mapping[str, Any] | None = None  # the adapters that were merged into this one, and how
 
     def to_json(self) -> str:
         """The receipt as it stands in ``receipt.json``."""
@@ -157,6 +158,7 @@ def parse_receipt(content: bytes, where: str = RECEIPT_FILE) -> Receipt:
         head=None if data.get("head") is None else _build(HeadInfo, data["head"]),
         answers=tuple(_build(Answer, answer) for answer in data.get("answers") or ()),
         truncation=data.get("truncation"),
+        parents=data.get("parents"),
     )
 
 

@@ -1,0 +1,165 @@
+"""Whether adapters may become one, and the receipt of what they became.
+
+PEFT folder, weight -> Source, Receipt of the merged adapter
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelora.adapter.combine import Combined
+from edgelora.adapter.merge_options import MergeOptions
+from edgelora.adapter.receipt import record_layers
+from edgelora.errors import AdapterError, ConfigError
+from edgelora.option import record_options
+from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, read_adapter
+from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.manifest import file_info
+from edgelora_runtime.parse_json import read_json
+from edgelora_runtime.receipt import (
+    RECEIPT_FILE,
+    ModuleCount,
+    Receipt,
+    find_other_factors,
+    read_receipt,
+)
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_AGREEING = ("task_type", "fan_in_fan_out")  # fields of PEFT that a merged adapter has one of
+_READING = ("raw", "template_variables")  # how rows became prompts, as a receipt's training has it
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An adapter folder that is to be merged, read whole."""
+
+    folder: Path
+    adapter: Adapter
+    config: Mapping[str, Any]  # as PEFT wrote it
+    receipt: Receipt | None
+
+    @property
+    def name(self) -> str:
+        """What people call it: the last part of its path."""
+        return self.folder.resolve().name
+
+    def record(self, weight: float) -> dict[str, Any]:
+        """What names it in the receipt of the merged adapter."""
+        receipt = self.folder / RECEIPT_FILE
+        return {
+            "name": self.name,
+            "weight": weight,
+            "weights": file_info(self.folder / WEIGHTS_FILE).sha256,
+            "receipt": file_info(receipt).sha256 if self.receipt is not None else None,
+        }
+
+
+def split_weight(text: str) -> tuple[Path, float]:
+    """``ADAPTER_DIR`` or ``ADAPTER_DIR:WEIGHT`` taken apart; raises ConfigError for a weight that is no number."""
+    folder, colon, weight = text.rpartition(":")
+    if not colon or Path(text).is_dir():
+        return Path(text), 1.0
+    if not folder or not _NUMBER.fullmatch(weight.strip()) or not math.isfinite(float(weight)):
+        raise ConfigError(f"found {text!r}, expected ADAPTER_DIR or ADAPTER_DIR:WEIGHT, such as adapters/legal:0.5")
+    return Path(folder), float(weight)
+
+
+def read_source(folder: Path) -> Source:
+    """Read a folder to merge; raises AdapterError when it cannot be read, or its receipt is of other factors."""
+    adapter = read_adapter(folder, with_head=True)
+    receipt = read_receipt(folder)
+    if receipt is not None and (wrong := find_other_factors(receipt, folder, adapter.factors)):
+        raise AdapterError(f"{folder}: {wrong}")
+    config = read_json(folder / CONFIG_FILE, AdapterError, "save the adapter again")
+    return Source(folder, adapter, config, receipt)
+
+
+def check_agree(sources: Sequence[Source]) -> None:
+    """Raise AdapterError unless all are for one task, and all that have a receipt for one base, grid and template.
+
+    Heads need labels that are known to be the same: a mean of heads for other labels would be none.
+    """
+    for field in _AGREEING:
+        said = {source.name: source.config.get(field) for source in sources if source.config.get(field) is not None}
+        _same(said, f"have another {field}", "merge adapters of one kind")
+    known = {source.name: source.receipt for source in sources if source.receipt is not None}
+    bases = {name: f"{item.name or 'unnamed'} ({item.fingerprint[:12]})" for name, item in known.items()}
+    _same(bases, "were trained for other bases", "merge adapters of one base")
+    grids = {name: _short(item.grid) for name, item in known.items()}
+    _same(grids, "were trained on other grids", "train them with the same --quant, --block-size and --quant-method")
+    for what, hashes in (
+        ("tokenizers", {name: item.tokenizer for name, item in known.items() if item.tokenizer}),
+        ("chat templates", {name: item.chat_template for name, item in known.items() if item.chat_template}),
+    ):
+        _same({name: found[:12] for name, found in hashes.items()}, f"were trained with other {what}", "train again")
+    for key in _READING:
+        said = {name: item.training[key] for name, item in known.items() if key in item.training}
+        _same(said, f"were trained with another {key.replace('_', ' ')}", "merge adapters that read rows alike")
+    if not any(source.adapter.head for source in sources):
+        return
+    labels = {
+        source.name: None if source.receipt is None or source.receipt.head is None else source.receipt.head.labels
+        for source in sources
+    }
+    if unknown := [name for name, found in labels.items() if found is None]:
+        raise AdapterError(
+            f"{unknown[0]} does not say what its head answers; write it a receipt with `edgelora adapter receipt`"
+        )
+    _same(labels, "have heads for other labels", "merge adapters with the same labels in the same order")
+
+
+def merged_receipt(
+    folder: Path, sources: Sequence[Source], records: Sequence[Mapping[str, Any]], made: Combined, options: MergeOptions
+) -> Receipt | None:
+    """The receipt of the adapter that lies in ``folder``; None where no parent has one to say which base it is for.
+
+    ``records`` name the parents, in order. Probes are for `adapter receipt`, which has the model.
+    """
+    known = [source.receipt for source in sources if source.receipt is not None]
+    if not known:
+        return None
+    modules = made.adapter.factors
+    heads = [item.head for item in known if item.head is not None]
+    said = {key: [item.training[key] for item in known if key in item.training] for key in (*_READING, "date")}
+    training = {key: values[0] for key, values in said.items() if values and all(item == values[0] for item in values)}
+    return Receipt(
+        name=known[0].name,
+        fingerprint=known[0].fingerprint,
+        grid=known[0].grid,
+        quantization=known[0].quantization,
+        training={"lesson": "merge", **training},
+        tokenizer=next((item.tokenizer for item in known if item.tokenizer), None),
+        chat_template=next((item.chat_template for item in known if item.chat_template), None),
+        weights=file_info(folder / WEIGHTS_FILE).sha256,
+        modules=ModuleCount(len(modules), len(modules)),
+        layers=record_layers(made.adapter, {}),
+        head=heads[0] if heads else None,
+        parents={
+            **dict.fromkeys(("density", "seed", "rank", "majority_sign_method")),
+            **record_options(options),
+            **({"seed": options.seed or 0} if options.rule.draws else {}),
+            "relative_error": float(f"{made.relative_error:.4g}"),
+            "adapters": list(records),
+        },
+    )
+
+
+def _same(said: Mapping[str, Any], what: str, advice: str) -> None:
+    """Raise AdapterError naming the first two that differ."""
+    (first, one), *others = [*said.items()] or [("", None)]
+    for name, other in others:
+        if other != one:
+            raise AdapterError(f"{first} and {name} {what}: {_told(one)} and {_told(other)}; {advice}")
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _short(grid: str | None) -> str:
+    return "the float weights" if grid is None else grid[:12]

@@ -1,0 +1,113 @@
+"""The choices of ``adapter merge``, checked before anything is read.
+
+choices of one merge -> MergeOptions, Method
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from edgelora.adapter.task_vectors import SIGN_METHODS
+from edgelora.errors import ConfigError
+from edgelora.option import Option
+
+FACTORS, DELTAS, RANKS, SHARED = "factors", "deltas", "ranks", "shared"
+_LARGEST_RANK = 65536
+_LARGEST_SEED = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is added up: A to A and B to B (factors), whole products (deltas), ranks behind ranks, or what the products
+    are in a basis that they share; how it is pruned before, and whether signs are held an election over.
+    """
+
+    space: str
+    prunes: bool = False
+    draws: bool = False  # prunes by chance
+    elects: bool = False
+
+    @property
+    def may_be_alone(self) -> bool:
+        """Whether it means something for one adapter; PEFT takes linear there, whatever it is asked for."""
+        return not self.prunes
+
+
+METHODS = {
+    "linear": Method(FACTORS),
+    "cat": Method(RANKS),
+    "svd": Method(DELTAS),
+    "ties": Method(FACTORS, prunes=True, elects=True),
+    "ties_svd": Method(DELTAS, prunes=True, elects=True),
+    "dare_linear": Method(FACTORS, prunes=True, draws=True),
+    "dare_linear_svd": Method(DELTAS, prunes=True, draws=True),
+    "dare_ties": Method(FACTORS, prunes=True, draws=True, elects=True),
+    "dare_ties_svd": Method(DELTAS, prunes=True, draws=True, elects=True),
+    "magnitude_prune": Method(FACTORS, prunes=True),
+    "magnitude_prune_svd": Method(DELTAS, prunes=True),
+    "knots_ties": Method(SHARED, prunes=True, elects=True),
+}
+EXACT = ("cat", "svd")  # of the weighted sum; svd up to the rank that it is cut to
+
+
+@dataclass(frozen=True)
+class MergeOptions:
+    """How adapters become one; raises ConfigError for what cannot be, or would change nothing."""
+
+    method: Annotated[
+        str,
+        Option(
+            f"{', '.join(METHODS)}. cat is the exact sum, at the sum of the ranks; svd is the nearest adapter to it.",
+            metavar="METHOD",
+        ),
+    ] = "svd"
+    density: Annotated[
+        float | None, Option("Share of the numbers that pruning leaves, above 0 and at most 1, as 0.5.")
+    ] = None
+    seed: Annotated[int | None, Option("Of what dare_* methods draw.  [default: 0]")] = None
+    rank: Annotated[
+        int | None,
+        Option("Rank of the result, for svd, *_svd and knots_ties.  [default: the largest of the adapters]"),
+    ] = None
+    majority_sign_method: Annotated[
+        str | None,
+        Option(
+            "How ties methods elect a sign: total counts by size, frequency by number.  [default: total]",
+            metavar="|".join(SIGN_METHODS),
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError(f"--method is {self.method!r}; choose one of {', '.join(METHODS)}")
+        rule = METHODS[self.method]
+        if rule.prunes and self.density is None:
+            raise ConfigError(f"--method {self.method} prunes; say how much is left with --density, such as 0.5")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise ConfigError(f"--density is {self.density:g}, expected a share above 0 and at most 1")
+        if self.rank is not None and not 1 <= self.rank <= _LARGEST_RANK:
+            raise ConfigError(f"--rank is {self.rank}, expected a whole number from 1 to {_LARGEST_RANK}")
+        if self.seed is not None and not 0 <= self.seed <= _LARGEST_SEED:
+            raise ConfigError(f"--seed is {self.seed}, expected a whole number from 0")
+        if self.majority_sign_method not in (None, *SIGN_METHODS):
+            raise ConfigError(
+                f"--majority-sign-method is {self.majority_sign_method!r}; choose {' or '.join(SIGN_METHODS)}"
+            )
+        idle = [
+            name
+            for name, value, has_say in (
+                ("--density", self.density, rule.prunes),
+                ("--seed", self.seed, rule.draws),
+                ("--rank", self.rank, rule.space in (DELTAS, SHARED)),
+                ("--majority-sign-method", self.majority_sign_method, rule.elects),
+            )
+            if value is not None and not has_say
+        ]
+        if idle:
+            raise ConfigError(f"{' and '.join(idle)} would change nothing with --method {self.method}; leave it out")
+
+    @property
+    def rule(self) -> Method:
+        """What the method does."""
+        return METHODS[self.method]

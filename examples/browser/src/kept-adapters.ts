@@ -4,8 +4,9 @@
  * Knows nothing about models: files by the name of the adapter and the base that it was added to.
  */
 
+import { ADAPTER_FILES } from "@edgelora/runtime/web";
+
 const CACHE = "edgelora-page-added";
-const FILES = ["adapter_model.safetensors", "adapter_config.json", "receipt.json"]; // what a runtime reads of a folder
 const PAGE = new URL(".", document.baseURI).href; // another page of the same origin has its own
 
 /** An adapter's name and its files. */
@@ -36,14 +37,14 @@ export class KeptAdapters {
 
   async add(name: string, files: readonly File[]): Promise<void> {
     const cache = await open();
-    for (const file of files.filter((item) => FILES.includes(item.name))) {
+    for (const file of files.filter((item) => ADAPTER_FILES.includes(item.name))) {
       await cache?.put(this.#address(name, file.name), new Response(file));
     }
   }
 
   async remove(name: string): Promise<void> {
     const cache = await open();
-    for (const file of FILES) await cache?.delete(this.#address(name, file));
+    for (const file of ADAPTER_FILES) await cache?.delete(this.#address(name, file));
   }
 
   #address(name: string, file: string): string {

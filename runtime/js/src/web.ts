@@ -14,6 +14,7 @@ import { openRemote, type RemoteOf } from "./web/remote.js";
 import { startWorker, type WorkerSource } from "./web/start-worker.js";
 
 export * from "./core/index.js";
+export { ADAPTER_FILES } from "./core/needed-files.js";
 export type { DirectoryHandle, Place, Progress, RoomOptions } from "./web/artifact.js";
 export type { BackendChoice } from "./web/choice.js";
 export { filesFolder } from "./web/folders.js";

@@ -1,12 +1,15 @@
 /** The example page with encoders: every adapter at once, one after a click, tags, vectors, and a tab beside the chat. */
 
 import assert from "node:assert/strict";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Browser, Page } from "playwright-core";
 import { type EncoderModel, load } from "../../src/node.js";
 import { CONFORMANCE } from "../places.js";
 import { launch } from "./browser.js";
-import { dropFolder, findProblems, openExample, serveExample } from "./example.js";
+import { agree, dropFolder, findProblems, openExample, serveExample } from "./example.js";
 
 const TEXT = "Anna from New York, to Paris: is the mail in?";
 
@@ -69,6 +72,25 @@ test("a mail is sorted by every adapter in one call, by one after a click, and b
     await dropFolder(await page.context().newCDPSession(page), `${CONFORMANCE}/encoder-adapters/initial`);
     await page.getByText(/its head is at its initial values/).waitFor();
   });
+});
+
+test("an adapter that a visitor added has its labels at the next visit too", async () => {
+  const folder = join(await mkdtemp(join(tmpdir(), "edgelora-")), "own");
+  await cp(`${CONFORMANCE}/encoder-adapters/bare`, folder, { recursive: true });
+  const id2label = { 0: "bill", 1: "parcel", 2: "praise" };
+  await writeFile(join(folder, "config.json"), JSON.stringify({ id2label }));
+  await withPage("encoder-topics", async (page) => {
+    await dropFolder(await page.context().newCDPSession(page), folder);
+    await page.locator("#adapter-status").filter({ hasText: "own is there." }).waitFor();
+    const answerOfOwn = async () => (await answer(page, "Sort")).find((text) => text.startsWith("own"));
+    const first = await answerOfOwn();
+    for (const label of Object.values(id2label)) assert.ok(first?.includes(label), first);
+    await page.reload();
+    await agree(page);
+    await page.locator("#app").waitFor({ timeout: 120_000 });
+    assert.equal(await answerOfOwn(), first);
+  });
+  await rm(join(folder, ".."), { recursive: true });
 });
 
 test("spans are marked in the text, and a vector tells how near it is to the one before", async () => {

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conformance_check import FOLDER
 from tests.native.encoder_cases import FILE, check
-from tests.native.interface import ADAPTER, INVALID_INPUT, Library, Model, NativeError
+from tests.native.interface import ADAPTER, ARTIFACT, INVALID_INPUT, Library, Model, NativeError
 
 MODELS: dict[str, Model] = {}
 
@@ -32,6 +32,17 @@ def test_case(library: Library, case: dict[str, Any]) -> None:
         assert case["message_has"] in str(caught.value)
     else:
         check(opened, case)
+
+
+def test_what_is_no_number_is_refused(library: Library) -> None:
+    opened = model(library, "encoder-topics")
+    expected = opened.classify(["my order"], "topics")
+    for spec in ("topics:1e38", ["none", "topics:1e38"]):
+        texts = ["my order"] * (1 if isinstance(spec, str) else 2)
+        with pytest.raises(NativeError, match="computed nan where a number is due; give adapters smaller") as caught:
+            opened.classify(texts, spec)
+        assert caught.value.code == ARTIFACT
+        assert opened.classify(["my order"], "topics") == expected
 
 
 def check_adapter(opened: Model, case: dict[str, Any]) -> None:

@@ -233,6 +233,24 @@ def test_a_batch_answers_as_its_rows_do_alone(model: Model) -> None:
     assert together == alone
 
 
+@pytest.mark.parametrize("operators", [None, ""])
+def test_what_is_no_number_is_refused_and_nothing_goes_on_from_it(library: Library, operators: str | None) -> None:
+    model = library.load(FOLDER / "tiny-float", **({} if operators is None else {"operators": operators}))
+    prompt, vast = [*range(5, 14)], "one:1e38"
+    expected = model.generate_ids([prompt], adapter="one", max_new_tokens=8)
+    calls = (
+        lambda: model.generate_ids([prompt], adapter=vast),
+        lambda: model.generate_ids([prompt, prompt[:4]], adapters=["none", vast]),
+        lambda: model.logits(prompt, vast, [8]),
+        lambda: model.generate("yes", adapter=vast, choices=["no", "maybe"]),
+    )
+    for call in calls:
+        with pytest.raises(NativeError, match=r"^base computed nan where a number is due; give adapters sm") as caught:
+            call()
+        assert caught.value.code == ARTIFACT
+        assert model.generate_ids([prompt], adapter="one", max_new_tokens=8) == expected
+
+
 def test_a_callback_ends_an_answer(model: Model) -> None:
     whole = model.generate("fox", max_new_tokens=20)
     pieces: list[str] = []

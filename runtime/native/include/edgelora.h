@@ -65,7 +65,7 @@ typedef int32_t edgelora_status;
 
 #define EDGELORA_OK 0
 #define EDGELORA_INVALID_INPUT 1 /* a prompt, message, option or argument cannot be used as given */
-#define EDGELORA_ARTIFACT 2      /* the artifact cannot be read: missing or damaged files, another format */
+#define EDGELORA_ARTIFACT 2      /* its files are missing, damaged or of another format, or it computes no numbers */
 #define EDGELORA_ADAPTER 3       /* unknown name, malformed SPEC, or an adapter that does not fit */
 #define EDGELORA_CANCELLED 4     /* a cancel flag was set */
 #define EDGELORA_UNSUPPORTED 5   /* well formed, but not known to this library: a tokenizer, a template, onnxruntime */

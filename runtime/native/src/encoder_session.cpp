@@ -5,6 +5,7 @@
 
 #include "byte_products.hpp"
 #include "errors.hpp"
+#include "numbers.hpp"
 
 namespace edgelora {
 
@@ -113,6 +114,7 @@ EncoderOutput EncoderSession::run(const EncoderInputs& inputs, const SharedAdapt
     graph_->bind_inputs(Group::step, step, encoder.inputs);
     graph_->bind_outputs(Group::logits, result, {encoder.output});
     graph_->run();
+    check_numbers(output.memory.as<float>(), n_bytes / sizeof(float), manifest_->model.name);
     return output;
 }
 

@@ -6,6 +6,7 @@
 
 #include "errors.hpp"
 #include "groups.hpp"
+#include "numbers.hpp"
 #include "values.hpp"
 
 namespace edgelora {
@@ -207,6 +208,11 @@ const float* Session::decode(const std::vector<std::int64_t>& ids, const std::ve
     if (lengths_.size() == 1 && is_active[0] != 0) {
         tokens_.push_back(static_cast<std::int32_t>(ids[0]));
     }
+    for (std::size_t row = 0; row < lengths_.size(); ++row) {
+        if (is_active[row] != 0) {
+            check(decode_logits_->row(row), 1);
+        }
+    }
     return decode_logits_->row(0);
 }
 
@@ -228,6 +234,19 @@ void Session::run(Rows rows, const std::vector<std::int64_t>& ids, const std::ve
     bind_step(decode_inputs_, decode_output_);  // lets go of the memory of this call
     for (std::size_t index = 0; index < rows.count; ++index) {
         lengths_[rows.first + index] += counts[index];
+    }
+    check(logits, positions.size());
+}
+
+// Throw for what is no number, and let nobody go on from what the cache holds of it.
+void Session::check(const float* logits, std::size_t rows) {
+    try {
+        check_numbers(logits, rows * vocab_size(), manifest_->model.name);
+    } catch (const Error&) {
+        ++turn_;
+        tokens_.clear();
+        adapter_ = nullptr;
+        throw;
     }
 }
 

@@ -107,6 +107,7 @@ class Session {
     void run(Rows rows, const std::vector<std::int64_t>& ids, const std::vector<std::int64_t>& counts,
              const std::vector<std::int64_t>& positions, float* logits);
     void compute(const SharedValues& inputs, const SharedValues& output, Rows rows);
+    void check(const float* logits, std::size_t rows);
     void bind_step(const SharedValues& inputs, const SharedValues& output);
     void bind_adapter();
     void forget_bindings();

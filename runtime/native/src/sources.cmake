@@ -27,6 +27,7 @@ set(EDGELORA_CORE_SOURCES
   messages.cpp
   model.cpp
   names.cpp
+  numbers.cpp
   open_adapter.cpp
   open_artifact.cpp
   ort.cpp

@@ -7,3 +7,8 @@
 
 /** What every constructor of `Uint8Array` makes of numbers. */
 export type Bytes = ReturnType<Uint8ArrayConstructor["of"]>;
+
+/** Lower-case hexadecimal digits, two for each byte. */
+export function toHex(bytes: ArrayBuffer): string {
+  return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

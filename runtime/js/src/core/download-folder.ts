@@ -9,7 +9,7 @@ import { throwIfAborted } from "./abort.js";
 import type { AddressOptions, Remote } from "./address.js";
 import { ArtifactError, ConnectionError } from "./errors.js";
 import { type FoundManifest, fetchManifest } from "./fetch-manifest.js";
-import { besides, hashingOf, isRight, LEFT_OVER, placeAt } from "./file-place.js";
+import { besides, hashingOf, isFileRight, LEFT_OVER, placeAt } from "./file-place.js";
 import { inFolder, readIfThere, type WritableFileSystem, writeWhole } from "./file-system.js";
 import { type FileInfo, MANIFEST_FILE } from "./format.js";
 import { parseManifest } from "./manifest.js";
@@ -127,7 +127,7 @@ async function isThere(
   known: FileInfo | undefined,
 ): Promise<boolean> {
   if (!(await files.exists(path)) || (await files.size(path)) !== info.bytes) return false;
-  return known !== undefined ? known.sha256 === info.sha256 : isRight(files, path, info);
+  return known !== undefined ? known.sha256 === info.sha256 : isFileRight(files, path, info);
 }
 
 /** One file beside its place, whole and checked; gives where it is. */

@@ -6,7 +6,9 @@
 
 import type { FileSystem, WritableFileSystem } from "./file-system.js";
 import type { FileInfo } from "./format.js";
-import { type Hashing, makeCheck } from "./piece-check.js";
+import { hashingBy } from "./hashing.js";
+import { isRight } from "./is-right.js";
+import type { Hashing } from "./piece-check.js";
 import type { Place } from "./transfer.js";
 
 const LARGEST_DIGEST = 64 << 20; // bytes that are hashed at once where nothing lists their pieces
@@ -25,14 +27,7 @@ export function besides(path: string, { sha256 }: FileInfo): { readonly part: st
 
 /** Hashes by the device's native code where it has some. */
 export function hashingOf(files: FileSystem): Hashing {
-  const begin = async () => (await import("./running-hash.js")).runningHash();
-  const digest = async (bytes: Uint8Array) => {
-    if (files.digest !== undefined) return files.digest(bytes);
-    const hash = await begin();
-    hash.update(bytes);
-    return hash.finish();
-  };
-  return { digest, begin };
+  return hashingBy(files.digest?.bind(files));
 }
 
 /** What a file comes to be in: `part` until it is whole, `done` when it was checked. */
@@ -50,14 +45,9 @@ export function placeAt(files: WritableFileSystem, part: string, done: string): 
   };
 }
 
-/** Whether the bytes of a file of the right size are those that the manifest says; never more than a piece in memory. */
-export async function isRight(files: FileSystem, path: string, info: FileInfo): Promise<boolean> {
-  const check = await makeCheck(info, hashingOf(files));
-  for (let offset = 0, index = 0; offset < info.bytes; offset += check.size, index++) {
-    const length = Math.min(check.size, info.bytes - offset);
-    if (!(await check.accepts(index, await files.readBytes(path, offset, length)))) return false;
-  }
-  return check.findWrong() === null;
+/** Whether the bytes of a file of the right size are those that the manifest says. */
+export function isFileRight(files: FileSystem, path: string, info: FileInfo): Promise<boolean> {
+  return isRight(info, hashingOf(files), (offset, length) => files.readBytes(path, offset, length));
 }
 
 /** SHA-256 of a file of which no manifest tells the pieces, hex. */

@@ -5,7 +5,7 @@
  * version 56.
  */
 
-import type { Bytes } from "../core/bytes.js";
+import { type Bytes, toHex } from "../core/bytes.js";
 import type { WritableFileSystem } from "../core/file-system.js";
 
 const COPIED_BYTES = 1 << 20; // at once, where a file must be copied
@@ -107,10 +107,7 @@ export function expoFiles<Mode, Algorithm>(
     exists: async (address) => new File(address).exists,
     size: async (address) => new File(address).size,
     readBytes,
-    digest: async (bytes) => {
-      const found = new Uint8Array(await crypto.digest(crypto.CryptoDigestAlgorithm.SHA256, new Uint8Array(bytes)));
-      return Array.from(found, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    },
+    digest: async (bytes) => toHex(await crypto.digest(crypto.CryptoDigestAlgorithm.SHA256, new Uint8Array(bytes))),
     makeFolder: async (address) => new Directory(address).create({ intermediates: true, idempotent: true }),
     append,
     truncate: async (address, length) => {

@@ -7,7 +7,7 @@
 import { type AddressOptions, askingFor, isRemote } from "../core/address.js";
 import { ArtifactError } from "../core/errors.js";
 import { fetchedFolder } from "../core/fetched-folder.js";
-import { hashFile, hashingOf, isRight } from "../core/file-place.js";
+import { hashFile, hashingOf, isFileRight } from "../core/file-place.js";
 import { type FileSystem, inFolder } from "../core/file-system.js";
 import { checkFiles, type FolderSource } from "../core/files.js";
 import { neededFiles } from "../core/needed-files.js";
@@ -53,7 +53,7 @@ export function storedArtifact(
         if (!(await files.exists(path))) return null;
         const bytes = await files.size(path);
         const isHashed = hashes && bytes === info.bytes;
-        return { bytes, sha256: null, isOther: isHashed && !(await isRight(files, path, info)) };
+        return { bytes, sha256: null, isOther: isHashed && !(await isFileRight(files, path, info)) };
       }),
     // onnxruntime finds the weights beside the graph.
     graph: async (graph) => ({ model: nativePath(inFolder(folder, graph)) }),

@@ -4,25 +4,15 @@
  * Knows nothing about files.
  */
 
-import type { Bytes } from "../core/bytes.js";
+import { type Bytes, toHex } from "../core/bytes.js";
+import { hashingBy } from "../core/hashing.js";
 import type { Hashing } from "../core/piece-check.js";
 
-/** The hash as lower-case hexadecimal digits. */
-export async function digest(bytes: Uint8Array): Promise<string> {
-  // Pages without a secure context have no `subtle`.
-  if (globalThis.crypto?.subtle === undefined) {
-    const hash = await browserHashing.begin();
-    hash.update(bytes);
-    return hash.finish();
-  }
-  const found = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as Bytes));
-  return Array.from(found, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
+const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined; // pages without a secure context have none
 
-export const browserHashing: Hashing = {
-  digest,
-  begin: async () => {
-    const { runningHash } = await import("../core/running-hash.js");
-    return runningHash();
-  },
-};
+export const browserHashing: Hashing = hashingBy(
+  subtle && (async (bytes) => toHex(await subtle.digest("SHA-256", bytes as Bytes))),
+);
+
+/** The hash as lower-case hexadecimal digits. */
+export const { digest } = browserHashing;

@@ -10,9 +10,9 @@ import { ArtifactError } from "../core/errors.js";
 import { fetchedFolder } from "../core/fetched-folder.js";
 import { checkFiles, type FolderSource } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
+import { isRight } from "../core/is-right.js";
 import { parseManifest } from "../core/manifest.js";
 import { neededFiles } from "../core/needed-files.js";
-import { makeCheck } from "../core/piece-check.js";
 import type { GraphSource } from "../core/ports.js";
 import type { DirectoryHandle, LoadWatcher, WebArtifact } from "./artifact.js";
 import { CopiedFolder, type FolderCopy } from "./folders.js";
@@ -87,7 +87,9 @@ export class LocalSource extends CopiedFolder implements WebArtifact {
       const blob = this.copy.files.get(name);
       if (blob === undefined) return null;
       const isHashed = hashes && blob.size === info.bytes;
-      return { bytes: blob.size, sha256: null, isOther: isHashed && !(await isRight(blob, info)) };
+      const read = async (offset: number, length: number) =>
+        new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+      return { bytes: blob.size, sha256: null, isOther: isHashed && !(await isRight(info, browserHashing, read)) };
     });
   }
 
@@ -111,13 +113,4 @@ export class LocalSource extends CopiedFolder implements WebArtifact {
   }
 
   close(): void {}
-}
-
-async function isRight(blob: Blob, info: FileInfo): Promise<boolean> {
-  const check = await makeCheck(info, browserHashing);
-  for (let offset = 0, index = 0; offset < info.bytes; offset += check.size, index++) {
-    const piece = new Uint8Array(await blob.slice(offset, offset + check.size).arrayBuffer());
-    if (!(await check.accepts(index, piece))) return false;
-  }
-  return check.findWrong() === null;
 }

@@ -51,7 +51,7 @@ def narrow_file(path: Path, store: str) -> None:
         wide = values.astype(np.float32)
         is_b = ".lora_B." in key
         rounded = _round(wide.T if is_b else wide, store, key)
-        tensors[key] = _smallest(np.ascontiguousarray(rounded.T if is_b else rounded))
+        tensors[key] = smallest(np.ascontiguousarray(rounded.T if is_b else rounded))
     write_safetensors(path, tensors)
 
 
@@ -80,7 +80,8 @@ def _round(values: FloatArray, store: str, where: str) -> FloatArray:
     return codes * scales[:, None]
 
 
-def _smallest(values: FloatArray) -> npt.NDArray[Any]:
+def smallest(values: FloatArray) -> npt.NDArray[Any]:
+    """``values`` as float16 where that holds every one of them, else as they are."""
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     return half if bool((half == values).all()) else values

@@ -6,9 +6,7 @@ Adapter, a limit -> Adapter, ModuleCost
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.adapter.plain import PREFIX, PlainAdapter, with_ranks, write_plain
 from edgelora.adapter.spectrum import Spectrum, find_spectra
 from edgelora.errors import AdapterError, ConfigError
-from edgelora.values import FloatArray
-from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter
-from edgelora_runtime.adapter_config import CONFIG_FILE
-from edgelora_runtime.files import write_atomically
-from edgelora_runtime.safetensors import write_safetensors
+from edgelora_runtime.adapter import Adapter
 
-_PREFIX = "base_model.model."
 _HEADER_BYTES = 96  # of one tensor in a safetensors header beside its name: dtype, shape, offsets
 _BYTES = 4  # of one float32
 
@@ -96,36 +90,7 @@ def write_adapter(folder: Path, adapter: Adapter, config: Mapping[str, Any]) -> 
 
     Ranks and scalings go into ``rank_pattern`` and ``alpha_pattern`` under full module names.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, FloatArray] = {}
-    for module, item in adapter.factors.items():
-        tensors[f"{_PREFIX}{module}.lora_A.weight"] = item.a.astype(np.float32, copy=False)
-        tensors[f"{_PREFIX}{module}.lora_B.weight"] = item.b.astype(np.float32, copy=False)
-    tensors |= {f"{_PREFIX}{name}": value for name, value in adapter.head.items()}
-    write_safetensors(folder / WEIGHTS_FILE, tensors)
-    text = json.dumps({**config, **_rank_fields(adapter)}, indent=2, ensure_ascii=False, sort_keys=True)
-    write_atomically(folder / CONFIG_FILE, text + "\n")
-
-
-def _rank_fields(adapter: Adapter) -> dict[str, Any]:
-    """The fields of a PEFT configuration that say rank and alpha of every module: the usual ones, then exceptions."""
-    ranks = {module: int(item.a.shape[0]) for module, item in adapter.factors.items()}
-    alphas = {module: ranks[module] * item.scaling for module, item in adapter.factors.items()}
-    rank = Counter(ranks.values()).most_common(1)[0][0]
-    alpha = Counter(alphas.values()).most_common(1)[0][0]
-    return {
-        "peft_type": "LORA",
-        "r": rank,
-        "lora_alpha": _plain(alpha),
-        "rank_pattern": {module: found for module, found in ranks.items() if found != rank},
-        "alpha_pattern": {module: _plain(found) for module, found in alphas.items() if found != alpha},
-        "use_rslora": False,
-        "init_lora_weights": True,
-    }
-
-
-def _plain(alpha: float) -> float | int:
-    return int(alpha) if float(alpha).is_integer() else float(alpha)
+    write_plain(folder, PlainAdapter(adapter, with_ranks(config, adapter)))
 
 
 def _count_for_energy(
@@ -146,7 +111,7 @@ def _count_for_energy(
 def _count_for_bytes(
     spectra: Mapping[str, Spectrum], modules: list[str], owners: npt.NDArray[np.int64], max_bytes: int
 ) -> int:
-    header = 16 + sum(2 * (len(f"{_PREFIX}{module}.lora_A.weight") + _HEADER_BYTES) for module in modules)
+    header = 16 + sum(2 * (len(f"{PREFIX}{module}.lora_A.weight") + _HEADER_BYTES) for module in modules)
     widths = np.array([spectra[module].u.shape[0] + spectra[module].v.shape[1] for module in modules])
     sizes = header + _BYTES * np.cumsum(widths[owners])
     if sizes[len(modules) - 1] > max_bytes:

@@ -36,7 +36,7 @@ COMMANDS = {
     "recover": ("recover", "Train an adapter that gives back what a coarse grid took from the base."),
     "compare": ("compare", "Train, export and score the ways to ship one adapter; one table, one plot."),
     "export": ("export", "Compile a base model and adapters into an artifact."),
-    "adapter": ("app", "Add, remove and list the adapters of an artifact; truncate, measure, merge, compare."),
+    "adapter": ("app", "Add, remove and list the adapters of an artifact; truncate, convert, measure, merge, compare."),
     "run": ("run", "Generate text with an artifact; classify, tag or embed it."),
     "chat": ("chat", "Talk with an artifact, whose adapter may change between two answers."),
     "eval": ("evaluate", "Score an artifact on a data file."),

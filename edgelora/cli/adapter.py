@@ -1,4 +1,4 @@
-"""``edgelora adapter``: add, remove and list the adapters of an artifact; truncate one, merge or compare several.
+"""``edgelora adapter``: add, remove and list an artifact's adapters; truncate or convert one, merge or compare several.
 
 options -> exit code, lines or JSON
 """
@@ -21,6 +21,7 @@ from edgelora.artifact.changing import check_outside
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.checkpoint.names import is_vocabulary
 from edgelora.checkpoint.task import TASK_WORDS, find_task_word
+from edgelora.cli.adapter_convert import convert
 from edgelora.cli.adapter_merge import merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 app.command()(merge)
+app.command()(convert)
 Artifact = Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT folder.", show_default=False)]
 

@@ -23,6 +23,7 @@ from edgelora.checkpoint.config import normalise
 from edgelora.checkpoint.end_tokens import find_end_tokens, special_ids, unreachable_tokens
 from edgelora.checkpoint.finite import check_finite
 from edgelora.checkpoint.gguf.config import MODEL_TYPES, Metadata, build_config
+from edgelora.checkpoint.gguf.names import is_permuted, modules_by_stem, row_order
 from edgelora.checkpoint.gguf.tokenizer import build_tokenizer, declared_end_ids
 from edgelora.checkpoint.gguf.types import PLAIN_TYPES, check_type_numbers, check_types
 from edgelora.checkpoint.names import turned, turned_shape
@@ -42,24 +43,12 @@ _WHY_DEQUANTIZED = {
     "Q5_1": "its block minimum is no multiple of its scale, so no integer zero point can hold it",
 }
 
-_PERMUTED = frozenset({"llama", "granite", "smollm3"})  # llama.cpp rotates neighbours there, Hugging Face halves
 _NORM_PLUS_ONE = frozenset({"gemma", "gemma2", "gemma3"})
 _ROPE_TENSORS = (
     "rope_freqs.weight",
     "rope_factors_long.weight",
     "rope_factors_short.weight",
 )  # they go into the config
-
-_ROOTS = ("model.embed_tokens", "model.norm", "lm_head")
-_NORMS = tuple(f"{place}_layernorm" for place in ("input", "post_attention", "pre_feedforward", "post_feedforward"))
-_BLOCK_MODULES = (
-    *_NORMS,
-    *(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")),
-    *(f"mlp.{part}" for part in ("gate_proj", "up_proj", "down_proj")),
-)
-_FUSED_MODULES = (*_NORMS, "self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
-_GPT2_ROOTS = ("transformer.wte", "transformer.wpe", "transformer.ln_f", "lm_head")
-_GPT2_MODULES = ("ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 
 class FastReader(gguf.GGUFReader):  # type: ignore[misc]
@@ -199,16 +188,11 @@ class GgufCheckpoint:
             raise CheckpointError(f"{self.path.name} cannot be read any more ({error})") from error
 
     def _row_order(self, name: str) -> npt.NDArray[np.intp] | None:
-        if self.architecture not in _PERMUTED or ".self_attn." not in name:
+        module = name.rpartition(".")[0]
+        if not is_permuted(self.architecture, module):
             return None
-        if ".q_proj." in name:
-            heads = self.config["num_attention_heads"]
-        elif ".k_proj." in name:
-            heads = self.config["num_key_value_heads"]
-        else:
-            return None
-        rows = np.arange(self.shape(name)[0])
-        return rows.reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
+        heads = "num_attention_heads" if module.endswith("q_proj") else "num_key_value_heads"
+        return row_order(self.shape(name)[0], self.config[heads])
 
 
 def open_gguf(path: Path) -> GgufCheckpoint:
@@ -216,7 +200,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
 
     Raises ``CheckpointError`` for a corrupt or truncated file, an unknown architecture, pre-tokenizer or tensor type.
     """
-    reader, metadata = _open_reader(path)
+    reader, metadata = open_reader(path)
     if metadata.integer("split.count", 1) > 1:
         raise CheckpointError(f"{path.name} is one part of a split GGUF; join the parts with llama-gguf-split --merge")
     architecture = metadata.text("general.architecture")
@@ -262,7 +246,8 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     )
 
 
-def _open_reader(path: Path) -> tuple[gguf.GGUFReader, Metadata]:
+def open_reader(path: Path) -> tuple[gguf.GGUFReader, Metadata]:
+    """A GGUF file of any kind; raises CheckpointError for one that is torn or stored for big-endian machines."""
     try:
         reader = FastReader(path)
         metadata = Metadata({key: field.contents() for key, field in reader.fields.items()}, path.name)
@@ -278,17 +263,7 @@ def _open_reader(path: Path) -> tuple[gguf.GGUFReader, Metadata]:
 def _rename(
     stored: Mapping[str, gguf.ReaderTensor], architecture: str, blocks: int, file: str
 ) -> dict[str, gguf.ReaderTensor]:
-    arch = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
-    name_map = gguf.get_tensor_name_map(arch, blocks)
-    modules: list[str] = []
-    if architecture == "gpt2":
-        modules += _GPT2_ROOTS
-        modules += [f"transformer.h.{block}.{part}" for block in range(blocks) for part in _GPT2_MODULES]
-    else:
-        parts = _FUSED_MODULES if architecture == "phi3" else _BLOCK_MODULES
-        modules += _ROOTS
-        modules += [f"model.layers.{block}.{part}" for block in range(blocks) for part in parts]
-    to_hugging_face = {stem: module for module in modules if (stem := name_map.get_name(module)) is not None}
+    to_hugging_face = modules_by_stem(architecture, blocks)
     renamed: dict[str, gguf.ReaderTensor] = {}
     strangers: list[str] = []
     for name, tensor in stored.items():

@@ -1,0 +1,80 @@
+"""Turns an adapter of one kind into another: folders of PEFT, GGUF files of llama.cpp.
+
+folder or file, its base -> folder or file
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelora.adapter.narrow import check_store, narrow, smallest
+from edgelora.adapter.plain import PlainAdapter, read_plain, write_plain
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.errors import ConfigError
+from edgelora.values import Checkpoint
+from edgelora_runtime.files import replace_folder
+from edgelora_runtime.receipt import RECEIPT_FILE
+
+GGUF_SUFFIX = ".gguf"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written; ``notes`` tell what changed on the way, a line each."""
+
+    path: Path
+    modules: int
+    rank: int  # the largest
+    notes: tuple[str, ...]
+
+
+def convert(source: Path, out: Path, base: str | None = None, store: str | None = None) -> Converted:
+    """Write the adapter at ``source`` to ``out``, as a GGUF file where that ends in ``.gguf``, else as a PEFT folder.
+
+    ``base`` is the model that it adapts, by default the one that its configuration names; GGUF files need it. With
+    ``store`` the factors are rounded as ``adapter add --store`` does, else they stay as they are. Raises ConfigError
+    where ``out`` exists or the base is needed, and what reading either raises.
+    """
+    if store is not None:
+        check_store(store)
+    if out.exists():
+        raise ConfigError(f"{out} exists; choose another path")
+    plain = _read(source, base)
+    if store is not None:
+        plain = _rounded(plain, store)
+    notes = plain.notes
+    if (source / RECEIPT_FILE).is_file():
+        notes += (f"{RECEIPT_FILE} stays behind: it tells of {source}; `edgelora adapter receipt` measures a new one",)
+    if out.suffix == GGUF_SUFFIX:
+        from edgelora.adapter.gguf_file import write_gguf_adapter  # the gguf package is only needed here
+
+        notes += write_gguf_adapter(out, plain, _open_base(base or plain.config.get("base_model_name_or_path"), source))
+    else:
+        with replace_folder(out) as fresh:
+            write_plain(fresh, plain)
+    return Converted(out, len(plain.adapter.factors), plain.adapter.rank, notes)
+
+
+def _read(source: Path, base: str | None) -> PlainAdapter:
+    if source.suffix == GGUF_SUFFIX:
+        from edgelora.adapter.gguf_file import read_gguf_adapter
+
+        return read_gguf_adapter(source, None if base is None else open_checkpoint(base))
+    return read_plain(source)
+
+
+def _open_base(base: str | None, source: Path) -> Checkpoint:
+    if not base:
+        raise ConfigError(
+            f"{source} does not name its base, whose layers a GGUF file is laid out for; give --base MODEL"
+        )
+    return open_checkpoint(base)
+
+
+def _rounded(plain: PlainAdapter, store: str) -> PlainAdapter:
+    """The factors rounded, each as float16 where that holds every number of it."""
+    whole = dataclasses.replace(plain, adapter=narrow(plain.adapter, store), halves=frozenset())
+    halves = {name for name, value in whole.factors().items() if smallest(value).dtype.itemsize == 2}
+    return dataclasses.replace(whole, halves=frozenset(halves) if store != "float32" else plain.halves)

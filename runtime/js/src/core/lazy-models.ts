@@ -5,14 +5,11 @@
  */
 
 import type { Models } from "./models.js";
+import { once } from "./once.js";
 
 /** The models that `open` gives, opened once. */
 export function lazyModels(open: () => Promise<Models>): Models {
-  let opened: Promise<Models> | null = null;
-  const models = () => {
-    opened ??= open();
-    return opened;
-  };
+  const models = once(open);
   return {
     list: async () => (await models()).list(),
     size: async () => (await models()).size(),

@@ -12,6 +12,7 @@ import { CallQueue } from "./call-queue.js";
 import { AdapterError, BackendError, InputError } from "./errors.js";
 import type { FileProgress, FolderSource } from "./files.js";
 import type { Manifest, Task } from "./format.js";
+import { once } from "./once.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import type { CallOptions } from "./request.js";
@@ -35,7 +36,7 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
   protected readonly known: AdapterSet<Item, Bound>;
   #backend: Backend;
   #spec = "none";
-  #tokenizer: Promise<Tokenizer | null> | null = null;
+  readonly #tokenizer = once(() => this.#readTokenizer());
   readonly #queue = new CallQueue();
   #disposal: Promise<void> | null = null;
 
@@ -68,14 +69,7 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
 
   /** Text in and out, read when it is first asked for; null when the artifact has no tokenizer. */
   get tokenizer(): Promise<Tokenizer | null> {
-    if (this.#tokenizer === null) {
-      const reading = this.#readTokenizer();
-      this.#tokenizer = reading;
-      reading.catch(() => {
-        this.#tokenizer = null; // what failed once may succeed the next time
-      });
-    }
-    return this.#tokenizer;
+    return this.#tokenizer();
   }
 
   /** Use `spec` from now on where a call gives none, and make it ready; a change drops the KV cache. */

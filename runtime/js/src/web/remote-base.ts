@@ -9,6 +9,7 @@ import type { AddressOptions } from "../core/address.js";
 import type { FileProgress, FolderSource } from "../core/files.js";
 import type { Manifest, Task } from "../core/format.js";
 import type { LoadAdapterOptions } from "../core/loaded-model.js";
+import { once } from "../core/once.js";
 import type { CallOptions } from "../core/request.js";
 import type { Tokenizer } from "../core/text.js";
 import type { SentPlace } from "./artifact.js";
@@ -32,7 +33,7 @@ export class RemoteBase implements InWorker {
   protected readonly line: Line;
   readonly #where: SentPlace;
   readonly #asking: AddressOptions;
-  #tokenizer: Promise<Tokenizer | null> | null = null;
+  readonly #tokenizer = once(() => this.#readTokenizer());
   #ending: Promise<void> | null = null;
 
   constructor(line: Line, where: SentPlace, asking: AddressOptions, { manifest }: Loaded) {
@@ -69,14 +70,7 @@ export class RemoteBase implements InWorker {
 
   /** A second one in the page, from the same cache: its methods answer without waiting, which a worker's cannot. */
   get tokenizer(): Promise<Tokenizer | null> {
-    if (this.#tokenizer === null) {
-      const reading = this.#readTokenizer();
-      this.#tokenizer = reading;
-      reading.catch(() => {
-        this.#tokenizer = null; // what failed once may succeed the next time
-      });
-    }
-    return this.#tokenizer;
+    return this.#tokenizer();
   }
 
   async setAdapter(spec: string, options: CallOptions = {}): Promise<void> {

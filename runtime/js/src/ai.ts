@@ -20,6 +20,7 @@ import { InputError } from "./core/errors.js";
 import type { Generation } from "./core/generation.js";
 import type { Message } from "./core/messages.js";
 import type { ChatOptions, Model } from "./core/model.js";
+import { readable } from "./core/readable.js";
 import type { Schema, WithAdapter } from "./core/request.js";
 
 /** Options of a language model; each call may bring others as `providerOptions: { edgelora: { ... } }`. */
@@ -60,7 +61,7 @@ export function createEdgeLora(open: (address: string) => Promise<Model>): EdgeL
     doStream: async (options) => {
       const { messages, request, warnings } = readCall(options, settings);
       const answer = (await find(address)).chat(messages, request);
-      return { stream: partsOf(answer, warnings) };
+      return { stream: readable(writeParts(answer, warnings), () => answer.stop()) };
     },
   });
   return Object.assign(languageModel.bind(null), { languageModel });
@@ -185,22 +186,7 @@ function unreadable(type: string): InputError {
   return new InputError(`a message has a part of type ${type}; the model reads text, tool calls and their results`);
 }
 
-/** Parts of the SDK's stream; cancelling it stops the answer. */
-function partsOf(
-  answer: ReturnType<Model["chat"]>,
-  warnings: SharedV4Warning[],
-): ReadableStream<LanguageModelV4StreamPart> {
-  const parts = writeParts(answer, warnings);
-  return new ReadableStream<LanguageModelV4StreamPart>({
-    pull: async (controller) => {
-      const { done, value } = await parts.next();
-      if (done) controller.close();
-      else controller.enqueue(value);
-    },
-    cancel: () => answer.stop(),
-  });
-}
-
+/** Parts of the SDK's stream. */
 async function* writeParts(
   answer: ReturnType<Model["chat"]>,
   warnings: SharedV4Warning[],

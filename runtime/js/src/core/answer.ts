@@ -6,6 +6,7 @@
 
 import { throwIfAborted } from "./abort.js";
 import type { Generation, RowPiece } from "./generation.js";
+import { readable } from "./readable.js";
 
 /** What the one who writes an answer gets. */
 export interface Writing<Piece> {
@@ -70,15 +71,7 @@ export class Answer<Piece = string, Whole = Generation> implements AsyncIterable
 
   /** The pieces as a stream of the platform's; cancelling it stops the answer. */
   toReadableStream(): ReadableStream<Piece> {
-    const pieces = this[Symbol.asyncIterator]();
-    return new ReadableStream<Piece>({
-      pull: async (controller) => {
-        const { done, value } = await pieces.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      },
-      cancel: () => this.stop(),
-    });
+    return readable(this[Symbol.asyncIterator](), () => this.stop());
   }
 
   /** End it after the token that is under way; the whole is what is there, its `finishReason` is `cancelled`. */

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { atServer } from "../src/core/address.js";
 import { ArtifactError, BackendError, ConnectionError, InputError } from "../src/core/errors.js";
-import { FetchedFolder } from "../src/core/fetched-folder.js";
+import { fetchedFolder } from "../src/core/fetched-folder.js";
 import { parseManifest } from "../src/core/manifest.js";
 import { loadModel } from "../src/core/model.js";
 import { download } from "../src/web/download.js";
@@ -79,7 +79,7 @@ test("without hashes of pieces, those of another upload are downloaded anew once
 test("an adapter's files are asked for anew, and only 404 means that there is none", async (context) => {
   const status: Record<string, number> = { a: 200, b: 404, c: 403, d: 429, e: 500 };
   const requests = serve(context, (address) => response("x", {}, "cors", status[address.slice(-1)] as number));
-  const folder = new FetchedFolder(ADDRESS, digest);
+  const folder = fetchedFolder(ADDRESS, digest, {});
   assert.deepEqual([await folder.has("a"), await folder.has("b")], [true, false]);
   assert.equal(requests[0]?.init.cache, "no-cache");
   for (const name of ["c", "d", "e"]) {

@@ -15,7 +15,7 @@ import { resolve } from "./resolve.js";
 
 type Digest = Hashing["digest"];
 
-/** The folder at an absolute address. */
+/** The folder at an absolute address; files are fetched when they are asked for, and kept as long as it is. */
 export function fetchedFolder(
   address: string,
   digest: Digest,
@@ -25,11 +25,7 @@ export function fetchedFolder(
   return new FetchedFolder(address, digest, asking, watch);
 }
 
-/**
- * A small folder at an address, an adapter's for example; files are fetched when they are asked for, and kept as long as
- * this object is.
- */
-export class FetchedFolder implements FolderSource {
+class FetchedFolder implements FolderSource {
   readonly where: string;
   readonly #digest: Digest;
   readonly #asking: AddressOptions;
@@ -37,7 +33,7 @@ export class FetchedFolder implements FolderSource {
   readonly #files = new Map<string, Promise<Uint8Array | null>>();
   #remote: Remote | null = null;
 
-  constructor(where: string, digest: Digest, asking: AddressOptions = {}, watch: Watch = {}) {
+  constructor(where: string, digest: Digest, asking: AddressOptions, watch: Watch) {
     this.where = where;
     this.#digest = digest;
     this.#asking = asking;

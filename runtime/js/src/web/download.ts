@@ -4,17 +4,14 @@
  * Knows nothing about artifacts.
  */
 
-import type { Asking } from "../core/asking.js";
 import type { FileInfo } from "../core/format.js";
 import { pieceSize } from "../core/piece-check.js";
-import { type Place, type RemoteFile, transfer } from "../core/transfer.js";
+import { type Place, type RemoteFile, type TransferOptions, transfer } from "../core/transfer.js";
 import { browserHashing } from "./hash.js";
 import type { Store } from "./store.js";
 
-/** How to ask, who wants to know how far it is, and when to stop. */
-export interface DownloadOptions extends Asking {
-  readonly signal?: AbortSignal | undefined;
-  readonly onBytes: (loaded: number) => void;
+/** Options of a transfer into the store. */
+export interface DownloadOptions extends Omit<TransferOptions, "hashing"> {
   /** Compare what the store holds with its hashes once more. */
   readonly rechecks?: boolean | undefined;
 }

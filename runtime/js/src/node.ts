@@ -98,8 +98,9 @@ export async function load<Want extends Wanted = "text-generation">(
 
 async function open(location: string, byPath: boolean, options: NodeLoadOptions): Promise<ArtifactSource> {
   if (isRemote(location)) {
-    const { bringArtifact } = await import("./node/bring.js"); // a folder needs none of it
-    const { path, asking, close } = await bringArtifact(location, options);
+    const { hubOptions, modelsIn } = await import("./node/cache.js"); // a folder needs none of it
+    const { folder: path, close } = await modelsIn(options.cache).open(location, options);
+    const asking = { ...options, ...hubOptions(location, options) };
     const source = artifactIn(path, byPath, (name) => folderAt(name, location, asking));
     const prepare = (manifest: Manifest, hashes: boolean) =>
       source.prepare({ ...manifest, files: neededFiles(manifest) }, hashes); // the others were not downloaded

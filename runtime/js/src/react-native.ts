@@ -17,7 +17,8 @@ import type { BringOptions } from "./core/stored-models.js";
 import { reactNativeBackend } from "./react-native/onnxruntime.js";
 import { storedArtifact } from "./react-native/storage.js";
 
-export type { DownloadOptions, DownloadProgress } from "./core/download-folder.js";
+export type { DownloadProgress } from "./core/bring-each.js";
+export type { DownloadOptions } from "./core/download-folder.js";
 export type { FileSystem, NativeDownload, WritableFileSystem } from "./core/file-system.js";
 export * from "./core/index.js";
 export { downloadArtifact } from "./react-native/download.js";
@@ -63,15 +64,8 @@ async function open(location: string, options: ReactNativeLoadOptions): Promise<
   const { files, cache } = options;
   if (!isRemote(location)) return storedArtifact(files, location);
   const { modelsIn, writable } = await import("./react-native/kept.js"); // a folder needs none of it
-  const models = modelsIn(writable(files), cache);
-  const close = await models.use(location);
-  try {
-    const folder = await models.bring(location, options);
-    return { ...storedArtifact(files, folder, options, location), close };
-  } catch (error) {
-    close();
-    throw error;
-  }
+  const { folder, close } = await modelsIn(writable(files), cache).open(location, options);
+  return { ...storedArtifact(files, folder, options, location), close };
 }
 
 /** Artifacts of servers that `load` keeps in `cache`, the folder of `files` for what can be had again by default. */

@@ -7,24 +7,18 @@
 
 import { throwIfAborted } from "./abort.js";
 import type { AddressOptions, Remote } from "./address.js";
-import { ArtifactError, ConnectionError } from "./errors.js";
+import { bringEach, type DownloadProgress } from "./bring-each.js";
+import { ArtifactError } from "./errors.js";
 import { type FoundManifest, fetchManifest } from "./fetch-manifest.js";
 import { besides, hashingOf, isFileRight, LEFT_OVER, placeAt } from "./file-place.js";
 import { inFolder, readIfThere, type WritableFileSystem, writeWhole } from "./file-system.js";
 import { type FileInfo, MANIFEST_FILE } from "./format.js";
 import { parseManifest } from "./manifest.js";
 import { noManifest } from "./models.js";
-import { bytesOf, neededFiles } from "./needed-files.js";
+import { neededFiles } from "./needed-files.js";
 import { PIECE_BYTES } from "./piece-check.js";
 import { resolve } from "./resolve.js";
 import { transfer } from "./transfer.js";
-
-/** Bytes of all files that are needed; those that were there before count as loaded. */
-export interface DownloadProgress {
-  readonly file: string;
-  readonly loadedBytes: number;
-  readonly totalBytes: number;
-}
 
 /** Options of a download into a folder. */
 export interface DownloadOptions extends AddressOptions {
@@ -93,26 +87,13 @@ async function bring(
   const { files, onProgress } = options;
   const needed = neededFiles(manifest);
   await options.checkRoom?.(needed);
-  const totalBytes = bytesOf(needed);
   const fresh = new Map<string, string>(); // from where each new file goes to its place
-  const wrong: string[] = [];
-  let before = 0;
-  for (const [name, info] of needed) {
-    if (wrong.length > 0 && info.bytes > PIECE_BYTES) break;
+  const bringOne = async (name: string, info: FileInfo, onBytes: (loaded: number) => void) => {
     const path = inFolder(folder, name);
-    const report = (loaded: number) => onProgress?.({ file: name, loadedBytes: before + loaded, totalBytes });
-    if (!(await isThere(files, path, info, known.get(name)))) {
-      try {
-        fresh.set(path, await bringFile(name, path, info, remote, options, report));
-      } catch (error) {
-        if (!(error instanceof ArtifactError) || error instanceof ConnectionError) throw error;
-        wrong.push(error.message);
-      }
-    }
-    report(info.bytes);
-    before += info.bytes;
-  }
-  if (wrong.length > 0) throw new ArtifactError(`${remote.where} is damaged: ${wrong.join("; ")}`);
+    if (await isThere(files, path, info, known.get(name))) return;
+    fresh.set(path, await bringFile(name, path, info, remote, options, onBytes));
+  };
+  await bringEach(remote.where, needed, bringOne, onProgress);
   const manifestPath = inFolder(folder, MANIFEST_FILE);
   if (fresh.size > 0) await files.remove(manifestPath); // no artifact while files of two are mixed
   for (const [path, from] of fresh) await files.rename(from, path);

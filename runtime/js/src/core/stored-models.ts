@@ -105,6 +105,17 @@ export class StoredModels implements Models {
     return folder;
   }
 
+  /** The same, and nothing deletes it until `close` is called. */
+  async open(address: string, options: BringOptions): Promise<{ readonly folder: string; readonly close: () => void }> {
+    const close = await this.use(address);
+    try {
+      return { folder: await this.bring(address, options), close };
+    } catch (error) {
+      close();
+      throw error;
+    }
+  }
+
   /** Say that `address` is open, so that nothing deletes it, until what is returned is called. */
   async use(address: string): Promise<() => void> {
     const { where } = await resolve(address);

@@ -6,12 +6,13 @@
 
 import { throwIfAborted } from "../core/abort.js";
 import { type AddressOptions, askingFor, type Remote } from "../core/address.js";
-import { ArtifactError, ConnectionError } from "../core/errors.js";
+import { bringEach } from "../core/bring-each.js";
+import { ArtifactError } from "../core/errors.js";
 import { type FoundManifest, fetchManifest } from "../core/fetch-manifest.js";
 import { type FolderSource, lazyFolder } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
 import { noRoom } from "../core/models.js";
-import { bytesOf, neededFiles } from "../core/needed-files.js";
+import { neededFiles } from "../core/needed-files.js";
 import { PIECE_BYTES, pieceCount, pieceSize } from "../core/piece-check.js";
 import type { GraphSource } from "../core/ports.js";
 import { resolve } from "../core/resolve.js";
@@ -112,32 +113,16 @@ export class WebSource implements WebArtifact {
     this.#release ??= use(artifactName(this.where)); // until it is closed nothing of it is deleted
     const { bytes } = (await this.#readManifest()) as FoundManifest;
     const needed = neededFiles(manifest);
-    await this.#checkRoom(needed);
+    const missing = await this.#missing(needed);
+    if (missing.size > 0) await this.#checkRoom(needed);
     await this.#write(() => this.#cached.announce(this.where, bytes));
-    await this.fill(needed, hashes);
+    await this.#fill(needed, missing, hashes);
     if (this.#isAllKept) await this.#write(() => this.#cached.settle(this.where, bytes));
   }
 
   /** Make sure that these files are in the store, and that no others are asked for. */
   async fill(files: ReadonlyMap<string, FileInfo>, hashes: boolean): Promise<void> {
-    this.#files = files;
-    const totalBytes = bytesOf(files);
-    let before = 0;
-    const wrong: string[] = [];
-    for (const [name, info] of files) {
-      if (wrong.length > 0 && info.bytes > PIECE_BYTES) break;
-      const report = (loaded: number) =>
-        this.#watcher.onProgress?.({ stage: "download", file: name, loadedBytes: before + loaded, totalBytes });
-      try {
-        await this.#fillOne(name, info, hashes, report);
-      } catch (error) {
-        if (!(error instanceof ArtifactError) || error instanceof ConnectionError) throw error;
-        wrong.push(error.message);
-      }
-      report(info.bytes);
-      before += info.bytes;
-    }
-    if (wrong.length > 0) throw new ArtifactError(`${this.where} is damaged: ${wrong.join("; ")}`);
+    await this.#fill(files, await this.#missing(files), hashes);
   }
 
   async graph(graph: string, weights: string): Promise<GraphSource> {
@@ -157,12 +142,26 @@ export class WebSource implements WebArtifact {
     });
   }
 
+  async #fill(files: ReadonlyMap<string, FileInfo>, missing: ReadonlySet<string>, hashes: boolean): Promise<void> {
+    this.#files = files;
+    const bring = async (name: string, info: FileInfo, onBytes: (loaded: number) => void) => {
+      if (hashes || missing.has(name)) await this.#fillOne(name, info, hashes, onBytes);
+    };
+    await bringEach(this.where, files, bring, (progress) => {
+      this.#watcher.onProgress?.({ stage: "download", ...progress });
+    });
+  }
+
+  /** The names of those that are not there. */
+  async #missing(files: ReadonlyMap<string, FileInfo>): Promise<ReadonlySet<string>> {
+    const missing = new Set<string>();
+    for (const [name, info] of files) if (!(await this.#isThere(info))) missing.add(name);
+    return missing;
+  }
+
   /** Before the first byte: where what is missing does not fit, large files go into memory, or nowhere. */
   async #checkRoom(needed: ReadonlyMap<string, FileInfo>): Promise<void> {
     const { makeRoom, mustKeep = false } = this.#room;
-    let isMissing = false;
-    for (const info of needed.values()) isMissing ||= !(await this.#isThere(info));
-    if (!isMissing) return;
     const { WebModels } = await import("./later.js"); // what is there needs no room
     const store = this.#cached instanceof CacheStore ? this.#cached : null;
     const room = await new WebModels(store).findRoom(this.where, needed, store === null ? undefined : makeRoom);
@@ -191,7 +190,6 @@ export class WebSource implements WebArtifact {
 
   /** One file into the store; into memory where the store has no room for it. */
   async #fillOne(name: string, info: FileInfo, hashes: boolean, onBytes: (loaded: number) => void): Promise<void> {
-    if (!hashes && (await this.#isThere(info))) return;
     const file = { name, address: this.#remote.addressOf(name), info };
     const { signal } = this.#watcher;
     const { download } = await import("./later.js"); // a page that has all of it needs none

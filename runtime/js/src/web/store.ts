@@ -83,11 +83,11 @@ export class CacheStore implements Store {
   }
 
   keep(file: FileInfo, index: number, bytes: Bytes): Promise<void> {
-    return this.#cache.put(pieceKey(file, index), new Response(bytes));
+    return this.#put(pieceKey(file, index), new Response(bytes));
   }
 
   complete(file: FileInfo): Promise<void> {
-    return this.#cache.put(`${KEYS}/sha256/${file.sha256}/complete`, new Response(null));
+    return this.#put(`${KEYS}/sha256/${file.sha256}/complete`, new Response(null));
   }
 
   async cut(file: FileInfo, index: number): Promise<void> {
@@ -104,12 +104,12 @@ export class CacheStore implements Store {
   }
 
   announce(address: string, manifest: Bytes): Promise<void> {
-    return alone("store", () => this.#put(manifestKey("announced", address), manifest));
+    return alone("store", () => this.#putManifest(manifestKey("announced", address), manifest));
   }
 
   settle(address: string, manifest: Bytes): Promise<void> {
     return alone("store", async () => {
-      await this.#put(manifestKey("manifest", address), manifest);
+      await this.#putManifest(manifestKey("manifest", address), manifest);
       await this.#cache.delete(manifestKey("announced", address));
       // A model of the last upload that is open elsewhere may still read its files; the next load removes them.
       const users = (await inUse()).filter((name) => name === artifactName(address)).length;
@@ -155,8 +155,18 @@ export class CacheStore implements Store {
     }
   }
 
-  #put(key: string, manifest: Bytes): Promise<void> {
-    return this.#cache.put(key, new Response(manifest, { headers: { [TIME]: new Date().toISOString() } }));
+  #putManifest(key: string, manifest: Bytes): Promise<void> {
+    return this.#put(key, new Response(manifest, { headers: { [TIME]: new Date().toISOString() } }));
+  }
+
+  async #put(key: string, entry: Response): Promise<void> {
+    try {
+      await this.#cache.put(key, entry);
+    } catch (error) {
+      // Firefox lets an exception of its own out, which is no DOMException and has no message.
+      if ((error as Error).name !== "NS_ERROR_FILE_NO_DEVICE_SPACE") throw error;
+      throw new DOMException("no room", "QuotaExceededError");
+    }
   }
 
   async #keys(beginning: string): Promise<string[]> {

@@ -4,7 +4,7 @@
  * Knows nothing about browsers.
  */
 
-import { createHash } from "node:crypto";
+import { createCipheriv, createHash } from "node:crypto";
 import { appendFile, cp, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,7 +24,7 @@ export async function copyArtifact(name: string): Promise<string> {
 /** A copy whose weights are followed by `bytes` that nothing reads, so that they take several pieces of the cache. */
 export async function paddedArtifact(name: string, bytes: number): Promise<string> {
   const folder = await copyArtifact(name);
-  await appendFile(join(folder, WEIGHTS), Buffer.alloc(bytes, 7));
+  await appendFile(join(folder, WEIGHTS), noise(bytes));
   const content = await readFile(join(folder, WEIGHTS));
   await changeManifest(folder, (manifest) => {
     const sha256 = createHash("sha256").update(content).digest("hex");
@@ -39,6 +39,11 @@ export async function paddedArtifact(name: string, bytes: number): Promise<strin
     manifest.files[WEIGHTS] = { bytes: content.length, sha256, pieces };
   });
   return folder;
+}
+
+/** Bytes that no store can compress, as Firefox's does, always the same. */
+function noise(bytes: number): Buffer {
+  return createCipheriv("aes-128-ctr", Buffer.alloc(16, 7), Buffer.alloc(16)).update(Buffer.alloc(bytes));
 }
 
 export interface Record {

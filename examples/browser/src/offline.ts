@@ -27,7 +27,7 @@ export async function isolate(): Promise<void> {
 /** Have the service worker keep what is needed to run on `backend`; true when it is kept, false where none can. */
 export async function keepForOffline(backend: "wasm" | "webgpu"): Promise<boolean> {
   if (!canServe()) return false;
-  await navigator.storage?.persist?.(); // asks the browser not to drop the caches when the disk fills
+  void askToKeep();
   await navigator.serviceWorker.register("sw.js");
   const { active } = await navigator.serviceWorker.ready;
   const name = backend === "wasm" ? "ort-wasm-simd-threaded" : "ort-wasm-simd-threaded.asyncify";
@@ -36,6 +36,15 @@ export async function keepForOffline(backend: "wasm" | "webgpu"): Promise<boolea
   const kept = new Promise<boolean>((resolve) => (port1.onmessage = ({ data }) => resolve(data === "kept")));
   active?.postMessage({ keep }, [port2]);
   return kept;
+}
+
+/** Ask the browser not to drop the caches when the disk fills, and say what it says: Firefox may never answer. */
+async function askToKeep(): Promise<void> {
+  const isKept = await navigator.storage?.persist?.();
+  if (isKept === undefined) return;
+  find("offline", HTMLElement).title = isKept
+    ? "The browser keeps it until you delete it"
+    : "The browser may drop it when the disk is full";
 }
 
 function canServe(): boolean {

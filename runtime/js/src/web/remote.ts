@@ -40,6 +40,7 @@ export async function openRemote<Want extends Wanted = "text-generation">(
   const wasmPaths = ortFolder(sent.wasmPaths);
   try {
     const where = await toSend(place, baseAddress());
+    if (typeof where === "string") void openStore(); // what the worker puts there is to outlive it
     const load = async (mustKeep: boolean | undefined) => {
       const call = { kind: "load", place: where, options: { ...sent, wasmPaths, mustKeep } } as const;
       return (await line.ask(call, signal, (progress) => onProgress?.(progress as Progress))) as Loaded;

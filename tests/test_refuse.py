@@ -14,7 +14,7 @@ import pytest
 
 from edgelora_runtime.adapter_config import parse_config
 from edgelora_runtime.errors import EdgeLoraError
-from edgelora_runtime.manifest import parse_manifest
+from edgelora_runtime.manifest import open_manifest, parse_manifest
 from edgelora_runtime.patterns import matches_ending, matches_whole
 from edgelora_runtime.receipt import parse_receipt
 from edgelora_runtime.safetensors import read_safetensors
@@ -55,6 +55,23 @@ def test_case(case: dict[str, Any], tmp_path: Path) -> None:
     assert case["message_has"] in message
     assert len(message) < LONGEST_LINE
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in FILE["cases"] if case["kind"] == "manifest"], ids=lambda case: str(case["name"])
+)
+def test_an_opened_manifest_refuses_the_same_when_every_entry_is_asked_for(case: dict[str, Any]) -> None:
+    def read() -> object:
+        manifest = open_manifest(content_of(case))
+        return list(manifest.adapters), dict(manifest.files)
+
+    if case.get("accepted"):
+        whole = parse_manifest(content_of(case))
+        assert read() == (list(whole.adapters), whole.files)
+        return
+    with pytest.raises(EdgeLoraError) as caught:
+        read()
+    assert case["message_has"] in str(caught.value)
 
 
 def content_of(case: dict[str, Any]) -> bytes:

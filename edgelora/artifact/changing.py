@@ -111,7 +111,9 @@ def _settle(place: Path) -> None:
     if adapters.is_symlink() or not adapters.is_dir():
         return
     sweep(adapters)
-    marked = [item for item in adapters.iterdir() if not item.is_symlink() and (item / MARK_FILE).is_file()]
+    # A path for each of a thousand adapters would take longer than looking.
+    with os.scandir(adapters) as items:
+        marked = [adapters / item.name for item in items if _is_marked(item)]
     index = _read_index(place) if marked else None
     if index is not None:
         listed = {str(item.get("path")) for item in index.get("adapters", []) if isinstance(item, dict)}
@@ -122,6 +124,10 @@ def _settle(place: Path) -> None:
                 discard_folder(item)
     with contextlib.suppress(OSError):  # unless it is empty
         adapters.rmdir()
+
+
+def _is_marked(item: os.DirEntry[str]) -> bool:
+    return item.is_dir(follow_symlinks=False) and os.path.isfile(f"{item.path}/{MARK_FILE}")
 
 
 def _read_index(folder: Path) -> Mapping[str, Any] | None:

@@ -36,9 +36,11 @@ from edgelora_runtime.manifest import (
     listed_info,
     read_manifest,
 )
+from edgelora_runtime.manifest_text import manifest_text
 from edgelora_runtime.model import load
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packing import pack_adapter
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.receipt import RECEIPT_FILE, read_receipt
 
 _COPIED = (WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE)
@@ -81,7 +83,7 @@ def add_adapter(
     check_store(store)
     with changing(artifact) as place:
         manifest = read_manifest(place)
-        if any(name == known.name for known in manifest.adapters):
+        if name in manifest.adapter_names:
             raise AdapterError(f"{artifact} already has an adapter {name!r}; remove it first or choose another name")
         target = place / FOLDER / name
         if target.is_symlink() or target.exists():
@@ -125,11 +127,10 @@ def remove_adapter(artifact: Path, name: str) -> AdapterInfo:
     """
     with changing(artifact) as place:
         manifest = read_manifest(place)
-        found = next((known for known in manifest.adapters if known.name == name), None)
-        if found is None:
-            known = ", ".join(item.name for item in manifest.adapters) or "none"
+        if name not in manifest.adapter_names:
+            known = join_some(manifest.adapter_names, ", ") or "none"
             raise AdapterError(f"{artifact} has no adapter {name!r}; it has: {known}")
-        check_name(name)
+        found = manifest.adapters[manifest.adapter_names.index(name)]
         path, target = f"{FOLDER}/{name}", place / FOLDER / name
         if found.path != path:
             raise AdapterError(f"{artifact}: adapter {name!r} lies at {found.path!r}, expected {path}; export it again")
@@ -151,7 +152,7 @@ def _check_folder(folder: Path, manifest: Manifest) -> None:
         raise AdapterError(f"{folder} is a link, and nothing is deleted through a link; {advice}")
     if folder.exists() and not folder.is_dir():
         raise AdapterError(f"{folder} is a file, expected the folder of an adapter; {advice}")
-    listed = {Path(file).name for file in manifest.files if Path(file).parent == Path(FOLDER, folder.name)}
+    listed = {file.rpartition("/")[2] for file in manifest.files_of(folder.name) if file.count("/") == 2}
     held = sorted(item.name for item in folder.iterdir()) if folder.exists() else []
     foreign = [
         name for name in held if not is_temporary(name) and (name not in _KEPT | listed or (folder / name).is_dir())
@@ -196,5 +197,4 @@ def _read(artifact: Path) -> dict[str, Any]:
 
 
 def _write(artifact: Path, data: Mapping[str, Any]) -> None:
-    text = json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    write_atomically(artifact / MANIFEST_FILE, text)
+    write_atomically(artifact / MANIFEST_FILE, manifest_text(data))

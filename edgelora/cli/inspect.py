@@ -50,6 +50,7 @@ def inspect(
 def artifact_payload(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """Everything that the manifest and the receipts say, as JSON."""
     files = {name: info.bytes for name, info in manifest.files.items()}
+    files_of = manifest.files_by_adapter()
     return {
         "kind": "artifact",
         "path": str(folder),
@@ -73,7 +74,7 @@ def artifact_payload(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "adapters": [
             {
                 **dataclasses.asdict(info),
-                "bytes": sum(count for name, count in files.items() if name.startswith(f"{info.path}/")),
+                "bytes": sum(files[name] for name in files_of[info.name]),
                 "receipt": _receipt(read_receipt(folder / info.path)),
             }
             for info in manifest.adapters

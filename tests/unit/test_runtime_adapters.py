@@ -301,3 +301,53 @@ def test_factors_changed_in_place_with_their_time_set_back_are_packed_anew(mine:
     model.load_adapter("mine", mine)
     np.testing.assert_array_equal(model.logits(IDS, adapter="mine"), fresh(mine))
     assert np.abs(fresh(mine) - fresh(adapter("four"))).max() > 1e-3
+
+
+def with_many(folder: Path, count: int) -> Path:
+    """The artifact with ``count`` adapters; the last alone has files, and they are those of ``four``."""
+    data = json.loads((ARTIFACT / "manifest.json").read_text())
+    four = next(info for info in data["adapters"] if info["name"] == "four")
+    files = {name: info for name, info in data["files"].items() if not name.startswith("adapters/")}
+    names = [f"n{number}" for number in range(count)]
+    for name in names:
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            files[f"adapters/{name}/{file}"] = data["files"][f"adapters/four/{file}"]
+    data["adapters"] = [{**four, "name": name, "path": f"adapters/{name}"} for name in names]
+    shutil.copytree(ARTIFACT, folder, ignore=shutil.ignore_patterns("adapters"))
+    shutil.copytree(adapter("four"), folder / "adapters" / names[-1])
+    (folder / "manifest.json").write_text(json.dumps({**data, "files": files}))
+    return folder
+
+
+def test_nothing_of_an_adapter_is_looked_at_before_it_is_used(model: Model, tmp_path: Path) -> None:
+    many = load(with_many(tmp_path / "many", 40), threads=1)
+    assert many.adapters[::39] == ("n0", "n39")
+    np.testing.assert_array_equal(many.logits(IDS, adapter="n39"), model.logits(IDS, adapter="four"))
+    with pytest.raises(ArtifactError, match=r"is damaged: adapters/n3/adapter_config\.json: missing; adapters/n3/"):
+        many.logits(IDS, adapter="n3")
+    with pytest.raises(ArtifactError, match=r"adapters/n0/adapter_config\.json: missing; .* and \d+ more"):
+        load(tmp_path / "many", hashes=True)
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_other_bytes_than_the_manifest_says_are_refused_when_an_adapter_is_used(tmp_path: Path, file: str) -> None:
+    opened = load(with_many(tmp_path / "many", 2), threads=1)
+    path = tmp_path / "many/adapters/n1" / file
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    with pytest.raises(ArtifactError, match=f"adapters/n1/{file}: sha256"):
+        opened.set_adapter("n1")
+    opened.load_adapter("n1", adapter("four"))  # the name means another folder now
+    opened.set_adapter("n1")
+
+
+def test_what_a_manifest_says_of_an_adapter_is_refused_when_it_is_used(tmp_path: Path) -> None:
+    folder = with_many(tmp_path / "many", 3)
+    data = json.loads((folder / "manifest.json").read_text())
+    data["adapters"][1]["path"] = "../n1"
+    data["files"]["adapters/n0/adapter_config.json"]["sha256"] = "X"
+    (folder / "manifest.json").write_text(json.dumps(data))
+    opened = load(folder, threads=1)
+    for name, message in (("n1", r"adapters\[1\]: path is '\.\./n1'"), ("n0", "sha256 is 'X', expected 64")):
+        with pytest.raises(ArtifactError, match=message):
+            opened.set_adapter(name)
+    opened.set_adapter("n2")

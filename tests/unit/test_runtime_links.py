@@ -22,7 +22,7 @@ def test_a_link_that_leaves_the_artifact_is_refused(copied: Path, tmp_path: Path
     (copied / name).rename(outside)
     (copied / name).symlink_to(outside)
     with pytest.raises(ArtifactError, match="is a link that leaves the artifact"):
-        load(copied)
+        load(copied).set_adapter("one")
 
 
 def test_a_link_that_stays_inside_is_followed_and_a_loop_refused(copied: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
 import { fetchedFolder } from "./core/fetched-folder.js";
 import { checkFiles, type FolderSource, lazyFolder } from "./core/files.js";
-import type { Manifest } from "./core/format.js";
+import { ADAPTER_FOLDER, type FileInfo, type Manifest } from "./core/format.js";
 import { lazyModels } from "./core/lazy-models.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "./core/model.js";
 import type { Models } from "./core/models.js";
@@ -152,16 +152,19 @@ export function folder(path: string): FolderSource {
 
 function artifactIn(path: string, byPath: boolean, at: ArtifactSource["folder"]): ArtifactSource {
   const source = folder(path);
+  const check = (files: ReadonlyMap<string, FileInfo>, hashes = false) =>
+    checkFiles(path, files, async (name, expected) => {
+      const found = await stat(join(path, name)).catch(() => null);
+      if (!found?.isFile()) return null;
+      const isHashed = found.size === expected.bytes && (hashes || found.size <= ALWAYS_HASHED_BYTES);
+      return { bytes: found.size, sha256: isHashed ? await source.sha256(name) : null };
+    });
   return {
     ...source,
     folder: at,
-    prepare: (manifest, hashes) =>
-      checkFiles(path, manifest.files, async (name, expected) => {
-        const found = await stat(join(path, name)).catch(() => null);
-        if (!found?.isFile()) return null;
-        const isHashed = found.size === expected.bytes && (hashes || found.size <= ALWAYS_HASHED_BYTES);
-        return { bytes: found.size, sha256: isHashed ? await source.sha256(name) : null };
-      }),
+    prepare: ({ files }, hashes) =>
+      check(hashes ? files : new Map([...files].filter(([name]) => !name.startsWith(ADAPTER_FOLDER))), hashes),
+    prepareAdapter: (files) => check(files),
     graph: async (graph, weights): Promise<GraphSource> => {
       if (byPath) return { model: join(path, graph) };
       const data = await source.bytes(weights);

@@ -106,6 +106,24 @@ test("every difference between files and manifest is listed at once", async (con
   );
 });
 
+test("the files of an adapter are compared with the manifest when it is first used", async (context) => {
+  const folder = await copyArtifact(context);
+  const file = join(folder, "adapters/one/adapter_model.safetensors");
+  const bytes = await readFile(file);
+  bytes[bytes.length - 1] = (bytes[bytes.length - 1] as number) ^ 1;
+  await writeFile(file, bytes);
+  await rm(join(folder, "adapters/four"), { recursive: true });
+  const model = await load(folder);
+  await assert.rejects(
+    model.setAdapter("one"),
+    /^ArtifactError: .* is damaged: adapters\/one\/adapter_model\.safetensors: sha256 .{12}…/,
+  );
+  await assert.rejects(model.setAdapter("four:0.5"), /adapters\/four\/adapter_config\.json: missing/);
+  await model.setAdapter("eight");
+  await model.dispose();
+  await assert.rejects(load(folder, { hashes: true }), /^ArtifactError: .*adapters\/four\/.*: missing/);
+});
+
 test("what is no artifact is said to be none", async (context) => {
   await assert.rejects(load("/nowhere"), /^ArtifactError: \/nowhere is not a folder; expected an artifact written by/);
   await refusedToLoad(

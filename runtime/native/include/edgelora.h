@@ -117,7 +117,7 @@ typedef struct edgelora_load_options {
                               them, NULL: it is used when it stands beside this library */
   int64_t adapter_bytes;   /* memory for adapters: beyond it, those not used for longest are dropped, and read again
                               when asked for; 0: no bound */
-  int32_t hashes;          /* 1: check every byte of every file. Sizes and small files are always checked */
+  int32_t hashes;          /* 1: check every byte of every file. Else sizes and small files, of adapters when used */
   int32_t probe;           /* 1: hold every adapter to its receipt by replaying a probe */
   int32_t twin;            /* 1: keep the graph without slots beside the one with slots, so that calls without an
                               adapter are at any time as fast as the bare base */

@@ -29,14 +29,15 @@ const SavedTensors AdapterSet::kNoHead;
 AdapterSet::AdapterSet(const std::filesystem::path& folder, std::shared_ptr<const Manifest> manifest,
                        std::shared_ptr<const Ort> ort, const Packer& packer, std::optional<std::size_t> most_bytes,
                        const SavedTensors& base)
-    : manifest_(std::move(manifest)),
+    : folder_(folder),
+      manifest_(std::move(manifest)),
       ort_(std::move(ort)),
       packer_(packer),
       base_(base),
       most_bytes_(most_bytes),
       none_(bind_packed(*ort_, packer.blend({}))) {
     for (const AdapterInfo& item : manifest_->adapters) {
-        sources_.push_back({item.name, folder / std::filesystem::u8path(item.path), false, item.head, std::nullopt});
+        sources_.push_back({item.name, folder / std::filesystem::u8path(item.path), false, item.head, std::nullopt, true});
     }
 }
 
@@ -226,6 +227,7 @@ const AdapterSet::Single& AdapterSet::keep_single(const std::string& name) {
 
 AdapterSet::Single AdapterSet::read(const Source& source) const {
     const std::string where = "adapter " + show(source.name) + " (" + source.folder.u8string() + ")";
+    if (source.is_listed) check_files(folder_, *manifest_, files_of_adapter(*manifest_, source.name), kSmallFile);
     const Adapter adapter = open_adapter(source.folder, *manifest_, where, source.is_trusted, base_);
     Single single{source.name, bind_packed(*ort_, packer_.pack(adapter)), std::nullopt};
     if (manifest_->encoder && !manifest_->encoder->head.empty()) {

@@ -67,6 +67,7 @@ class AdapterSet {
         bool is_trusted;                 // whatever its receipt says
         std::optional<HeadInfo> listed;  // of the manifest
         std::optional<Labels> labels;    // as the caller gave them
+        bool is_listed = false;          // an adapter of the artifact, whose files are those of the manifest
     };
     struct Single {
         std::string name;
@@ -87,6 +88,7 @@ class AdapterSet {
     void forget(const std::string& name);
     void drop_beyond_budget(const SharedAdapter& needed);
 
+    std::filesystem::path folder_;  // of the artifact
     std::shared_ptr<const Manifest> manifest_;
     std::shared_ptr<const Ort> ort_;
     const Packer& packer_;

@@ -1,5 +1,6 @@
 #include "manifest.hpp"
 
+#include <limits>
 #include <system_error>
 
 #include "check_manifest.hpp"
@@ -211,9 +212,35 @@ FileInfo file_info(const fs::path& path) {
     return {static_cast<std::int64_t>(size), hash_file(path, Code::artifact)};
 }
 
+std::vector<std::string> files_of_base(const Manifest& manifest) {
+    std::vector<std::string> found;
+    for (const auto& [name, info] : manifest.files) {
+        if (name.compare(0, kAdapterFolder.size(), kAdapterFolder) != 0) found.push_back(name);
+    }
+    return found;
+}
+
+std::vector<std::string> files_of_adapter(const Manifest& manifest, const std::string& name) {
+    const std::string start = std::string(kAdapterFolder) + name + "/";
+    std::vector<std::string> found;
+    for (auto item = manifest.files.lower_bound(start); item != manifest.files.end(); ++item) {
+        if (item->first.compare(0, start.size(), start) != 0) break;
+        found.push_back(item->first);
+    }
+    return found;
+}
+
 void check_files(const fs::path& folder, const Manifest& manifest, bool hashes) {
+    std::vector<std::string> names;
+    for (const auto& [name, info] : manifest.files) names.push_back(name);
+    check_files(folder, manifest, names, hashes ? std::numeric_limits<std::int64_t>::max() : -1);
+}
+
+void check_files(const fs::path& folder, const Manifest& manifest, const std::vector<std::string>& names,
+                 std::int64_t hash_up_to) {
     std::vector<std::string> wrong;
-    for (const auto& [name, expected] : manifest.files) {
+    for (const std::string& name : names) {
+        const FileInfo& expected = manifest.files.at(name);
         const fs::path path = resolve_inside(folder, name);
         std::error_code error;
         if (!fs::is_regular_file(path, error)) {
@@ -224,7 +251,7 @@ void check_files(const fs::path& folder, const Manifest& manifest, bool hashes) 
         if (error || size != static_cast<std::uintmax_t>(expected.bytes)) {
             wrong.push_back(name + ": " + size_of(error ? -1 : static_cast<std::int64_t>(size)) + ", expected " +
                             std::to_string(expected.bytes));
-        } else if (hashes) {
+        } else if (expected.bytes <= hash_up_to) {
             const std::string found = hash_file(path, Code::artifact);
             if (found == expected.sha256) continue;
             wrong.push_back(name + ": sha256 " + found.substr(0, kShownDigits) + "…, expected " +

@@ -17,6 +17,8 @@
 namespace edgelora {
 
 constexpr std::string_view kManifestFile = "manifest.json";
+constexpr std::string_view kAdapterFolder = "adapters/";  // of every adapter's folder, and of nothing else
+constexpr std::int64_t kSmallFile = 4 << 20;  // bytes; hashing a file up to here costs nothing beside reading it
 constexpr std::string_view kFloatCache = "float32";
 constexpr std::string_view kInt8Cache = "int8";
 constexpr std::string_view kTextGeneration = "text-generation";
@@ -165,7 +167,15 @@ std::int64_t cache_bytes(const Manifest& manifest);
 // Size and hash of a file on disk; throws Error{artifact} where it cannot be read.
 FileInfo file_info(const std::filesystem::path& path);
 
+// Names of the files that are no adapter's, and of those in the folder of one.
+std::vector<std::string> files_of_base(const Manifest& manifest);
+std::vector<std::string> files_of_adapter(const Manifest& manifest, const std::string& name);
+
 // Compare every file with the manifest; throws one Error{artifact} that lists all differences.
 void check_files(const std::filesystem::path& folder, const Manifest& manifest, bool hashes = true);
+
+// Compare sizes of these files, and the hashes of those of at most `hash_up_to` bytes.
+void check_files(const std::filesystem::path& folder, const Manifest& manifest, const std::vector<std::string>& names,
+                 std::int64_t hash_up_to);
 
 }  // namespace edgelora

@@ -1,29 +1,11 @@
 #include "open_artifact.hpp"
 
-#include <iterator>
 #include <utility>
 
 #include "errors.hpp"
 #include "parse_json.hpp"
 
 namespace edgelora {
-
-namespace {
-
-constexpr std::int64_t kAlwaysHashedBytes = 4 << 20;  // hashing a small file costs nothing beside loading
-
-void check_artifact(const std::filesystem::path& folder, const Manifest& manifest, bool hashes) {
-    check_files(folder, manifest, hashes);
-    if (!hashes) {
-        Manifest small = manifest;
-        for (auto item = small.files.begin(); item != small.files.end();) {
-            item = item->second.bytes > kAlwaysHashedBytes ? small.files.erase(item) : std::next(item);
-        }
-        check_files(folder, small, true);
-    }
-}
-
-}  // namespace
 
 Artifact open_artifact(const std::filesystem::path& folder, const LoadOptions& options) {
     if (options.threads < 0) {
@@ -32,7 +14,11 @@ Artifact open_artifact(const std::filesystem::path& folder, const LoadOptions& o
     }
     Artifact artifact{folder, std::make_shared<const Manifest>(read_manifest(folder)), nullptr, options};
     const Manifest& manifest = *artifact.manifest;
-    check_artifact(folder, manifest, options.hashes);
+    if (options.hashes) {
+        check_files(folder, manifest);
+    } else {  // an adapter's files are looked at when it is first read
+        check_files(folder, manifest, files_of_base(manifest), kSmallFile);
+    }
     if (!manifest.graph.fused && !options.operator_library.empty()) {
         if (!options.operators_are_optional) {
             throw Error(Code::invalid_input, manifest.model.name + " has no fused graph (target " +

@@ -20,7 +20,7 @@ from edgelora_runtime.bound_adapter import BoundAdapter, bind
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.head import Tensors, packed_labels
 from edgelora_runtime.head_info import find_head_info
-from edgelora_runtime.manifest import HeadInfo, Manifest
+from edgelora_runtime.manifest import SMALL_FILE, HeadInfo, Manifest, check_files
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packed_adapters import PackedCache
 from edgelora_runtime.packers import Packer
@@ -68,7 +68,9 @@ class AdapterSet:
         self._head = () if manifest.encoder is None else manifest.encoder.head
         self._cache = cache
         self._most_bytes = most_bytes
-        self._sources = {item.name: _Source(folder / item.path, False, item.head) for item in manifest.adapters}
+        self._folder = folder
+        # None for an adapter of the artifact whose entry and files nobody has asked for yet.
+        self._sources: dict[str, _Source | None] = dict.fromkeys(manifest.adapter_names)
         self._none = bind(packer.blend([]))
         self._single: OrderedDict[str, _Kept] = OrderedDict()  # least recently used first
         self._mixed: OrderedDict[tuple[Spec, ...], BoundAdapter] = OrderedDict()  # likewise
@@ -85,7 +87,7 @@ class AdapterSet:
 
     def folder(self, name: str) -> Path:
         """Where a known name was read from."""
-        return self._sources[name].folder
+        return self._source(name).folder
 
     def load(self, name: str, folder: Path, trust: bool = False, labels: Sequence[str] | None = None) -> None:
         """Read, check and pack a PEFT folder, or map what was kept of it; ``name`` means it from now on."""
@@ -164,6 +166,18 @@ class AdapterSet:
             raise AdapterError(f"unknown adapter {', '.join(map(repr, unknown))}; this model has: {known}{hint}")
         return spec
 
+    def _source(self, name: str) -> _Source:
+        """Where a known name is read from; an adapter of the artifact is compared with the manifest first."""
+        sources = self._sources
+        found = sources[name]
+        if found is None:
+            info = self._manifest.adapters[self._manifest.adapter_names.index(name)]
+            check_files(self._folder, self._manifest, self._manifest.files_of(name), SMALL_FILE)
+            found = _Source(self._folder / info.path, False, info.head)
+            if self._sources is sources:  # another thread may have given the name another meaning
+                self._sources = {**sources, name: found}
+        return found
+
     def _bound(self, spec: Spec) -> BoundAdapter:
         if not spec:
             return self._none
@@ -188,7 +202,7 @@ class AdapterSet:
 
     def _keep_single(self, name: str) -> _Kept:
         if name not in self._single:
-            self._single[name] = self._read(name, self._sources[name])
+            self._single[name] = self._read(name, self._source(name))
         self._single.move_to_end(name)
         return self._single[name]
 

@@ -15,7 +15,7 @@ from edgelora_runtime.names import find_unsafe, has_control, is_adapter_name, is
 from edgelora_runtime.parse_json import show
 
 if TYPE_CHECKING:
-    from edgelora_runtime.manifest import HeadInfo, Manifest, Pieces
+    from edgelora_runtime.manifest import AdapterInfo, FileInfo, HeadInfo, Manifest, Pieces
 
 CACHES = ("float32", "int8")
 STORES = ("float32", "float16", "int8")  # what the factors of an adapter were rounded to
@@ -81,17 +81,22 @@ def _model(manifest: Manifest) -> Iterator[str]:
         yield from _hash(f"base: {field}", getattr(manifest.base, field))
 
 
+def find_wrong_file(name: str, info: FileInfo) -> Iterator[str]:
+    """What is wrong of one entry of ``files``."""
+    if why := find_unsafe(name):
+        yield f"files: {show(name)} {why}"
+    elif name == "manifest.json":
+        yield "files: 'manifest.json' is listed in itself"
+    if not 0 <= info.bytes <= LARGEST_FILE:
+        yield f"files: {show(name)}: bytes is {show(info.bytes)}, expected 0 to {LARGEST_FILE}"
+    yield from _hash(f"files: {show(name)}: sha256", info.sha256)
+    if info.pieces is not None:
+        yield from _pieces(f"files: {show(name)}: pieces", info.bytes, info.pieces)
+
+
 def _files(manifest: Manifest) -> Iterator[str]:
     for name, info in manifest.files.items():
-        if why := find_unsafe(name):
-            yield f"files: {show(name)} {why}"
-        elif name == "manifest.json":
-            yield "files: 'manifest.json' is listed in itself"
-        if not 0 <= info.bytes <= LARGEST_FILE:
-            yield f"files: {show(name)}: bytes is {show(info.bytes)}, expected 0 to {LARGEST_FILE}"
-        yield from _hash(f"files: {show(name)}: sha256", info.sha256)
-        if info.pieces is not None:
-            yield from _pieces(f"files: {show(name)}: pieces", info.bytes, info.pieces)
+        yield from find_wrong_file(name, info)
     graph, tokenizer = manifest.graph, manifest.tokenizer
     named = {f"graph: {field}": getattr(graph, field) for field in ("file", "weights", "without_slots", "fused")}
     if tokenizer is not None:
@@ -117,20 +122,25 @@ def _pieces(field: str, size: int, pieces: Pieces) -> Iterator[str]:
 
 def _adapters(manifest: Manifest) -> Iterator[str]:
     for index, info in enumerate(manifest.adapters):
-        where = f"adapters[{index}]"
-        if not is_adapter_name(info.name):
-            yield f"{where}: name {show(info.name)} is no adapter name"
-        if info.path != f"adapters/{info.name}":
-            yield f"{where}: path is {show(info.path)}, expected 'adapters/' and the name"
-        else:
-            for file in ("adapter_config.json", "adapter_model.safetensors"):
-                yield from _listed(f"{where}: path", f"{info.path}/{file}", manifest)
-        if info.rank or info.head is None:  # a head alone has no factors
-            yield from count(f"{where}: rank", info.rank, "rank")
-        if info.store not in STORES:
-            yield f"{where}: store is {show(info.store)}, expected {' or '.join(map(repr, STORES))}"
-        yield from find_wrong_head(f"{where}: head", info.head, manifest)
+        yield from find_wrong_adapter(index, info, manifest)
     yield from _twice("adapters: name", (info.name for info in manifest.adapters))
+
+
+def find_wrong_adapter(index: int, info: AdapterInfo, manifest: Manifest) -> Iterator[str]:
+    """What is wrong of one entry of ``adapters``."""
+    where = f"adapters[{index}]"
+    if not is_adapter_name(info.name):
+        yield f"{where}: name {show(info.name)} is no adapter name"
+    if info.path != f"adapters/{info.name}":
+        yield f"{where}: path is {show(info.path)}, expected 'adapters/' and the name"
+    else:
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            yield from _listed(f"{where}: path", f"{info.path}/{file}", manifest)
+    if info.rank or info.head is None:  # a head alone has no factors
+        yield from count(f"{where}: rank", info.rank, "rank")
+    if info.store not in STORES:
+        yield f"{where}: store is {show(info.store)}, expected {' or '.join(map(repr, STORES))}"
+    yield from find_wrong_head(f"{where}: head", info.head, manifest)
 
 
 def _slots(manifest: Manifest) -> Iterator[str]:

@@ -144,8 +144,8 @@ def sweep(place: Path) -> None:
     except OSError:
         return
     for name in names:
-        aside = _ASIDE.fullmatch(name)
-        if aside is None and not (_TEMPORARY.fullmatch(name) or _LOCK.fullmatch(name)):
+        aside = _ASIDE.fullmatch(name) if name.startswith(_PREFIX) else None
+        if aside is None and not is_temporary(name):
             continue
         # An old folder whose place is empty is the only one that there is: it waits for ``restore``.
         if aside is None or aside[1] in {_digest(other) for other in names}:
@@ -178,7 +178,7 @@ def follow(path: Path) -> Path:
 
 def is_temporary(name: str) -> bool:
     """Whether a file or folder of this name is one that is being written, or was left by a writer that is gone."""
-    return any(pattern.fullmatch(name) for pattern in (_TEMPORARY, _LOCK, _ASIDE))
+    return name.startswith(_PREFIX) and any(pattern.fullmatch(name) for pattern in (_TEMPORARY, _LOCK, _ASIDE))
 
 
 @contextlib.contextmanager

@@ -38,10 +38,10 @@ def build(kind: Any, data: Any, where: str, nested: Mapping[str, Any]) -> Any:
 def _value(annotation: str, data: Any, where: str, nested: Mapping[str, Any]) -> Any:
     if annotation.endswith(" | None"):
         return None if data is None else _value(annotation.removesuffix(" | None"), data, where, nested)
-    if annotation.startswith("tuple["):
+    if annotation.startswith(("tuple[", "Sequence[")):
         if not isinstance(data, list):
             raise ArtifactError(f"{where}: expected a list, found {show(data)}")
-        inner = annotation.removeprefix("tuple[").removesuffix(", ...]")
+        inner = annotation.partition("[")[2].removesuffix("]").removesuffix(", ...")
         return tuple(_value(inner, item, f"{where}[{index}]", nested) for index, item in enumerate(data))
     if annotation.startswith("Mapping["):
         if not isinstance(data, dict):

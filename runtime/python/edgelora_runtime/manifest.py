@@ -9,22 +9,34 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelora_runtime.check_manifest import CACHES, PROBLEM_TYPES, STORES, TASKS, find_wrong
+from edgelora_runtime.check_manifest import (
+    CACHES,
+    LARGEST_FILE,
+    PROBLEM_TYPES,
+    STORES,
+    TASKS,
+    find_wrong,
+    find_wrong_adapter,
+    find_wrong_file,
+)
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.files import restore
 from edgelora_runtime.json_fields import build
-from edgelora_runtime.names import resolve_inside
+from edgelora_runtime.listed import ListedEntries, NamedEntries
+from edgelora_runtime.manifest_text import manifest_text
+from edgelora_runtime.names import is_adapter_name, resolve_inside
 from edgelora_runtime.parse_json import join_some, parse_json, show
 
 FORMAT = "edgelora"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
+ADAPTER_FOLDER = "adapters/"  # of every adapter's folder, and of nothing else
+SMALL_FILE = 4 << 20  # bytes; hashing a file up to here costs nothing beside reading it
 
 FLOAT_CACHE, INT8_CACHE = CACHES
 FLOAT_STORE, HALF_STORE, INT8_STORE = STORES
@@ -212,7 +224,7 @@ class Manifest:
     graph: GraphInfo
     base: BaseInfo
     slots: tuple[Slot, ...]
-    adapters: tuple[AdapterInfo, ...]
+    adapters: Sequence[AdapterInfo]
     files: Mapping[str, FileInfo]
     task: str = TEXT_GENERATION
     encoder: EncoderInfo | None = None
@@ -224,14 +236,32 @@ class Manifest:
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
 
+    @property
+    def adapter_names(self) -> tuple[str, ...]:
+        """Names of all adapters in their order; no entry is read for them."""
+        known = self.adapters
+        return known.names if isinstance(known, ListedEntries) else tuple(info.name for info in known)
+
+    def files_of(self, adapter: str) -> tuple[str, ...]:
+        """Names of the files in the folder of an adapter."""
+        start = f"{ADAPTER_FOLDER}{adapter}/"
+        return tuple(name for name in self.files if name.startswith(start))
+
+    def files_by_adapter(self) -> Mapping[str, tuple[str, ...]]:
+        """What ``files_of`` gives of every adapter, in one pass over all files."""
+        found: dict[str, list[str]] = {name: [] for name in self.adapter_names}
+        for file in self.files:
+            parts = file.split("/", 2)
+            if len(parts) == 3 and f"{parts[0]}/" == ADAPTER_FOLDER and parts[1] in found:
+                found[parts[1]].append(file)
+        return {name: tuple(files) for name, files in found.items()}
+
     def to_json(self) -> str:
         """The manifest as it stands in ``manifest.json``."""
         files = {name: info.to_record() for name, info in self.files.items()}
         adapters = [info.to_record() for info in self.adapters]
-        data = {**dataclasses.asdict(self), "files": files, "adapters": adapters}
-        data["base"] = _said(data["base"])
-        text = json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
-        return text + "\n"
+        plain = dataclasses.asdict(dataclasses.replace(self, files={}, adapters=()))
+        return manifest_text({**plain, "files": files, "adapters": adapters, "base": _said(plain["base"])})
 
 
 def _said(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,7 +270,44 @@ def _said(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest:
-    """Parse and check ``manifest.json``; raises ArtifactError naming the field that is wrong."""
+    """Parse and check ``manifest.json``, every entry; raises ArtifactError naming the field that is wrong."""
+    return _build_whole(_parse(content, where), where)
+
+
+def open_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest:
+    """Parse ``manifest.json``, and check all of it but what it says of adapters besides their names.
+
+    The entry of an adapter and those of its files are checked when somebody asks for them, and raise ArtifactError
+    then: an artifact with a thousand adapters opens like one with three.
+    """
+    data = _parse(content, where)
+    adapters, files = data.get("adapters"), data.get("files")
+    if not isinstance(adapters, list) or not isinstance(files, dict):
+        return _build_whole(data, where)  # raises, for it says what is wrong
+    named = (item.get("name") for item in adapters if isinstance(item, dict))
+    names = [name for name in named if isinstance(name, str)]
+    if len({*names}) < len(adapters) or not all(map(is_adapter_name, names)):
+        return _build_whole(data, where)
+    own = {name: info for name, info in files.items() if not name.startswith(ADAPTER_FOLDER)}
+    base = _build_whole({**data, "adapters": [], "files": own}, where)
+
+    def read_adapter(index: int) -> AdapterInfo:
+        info: AdapterInfo = build(AdapterInfo, adapters[index], f"{where}: adapters[{index}]", _NESTED)
+        _refuse(find_wrong_adapter(index, info, found), where)
+        return info
+
+    def read_file(name: str) -> FileInfo:
+        info: FileInfo = build(FileInfo, files[name], f"{where}: files: {show(name)}", _NESTED)
+        _refuse(find_wrong_file(name, info), where)
+        return info
+
+    found = dataclasses.replace(
+        base, adapters=ListedEntries(names, read_adapter), files=NamedEntries(files, base.files, read_file)
+    )
+    return found
+
+
+def _parse(content: str | bytes, where: str) -> Mapping[str, Any]:
     data = parse_json(content, where, ArtifactError, "export the artifact again", _LONGEST)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         found = show(data.get("format")) if isinstance(data, dict) else type(data).__name__
@@ -253,15 +320,22 @@ def parse_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest
             f"{where}: format_version {show(version)} is newer than {FORMAT_VERSION}, the newest this runtime reads; "
             "update edgelora"
         )
+    return data
+
+
+def _build_whole(data: Mapping[str, Any], where: str) -> Manifest:
     manifest: Manifest = build(Manifest, data, where, _NESTED)
-    wrong = join_some(find_wrong(manifest))
-    if wrong:
-        raise ArtifactError(f"{where}: {wrong}; export the artifact again")
+    _refuse(find_wrong(manifest), where)
     return manifest
 
 
+def _refuse(lines: Iterable[str], where: str) -> None:
+    if wrong := join_some(lines):
+        raise ArtifactError(f"{where}: {wrong}; export the artifact again")
+
+
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the artifact in ``folder``; raises ArtifactError when it is missing or wrong."""
+    """The manifest in ``folder``, as ``open_manifest`` reads it; raises ArtifactError when it is missing or wrong."""
     path = folder / MANIFEST_FILE
     restore(folder)
     if not folder.is_dir():
@@ -270,7 +344,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{folder} has no {MANIFEST_FILE}; expected an artifact written by `edgelora export`")
     resolve_inside(folder, MANIFEST_FILE)
     with path.open("rb") as stream:
-        return parse_manifest(stream.read(_LONGEST + 1), str(path))
+        return open_manifest(stream.read(_LONGEST + 1), str(path))
 
 
 def cache_bytes(manifest: Manifest) -> int:
@@ -301,35 +375,26 @@ def listed_info(path: Path) -> FileInfo:
     return FileInfo(path.stat().st_size, whole.hexdigest(), several)
 
 
-def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
-    """Compare every file with the manifest; raises one ArtifactError that lists all differences."""
+def check_files(
+    folder: Path, manifest: Manifest, names: Iterable[str] | None = None, hash_up_to: int = LARGEST_FILE
+) -> None:
+    """Compare files with the manifest, all where no ``names`` are given: their sizes, and the hashes of small ones.
+
+    Small is a file of at most ``hash_up_to`` bytes. Raises one ArtifactError that lists all differences.
+    """
     wrong: list[str] = []
-    for name, expected in manifest.files.items():
+    for name in manifest.files if names is None else names:
+        expected = manifest.files[name]
         path = resolve_inside(folder, name)
         if not path.is_file():
             wrong.append(f"{name}: missing")
         elif path.stat().st_size != expected.bytes:
             wrong.append(f"{name}: {path.stat().st_size} bytes, expected {expected.bytes}")
-        elif hashes and (found := file_info(path).sha256) != expected.sha256:
+        elif expected.bytes <= hash_up_to and (found := file_info(path).sha256) != expected.sha256:
             wrong.append(f"{name}: sha256 {found[:12]}…, expected {expected.sha256[:12]}…")
     if wrong:
         raise ArtifactError(f"{folder} is damaged: {join_some(wrong)}; copy or export it again")
 
 
-_NESTED = {
-    kind.__name__: kind
-    for kind in (
-        SlotPart,
-        Slot,
-        ModelInfo,
-        HeadInfo,
-        HeadTensor,
-        EncoderInfo,
-        GraphInfo,
-        TokenizerInfo,
-        BaseInfo,
-        AdapterInfo,
-        Pieces,
-        FileInfo,
-    )
-}
+_RECORDS = (SlotPart, Slot, ModelInfo, HeadInfo, HeadTensor, EncoderInfo, GraphInfo, TokenizerInfo, BaseInfo)
+_NESTED = {kind.__name__: kind for kind in (*_RECORDS, AdapterInfo, Pieces, FileInfo)}

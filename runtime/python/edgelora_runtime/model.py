@@ -7,7 +7,6 @@ Token ids are ``token_model.py``'s matter; this joins tokenizer, stops and choic
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import time
@@ -27,7 +26,7 @@ from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import score_choices
 from edgelora_runtime.generation import Generation, Row, TextStream, Timings, Usage, Written
 from edgelora_runtime.graph_cache import find_entry
-from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.manifest import ADAPTER_FOLDER, SMALL_FILE, check_files, read_manifest
 from edgelora_runtime.messages import Messages, Tools
 from edgelora_runtime.packed_adapters import PackedCache, name_artifact
 from edgelora_runtime.packers import Packer
@@ -39,8 +38,6 @@ from edgelora_runtime.token_model import TokenModel
 from edgelora_runtime.tool_calls import MARKS, CallReader, ToolCall
 
 EncoderTask = Literal["text-classification", "token-classification", "feature-extraction", "image-classification"]
-
-_ALWAYS_HASHED_BYTES = 4 << 20  # hashing a small file costs nothing beside loading; weights are hashed on demand
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,7 @@ def load(
 ) -> Model | EncoderModel:
     """Open an artifact. Sizes and small files are always checked; ``hashes`` reads every byte of the weights too.
 
+    The files of an adapter are checked when it is first used; with ``hashes`` or ``probe`` all of them are now.
     ``probe`` holds every adapter to its receipt: factors, base, and one replayed probe. ``twin`` keeps the graph
     without slots in memory beside the one with slots, for calls without an adapter at the speed of the bare base.
     ``cache`` is a folder of the device where the graph is kept as onnxruntime optimized and packed it: the first load
@@ -115,10 +113,11 @@ def load(
     manifest = read_manifest(folder)
     if task is not None and task != manifest.task:
         raise ArtifactError(f"{folder} is for {manifest.task}, expected {task}; load another artifact")
-    check_files(folder, manifest, hashes=hashes)
-    if not hashes:
-        small = {name: info for name, info in manifest.files.items() if info.bytes <= _ALWAYS_HASHED_BYTES}
-        check_files(folder, dataclasses.replace(manifest, files=small))
+    if hashes:
+        check_files(folder, manifest)
+    else:
+        own = [name for name in manifest.files if not name.startswith(ADAPTER_FOLDER)]
+        check_files(folder, manifest, own, SMALL_FILE)
     kept = None if cache is None else Path(cache)
     find = None if kept is None else functools.partial(find_entry, kept, folder, manifest, hashes=hashes)
 
@@ -138,8 +137,8 @@ def load(
         packed = keep_packed(encoder.packer)
         adapters = AdapterSet(folder, manifest, encoder.packer, packed, adapter_bytes, encoder.base_head)
         model = EncoderModel(folder, manifest, manifest.encoder, encoder, adapters)
-    for info in manifest.adapters if probe else ():
-        model.probe(info.name)
+    for name in manifest.adapter_names if probe else ():
+        model.probe(name)
     return model
 
 

@@ -9,9 +9,10 @@ import type { BoundAdapter } from "./bound-adapter.js";
 import { AdapterError } from "./errors.js";
 import { type FolderSource, type Watch, within } from "./files.js";
 import type { Manifest } from "./format.js";
+import { adapterFiles } from "./needed-files.js";
 import type { Origin, Packer } from "./packers.js";
 import { show } from "./parse-json.js";
-import type { Backend } from "./ports.js";
+import type { ArtifactSource, Backend } from "./ports.js";
 import { checkName, closestName, parseSpec, type SpecTerm } from "./spec.js";
 
 const MAX_MIXED = 16; // blends and row stacks kept ready; of single adapters the budget alone says how many
@@ -30,11 +31,18 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
   readonly #packer: Packer<Item, Bound>;
   readonly #mostBytes: number | null;
   readonly #origins: Map<string, Origin>;
+  /** Of adapters of the artifact that nobody has asked for yet: compares their files with the manifest. */
+  readonly #unchecked = new Map<string, () => Promise<void>>();
   readonly #single = new Map<string, Kept<Item, Bound>>(); // the one used longest ago first
   readonly #mixed = new Map<string, { readonly names: readonly string[]; readonly bound: Bound }>(); // likewise
   #none: Bound | null = null;
 
-  constructor(source: FolderSource, manifest: Manifest, packer: Packer<Item, Bound>, mostBytes: number | null = null) {
+  constructor(
+    source: Pick<ArtifactSource, keyof FolderSource | "prepareAdapter">,
+    manifest: Manifest,
+    packer: Packer<Item, Bound>,
+    mostBytes: number | null = null,
+  ) {
     this.#packer = packer;
     this.#mostBytes = mostBytes;
     this.#origins = new Map(
@@ -43,6 +51,10 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
         { folder: within(source, path), isTrusted: false, listed: head, labels: null },
       ]),
     );
+    if (source.prepareAdapter === undefined) return;
+    for (const { name, path } of manifest.adapters) {
+      this.#unchecked.set(name, async () => source.prepareAdapter?.(adapterFiles(manifest, path)));
+    }
   }
 
   /** Known names, those of the artifact first. */
@@ -74,6 +86,7 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     throwIfAborted(watch.signal); // whoever was told of an abort finds everything as it was
     this.#forget(name);
     this.#origins.set(name, origin);
+    this.#unchecked.delete(name);
     this.#dropBeyondBudget(this.#add(name, packed).bound);
   }
 
@@ -82,6 +95,7 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     checkName(name);
     this.parse(name);
     this.#origins.delete(name);
+    this.#unchecked.delete(name);
     this.#forget(name);
   }
 
@@ -201,8 +215,12 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     this.#mixed.delete(key);
   }
 
-  #read(name: string, origin: Origin, watch: Watch): Promise<Item> {
+  async #read(name: string, origin: Origin, watch: Watch): Promise<Item> {
     throwIfAborted(watch.signal);
+    if (origin === this.#origins.get(name)) {
+      await this.#unchecked.get(name)?.();
+      this.#unchecked.delete(name);
+    }
     const folder = reading(origin.folder, watch);
     return this.#packer.open({ ...origin, folder }, `adapter ${show(name)} (${folder.where})`);
   }

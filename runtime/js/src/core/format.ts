@@ -7,6 +7,8 @@
 export const FORMAT = "edgelora";
 export const FORMAT_VERSION = 1;
 export const MANIFEST_FILE = "manifest.json";
+/** Of every adapter's folder, and of nothing else. */
+export const ADAPTER_FOLDER = "adapters/";
 
 /** The output columns of a slot that one module of the checkpoint owns: `offset` to `offset + outFeatures`. */
 export interface SlotPart {

@@ -34,7 +34,7 @@ const LONGEST = 32 * 1024 * 1024; // bytes; an artifact of a hundred layers and 
 /** Parse and check `manifest.json`; throws ArtifactError naming the field that is wrong. */
 export function parseManifest(content: Uint8Array | string, where: string = MANIFEST_FILE): Manifest {
   const data = parseJson(content, where, ArtifactError, "export the artifact again", LONGEST);
-  const root = new Fields(data, where);
+  const root = new Fields(data, () => where);
   if (!root.isObject || root.raw("format") !== FORMAT) {
     const found = root.isObject ? show(root.raw("format")) : kind(data);
     throw new ArtifactError(`${where}: format is ${found}, expected "${FORMAT}"; this is no EdgeLoRA artifact`);
@@ -92,13 +92,17 @@ export async function readManifest(source: FolderSource): Promise<Manifest> {
 class Fields {
   readonly isObject: boolean;
   readonly #data: Readonly<Record<string, unknown>>;
+  readonly #where: () => string;
 
-  constructor(
-    data: unknown,
-    readonly where: string,
-  ) {
+  /** `where` makes the words only for a complaint: there may be thousands of objects. */
+  constructor(data: unknown, where: () => string) {
     this.isObject = isFields(data);
     this.#data = isFields(data) ? data : {};
+    this.#where = where;
+  }
+
+  get where(): string {
+    return this.#where();
   }
 
   /** The object as JSON has it. */
@@ -132,15 +136,15 @@ class Fields {
   }
 
   whole(name: string): number {
-    return wholeNumber(this.#present(name), `${this.where}: ${name}`);
+    return wholeNumber(this.#present(name), () => `${this.where}: ${name}`);
   }
 
   list(name: string): Fields[] {
-    return this.#array(name).map((item, index) => objectAt(item, `${this.where}: ${name}[${index}]`));
+    return this.#array(name).map((item, index) => objectAt(item, () => `${this.where}: ${name}[${index}]`));
   }
 
   wholes(name: string): number[] {
-    return this.#array(name).map((item, index) => wholeNumber(item, `${this.where}: ${name}[${index}]`));
+    return this.#array(name).map((item, index) => wholeNumber(item, () => `${this.where}: ${name}[${index}]`));
   }
 
   texts(name: string): string[] {
@@ -151,11 +155,14 @@ class Fields {
   }
 
   object(name: string): Fields {
-    return objectAt(this.#present(name), `${this.where}: ${name}`);
+    return objectAt(this.#present(name), () => `${this.where}: ${name}`);
   }
 
   entries(): [string, Fields][] {
-    return Object.entries(this.#data).map(([name, item]) => [name, objectAt(item, `${this.where}: ${show(name)}`)]);
+    return Object.entries(this.#data).map(([name, item]) => [
+      name,
+      objectAt(item, () => `${this.where}: ${show(name)}`),
+    ]);
   }
 
   #array(name: string): unknown[] {
@@ -175,15 +182,15 @@ class Fields {
   }
 }
 
-function objectAt(data: unknown, where: string): Fields {
+function objectAt(data: unknown, where: () => string): Fields {
   const fields = new Fields(data, where);
-  if (!fields.isObject) throw new ArtifactError(`${where}: expected an object, found ${kind(data)}`);
+  if (!fields.isObject) throw new ArtifactError(`${where()}: expected an object, found ${kind(data)}`);
   return fields;
 }
 
-function wholeNumber(value: unknown, where: string): number {
+function wholeNumber(value: unknown, where: () => string): number {
   if (typeof value !== "number" || !Number.isInteger(value)) {
-    throw new ArtifactError(`${where}: expected a whole number, found ${show(value)}`);
+    throw new ArtifactError(`${where()}: expected a whole number, found ${show(value)}`);
   }
   return value;
 }

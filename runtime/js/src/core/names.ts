@@ -53,6 +53,8 @@ export function findUnsafe(name: string): string | null {
   }
   if (parts.includes("") || parts.includes(".")) return 'has an empty part or "."';
   if (hasControl(name)) return "holds a control character";
+  // A unit of UTF-16 takes three bytes at most: the names that there are need no counting.
+  if (3 * name.length <= LONGEST_PART) return null;
   if (countBytes(name) > LONGEST_PATH || parts.some((part) => countBytes(part) > LONGEST_PART)) {
     return `is longer than ${LONGEST_PATH} bytes, or a part of it than ${LONGEST_PART}`;
   }

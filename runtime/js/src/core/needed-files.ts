@@ -16,12 +16,29 @@ export const ADAPTER_FILES: readonly string[] = [
 
 /** The files of a manifest that a runtime reads, the small ones first: what is missing shows before the weights come. */
 export function neededFiles(manifest: Manifest): ReadonlyMap<string, FileInfo> {
-  const { graph, tokenizer, encoder, adapters, files } = manifest;
-  const names = [
-    ...[graph.file, graph.withoutSlots, graph.weights, tokenizer?.file, tokenizer?.chatTemplate],
-    encoder?.headFile,
-    ...adapters.flatMap((adapter) => ADAPTER_FILES.map((file) => `${adapter.path}/${file}`)),
-  ];
+  const folders = manifest.adapters.flatMap(({ path }) => ADAPTER_FILES.map((file) => `${path}/${file}`));
+  return listed([...baseNames(manifest), ...folders], manifest);
+}
+
+/** Those of them that are no adapter's: what must be right before an artifact is open. */
+export function baseFiles(manifest: Manifest): ReadonlyMap<string, FileInfo> {
+  return listed(baseNames(manifest), manifest);
+}
+
+/** The files that a runtime reads in the folder `path` of an adapter: what must be right before it is first used. */
+export function adapterFiles(manifest: Manifest, path: string): ReadonlyMap<string, FileInfo> {
+  const names = ADAPTER_FILES.map((file) => `${path}/${file}`);
+  return listed(names, manifest);
+}
+
+type MaybeName = string | null | undefined;
+
+function baseNames({ graph, tokenizer, encoder }: Manifest): readonly MaybeName[] {
+  const texts = [tokenizer?.file, tokenizer?.chatTemplate];
+  return [graph.file, graph.withoutSlots, graph.weights, ...texts, encoder?.headFile];
+}
+
+function listed(names: readonly MaybeName[], { files }: Manifest): ReadonlyMap<string, FileInfo> {
   const found = names.flatMap((name) => {
     const info = name ? files.get(name) : undefined;
     return name && info ? [[name, info] as const] : [];

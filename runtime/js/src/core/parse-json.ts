@@ -4,7 +4,7 @@
  * Knows nothing about what the JSON means; `docs/format.md` ("What a reader refuses") says what is refused and why.
  */
 
-import { isControl } from "./names.js";
+import { hasControl, isControl } from "./names.js";
 
 /** An error class whose message is one line. */
 type ErrorKind = new (message: string) => Error;
@@ -65,6 +65,7 @@ export function joinSome(lines: readonly string[], separator = "; "): string {
 
 /** A text in one line of bearable length, without control characters. */
 export function oneLine(text: string, longest = 250): string {
+  if (text.length <= longest && !hasControl(text)) return text;
   const cut = text.length > longest ? `${text.slice(0, longest)}…` : text;
   return [...cut].map((character) => (isControl(character.charCodeAt(0)) ? "?" : character)).join("");
 }

@@ -6,7 +6,7 @@
 
 import type { BackendError } from "./errors.js";
 import type { FolderSource } from "./files.js";
-import type { Manifest } from "./format.js";
+import type { FileInfo, Manifest } from "./format.js";
 
 /** Where the memory of a tensor lies, in onnxruntime's words. */
 export type Location = "cpu" | "cpu-pinned" | "gpu-buffer";
@@ -147,6 +147,8 @@ export interface ArtifactSource extends FolderSource {
    * Throws one ArtifactError that lists every difference; `checkFiles` does it for sources that can look.
    */
   prepare(manifest: Manifest, hashes: boolean): Promise<void>;
+  /** The same for these files of one adapter, before it is first read, where `prepare` leaves that for later. */
+  prepareAdapter?(files: ReadonlyMap<string, FileInfo>): Promise<void>;
   /** `graph` and `weights` are file names of the manifest. Asked for when a session is made, and not kept. */
   graph(graph: string, weights: string): Promise<GraphSource>;
   /** Another folder, as one writes it in this place: a path, an address. */

@@ -10,7 +10,8 @@ import { fetchedFolder } from "../core/fetched-folder.js";
 import { hashFile, hashingOf, isFileRight } from "../core/file-place.js";
 import { type FileSystem, inFolder } from "../core/file-system.js";
 import { checkFiles, type FolderSource } from "../core/files.js";
-import { neededFiles } from "../core/needed-files.js";
+import type { FileInfo } from "../core/format.js";
+import { baseFiles, neededFiles } from "../core/needed-files.js";
 import type { ArtifactSource } from "../core/ports.js";
 import { nativePath } from "./files.js";
 
@@ -35,7 +36,7 @@ export function storedFolder(files: FileSystem, folder: string): FolderSource {
 
 /**
  * An artifact in app storage, which came from the address `artifact`, asked for with `asking`. `prepare` compares sizes of
- * what is needed here, and hashes when asked, piece by piece.
+ * what is needed here, those of an adapter before it is first read, and hashes of all when asked, piece by piece.
  */
 export function storedArtifact(
   files: FileSystem,
@@ -45,16 +46,18 @@ export function storedArtifact(
 ): ArtifactSource {
   const source = storedFolder(files, folder);
   nativePath(folder); // refuses other kinds of addresses before anything is read
+  const check = (needed: ReadonlyMap<string, FileInfo>, hashes = false) =>
+    checkFiles(folder, needed, async (name, info) => {
+      const path = inFolder(folder, name);
+      if (!(await files.exists(path))) return null;
+      const bytes = await files.size(path);
+      const isHashed = hashes && bytes === info.bytes;
+      return { bytes, sha256: null, isOther: isHashed && !(await isFileRight(files, path, info)) };
+    });
   return {
     ...source,
-    prepare: (manifest, hashes) =>
-      checkFiles(folder, neededFiles(manifest), async (name, info) => {
-        const path = inFolder(folder, name);
-        if (!(await files.exists(path))) return null;
-        const bytes = await files.size(path);
-        const isHashed = hashes && bytes === info.bytes;
-        return { bytes, sha256: null, isOther: isHashed && !(await isFileRight(files, path, info)) };
-      }),
+    prepare: (manifest, hashes) => check(hashes ? neededFiles(manifest) : baseFiles(manifest), hashes),
+    prepareAdapter: (needed) => check(needed),
     // onnxruntime finds the weights beside the graph.
     graph: async (graph) => ({ model: nativePath(inFolder(folder, graph)) }),
     folder: (location) =>

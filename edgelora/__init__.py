@@ -1,6 +1,6 @@
 """The compiler and trainer of EdgeLoRA: a base model and its adapters become an artifact for small devices.
 
-paths, options -> TrainResult, QuantizeResult, ExportResult, AdapterInfo, MergeResult, VerifyReport
+paths, options -> TrainResult, QuantizeResult, ExportResult, AdapterInfo, MergeResult, Difference, Interference
 
 The names below are imported when they are first used, so that importing the package never waits for torch.
 """
@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgelora.adapter.difference import Difference
     from edgelora.adapter.merge_folders import MergeResult
     from edgelora.adapter.merge_options import MergeOptions
     from edgelora.api import (
@@ -28,15 +29,20 @@ if TYPE_CHECKING:
     from edgelora.artifact.store import remove_adapter
     from edgelora.artifact.verify import VerifyReport
     from edgelora.errors import EdgeLoraError
+    from edgelora.evaluation.asked import Asked
+    from edgelora.evaluation.interference import Interference
     from edgelora.torch_model.choose_grid import GridChoice
     from edgelora.training.options import RecoverOptions, TrainOptions
     from edgelora.training.run import TrainResult
 
 __all__ = [
+    "Asked",
+    "Difference",
     "EdgeLoraError",
     "ExportOptions",
     "ExportResult",
     "GridChoice",
+    "Interference",
     "MergeOptions",
     "MergeResult",
     "QuantizeResult",
@@ -45,7 +51,9 @@ __all__ = [
     "TrainResult",
     "VerifyReport",
     "add_adapter",
+    "diff_adapters",
     "export",
+    "interference",
     "merge_adapters",
     "quantize",
     "recover",
@@ -55,9 +63,12 @@ __all__ = [
 ]
 
 _HOME = {
+    "Asked": "edgelora.evaluation.asked",
+    "Difference": "edgelora.adapter.difference",
     "EdgeLoraError": "edgelora.errors",
     "ExportOptions": "edgelora.artifact.options",
     "GridChoice": "edgelora.torch_model.choose_grid",
+    "Interference": "edgelora.evaluation.interference",
     "MergeOptions": "edgelora.adapter.merge_options",
     "MergeResult": "edgelora.adapter.merge_folders",
     "RecoverOptions": "edgelora.training.options",

@@ -1,6 +1,6 @@
-"""The whole way in Python: train, recover, quantize, export, add and merge adapters, verify; as the commands do it.
+"""The whole way in Python: train, recover, quantize, export, add, merge, compare adapters, verify; as commands do it.
 
-paths, options -> QuantizeResult, ExportResult, TrainResult, AdapterInfo, MergeResult, VerifyReport
+paths, options -> QuantizeResult, ExportResult, TrainResult, AdapterInfo, MergeResult, Difference, Interference
 
 Raises EdgeLoraError for whatever a caller can put right.
 """
@@ -23,6 +23,7 @@ from edgelora.checkpoint.folder import hub_repository
 from edgelora.checkpoint.task import find_task_word
 from edgelora.data.rows import is_text
 from edgelora.errors import ConfigError
+from edgelora.evaluation.asked import Asked
 from edgelora.grid.file import check_is_grid, write_grid
 from edgelora.grid.make import parse_quant
 from edgelora.option import COMMAND_KEY, is_options_of, record_options, write_options
@@ -37,16 +38,20 @@ from edgelora.torch_model.choose_grid import (
     is_grid_file,
     uses_calibration,
 )
+from edgelora.torch_model.known_grid import known_choice
 from edgelora.torch_model.open_base import open_base
 from edgelora.training.options import RecoverOptions, TrainOptions
 from edgelora.values import Checkpoint
 from edgelora_runtime.files import check_writable
-from edgelora_runtime.manifest import FLOAT_STORE, INT8_CACHE, Manifest
+from edgelora_runtime.manifest import FLOAT_STORE, INT8_CACHE, MANIFEST_FILE, Manifest
+from edgelora_runtime.receipt import read_receipt
 
 if TYPE_CHECKING:  # torch, which nobody waits for who only imports
+    from edgelora.adapter.difference import Difference
     from edgelora.adapter.merge_folders import MergeResult
     from edgelora.artifact.about import About
     from edgelora.artifact.verify import VerifyReport
+    from edgelora.evaluation.interference import Interference
     from edgelora.training.run import RunPlan, TrainResult
     from edgelora_runtime.manifest import AdapterInfo
 
@@ -250,6 +255,34 @@ def merge_adapters(
     place = Path(out)
     check_outside(place)
     return merge_folders([Weighed(Path(folder), float(weight)) for folder, weight in parents], place, options)
+
+
+def diff_adapters(a: StrPath, b: StrPath) -> Difference:
+    """Compare two PEFT folders: sizes and directions of what they add, heads, configurations, bases."""
+    from edgelora.adapter.difference import find_difference
+    from edgelora.adapter.lineage import read_source
+
+    return find_difference(read_source(Path(a)), read_source(Path(b)))
+
+
+def interference(
+    where: StrPath, a: str, b: str, asked: Asked = Asked(), *, quant: str | None = None, progress: Progress = SILENT
+) -> Interference:
+    """Measure how far a blend of two adapters is from each of them, on the prompts of each.
+
+    ``where`` is an artifact, whose graph is asked, or a base model, which PyTorch asks on the grid of ``quant`` or of
+    A's receipt. ``a`` and ``b`` are adapters of the artifact or folders, as ``A`` or ``A:0.5``.
+    """
+    from edgelora.adapter.lineage import split_weight
+    from edgelora.evaluation.ask_adapters import ask_artifact, ask_model
+
+    if (Path(where) / MANIFEST_FILE).is_file():
+        if quant is not None:
+            raise ConfigError("--quant is for a base model, and an artifact has its grid; leave it out")
+        return ask_artifact(Path(where), a, b, asked)
+    folder, _ = split_weight(a)
+    choice = known_choice(read_receipt(folder), folder) if quant is None else GridChoice(quant)
+    return ask_model(open_base(os.fspath(where)), grid_maker(choice, progress), a, b, asked)
 
 
 def verify(artifact: StrPath, *, threads: int | None = None) -> VerifyReport:

@@ -113,6 +113,23 @@ def check_agree(sources: Sequence[Source]) -> None:
     _same(labels, "have heads for other labels", "merge adapters with the same labels in the same order")
 
 
+def check_base(source: Source, ours: Receipt) -> None:
+    """Raise AdapterError where a receipt names another base or grid than ``ours``; without a receipt all goes."""
+    theirs = source.receipt
+    if theirs is None:
+        return
+    if theirs.fingerprint != ours.fingerprint:
+        raise AdapterError(
+            f"{source.folder} was trained on {theirs.name or 'unnamed'} ({theirs.fingerprint[:12]}), this is "
+            f"{ours.name} ({ours.fingerprint[:12]}); give the base it was trained on"
+        )
+    if theirs.grid != ours.grid:
+        raise AdapterError(
+            f"{source.folder} was trained on another grid of {ours.name}: {_short(theirs.grid)}, this one is "
+            f"{_short(ours.grid)}; give the --quant of its training"
+        )
+
+
 def merged_receipt(
     folder: Path, sources: Sequence[Source], records: Sequence[Mapping[str, Any]], made: Combined, options: MergeOptions
 ) -> Receipt | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,9 +19,10 @@ from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.artifact.about import About
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
-from edgelora.checkpoint.names import is_vocabulary
 from edgelora.checkpoint.task import TASK_WORDS, find_task_word
 from edgelora.cli.adapter_convert import convert
+from edgelora.cli.adapter_diff import diff
+from edgelora.cli.adapter_interference import interference
 from edgelora.cli.adapter_merge import merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
@@ -31,12 +32,9 @@ from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.receipt import RECEIPT_FILE, Receipt, read_receipt, write_receipt
 
-if TYPE_CHECKING:
-    from edgelora.torch_model.choose_grid import GridChoice
-
 app = typer.Typer(rich_markup_mode=None)
-app.command()(merge)
-app.command()(convert)
+for _command in (merge, convert, diff, interference):
+    app.command()(_command)
 Artifact = Annotated[Path, typer.Argument(help="Folder written by `edgelora export`.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT folder.", show_default=False)]
 
@@ -174,30 +172,11 @@ def write_new_receipt(
     )
 
 
-def _choice_of(folder: Path, known: Mapping[str, Any]) -> GridChoice:
-    """The choice that makes a receipt's grid again; raises ConfigError for one that needs what the receipt lacks."""
-    from edgelora.torch_model.choose_grid import GridChoice
-
-    overrides = known.get("overrides") or {}
-    tables = {spec["bits"] for name, spec in overrides.items() if is_vocabulary(name)}
-    own = [name for name, spec in overrides.items() if not is_vocabulary(name) or spec["bits"] == known["bits"]]
-    if known.get("method") == "ranges" and known["bits"] == 4 and own:
-        return GridChoice("int4")  # the default, which chose for each tensor; receipts are held to its fingerprint
-    if known.get("method", "rtn") not in ("rtn", "ranges") or len(overrides) > 2 or len(tables) != bool(overrides):
-        raise ConfigError(f"{folder} was trained on a grid that its receipt cannot give anew; give it as --quant GRID")
-    bits, method = known["bits"], known.get("method", "rtn")
-    wide = tables.pop() if tables else 4 if bits == 4 else None
-    return GridChoice(f"int{bits}", known["block_size"], known["symmetric"], method, embedding_bits=wide)
-
-
 def _grid_maker(folder: Path, quant: str | None, block_size: int | None, symmetric: bool | None) -> Callable[..., Any]:
     from edgelora.cli.bars import BARS
     from edgelora.torch_model.choose_grid import GridChoice, grid_maker
+    from edgelora.torch_model.known_grid import known_choice
 
-    choice = GridChoice(quant or "none", block_size, symmetric)
-    if quant is None:
-        receipt = read_receipt(folder)
-        known = (receipt.quantization or {}) if receipt else {}
-        if "bits" in known:
-            choice = _choice_of(folder, known)
-    return grid_maker(choice, BARS)
+    given = GridChoice(quant or "none", block_size, symmetric)
+    known = GridChoice("none") if quant is not None else known_choice(read_receipt(folder), folder)
+    return grid_maker(given if known.quant == "none" else known, BARS)

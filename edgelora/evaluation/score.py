@@ -18,7 +18,7 @@ from edgelora.progress import Count
 from edgelora_runtime import Model
 from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.messages import as_text
-from edgelora_runtime.receipt import read_receipt
+from edgelora_runtime.receipt import Receipt, read_receipt
 from edgelora_runtime.rendering import parse_date
 from edgelora_runtime.text import Tokenizer
 
@@ -95,11 +95,8 @@ def trained_rendering(artifact: Path, model: Model, adapter: str) -> Rendering:
     found: dict[str, Rendering] = {}
     for name, _ in parse_spec(adapter):
         receipt = read_receipt(artifact / infos[name].path) if name in infos else None
-        training = {} if receipt is None else receipt.training
-        if training:
-            raw = bool(training.get("raw", False))
-            variables, date = training.get("template_variables"), training.get("date")
-            found[name] = Rendering(raw) if raw else Rendering(raw, variables, date)
+        if receipt is not None and receipt.training:
+            found[name] = rendering_of(receipt)
     if len({rendering.raw for rendering in found.values()}) > 1:
         told = ", ".join(f"{name} {'--raw' if item.raw else '--chat'}" for name, item in found.items())
         raise InputError(f"the adapters were trained in different ways ({told}); give --raw or --chat")
@@ -107,6 +104,14 @@ def trained_rendering(artifact: Path, model: Model, adapter: str) -> Rendering:
         told = ", ".join(f"{name} {dict(item.variables or {})}" for name, item in found.items())
         raise InputError(f"the adapters were trained with other template variables ({told}); give --template-var")
     return next(iter(found.values()), Rendering())
+
+
+def rendering_of(receipt: Receipt | None) -> Rendering:
+    """How the adapter of a receipt saw its rows; as today where there is none."""
+    training = {} if receipt is None else receipt.training
+    if training.get("raw", False):
+        return Rendering(raw=True)
+    return Rendering(False, training.get("template_variables"), training.get("date"))
 
 
 def mean_loss(model: Model, cases: Sequence[Case], adapter: str, step: Count) -> float:

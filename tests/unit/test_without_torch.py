@@ -47,6 +47,8 @@ def test_an_artifact_is_used_without_the_packages_that_made_it(tmp_path: Path) -
         (["adapter", "add", artifact, f"eight={folder}"], "added"),
         (["adapter", "truncate", folder, "-o", tmp_path / "cut", "--rank", "2"], "energy_kept"),
         (["adapter", "merge", folder, f"{folder}:-0.5", "-o", tmp_path / "merged"], "relative_error"),
+        (["adapter", "diff", folder, tmp_path / "cut"], "cosine"),
+        (["adapter", "interference", artifact, "one", "eight", "--prompts", rows], "a"),
     ):
         done = call(*words, "--json")
         assert done.returncode == 0, done.stderr

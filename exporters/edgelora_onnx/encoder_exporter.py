@@ -27,6 +27,7 @@ from edgelora_onnx.named_sizes import name_sizes
 from edgelora_onnx.passes.add_slots import AddSlots
 from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.fuse_attention import FuseAttention
+from edgelora_onnx.passes.fuse_rows import FuseRows
 from edgelora_onnx.passes.fuse_slots import FuseSlots
 from edgelora_onnx.passes.lift_head import LiftHead
 from edgelora_onnx.passes.lower_in_place import LowerInPlace
@@ -100,6 +101,7 @@ def export_encoder(
         twin = ir.load(folder / GRAPH_FILE)
         FuseSlots(add_slots.slots)(twin)
         LowerInPlace()(twin)
+        FuseRows()(twin)
         ir.save(twin, folder / FUSED_FILE)
     return ExportedModel(
         graph_file=GRAPH_FILE,

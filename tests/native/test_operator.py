@@ -64,11 +64,15 @@ def delta(x: Array, slot: Slot, adapter: Adapter) -> npt.NDArray[np.float64]:
     return added
 
 
-def open_node(slots: list[Slot], path: str = "", threads: int = 1, **attributes: Any) -> ort.InferenceSession:
+def open_node(
+    slots: list[Slot], path: str = "", threads: int = 1, more: Sequence[str] = (), **attributes: Any
+) -> ort.InferenceSession:
+    """The operator alone, ``more`` of its inputs behind those of an adapter: ``scales``, ``bias`` or none."""
     slot = slots[-1]
     columns = [*(part.offset for part in slot.parts), slot.out_features]
     given = {"in_features": slot.in_features, "columns": columns, "slot": len(slots) - 1, "path": path} | attributes
-    node = helper.make_node("LowRank", ["x", "y", FACTORS, BLOCKS, WEIGHTS], ["z"], domain="edgelora", **given)
+    names = ["x", "y", FACTORS, BLOCKS, WEIGHTS, *more]
+    node = helper.make_node("LowRank", names, ["z"], domain="edgelora", **given)
     inputs = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", "tokens", None]),
         helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "tokens", None]),
@@ -76,6 +80,7 @@ def open_node(slots: list[Slot], path: str = "", threads: int = 1, **attributes:
         helper.make_tensor_value_info(BLOCKS, TensorProto.INT64, ["n", "pieces", None]),
         helper.make_tensor_value_info(WEIGHTS, TensorProto.FLOAT, ["n", "pieces"]),
     ]
+    inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in more if name]
     outputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", "tokens", None])]
     graph = helper.make_graph([node], "one", inputs, outputs)
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("edgelora", 1)]
@@ -150,6 +155,36 @@ def test_each_row_has_adapters_of_its_own(path: str, threads: int, tokens: int) 
         ]
         assert_close(found, y + np.stack(added))
         assert np.array_equal(found[1], y[1]) if count > 1 else True
+
+
+@pytest.mark.parametrize("path", paths())
+@pytest.mark.parametrize("more", [("scales",), ("", "bias"), ("scales", "bias")])
+def test_what_is_added_to_is_scaled_first(path: str, more: tuple[str, ...]) -> None:
+    slots = make_slots(70, (33, 16))
+    adapter = make_adapter(1, slots[1], [4, 2], "float32")
+    one, none = pack_fused(adapter, slots), blend_fused([], slots)
+    random = np.random.default_rng(3)
+    for threads, tokens in ((1, 1), (3, 7), (1, 70)):
+        session = open_node(slots, path, threads, more)
+        for acts in ([1], [0], [0, 1, 1, 0], [1, 0, 0]):  # rows that an adapter changes, and others
+            x, y = inputs_of(slots[1], len(acts), tokens)
+            scales = random.random((len(acts), tokens, 1), np.float32)
+            bias = random.standard_normal(y.shape[-1]).astype(np.float32)
+            given = {name: {"scales": scales, "bias": bias}[name] for name in more if name}
+            packed = stack_fused([one if acting else none for acting in acts])
+            found: Array = session.run(None, {"x": x, "y": y, **packed, **given})[0]
+            added = [delta(row, slots[1], adapter) * acting for row, acting in zip(x, acts, strict=True)]
+            expected = y.astype(np.float64) * given.get("scales", 1) + given.get("bias", 0) + np.stack(added)
+            assert_close(found, expected)
+
+
+def test_scales_and_bias_of_other_sizes_are_refused() -> None:
+    slots = make_slots(20, (17,))
+    x, y = inputs_of(slots[1], 2, 3)
+    given = {"x": x, "y": y, **blend_fused([], slots)}
+    for name, more, size in (("scales", ["scales"], 5), ("bias", ["", "bias"], 16)):
+        with pytest.raises(REFUSALS, match=f"expected {name}"):
+            open_node(slots, more=more).run(None, {**given, name: np.ones(size, np.float32)})
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])

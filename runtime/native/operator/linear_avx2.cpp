@@ -54,11 +54,14 @@ struct Avx2 {
   static Place place(const int32_t* p) { return whole(p); }
 
   static float largest(const float* x, int n) {
-    __m256 most = _mm256_setzero_ps();
-    for (int i = 0; i < n; i += lanes) most = _mm256_max_ps(most, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), load(x + i)));
-    __m128 half = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
-    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+    __m256i most = _mm256_setzero_si256();  // compared as integers, where what is no number is the largest
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    for (int i = 0; i < n; i += lanes) {
+      most = _mm256_max_epi32(most, _mm256_castps_si256(_mm256_andnot_ps(sign, load(x + i))));
+    }
+    __m128i half = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+    half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+    return as_float(static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_max_epi32(half, _mm_shuffle_epi32(half, 0xb1)))));
   }
   static int round(const float* x, int n, float inverse, int8_t* q) {
     __m256i total = _mm256_setzero_si256();
@@ -78,7 +81,7 @@ struct Avx2 {
     const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
     const __m128i turned = _mm_shuffle_epi8(all, _mm_loadu_si128(reinterpret_cast<const __m128i*>(order)));
     const __m128i flips = _mm_set1_epi8(static_cast<char>(flip));
-    _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(turned, flips));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(turned, flips));
   }
 
   template <int bits>

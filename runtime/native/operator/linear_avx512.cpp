@@ -43,9 +43,9 @@ struct Avx512 {
   static Place place(const int32_t* p) { return _mm512_loadu_si512(p); }
 
   static float largest(const float* x, int n) {
-    __m512 most = _mm512_setzero_ps();
-    for (int i = 0; i < n; i += lanes) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
-    return _mm512_reduce_max_ps(most);
+    __m512i most = _mm512_setzero_si512();  // compared as integers, where what is no number is the largest
+    for (int i = 0; i < n; i += lanes) most = _mm512_max_epi32(most, _mm512_castps_si512(_mm512_abs_ps(load(x + i))));
+    return as_float(static_cast<uint32_t>(_mm512_reduce_max_epi32(most)));
   }
   static int round(const float* x, int n, float inverse, int8_t* q) {
     __m512i total = _mm512_setzero_si512();
@@ -60,7 +60,7 @@ struct Avx512 {
     const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
     const __m128i turned = _mm_shuffle_epi8(all, _mm_loadu_si128(reinterpret_cast<const __m128i*>(order)));
     const __m128i flips = _mm_set1_epi8(static_cast<char>(flip));
-    _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(turned, flips));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(turned, flips));
   }
 
   template <int bits>

@@ -54,6 +54,8 @@ struct Path {
   void (*floats)(const Matrix&, const float* x, int64_t tokens, const Part&, uint8_t* scratch);
   // Rows of a table, as floats: out (columns).
   void (*widen)(const Matrix&, int64_t row, float* out);
+  // Rounds x (columns) to bytes around 128; what each step of them is worth.
+  float (*round_row)(const float* x, int64_t columns, uint8_t* codes);
 };
 
 // The best that this processor has.

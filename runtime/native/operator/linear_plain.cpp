@@ -75,12 +75,12 @@ struct Plain {
   }
 
   static float largest(const float* x, int n) {
-    float most = 0.0f;
+    uint32_t most = 0;  // compared as integers, where what is no number is the largest
     for (int i = 0; i < n; ++i) {
-      const float magnitude = x[i] < 0 ? -x[i] : x[i];
+      const uint32_t magnitude = as_bits(x[i]) & 0x7fffffffu;
       most = magnitude > most ? magnitude : most;
     }
-    return most;
+    return as_float(most);
   }
   static int round(const float* x, int n, float inverse, int8_t* q) {
     constexpr float shift = 12582912.0f;  // 1.5 * 2 ** 23: adding it rounds to an integer, half to even

@@ -59,6 +59,32 @@ void round_token(const Matrix& m, const float* x, bool tiled, const Tokens& t, i
   for (int p = 0; p < 8 / bits; ++p) std::memset(values + p * plane + used, 0, static_cast<size_t>(plane - used));
 }
 
+// A whole row with one scale and no sign, 128 for 0, as encoders spell it; zeros have the scale of `least_reach`.
+template <class V>
+float round_row(const float* x, int64_t columns, uint8_t* codes) {
+  constexpr float least_reach = 1e-30f;
+  constexpr int64_t step = 256;
+  alignas(64) int8_t q[step];
+  alignas(64) float last[16] = {};
+  const int64_t whole = columns / 16 * 16;
+  const auto left = static_cast<size_t>(columns - whole);
+  std::memcpy(last, x + whole, left * sizeof(float));
+  const float most = V::largest(x, static_cast<int>(whole)), rest = V::largest(last, 16);
+  const float reach = (most >= rest || most != most ? most : rest) + least_reach, inverse = 127.0f / reach;
+  auto* out = reinterpret_cast<int8_t*>(codes);
+  for (int64_t first = 0; first < whole; first += step) {
+    const auto count = static_cast<int>(least(step, whole - first));
+    V::round(x + first, count, inverse, q);
+    for (int i = 0; i < count; i += 16) V::arrange(q + i, quads_of<8>, 128, out + first + i);
+  }
+  if (left > 0) {
+    V::round(last, 16, inverse, q);
+    V::arrange(q, quads_of<8>, 128, q);
+    std::memcpy(out + whole, q, left);
+  }
+  return reach * (1.0f / 127.0f);
+}
+
 template <class V>
 void quantize(const Matrix& m, const float* x, bool tiled, const Tokens& t, int64_t token) {
   (m.bits == 2 ? round_token<V, 2> : m.bits == 4 ? round_token<V, 4> : round_token<V, 8>)(m, x + token * m.columns, tiled, t,

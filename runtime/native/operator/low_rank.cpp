@@ -10,9 +10,19 @@ namespace edgelora::ops {
 
 namespace {
 
-constexpr size_t tile = 32;              // tokens of a prompt that a thread takes at once
+constexpr size_t most_tokens = 32;       // of a prompt that a thread takes at once
 constexpr size_t worth_sharing = 40000;  // multiplications; fewer take less time than waking another thread
 constexpr size_t most_shares = 4;        // of one token: more wait for each other longer than they work
+
+// Tokens that a thread takes at once, and what acts on them: null for no adapter.
+struct Tile {
+  size_t first, count;
+  const std::vector<Piece>* pieces;
+};
+
+void cut(size_t first, size_t end, const std::vector<Piece>* pieces, std::vector<Tile>& tiles) {
+  for (; first < end; first += most_tokens) tiles.push_back({first, std::min(most_tokens, end - first), pieces});
+}
 
 // Memory that a thread keeps from call to call.
 float* room(size_t count) {
@@ -174,37 +184,48 @@ std::vector<Span> LowRank::spans(const Adapters& adapters, size_t rows) const {
 }
 
 void LowRank::add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens) const {
+  scale_and_add(call, spans, x, {nullptr, y, 0, layout_.out_features(), nullptr, nullptr}, tokens);
+}
+
+void LowRank::scale_and_add(const Call& call, const std::vector<Span>& spans, const float* x, const Scale& scale,
+                            size_t tokens) const {
   const size_t k = layout_.in_features, n = layout_.out_features();
-  size_t products = 0, n_tasks = 0;
+  std::vector<Tile> tiles;
+  size_t work = scale.tokens * n, end = 0;
   for (const Span& span : spans) {
-    products += span.products * span.count * tokens;
-    n_tasks += (span.count * tokens + tile - 1) / tile;
+    const size_t first = span.row * tokens, count = span.count * tokens;
+    if (end < scale.tokens) cut(end, first, nullptr, tiles);
+    cut(first, first + count, &span.pieces, tiles);
+    work += span.products * count;
+    end = first + count;
   }
-  if (n_tasks == 0) return;
-  if (n_tasks == 1 && spans.front().count * tokens == 1 && products >= 2 * worth_sharing) {
-    const Span& span = spans.front();
-    const size_t shares = std::min(most_shares, products / worth_sharing);
-    for (const Piece& piece : span.pieces) {
-      share_piece(call, *path_, layout_, piece, x + span.row * k, y + span.row * n, shares);
+  if (end < scale.tokens) cut(end, scale.tokens, nullptr, tiles);
+  const auto scale_tile = [&](const Tile& item) {
+    if (scale.tokens == 0) return;
+    path_->scale({scale.from + item.first * n, scale.y + item.first * n, item.count, n,
+                  scale.scales == nullptr ? nullptr : scale.scales + item.first, scale.bias});
+  };
+  if (tiles.size() == 1 && tiles.front().count == 1 && work >= 2 * worth_sharing && tiles.front().pieces != nullptr) {
+    const Tile& item = tiles.front();
+    scale_tile(item);
+    const size_t shares = std::min(most_shares, work / worth_sharing);
+    for (const Piece& piece : *item.pieces) {
+      share_piece(call, *path_, layout_, piece, x + item.first * k, scale.y + item.first * n, shares);
     }
     return;
   }
   auto task = [&](size_t index) {
-    for (const Span& span : spans) {
-      const size_t count = span.count * tokens, tiles = (count + tile - 1) / tile;
-      if (index >= tiles) {
-        index -= tiles;
-        continue;
-      }
-      const size_t first = index * tile, here = std::min(tile, count - first), token = span.row * tokens + first;
-      for (const Piece& piece : span.pieces) add_piece(*path_, layout_, piece, x + token * k, y + token * n, here);
-      return;
+    const Tile& item = tiles[index];
+    scale_tile(item);
+    if (item.pieces == nullptr) return;
+    for (const Piece& piece : *item.pieces) {
+      add_piece(*path_, layout_, piece, x + item.first * k, scale.y + item.first * n, item.count);
     }
   };
-  if (products < worth_sharing) {
-    for (size_t i = 0; i < n_tasks; ++i) task(i);
+  if (work < worth_sharing) {
+    for (size_t i = 0; i < tiles.size(); ++i) task(i);
   } else {
-    call.parallel(n_tasks, task);
+    call.parallel(tiles.size(), task);
   }
 }
 

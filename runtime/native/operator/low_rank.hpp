@@ -59,6 +59,10 @@ class LowRank {
   // Adds in place.
   void add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens) const;
 
+  // The same once every token of `scale` (all rows, one after another) has been scaled, each by who adds to it.
+  void scale_and_add(const Call& call, const std::vector<Span>& spans, const float* x, const Scale& scale,
+                     size_t tokens) const;
+
  private:
   Layout layout_;
   size_t slot_;

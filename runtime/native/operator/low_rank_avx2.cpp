@@ -48,5 +48,5 @@ struct V {
 #include "low_rank_kernels.hpp"
 
 namespace edgelora::ops {
-const Path avx2_path{"avx2", down, up};
+const Path avx2_path{"avx2", down, up, scale};
 }  // namespace edgelora::ops

@@ -52,5 +52,5 @@ struct V {
 #include "low_rank_kernels.hpp"
 
 namespace edgelora::ops {
-const Path avx512_path{"avx512", down, up};
+const Path avx512_path{"avx512", down, up, scale};
 }  // namespace edgelora::ops

@@ -226,6 +226,20 @@ void up_typed(const Up& job) {
   if (job.last > whole && left > 0) up_tail(job, b + whole * size, whole * lane, left);
 }
 
+void scale(const Scale& job) {
+  const size_t whole = job.columns / V::lanes * V::lanes;
+  for (size_t t = 0; t < job.tokens; ++t) {
+    const float* from = job.from + t * job.columns;
+    float* y = job.y + t * job.columns;
+    const float factor = job.scales == nullptr ? 1.0f : job.scales[t];
+    const V factors = V::all(factor);
+    for (size_t n = 0; n < whole; n += V::lanes) {
+      V::store(y + n, V::fma(factors, V::load(from + n), job.bias == nullptr ? V::zero() : V::load(job.bias + n)));
+    }
+    for (size_t n = whole; n < job.columns; ++n) y[n] = factor * from[n] + (job.bias == nullptr ? 0.0f : job.bias[n]);
+  }
+}
+
 void down(const Down& job) {
   switch (job.kind) {
     case Kind::float32: return down_typed<float>(job);

@@ -42,5 +42,5 @@ struct V {
 #include "low_rank_kernels.hpp"
 
 namespace edgelora::ops {
-const Path neon_path{"neon", down, up};
+const Path neon_path{"neon", down, up, scale};
 }  // namespace edgelora::ops

@@ -1,4 +1,5 @@
-// The operator `LowRank` of the domain `edgelora`: y + (x A) B in one node, for every adapter of a batch.
+// The operator `LowRank` of the domain `edgelora`: y * scales + bias + (x A) B in one node, for every adapter of a batch;
+// scales and bias may be left out.
 #include <array>
 #include <cstring>
 #include <vector>
@@ -21,12 +22,14 @@ size_t read_features(const OrtApi& api, const OrtKernelInfo* info) {
 class LowRankKernel {
  public:
   static constexpr const char* name = "LowRank";
-  static constexpr std::array<Port, 5> inputs{{
+  static constexpr std::array<Port, 7> inputs{{
       {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},  // x (rows, tokens, in_features)
       {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},  // y (rows, tokens, out_features)
       {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8},  // factors
       {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64},  // blocks
       {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},  // weights
+      {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true},  // scales (rows, tokens, 1): what y is multiplied with
+      {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true},  // bias (out_features)
   }};
   static constexpr std::array<Port, 1> outputs{{{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}}};
   static constexpr std::array<int, 2> in_place{{1, 0}};
@@ -44,9 +47,19 @@ class LowRankKernel {
     }
     const Adapters adapters = read_adapters(call.input(2), call.input(3), call.input(4));
     const std::vector<Span> spans = low_rank_.spans(adapters, static_cast<size_t>(x.dims[0]));
+    const Tensor scales = call.input(5), bias = call.input(6);
+    if (scales.is_there && scales.count() != y.dims[0] * y.dims[1]) {
+      throw std::invalid_argument("expected scales [rows, tokens, 1]");
+    }
+    if (bias.is_there && bias.count() != y.dims[2]) throw std::invalid_argument("expected bias [out_features]");
+    const auto tokens = static_cast<size_t>(x.dims[1]), all_tokens = tokens * static_cast<size_t>(x.dims[0]);
     auto* out = static_cast<float*>(call.output(0, y.dims, y.n_dims));
+    if (scales.is_there || bias.is_there) {
+      const Scale scale{y.as<float>(), out, all_tokens, layout.out_features(), scales.as<float>(), bias.as<float>()};
+      return low_rank_.scale_and_add(call, spans, x.as<float>(), scale, tokens);
+    }
     if (out != y.data) std::memcpy(out, y.data, static_cast<size_t>(y.count()) * sizeof(float));
-    low_rank_.add(call, spans, x.as<float>(), out, static_cast<size_t>(x.dims[1]));
+    low_rank_.add(call, spans, x.as<float>(), out, tokens);
   }
 
  private:

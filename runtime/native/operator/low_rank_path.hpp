@@ -33,10 +33,20 @@ struct Up {
   float* wide;  // room for two lanes of B as floats (2 * rank * lane)
 };
 
+// y[t][n] = from[t][n] scales[t] + bias[n].
+struct Scale {
+  const float* from;  // (tokens, columns), which may be y
+  float* y;
+  size_t tokens, columns;
+  const float* scales;  // (tokens) or null: 1
+  const float* bias;    // (columns) or null: 0
+};
+
 struct Path {
   const char* name;
   void (*down)(const Down&);
   void (*up)(const Up&);
+  void (*scale)(const Scale&);
 };
 
 extern const Path plain_path;

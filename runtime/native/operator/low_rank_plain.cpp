@@ -54,5 +54,5 @@ struct V {
 #include "low_rank_kernels.hpp"
 
 namespace edgelora::ops {
-const Path plain_path{"plain", down, up};
+const Path plain_path{"plain", down, up, scale};
 }  // namespace edgelora::ops

@@ -15,6 +15,7 @@ static const OrtCustomOp* (*const table[])() = {
     low_rank,
     linear,
     embed,
+    round_rows,
 };
 
 // The newest interface of both; "1.24.4" has 24 of them, and a library that is asked for another complains on standard

@@ -10,6 +10,7 @@ set(EDGELORA_OPS_SOURCES
   low_rank_plain.cpp
   low_rank_steps.cpp
   register.cpp
+  round_rows_operator.cpp
 )
 set(EDGELORA_AVX2 "-mavx2;-mfma;-mf16c")
 set(EDGELORA_AVX512 "${EDGELORA_AVX2};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl")

@@ -183,6 +183,27 @@ int check(const Path& path) {
   return failures;
 }
 
+// Whole rows in bytes around 128: the codes of plain C++, each within half a step of its number.
+int check_round_row(const Path& path) {
+  std::mt19937 random(2);
+  int failures = 0;
+  for (const size_t columns : {1u, 15u, 16u, 37u, 255u, 384u, 1500u}) {
+    std::vector<float> x(columns);
+    for (float& value : x) value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 400.0f;
+    std::vector<uint8_t> codes(columns), expected(columns);
+    const auto count = static_cast<int64_t>(columns);
+    const float scale = path.round_row(x.data(), count, codes.data());
+    bool is_wrong = scale != linear_plain.round_row(x.data(), count, expected.data()) || codes != expected;
+    for (size_t i = 0; i < columns; ++i) {
+      is_wrong = is_wrong || !(std::fabs(static_cast<float>(codes[i] - 128) * scale - x[i]) < 0.501f * scale);
+    }
+    if (!is_wrong) continue;
+    ++failures;
+    std::printf("%s: a row of %d is rounded to other bytes\n", path.name, static_cast<int>(columns));
+  }
+  return failures;
+}
+
 double nanoseconds(const Path& path, const Matrix& m, size_t tokens, Way way) {
   std::vector<float> x(tokens * static_cast<size_t>(m.columns), 0.5f);
   double best = 1e18;
@@ -219,7 +240,7 @@ int main(int count, char** arguments) {
     if (timed) {
       time(*path);
     } else {
-      failures += check(*path);
+      failures += check(*path) + check_round_row(*path);
     }
   }
   std::printf("chosen: %s\n", linear_path().name);

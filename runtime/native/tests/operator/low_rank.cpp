@@ -215,6 +215,15 @@ double worst_of(const Path& path, const Layout& layout, Kind kind, size_t rank, 
     call.parallel(shares, share);
     for (size_t i = 0; i < cut.size(); ++i) worst = std::max(worst, std::fabs(cut[i] - want[i]) / reach[i]);
   }
+  const size_t n = layout.out_features();
+  const std::vector<float> scales = draw(rows * tokens, random), bias = draw(n, random);
+  std::vector<float> scaled(y.size());
+  const Scale scale{y.data(), scaled.data(), rows * tokens, n, scales.data(), bias.data()};
+  low_rank.scale_and_add(call, spans, x.data(), scale, tokens);
+  for (size_t i = 0; i < y.size(); ++i) {
+    const double own = y[i], expected = want[i] - own + own * scales[i / n] + bias[i % n];
+    worst = std::max(worst, std::fabs(scaled[i] - expected) / (reach[i] + std::fabs(own * scales[i / n]) + 1.0));
+  }
   low_rank.add(call, spans, x.data(), y.data(), tokens);
   for (size_t i = 0; i < y.size(); ++i) worst = std::max(worst, std::fabs(y[i] - want[i]) / reach[i]);
   return worst;

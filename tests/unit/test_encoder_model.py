@@ -6,6 +6,7 @@ The artifacts are spelled out in ``tests/tiny_encoder.py``, whose numpy says wha
 import logging
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,20 @@ import numpy as np
 import pytest
 
 from edgelora_runtime import AdapterError, ArtifactError, EncoderModel, InputError, load
+from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.encoder_session import EncoderSession
+from edgelora_runtime.head import read_base_head
+from edgelora_runtime.head_packer import HeadPacker
 from edgelora_runtime.manifest import (
     FEATURE_EXTRACTION,
     IMAGE_CLASSIFICATION,
     TEXT_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     HeadInfo,
+    read_manifest,
 )
+from edgelora_runtime.packers import SlotPacker
 from tests.tiny_encoder import (
     CONTEXT,
     IMAGE,
@@ -176,6 +182,77 @@ def test_within_a_budget_adapters_are_read_again_with_their_labels(topics: Case)
     found = small.classify_each("mail")
     for spec, item in topics.model.classify_each("mail").items():
         assert found[spec].scores == pytest.approx(item.scores)
+
+
+def open_adapters(folder: Path, names: Sequence[str], most_bytes: int | None = None) -> AdapterSet:
+    """The adapters of a case, packed for its graph."""
+    manifest = read_manifest(folder / "artifact")
+    assert manifest.encoder is not None
+    base = read_base_head(folder / "artifact", manifest)
+    packer = HeadPacker(SlotPacker(manifest.slots), manifest.encoder.head, base, manifest.encoder.base_head is not None)
+    adapters = AdapterSet(folder / "artifact", manifest, packer, None, most_bytes, base)
+    for name in names:
+        adapters.load(name, folder / name)
+    return adapters
+
+
+def write_alike(folder: Path, count: int) -> list[str]:
+    """Adapters of the same rank and number of labels."""
+    names = [f"alike-{index}" for index in range(count)]
+    for seed, name in enumerate(names):
+        write_encoder_adapter(folder / name, adapter_tensors(TEXT_CLASSIFICATION, 3, 4, 10 + seed))
+    return names
+
+
+def contents(adapter: BoundAdapter) -> dict[str, Any]:
+    return {name: np.array(array) for name, array in adapter.arrays.items()}
+
+
+def test_rows_of_adapters_and_the_adapters_are_in_memory_once(topics: Case) -> None:
+    names = write_alike(topics.folder, 5)
+    adapters = open_adapters(topics.folder, names)
+    before, alone = {name: contents(adapters.find(name)) for name in names}, adapters.n_bytes
+    rows = adapters.find_rows(names)
+    assert adapters.n_bytes == rows.n_bytes == alone
+    assert adapters.find_rows(names) is rows
+    for row, name in enumerate(names):
+        found = adapters.find(name)
+        assert found is adapters.find(name)
+        for key, array in found.arrays.items():
+            np.testing.assert_array_equal(array, before[name][key])
+            assert array.size == 0 or np.shares_memory(array, rows.arrays[key][row])
+
+    adapters.unload(names[0])  # the rows go with it, and the others get memory of their own
+    assert adapters.n_bytes == alone * 4 // 5
+    for name in names[1:]:
+        for key, array in adapters.find(name).arrays.items():
+            np.testing.assert_array_equal(array, before[name][key])
+            assert not np.shares_memory(array, rows.arrays[key])
+
+
+def test_adapters_of_other_ranks_or_labels_stay_where_they_are(topics: Case) -> None:
+    adapters = open_adapters(topics.folder, [*LABELS])
+    largest = {name: contents(adapters.find(name)) for name in LABELS}
+    rows = adapters.find_rows([*LABELS, "two:0.5", "none"])
+    for name, expected in largest.items():
+        for key, array in adapters.find(name).arrays.items():
+            np.testing.assert_array_equal(array, expected[key])
+            assert not np.shares_memory(array, rows.arrays[key])
+
+
+def test_rows_that_leave_for_the_budget_take_no_adapter_with_them(topics: Case) -> None:
+    names = write_alike(topics.folder, 4)
+    alone = open_adapters(topics.folder, names).n_bytes
+    adapters = open_adapters(topics.folder, names, alone)
+    adapters.find_rows(names)
+    assert adapters.n_bytes == alone
+    pairs = [adapters.find_rows([names[0], name]) for name in names[1:]]
+    assert pairs[-1].rows == 2 and adapters.n_bytes <= alone
+    for name in names:
+        expected = contents(open_adapters(topics.folder, [name]).find(name))
+        for key, array in adapters.find(name).arrays.items():
+            np.testing.assert_array_equal(array, expected[key])
+        assert adapters.n_bytes <= alone
 
 
 def test_images_are_classified_one_or_several(tmp_path: Path) -> None:

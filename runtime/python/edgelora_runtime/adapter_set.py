@@ -24,7 +24,7 @@ from edgelora_runtime.manifest import SMALL_FILE, HeadInfo, Manifest, check_file
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packed_adapters import PackedCache
 from edgelora_runtime.packers import Packer
-from edgelora_runtime.packing import Packed
+from edgelora_runtime.packing import Packed, copied
 
 _NO_WEIGHT = 1e-9
 _MAX_MIXED = 16  # blends and row stacks kept ready; of single adapters the budget alone says how many
@@ -43,6 +43,7 @@ class _Kept:
     packed: Packed
     bound: BoundAdapter  # over the same memory
     head: HeadInfo | None
+    within: BoundAdapter | None = None  # the rows in whose memory it lies
 
 
 class AdapterSet:
@@ -50,7 +51,8 @@ class AdapterSet:
 
     What is dropped or loaded anew comes back as another object, so that nothing that was computed with the old one,
     and is known by it, is ever taken for the new one's. ``most_bytes`` bounds what is kept; what the last call asked
-    for stays in any case.
+    for stays in any case. Of an encoder, from which nothing remains after a call, adapters move into the memory of rows
+    that are made of them: ten of them, and the rows of all ten, take the memory of ten.
     """
 
     def __init__(
@@ -83,7 +85,8 @@ class AdapterSet:
     @property
     def n_bytes(self) -> int:
         """Memory of all slot inputs that are kept ready."""
-        return sum(item.n_bytes for item in (*(kept.bound for kept in self._single.values()), *self._mixed.values()))
+        own = (kept.bound for kept in self._single.values() if kept.within is None)
+        return sum(item.n_bytes for item in (*own, *self._mixed.values()))
 
     def folder(self, name: str) -> Path:
         """Where a known name was read from."""
@@ -125,7 +128,10 @@ class AdapterSet:
         specs = tuple(self.parse(text) for text in texts)
         if len(set(specs)) == 1:
             return self._bound(specs[0])
-        return self._keep(specs, lambda: self._packer.stack([self._blend(spec) for spec in specs]))
+        found = self._keep(specs, lambda: self._packer.stack([self._packed(spec) for spec in specs]))
+        if self._manifest.encoder is not None:
+            self._move_into(found, specs)
+        return found
 
     def head(self, text: str) -> HeadInfo | None:
         """What the head of one SPEC means, None where the model has no head.
@@ -181,7 +187,7 @@ class AdapterSet:
     def _bound(self, spec: Spec) -> BoundAdapter:
         if not spec:
             return self._none
-        if len(spec) == 1 and spec[0][1] == 1.0:
+        if _is_whole(spec):
             found = self._keep_single(spec[0][0]).bound
             self._drop_beyond_budget(found)
             return found
@@ -192,10 +198,31 @@ class AdapterSet:
         if found is None:
             found = self._mixed[key] = bind(build())
             if len(self._mixed) > _MAX_MIXED:
-                self._mixed.popitem(last=False)
+                self._drop_mixed(next(iter(self._mixed)))
         self._mixed.move_to_end(key)
         self._drop_beyond_budget(found)
         return found
+
+    def _move_into(self, rows: BoundAdapter, specs: Sequence[Spec]) -> None:
+        """Let the adapters that rows are made of lie where the rows are."""
+        for row, spec in enumerate(specs):
+            kept = self._single.get(spec[0][0]) if _is_whole(spec) else None
+            if kept is None or kept.within is not None:
+                continue
+            packed = self._packer.row(rows.arrays, row, kept.packed)
+            if packed is not None:
+                self._single[spec[0][0]] = _Kept(packed, bind(packed), kept.head, rows)
+
+    def _drop_mixed(self, key: tuple[Spec, ...]) -> None:
+        """Let go of a mixture; adapters that lie in it get memory of their own again."""
+        gone = self._mixed.pop(key)
+        for name, kept in self._single.items():
+            if kept.within is gone:
+                packed = copied(kept.packed)
+                self._single[name] = _Kept(packed, bind(packed), kept.head)
+
+    def _packed(self, spec: Spec) -> Packed:
+        return self._keep_single(spec[0][0]).packed if _is_whole(spec) else self._blend(spec)
 
     def _blend(self, spec: Spec) -> Packed:
         return self._packer.blend([(self._keep_single(name).packed, weight) for name, weight in spec])
@@ -210,16 +237,18 @@ class AdapterSet:
         self._single.pop(name, None)
         stale = [key for key in self._mixed if any(part == name for spec in key for part, _ in spec)]
         for key in stale:
-            del self._mixed[key]
+            self._drop_mixed(key)
 
     def _drop_beyond_budget(self, needed: BoundAdapter) -> None:
         """Let go of what was not used for longest, mixtures first: they are made of what is there."""
         if self._most_bytes is None:
             return
-        for key in [key for key, item in self._mixed.items() if item is not needed]:
+        home = next((item.within for item in self._single.values() if item.bound is needed), None)
+        for key in [key for key, item in self._mixed.items() if item is not needed and item is not home]:
             if self.n_bytes > self._most_bytes:
-                del self._mixed[key]
-        for name in [name for name, item in self._single.items() if item.bound is not needed]:
+                self._drop_mixed(key)
+        free = [name for name, item in self._single.items() if item.bound is not needed and item.within is None]
+        for name in free:
             if self.n_bytes > self._most_bytes:
                 del self._single[name]
 
@@ -244,3 +273,8 @@ class AdapterSet:
         return find_head_info(
             source.folder, count, where, trust=source.is_trusted, listed=source.listed, labels=source.labels
         )
+
+
+def _is_whole(spec: Spec) -> bool:
+    """Whether it names one adapter as it was trained."""
+    return len(spec) == 1 and spec[0][1] == 1.0

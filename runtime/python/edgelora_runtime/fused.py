@@ -17,12 +17,11 @@ import numpy.typing as npt
 from edgelora_runtime.adapter import Adapter, Factors, FloatArray
 from edgelora_runtime.grid_of_factors import find_codes
 from edgelora_runtime.manifest import Slot
-from edgelora_runtime.packing import Packed, rank_groups
+from edgelora_runtime.packing import LINE, Packed, aligned, rank_groups
 
 FACTORS = "adapter.factors"  # uint8 (bytes,): the blocks of adapters, one after another
 BLOCKS = "adapter.blocks"  # int64 (rows, pieces, slots): where the block of a slot begins, -1 for none
 WEIGHTS = "adapter.weights"  # float32 (rows, pieces)
-LINE = 64  # bytes; arrays of a block, and blocks, begin at multiples of it
 LANE = 16  # input features, or output columns, side by side for one rank
 _PANEL = 8  # ranks of A that are read together
 _KINDS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
@@ -34,7 +33,7 @@ def pack_fused(adapter: Adapter, slots: Sequence[Slot]) -> dict[str, Array]:
     """The inputs of one adapter: a single piece for a single row, its factors as narrow as they are without loss."""
     blocks = [_block(slot, adapter) for slot in slots]
     sizes = [sum(_round_up(array.nbytes) for array in block) for block in blocks]
-    factors = _aligned(sum(sizes))
+    factors = aligned(sum(sizes))
     starts = list(itertools.accumulate(sizes, initial=0))
     for block, start in zip(blocks, starts, strict=False):
         for array in block:
@@ -73,6 +72,15 @@ def stack_fused(rows: Sequence[Packed]) -> dict[str, Array]:
     return fused_inputs(factors, blocks, weights)
 
 
+def row_of_fused(stacked: Packed, row: int, like: Packed) -> dict[str, Array] | None:
+    """The inputs of one row over the memory of a stack, where ``like``, the same inputs, is a single piece."""
+    own, moved = like[BLOCKS][0], stacked[BLOCKS][row, :1]
+    if len(own) != 1 or not (own >= 0).any():
+        return None
+    start = int((moved - own)[own >= 0][0])
+    return fused_inputs(stacked[FACTORS][start : start + like[FACTORS].nbytes], like[BLOCKS], like[WEIGHTS])
+
+
 def _join(packed: Iterable[Packed]) -> tuple[Array, dict[int, int]]:
     """The factors of all adapters behind each other, each once, and where those of each array begin."""
     arrays = {id(item[FACTORS]): item[FACTORS] for item in packed}
@@ -80,7 +88,7 @@ def _join(packed: Iterable[Packed]) -> tuple[Array, dict[int, int]]:
     starts = dict(zip(arrays, itertools.accumulate(sizes, initial=0), strict=False))
     if len(arrays) == 1:
         return next(iter(arrays.values())), starts
-    factors = _aligned(sum(sizes))
+    factors = aligned(sum(sizes))
     for key, array in arrays.items():
         factors[starts[key] : starts[key] + array.nbytes] = array
     return factors, starts
@@ -151,13 +159,6 @@ def _lanes(values: Array) -> Array:
 
 def _none(out_features: int) -> FloatArray:
     return np.zeros((0, out_features), np.float32)
-
-
-def _aligned(size: int) -> Array:
-    """Zeros that begin at a cache line."""
-    memory = np.zeros(size + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + size]
 
 
 def _round_up(size: int) -> int:

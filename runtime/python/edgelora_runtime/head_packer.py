@@ -15,9 +15,7 @@ from edgelora_runtime.adapter import Adapter
 from edgelora_runtime.head import Tensors, blend_heads, pack_head, packed_labels, stack_heads
 from edgelora_runtime.manifest import HeadTensor
 from edgelora_runtime.packers import Buffer, Packer
-from edgelora_runtime.packing import Packed
-
-_LINE = 64  # bytes; what another packer maps begins at a cache line
+from edgelora_runtime.packing import LINE, Packed, row_of
 
 
 class HeadPacker:
@@ -46,26 +44,33 @@ class HeadPacker:
         """Zeros up to the largest rank and number of labels."""
         return {**self._slots.stack(rows), **stack_heads(rows, self._head)}
 
+    def row(self, stacked: Packed, row: int, like: Packed) -> Packed | None:
+        """Where neither ranks nor labels were filled up."""
+        names = {item.input for item in self._head}
+        head = row_of(stacked, row, {name: array for name, array in like.items() if name in names})
+        slots = self._slots.row(stacked, row, {name: array for name, array in like.items() if name not in names})
+        return None if head is None or slots is None else {**slots, **head}
+
     def to_buffers(self, packed: Packed) -> Sequence[Buffer]:
         """A line, the slots, the head."""
         slots = [memoryview(part).cast("B") for part in self._slots.to_buffers(packed)]
         size = sum(part.nbytes for part in slots)
         head = [np.ascontiguousarray(packed[item.input]).reshape(-1).data.cast("B") for item in self._head]
-        line = np.array([size, packed_labels(packed, self._head)], np.int64).tobytes().ljust(_LINE, b"\0")
-        return [line, *slots, bytes(-size % _LINE), *head]
+        line = np.array([size, packed_labels(packed, self._head)], np.int64).tobytes().ljust(LINE, b"\0")
+        return [line, *slots, bytes(-size % LINE), *head]
 
     def from_buffer(self, data: Buffer) -> Packed | None:
         """Views of the file; None where its size is not that of such a head."""
         view = memoryview(data)
-        if len(view) < _LINE:
+        if len(view) < LINE:
             return None
         size, labels = np.frombuffer(view, np.int64, 2).tolist()
-        if size < 0 or labels < 0 or _LINE + size > len(view):
+        if size < 0 or labels < 0 or LINE + size > len(view):
             return None
-        start = _LINE + _LINE * math.ceil(size / _LINE)
+        start = LINE + LINE * math.ceil(size / LINE)
         shapes = [_fed(item, labels) for item in self._head]
         ends = list(itertools.accumulate((4 * math.prod(shape) for shape in shapes), initial=start))
-        slots = self._slots.from_buffer(view[_LINE : _LINE + size])
+        slots = self._slots.from_buffer(view[LINE : LINE + size])
         if slots is None or ends[-1] != len(view):
             return None
         places = zip(self._head, shapes, ends, strict=False)

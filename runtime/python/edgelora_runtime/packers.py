@@ -15,13 +15,28 @@ from typing import Protocol
 import numpy as np
 
 from edgelora_runtime.adapter import Adapter
-from edgelora_runtime.fused import BLOCKS, FACTORS, blend_fused, fused_inputs, pack_fused, stack_fused
+from edgelora_runtime.fused import (
+    BLOCKS,
+    FACTORS,
+    blend_fused,
+    fused_inputs,
+    pack_fused,
+    row_of_fused,
+    stack_fused,
+)
 from edgelora_runtime.manifest import Slot
-from edgelora_runtime.packing import Packed, blend_packed, pack_adapter, packed_size, packed_views, stack_packed
+from edgelora_runtime.packing import (
+    LINE,
+    Packed,
+    blend_packed,
+    pack_adapter,
+    packed_size,
+    packed_views,
+    row_of,
+    stack_packed,
+)
 
 Buffer = bytes | memoryview | mmap.mmap
-
-_LINE = 64  # bytes; what is mapped from a file begins at a cache line
 
 
 class Packer(Protocol):
@@ -37,6 +52,9 @@ class Packer(Protocol):
 
     def stack(self, rows: Sequence[Packed]) -> Packed:
         """One adapter or blend for each row of a batch."""
+
+    def row(self, stacked: Packed, row: int, like: Packed) -> Packed | None:
+        """One row of ``stack``'s result over the same memory, where that holds ``like``, the row, as it is."""
 
     def to_buffers(self, packed: Packed) -> Sequence[Buffer]:
         """What a file of ``pack``'s result holds, in order."""
@@ -64,6 +82,10 @@ class SlotPacker:
     def stack(self, rows: Sequence[Packed]) -> Packed:
         """Zeros up to the largest rank."""
         return stack_packed(rows, self._slots)
+
+    def row(self, stacked: Packed, row: int, like: Packed) -> Packed | None:
+        """Where no rank was filled up."""
+        return row_of(stacked, row, like)
 
     def to_buffers(self, packed: Packed) -> Sequence[Buffer]:
         """Ranks, then what ``packed_views`` sees."""
@@ -105,6 +127,10 @@ class FusedPacker:
         """Each row at its own rank."""
         return stack_fused(rows)
 
+    def row(self, stacked: Packed, row: int, like: Packed) -> Packed | None:
+        """Where it is the factors of one adapter."""
+        return row_of_fused(stacked, row, like)
+
     def to_buffers(self, packed: Packed) -> Sequence[Buffer]:
         """Offsets, then factors."""
         return _head([packed[FACTORS].nbytes, *packed[BLOCKS].reshape(-1).tolist()]), packed[FACTORS].data
@@ -128,4 +154,4 @@ def _head(numbers: Sequence[int]) -> bytes:
 
 def _start(count: int) -> int:
     """Bytes before what is mapped."""
-    return _LINE * math.ceil(8 * count / _LINE)
+    return LINE * math.ceil(8 * count / LINE)

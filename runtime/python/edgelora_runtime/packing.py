@@ -21,7 +21,8 @@ from edgelora_runtime.manifest import Slot, SlotPart
 # slot input name -> (1, in_features, rank) or (1, rank, out_features); or what ``fused.py`` says
 Packed = Mapping[str, npt.NDArray[Any]]
 
-_ALIGNMENT = 16  # floats; slot inputs start at a cache line
+LINE = 64  # bytes; what is packed starts at a cache line
+_ALIGNMENT = LINE // 4  # floats
 
 
 def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -> dict[str, FloatArray]:
@@ -46,6 +47,22 @@ def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -
                 columns *= np.float32(weight * item.scaling)
             start = end
     return packed
+
+
+def aligned(size: int) -> npt.NDArray[Any]:
+    """Zeros (size,), uint8, that begin at a cache line."""
+    memory = np.zeros(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size]
+
+
+def copied(packed: Packed) -> Packed:
+    """The same inputs in memory of their own."""
+    own: dict[str, npt.NDArray[Any]] = {}
+    for name, array in packed.items():
+        own[name] = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
+        own[name][...] = array
+    return own
 
 
 def packed_size(slots: Sequence[Slot], ranks: Sequence[int]) -> int:
@@ -117,3 +134,9 @@ def stack_packed(rows: Sequence[Packed], slots: Sequence[Slot]) -> dict[str, Flo
             b[row, :row_rank] = packed[slot.b][0]
         stacked[slot.a], stacked[slot.b] = a, b
     return stacked
+
+
+def row_of(stacked: Packed, row: int, like: Packed) -> dict[str, npt.NDArray[Any]] | None:
+    """The inputs of one row over the memory of a stack; None where that filled ``like``, the same inputs, up."""
+    views = {name: stacked[name][row : row + 1] for name in like}
+    return views if all(views[name].shape == array.shape for name, array in like.items()) else None

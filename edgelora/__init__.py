@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgelora.adapter.difference import Difference
     from edgelora.adapter.merge_folders import MergeResult
-    from edgelora.adapter.merge_options import MergeOptions
+    from edgelora.adapter.merge_options import FitOptions, MergeOptions
     from edgelora.api import (
         ExportResult,
         QuantizeResult,
@@ -41,6 +41,7 @@ __all__ = [
     "EdgeLoraError",
     "ExportOptions",
     "ExportResult",
+    "FitOptions",
     "GridChoice",
     "Interference",
     "MergeOptions",
@@ -67,6 +68,7 @@ _HOME = {
     "Difference": "edgelora.adapter.difference",
     "EdgeLoraError": "edgelora.errors",
     "ExportOptions": "edgelora.artifact.options",
+    "FitOptions": "edgelora.adapter.merge_options",
     "GridChoice": "edgelora.torch_model.choose_grid",
     "Interference": "edgelora.evaluation.interference",
     "MergeOptions": "edgelora.adapter.merge_options",

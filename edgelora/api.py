@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelora.adapter.merge_options import MergeOptions
+from edgelora.adapter.merge_options import FitOptions, MergeOptions, check_fit
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.options import ExportOptions, check_task_options
 from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
@@ -243,18 +243,39 @@ def add_adapter(
 
 
 def merge_adapters(
-    parents: Sequence[tuple[StrPath, float]], out: StrPath, options: MergeOptions = MergeOptions()
+    parents: Sequence[tuple[StrPath, float]],
+    out: StrPath,
+    options: MergeOptions = MergeOptions(),
+    *,
+    fit: FitOptions | None = None,
+    progress: Progress = SILENT,
 ) -> MergeResult:
     """Merge PEFT folders, each with its weight, into a new one at ``out``, as PEFT's ``add_weighted_adapter`` does.
 
     A negative weight takes a task away. Its receipt names the parents; those that have one must be of one base, grid,
-    tokenizer and template.
+    tokenizer and template. ``fit`` finds weights layer by layer on a few rows, the given ones being the first.
     """
-    from edgelora.adapter.merge_folders import Weighed, merge_folders
+    from edgelora.adapter.merge_folders import Weighed, check_free, merge_folders, read_sources
 
     place = Path(out)
     check_outside(place)
-    return merge_folders([Weighed(Path(folder), float(weight)) for folder, weight in parents], place, options)
+    weighed = [Weighed(Path(folder), float(weight)) for folder, weight in parents]
+    if fit is None:
+        return merge_folders(weighed, place, options)
+    check_fit(options)
+    check_free(place)
+    sources = read_sources(weighed)
+    first = sources[0]
+    choice = known_choice(first.receipt, first.folder) if fit.quant is None else GridChoice(fit.quant)
+    grid = grid_maker(choice, progress)(open_base(os.fspath(fit.base)))
+    from edgelora.training.fit_weights import fit_weights
+
+    found = fit_weights(grid, sources, [item.weight for item in weighed], fit, progress)
+    fitted = [
+        dataclasses.replace(item, own=own, layers=layers)
+        for item, own, layers in zip(weighed, found.modules, found.layers, strict=True)
+    ]
+    return merge_folders(fitted, place, options, found.record())
 
 
 def diff_adapters(a: StrPath, b: StrPath) -> Difference:

@@ -131,7 +131,12 @@ def check_base(source: Source, ours: Receipt) -> None:
 
 
 def merged_receipt(
-    folder: Path, sources: Sequence[Source], records: Sequence[Mapping[str, Any]], made: Combined, options: MergeOptions
+    folder: Path,
+    sources: Sequence[Source],
+    records: Sequence[Mapping[str, Any]],
+    made: Combined,
+    options: MergeOptions,
+    fit: Mapping[str, Any] | None = None,
 ) -> Receipt | None:
     """The receipt of the adapter that lies in ``folder``; None where no parent has one to say which base it is for.
 
@@ -161,6 +166,7 @@ def merged_receipt(
             **record_options(options),
             **({"seed": options.seed or 0} if options.rule.draws else {}),
             "relative_error": float(f"{made.relative_error:.4g}"),
+            "fit": None if fit is None else dict(fit),
             "adapters": list(records),
         },
     )

@@ -44,6 +44,7 @@ class MergeResult:
     relative_error: float  # of the merged delta from the weighted sum
     has_receipt: bool  # False where no parent has one
     parents: tuple[Mapping[str, Any], ...]  # as the receipt names them
+    fit: Mapping[str, Any] | None = None  # rows, steps, losses before and after
 
 
 def read_sources(weighed: Sequence[Weighed]) -> list[Source]:
@@ -53,13 +54,20 @@ def read_sources(weighed: Sequence[Weighed]) -> list[Source]:
     return sources
 
 
-def merge_folders(weighed: Sequence[Weighed], out: Path, options: MergeOptions) -> MergeResult:
-    """Write the merged adapter to ``out``, which must not exist.
+def check_free(out: Path) -> None:
+    """Raise ConfigError where something is in the way of a new folder."""
+    if out.exists():
+        raise ConfigError(f"{out} exists; choose another folder")
+
+
+def merge_folders(
+    weighed: Sequence[Weighed], out: Path, options: MergeOptions, fit: Mapping[str, Any] | None = None
+) -> MergeResult:
+    """Write the merged adapter to ``out``, which must not exist; ``fit`` tells how the weights were found.
 
     Raises AdapterError for parents that do not agree, or a result that changes nothing.
     """
-    if out.exists():
-        raise ConfigError(f"{out} exists; choose another folder")
+    check_free(out)
     sources = read_sources(weighed)
     names = _names(sources)
     made = combine(
@@ -75,7 +83,7 @@ def merge_folders(weighed: Sequence[Weighed], out: Path, options: MergeOptions) 
     ]
     with replace_folder(out) as fresh:
         write_adapter(fresh, made.adapter, _config(sources, made))
-        receipt = merged_receipt(fresh, sources, records, made, options)
+        receipt = merged_receipt(fresh, sources, records, made, options, fit)
         if receipt is not None:
             write_receipt(fresh, receipt)
             write_page(fresh, receipt)
@@ -93,6 +101,7 @@ def merge_folders(weighed: Sequence[Weighed], out: Path, options: MergeOptions) 
         made.relative_error,
         receipt is not None,
         tuple(records),
+        fit,
     )
 
 

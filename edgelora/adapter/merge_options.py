@@ -1,11 +1,12 @@
 """The choices of ``adapter merge``, checked before anything is read.
 
-choices of one merge -> MergeOptions, Method
+choices of one merge -> MergeOptions, FitOptions, Method
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from edgelora.adapter.task_vectors import SIGN_METHODS
@@ -111,3 +112,28 @@ class MergeOptions:
     def rule(self) -> Method:
         """What the method does."""
         return METHODS[self.method]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Rows on which the weights of a merge are found layer by layer, and the base model that reads them."""
+
+    rows: Path
+    base: str  # a Hugging Face folder, a hub id or a GGUF file
+    steps: int = 20  # of gradient descent over all rows
+    limit: int = 64  # the first rows alone
+    quant: str | None = None  # None is as the receipt of the first adapter says
+
+    def __post_init__(self) -> None:
+        for option, value in (("--fit-steps", self.steps), ("--fit-limit", self.limit)):
+            if value < 1:
+                raise ConfigError(f"{option} is {value}, expected at least 1")
+
+
+def check_fit(options: MergeOptions) -> None:
+    """Raise ConfigError for a method that does not ship the sum whose weights a fit finds."""
+    if options.method not in EXACT:
+        raise ConfigError(
+            f"--fit finds the weights of a sum, and --method {options.method} makes another of them; "
+            f"give --method {' or '.join(EXACT)}"
+        )

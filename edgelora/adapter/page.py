@@ -174,11 +174,16 @@ def parent_lines(parents: Mapping[str, Any]) -> list[str]:
     chosen = [
         f"{key.replace('_', ' ')} {_plain(item)}"
         for key, item in parents.items()
-        if key not in ("method", "adapters", "relative_error") and item is not None
+        if key not in ("method", "adapters", "relative_error", "fit") and item is not None
     ]
     lines = [f"- merged by {', '.join([str(parents.get('method')), *chosen])}"]
     if isinstance(error := parents.get("relative_error"), float):
         lines.append(f"- its delta is {100 * error:.2f} % off the weighted sum")
+    if fit := parents.get("fit"):
+        lines.append(
+            f"- weights found in {fit['steps']} steps on {fit['rows']} rows: loss {fit['loss_before']:.4f} to "
+            f"{fit['loss_after']:.4f}"
+        )
     for item in parents.get("adapters") or ():
         weight = "weights by layer" if item.get("layers") else f"weight {item['weight']:g}"
         lines.append(f"- {item['name']}, {weight}, factors `{item['weights'][:12]}`")

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from edgelora.adapter.convert import convert as convert_adapter
 from edgelora.artifact.changing import check_outside
 from edgelora.cli.output import Json, emit, size
 
@@ -36,6 +35,8 @@ def convert(
 
     Example: edgelora adapter convert legal -o legal.gguf --base SmolLM2-135M
     """
+    from edgelora.adapter.convert import convert as convert_adapter  # what reads bases, which no neighbour asks for
+
     check_outside(out)
     done = convert_adapter(adapter, out, base, store)
     files = [out] if out.is_file() else [path for path in out.iterdir() if path.is_file()]

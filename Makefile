@@ -17,6 +17,7 @@ JS := runtime/js/node_modules/.package-lock.json
 JS_BUILT := runtime/js/build/built
 PAGE := examples/browser/node_modules/.package-lock.json
 APP := examples/react-native/node_modules/.package-lock.json
+OTHERS := tests/others/node_modules/.package-lock.json
 ARTIFACT ?= build/demo/page
 OUT ?= build/static
 
@@ -28,7 +29,7 @@ install: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train two adapters, export one int4 artifact, compare; the same of an encoder (about 20 minutes on 2 cores)
 	$(BIN)/python -m examples.demo
 
-test: $(STAMP) $(JS) $(PAGE) $(APP) browser native compilers ## run every test: Python, native, Node, Chromium, React Native's binding
+test: $(STAMP) $(JS) $(PAGE) $(APP) $(OTHERS) browser native compilers ## run every test: Python, native, Node, Chromium, React Native's binding
 	$(BIN)/python -m pytest
 	npm --prefix runtime/js test
 	npm --prefix runtime/js run test:package
@@ -98,15 +99,15 @@ bench-peers: $(STAMP) ## the same in turns with onnxruntime-genai, llama.cpp and
 bench-web: $(STAMP) $(JS) browser ## the project in turns with transformers.js in Chromium; writes benchmarks/results/web.md
 	$(BIN)/python -m benchmarks.web
 
-clean: ## remove what the targets built, keep .venv, the peers' environments and downloads
-	test ! -d build || find build -mindepth 1 -maxdepth 1 -not -name peers -exec rm -rf {} +
+clean: ## remove what the targets built, keep .venv, the environments of other programs and downloads
+	test ! -d build || find build -mindepth 1 -maxdepth 1 -not -name peers -not -name others -exec rm -rf {} +
 	rm -rf runtime/js/build runtime/js/dist examples/browser/dist examples/react-native/build
 	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-distclean: clean ## remove .venv, the peers' environments and downloads too
+distclean: clean ## remove .venv, the environments of other programs and downloads too
 	rm -rf build .venv examples/.data runtime/js/jsi-host/build
-	rm -rf {runtime/js,examples/browser,examples/react-native,benchmarks/web}/node_modules
+	rm -rf {runtime/js,examples/browser,examples/react-native,benchmarks/web,tests/others}/node_modules
 
 # torch goes first and alone, at its exact version: resolving it by name would look at every accelerator build there is.
 # Both distributions go in by one call: by itself edgelora would look for its runtime in an index. The constraints are in
@@ -133,7 +134,7 @@ $(JS_BUILT): $(JS) runtime/js/package.json runtime/js/tsconfig.build.json $(shel
 	@mkdir -p $(@D) && touch $@
 $(PAGE): | $(JS_BUILT)
 $(APP): $(JS_BUILT)
-$(APP): private NPM_OPTIONS := --ignore-scripts
+$(APP) $(OTHERS): private NPM_OPTIONS := --ignore-scripts
 
 compilers:
 	runtime/native/tools/install_packages.sh runtime/native/bindings/apt-packages.txt "testing the bindings"

@@ -126,7 +126,11 @@ class ExportOptions:
     ] = FLOAT_CACHE
     template_variables: TemplateVariables = None
     genai: Annotated[
-        bool, Option("Add a second graph over the same weights, with the settings of onnxruntime-genai.")
+        bool,
+        Option(
+            "Add a second graph over the same weights, with the settings of onnxruntime-genai, optimum and "
+            "transformers.js."
+        ),
     ] = False
     source: Annotated[
         str | None, Option("For people: where the base is from.  [default: MODEL where that is a hub id]")

@@ -1,8 +1,8 @@
-"""The onnxruntime-genai view of an artifact: a twin graph over the same weights, and genai's own configuration.
+"""An artifact as others open it: a twin graph over the same weights, with the settings of genai and of transformers.
 
-ExportedModel, Checkpoint -> a second graph and a configuration file
+ExportedModel, Checkpoint -> a second graph and configuration files
 
-``.onnx_adapter`` files are written when an adapter is added.
+``.onnx_adapter`` files, which onnxruntime-genai alone takes, are written when an adapter is added.
 """
 
 from __future__ import annotations
@@ -19,22 +19,36 @@ from edgelora_onnx.passes.genai_twin import GenaiTwin
 
 GENAI_GRAPH_FILE = "decoder.genai.onnx"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+MODEL_CONFIG_FILE, GENERATION_CONFIG_FILE = "config.json", "generation_config.json"
 
 
 def write_genai_twin(folder: Path, exported: ExportedModel, checkpoint: Checkpoint) -> None:
-    """Add the twin to ``folder``, which holds the exported graph; ``onnxruntime_genai.Model(folder)`` then opens it."""
+    """Add the twin to ``folder``, which holds the exported graph.
+
+    ``onnxruntime_genai.Model(folder)`` then opens it, and with the name of the twin so do ``ORTModelForCausalLM`` of
+    optimum and ``AutoModelForCausalLM`` of transformers.js.
+    """
     model = ir.load(folder / exported.graph_file)
     GenaiTwin(exported.slots)(model)
     ir.save(model, folder / GENAI_GRAPH_FILE)
     config = {"model": _model_config(exported, checkpoint), "search": {"max_length": exported.context_length}}
-    (folder / GENAI_CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    tokens = {name: checkpoint.config.get(name) for name in ("bos_token_id", "pad_token_id")}
+    generation = {**tokens, "eos_token_id": list(checkpoint.eos_token_ids)}
+    settings = {
+        GENAI_CONFIG_FILE: config,
+        MODEL_CONFIG_FILE: dict(checkpoint.config),
+        GENERATION_CONFIG_FILE: {name: value for name, value in generation.items() if value not in (None, [])},
+    }
+    for name, content in settings.items():
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        (folder / name).write_text(text, encoding="utf-8")
     files = checkpoint.tokenizer
     if files is not None:
-        tokens = {"bos_token": files.bos_token, "eos_token": files.eos_token, "pad_token": files.pad_token}
+        special = {"bos_token": files.bos_token, "eos_token": files.eos_token, "pad_token": files.pad_token}
         tokenizer_config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "chat_template": files.chat_template,
-            **{name: token for name, token in tokens.items() if token is not None},
+            **{name: token for name, token in special.items() if token is not None},
         }
         text = json.dumps(tokenizer_config, indent=1, ensure_ascii=False) + "\n"
         (folder / TOKENIZER_CONFIG_FILE).write_text(text, encoding="utf-8")

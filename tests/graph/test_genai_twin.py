@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from edgelora.adapter.genai import write_genai_adapter
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.values import ExportedModel
 from edgelora_onnx import OnnxExporter
+from edgelora_onnx.passes.genai_twin import ON_THE_LEFT
 from edgelora_runtime.adapter import Factors
 from tests.parity.architectures import checkpoint_of, random_model
 from tests.parity.decoder import Decoder, no_adapter, random_adapter
@@ -28,6 +30,8 @@ def test_twin_equals_the_decoder_with_and_without_an_adapter(quant: str, level: 
         "weights.bin",
         "decoder.genai.onnx",
         "genai_config.json",
+        "config.json",
+        "generation_config.json",
         "decoder.plain.onnx",
     }
     packed, _ = random_adapter(exported, rank=3, seed=5)
@@ -46,6 +50,14 @@ def test_twin_equals_the_decoder_with_and_without_an_adapter(quant: str, level: 
     )
     np.testing.assert_allclose(adapted[0, 0], Decoder(tmp_path, exported, packed).step(ids[0])[-1], atol=1e-4)
     assert np.abs(base - adapted).max() > 1e-2
+
+    assert all(value.shape[0] == "batch_size" for value in session.get_inputs())
+    padded = np.ones_like(ids)
+    padded[0, -2:] = 0
+    whole = session.run(["logits"], {**feeds, "input_ids": ids[:, :-2], "attention_mask": padded[:, :-2]})[0]
+    np.testing.assert_allclose(session.run(["logits"], {**feeds, "attention_mask": padded})[0], whole, atol=1e-4)
+    with pytest.raises(InvalidArgument, match=ON_THE_LEFT):
+        session.run(["logits"], {**feeds, "attention_mask": padded[:, ::-1].copy()})
 
 
 def test_twin_of_a_graph_with_a_built_in_adapter(tmp_path: Path) -> None:

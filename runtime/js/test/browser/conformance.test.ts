@@ -42,6 +42,26 @@ for (const [name, { isIsolated, inWorker }] of places) {
   });
 }
 
+for (const inWorker of [false, true]) {
+  test(`answers keep their forms, token by token, ${inWorker ? "in a worker" : "in the page"}`, async () => {
+    const { cases: forms } = JSON.parse(await readFile(`${CONFORMANCE}/forms.json`, "utf8")) as { cases: Case[] };
+    const answers = forms.filter(({ kind, artifact }) => artifact === "tiny-float" && /^forms?$/.test(kind));
+    assert.ok(answers.some(({ schema }) => schema !== null) && answers.some(({ kind }) => kind === "forms"));
+    const browser = await launch();
+    const { page, close } = await bench(browser);
+    try {
+      const results = await page.evaluate(
+        (given) => edgelora.forms("/conformance", "tiny-float", { backend: "wasm", inWorker: given }),
+        inWorker,
+      );
+      assertAll(results, answers.length);
+    } finally {
+      await close();
+      await browser.close();
+    }
+  });
+}
+
 test("float32 and some of int4 and int8 give their answers on WebGPU, adapters and KV cache on the GPU", async () => {
   const isLong = (item: Case) => ((item.input_ids ?? []) as readonly unknown[]).length > 32; // another kernel
   const indices = cases.flatMap((item, index) => {

@@ -1,6 +1,7 @@
 /** What the tests call in the page: the library's browser entry and the runner of the conformance cases. */
 
 import { type Encoder, runEncoders } from "../../src/conformance/encoders.js";
+import { runForms } from "../../src/conformance/forms.js";
 import { type Case, type CaseResult, runConformance } from "../../src/conformance/run.js";
 import * as web from "../../src/web.js";
 
@@ -41,6 +42,13 @@ async function conformance(
   const { cases } = (await (await fetch(`${address}/cases.json`)).json()) as { cases: Case[] };
   const chosen = indices === null ? cases : cases.filter((_, index) => indices.includes(index));
   return runConformance((name) => open(`${address}/${name}`, { wasmPaths: "/ort/", ...options }), chosen);
+}
+
+/** The cases of forms of one artifact that are answers. */
+async function forms(address: string, artifact: string, options: Options): Promise<CaseResult[]> {
+  const { cases } = (await (await fetch(`${address}/forms.json`)).json()) as { cases: Case[] };
+  const answers = cases.filter((item) => item.artifact === artifact && item.kind.match(/^forms?$/));
+  return runForms((name) => open(`${address}/${name}`, { wasmPaths: "/ort/", ...options }), answers);
 }
 
 /** Every case of encoders in the folder at `address`, or those at `indices`. */
@@ -86,7 +94,7 @@ async function watchSessions(): Promise<void> {
   }) as typeof InferenceSession.create;
 }
 
-const tools = { ...web, attempt, open, conformance, encoders, cacheKeys, sessions, watchSessions };
+const tools = { ...web, attempt, open, conformance, forms, encoders, cacheKeys, sessions, watchSessions };
 export type Tools = typeof tools;
 declare global {
   var edgelora: Tools;

@@ -129,7 +129,7 @@ $(STAMP): pyproject.toml runtime/python/pyproject.toml constraints.txt
 
 # The app gets a copy of runtime/js as it is when npm installs it, the page a link to it: both want it built first, and
 # the app wants it anew whenever it changes.
-$(JS_BUILT): $(JS) runtime/js/package.json runtime/js/tsconfig.build.json $(shell find runtime/js/src -name '*.ts')
+$(JS_BUILT): $(JS) runtime/js/package.json runtime/js/app.plugin.js runtime/js/tsconfig.build.json $(shell find runtime/js/src -name '*.ts')
 	npm --prefix runtime/js run build
 	@mkdir -p $(@D) && touch $@
 $(PAGE): | $(JS_BUILT)

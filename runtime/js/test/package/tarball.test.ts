@@ -28,7 +28,7 @@ test("the tarball has the licence and every file that package.json names, and no
   assert.deepEqual(
     files.filter(
       (name) =>
-        !/^(dist\/.+\.(js|js\.map|d\.ts)|dist\/THIRD_PARTY_LICENSES\.txt|bin\/edgelora-ort\.mjs|LICENSE|README\.md|package\.json)$/.test(
+        !/^(dist\/.+\.(js|js\.map|d\.ts)|dist\/THIRD_PARTY_LICENSES\.txt|bin\/edgelora-ort\.mjs|app\.plugin\.(js|d\.ts)|LICENSE|README\.md|package\.json)$/.test(
           name,
         ),
     ),

@@ -1,25 +1,20 @@
 /**
- * The public model: opens an artifact, takes text or token ids and gives text or token ids.
+ * Opens an artifact as the model of its task.
  *
- * Knows nothing about buffers, kernels or where files come from; `token-model.ts` does what needs no text.
+ * Knows nothing about what a model does; what computes is loaded with an artifact of its task alone.
  */
 
-import { either, throwIfAborted, untilAborted } from "./abort.js";
-import { Answer, type Answers, type Writing } from "./answer.js";
+import { throwIfAborted, untilAborted } from "./abort.js";
 import type { EncoderModel } from "./encoder-model.js";
 import { ArtifactError, InputError } from "./errors.js";
 import type { Task } from "./format.js";
-import type { Forms } from "./forms.js";
-import type { FinishReason, Process } from "./generate.js";
-import type { Generation, Row, RowPiece } from "./generation.js";
 import { readManifest } from "./manifest.js";
-import type { Message, Tools } from "./messages.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
-import type { CallOptions, Request, TextOptions, WithAdapter, WithAdapters } from "./request.js";
-import { Session } from "./session.js";
-import type { Tokenizer } from "./text.js";
-import { generating, TokenModel } from "./token-model.js";
+import type { CallOptions } from "./request.js";
+import type { TextModel } from "./text-model.js";
+
+export type { ChatOptions, GenerateOptions } from "./text-model.js";
 
 /**
  * A loaded artifact that generates: what `load` gives here and `loadInWorker` of one in a worker. `TextModel` says what
@@ -37,28 +32,6 @@ export interface LoadOptions extends CallOptions {
   readonly twin?: boolean | undefined;
   /** Bounds the memory of adapters: beyond it those not used for longest are dropped, and read again when asked for. */
   readonly adapterBytes?: number | undefined;
-}
-
-/** Options of `generate`. */
-export interface GenerateOptions extends TextOptions {
-  /** Leave out the chat template. */
-  readonly raw?: boolean | undefined;
-}
-
-/** Options of `chat`. */
-export interface ChatOptions extends TextOptions {
-  /** JSON schemas of functions, for templates that know them. */
-  readonly tools?: Tools | undefined;
-}
-
-const GENERATION = "text-generation";
-
-/** Token ids, and how an answer is encoded behind them. */
-interface Prompt {
-  readonly ids: readonly number[];
-  readonly encodeAnswer: (answer: string) => number[];
-  /** The tools that it offers. */
-  readonly tools: Tools | null;
 }
 
 /** What `load` is asked for: a task, or whatever the artifact is made for. */
@@ -113,14 +86,10 @@ async function openModel<Want extends Wanted>(
   throwIfAborted(signal);
   if (manifest.tokenizer !== null) await (await import("./text.js")).checkTemplate(source, manifest.tokenizer);
   throwIfAborted(signal);
-  let model: Model | EncoderModel;
-  if (manifest.task === GENERATION) {
-    const session = await Session.open(source, manifest, backend, twin);
-    model = new TextModel(source, manifest, backend, session, adapterBytes);
-  } else {
-    const { openEncoder } = await import("./encoder-model.js"); // a chat has no use for it
-    model = await openEncoder(source, manifest, backend, adapterBytes);
-  }
+  const model: Model | EncoderModel =
+    manifest.task === "text-generation" // each has no use for the other
+      ? await (await import("./text-model.js")).openText(source, manifest, backend, twin, adapterBytes)
+      : await (await import("./encoder-model.js")).openEncoder(source, manifest, backend, adapterBytes);
   try {
     for (const info of probe ? manifest.adapters : []) await model.probe(info.name, { signal });
     throwIfAborted(signal); // opening a graph cannot be ended, so that this may be the first chance
@@ -129,190 +98,4 @@ async function openModel<Want extends Wanted>(
     throw error;
   }
   return model as ModelOf<Want>;
-}
-
-/**
- * A loaded artifact. It answers one call at a time, in the order of the calls. Every method that answers rejects with an
- * EdgeLoraError for what the user can put right, and with the signal's reason (an AbortError) when it was aborted.
- */
-export class TextModel extends TokenModel {
-  #forms: Promise<Forms> | null = null;
-
-  /** Answer a prompt, or each of a list, rows together and each with an adapter of its own if wanted. */
-  generate(prompt: string, options?: GenerateOptions & WithAdapter): Answer;
-  generate(prompts: readonly string[], options?: GenerateOptions & WithAdapters): Answers;
-  generate(prompt: string | readonly string[], options: GenerateOptions & WithAdapters = {}): Answer | Answers {
-    const encode = async (): Promise<Prompt[]> => {
-      const texts: readonly unknown[] = Array.isArray(prompt) ? prompt : [prompt];
-      for (const text of texts) {
-        if (typeof text !== "string") {
-          throw new InputError(`prompt is ${show(text)}, expected text; use chat() for messages`);
-        }
-      }
-      if (options.raw && (options.template !== undefined || options.date !== undefined)) {
-        throw new InputError("template and date are for the chat template, which raw leaves out; leave one out");
-      }
-      const tokenizer = options.raw ? await this.text("generateIds") : await this.#templated(options);
-      return (texts as string[]).map((text) =>
-        options.raw ? this.#encodeRaw(tokenizer, text) : this.#encodeChat(tokenizer, [{ role: "user", content: text }]),
-      );
-    };
-    if (!Array.isArray(prompt)) return this.#answerOne(encode, options);
-    return new Answer<RowPiece, Generation[]>((writing) => this.#answer(encode, options, writing), options.signal);
-  }
-
-  /** Answer a conversation of `{role, content}` messages; the options are those of `generate`, and `tools`. */
-  chat(messages: readonly Message[], options: ChatOptions & WithAdapter = {}): Answer {
-    const encode = async () => [this.#encodeChat(await this.#templated(options), messages, options.tools ?? null)];
-    return this.#answerOne(encode, options);
-  }
-
-  #answerOne(encode: () => Promise<Prompt[]>, options: TextOptions & WithAdapters): Answer {
-    return new Answer<string, Generation>(async ({ push, stopped }) => {
-      const answers = await this.#answer(encode, options, { push: ({ text }) => push(text), stopped });
-      return answers[0] as Generation;
-    }, options.signal);
-  }
-
-  #answer(
-    encode: () => Promise<Prompt[]>,
-    options: TextOptions & WithAdapters,
-    writing: Writing<RowPiece>,
-  ): Promise<Generation[]> {
-    const startedMs = performance.now();
-    return this.alone(async (signal) => {
-      const { makeRequest } = await generating();
-      const request = makeRequest({ ...options, signal: either(signal, writing.stopped) });
-      const prompts = await encode();
-      return request.choices === null
-        ? this.#write(prompts, options.adapter, request, writing, startedMs)
-        : this.#chooseAll(prompts, options.adapter, request, writing, startedMs);
-    }, options.signal);
-  }
-
-  async #write(
-    prompts: readonly Prompt[],
-    adapter: string | readonly string[] | undefined,
-    request: Request,
-    { push, stopped }: Writing<RowPiece>,
-    startedMs: number,
-  ): Promise<Generation[]> {
-    const tokenizer = await this.text("generateIds");
-    const stopIds = tokenizer.findStops(request.stops);
-    const { marked, readers } = await readCalls(tokenizer, prompts);
-    const { Row } = await import("./generation.js");
-    const rows = prompts.map(({ ids }, row) => {
-      return new Row(marked, request.stops, stopIds, ids.length, startedMs, readers[row]);
-    });
-    const reasons = new Map<number, FinishReason>(); // of the rows that came to their end
-    const show = (row: number, text: string) => text !== "" && push({ row, text });
-    try {
-      const encoded = prompts.map(({ ids }) => ids);
-      for await (const [group, decoding] of this.decodeGroups(encoded, adapter, request)) {
-        for await (const [place, token] of decoding) {
-          const index = group[place] as number;
-          const row = rows[index] as Row;
-          show(index, row.push(token));
-          if (row.isStopped) decoding.finish(place);
-        }
-        group.forEach((index, place) => {
-          reasons.set(index, decoding.reasons[place] as FinishReason);
-          show(index, (rows[index] as Row).flush());
-        });
-      }
-    } catch (error) {
-      if (!stopped.aborted) throw error;
-    }
-    return rows.map((row, index) => row.end(reasons.get(index) ?? "cancelled"));
-  }
-
-  async #chooseAll(
-    prompts: readonly Prompt[],
-    adapter: string | readonly string[] | undefined,
-    request: Request,
-    { push }: Writing<RowPiece>,
-    startedMs: number,
-  ): Promise<Generation[]> {
-    const { choices: texts, signal } = request as Request & { readonly choices: readonly string[] };
-    const { contextLength, eosTokenIds } = this.manifest.model;
-    const encoded = prompts.map(({ ids, encodeAnswer }) => {
-      const choices = texts.map(encodeAnswer);
-      const total = ids.length + Math.max(...choices.map((choice) => choice.length));
-      if (total <= contextLength) return choices;
-      throw new InputError(
-        `prompt and longest choice are ${total} tokens, the context length is ${contextLength}; shorten them`,
-      );
-    });
-    const specs = this.specs(adapter, prompts.length);
-    for (const spec of specs) this.known.parse(spec); // an unknown name is reported before anything is computed
-    const { readers } = await readCalls(await this.text("generateIds"), prompts);
-    const { largestIndex, scoreChoices } = await generating();
-    const { asMessage } = await import("./generation.js");
-    const answers: Generation[] = [];
-    for (const [row, { ids: prompt }] of prompts.entries()) {
-      const choices = encoded[row] as number[][];
-      throwIfAborted(signal);
-      const scores = await this.recovered(async () => {
-        const bound = await this.known.find(specs[row] as string, { signal });
-        return scoreChoices(this.session, bound, prompt, choices, eosTokenIds, signal);
-      });
-      const best = largestIndex(Float64Array.from(scores));
-      const [text, tokenIds] = [texts[best] as string, choices[best] as number[]];
-      const reader = readers[row];
-      const found = reader ? { shown: reader.push(text), ...reader.end() } : { shown: "", text, calls: [] };
-      const shown = found.shown + found.text;
-      if (shown !== "") push({ row, text: shown });
-      answers.push({
-        ...asMessage(shown, found.calls),
-        tokenIds,
-        finishReason: "choice",
-        usage: { promptTokens: prompt.length, completionTokens: tokenIds.length },
-        timings: { firstTokenMs: performance.now() - startedMs, tokensPerSecond: null },
-        choiceScores: scores,
-      });
-    }
-    return answers;
-  }
-
-  /** First what the user does, then the form. */
-  protected override async process(request: Request, index: number, count: number): Promise<Process | null> {
-    const { ofRow } = await generating();
-    const process = await super.process(request, index, count);
-    const schema = ofRow("schema", request.schemas, index, count);
-    const regex = ofRow("regex", request.regexes, index, count);
-    if (schema === null && regex === null) return process;
-    this.#forms ??= this.#openForms();
-    const mask = (await this.#forms).start(schema, regex);
-    if (process === null) return mask;
-    return async (tokenIds, logits) => (await process(tokenIds, logits)) === true || mask(tokenIds, logits);
-  }
-
-  async #openForms(): Promise<Forms> {
-    const tokenizer = await this.text("generateIds");
-    const { Forms } = await import("./forms.js"); // most answers have none
-    return new Forms(tokenizer, this.manifest.model);
-  }
-
-  #encodeRaw(tokenizer: Tokenizer, text: string): Prompt {
-    const ends = this.manifest.model.eosTokenIds;
-    const ids = this.check(tokenizer.encodePrompt(text, true, ends));
-    return { ids, encodeAnswer: (answer) => tokenizer.encodeAfter(text, answer, true, ends), tools: null };
-  }
-
-  #encodeChat(tokenizer: Tokenizer, messages: readonly Message[], tools: Tools | null = null): Prompt {
-    const ids = this.check(tokenizer.encodeChat(messages, true, tools));
-    return { ids, encodeAnswer: (answer) => tokenizer.encodeAnswer(messages, answer, tools), tools };
-  }
-
-  async #templated({ template = {}, date }: Pick<TextOptions, "template" | "date">): Promise<Tokenizer> {
-    return (await this.text("generateIds")).withTemplate(template, date);
-  }
-}
-
-/** Who takes the tool calls out of each answer, and a tokenizer that leaves their marks in the text. */
-async function readCalls(tokenizer: Tokenizer, prompts: readonly Prompt[]) {
-  if (prompts.every(({ tools }) => tools === null)) return { marked: tokenizer, readers: [] };
-  const { CallReader, MARKS } = await import("./tool-calls.js");
-  const readers = prompts.map(({ tools }) => (tools === null ? null : new CallReader(tools)));
-  return { marked: tokenizer.keeping(MARKS), readers };
 }

@@ -171,6 +171,7 @@ def export(
     """
     from edgelora.artifact.build import Build
     from edgelora.artifact.context_length import own_context_length
+    from edgelora.artifact.convert_adapters import plain_adapters
     from edgelora.artifact.export import fill_artifact, place_artifact
     from edgelora.artifact.exporter import find_exporter
     from edgelora.artifact.parts import Parts
@@ -205,16 +206,18 @@ def export(
         has_cost=not auto,  # which says itself what it loses
         config=_config("export", (grid, options), model=model),
     )
-    with place_artifact(Path(out), checkpoint, build) as folder:
-        if options.merge is None:
-            parts = Parts(make_grid(checkpoint))
-        elif not auto:
-            parts = merge_all(checkpoint, options.merge, make_grid, options.accept_lossy_merge)
-        else:
-            read_factors(checkpoint, options.merge)  # what does not fit is told before the grid takes minutes
-            settings = AutoMerge(limits, prompts, progress)
-            parts = merge_auto(make_grid(checkpoint), options.merge, settings, build)
-        manifest = fill_artifact(folder, parts, build)
+    with plain_adapters(options, checkpoint, progress) as options:
+        build = dataclasses.replace(build, options=options)
+        with place_artifact(Path(out), checkpoint, build) as folder:
+            if options.merge is None:
+                parts = Parts(make_grid(checkpoint))
+            elif not auto:
+                parts = merge_all(checkpoint, options.merge, make_grid, options.accept_lossy_merge)
+            else:
+                read_factors(checkpoint, options.merge)  # what does not fit is told before the grid takes minutes
+                settings = AutoMerge(limits, prompts, progress)
+                parts = merge_auto(make_grid(checkpoint), options.merge, settings, build)
+            manifest = fill_artifact(folder, parts, build)
     seconds = round(time.perf_counter() - started, 1)
     return ExportResult(Path(out), manifest, own_context_length(checkpoint), seconds)
 
@@ -231,15 +234,20 @@ def add_adapter(
 ) -> AdapterInfo:
     """Copy a PEFT folder into an artifact under ``name``; what does not fit is refused and changes nothing.
 
+    An adapter that is no plain LoRA is converted first, where that loses nothing.
+
     ``probe`` replays a probe of its receipt on the artifact first. ``store`` float16 or int8 rounds its factors: less
     to read for each token where the operators of edgelora-ops are, and the same numbers everywhere. ``labels`` name the
     rows of a classifier's head where its folder does not. ``about`` introduces it to people, before the ``about.json``
     of its folder.
     """
-    from edgelora.artifact.about import NOTHING
+    from edgelora.artifact.about import NOTHING, read_about
+    from edgelora.artifact.convert_adapters import plain_for
     from edgelora.artifact.store import add_adapter
 
-    return add_adapter(Path(artifact), name, Path(folder), probe, store, labels, about or NOTHING)
+    about = (about or NOTHING).before(read_about(Path(folder)))
+    with plain_for(Path(artifact), Path(folder)) as plain:
+        return add_adapter(Path(artifact), name, plain.path, probe, store, labels, about)
 
 
 def merge_adapters(

@@ -9,12 +9,22 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgelora.adapter.foreign.stored import Base
+from edgelora.adapter.make_plain import (
+    Conversion,
+    base_of_artifact,
+    base_of_checkpoint,
+    is_foreign,
+    make_plain,
+    write_record,
+)
 from edgelora.adapter.narrow import check_store, narrow, smallest
 from edgelora.adapter.plain import PlainAdapter, read_plain, write_plain
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
 from edgelora.values import Checkpoint
 from edgelora_runtime.files import replace_folder
+from edgelora_runtime.manifest import MANIFEST_FILE, read_manifest
 from edgelora_runtime.receipt import RECEIPT_FILE
 
 GGUF_SUFFIX = ".gguf"
@@ -28,20 +38,32 @@ class Converted:
     modules: int
     rank: int  # the largest
     notes: tuple[str, ...]
+    relative_error: float = 0.0  # of the module's delta that a lower rank cost most
 
 
-def convert(source: Path, out: Path, base: str | None = None, store: str | None = None) -> Converted:
+def convert(
+    source: Path,
+    out: Path,
+    base: str | None = None,
+    store: str | None = None,
+    *,
+    initial: Path | None = None,
+    rank: int | None = None,
+) -> Converted:
     """Write the adapter at ``source`` to ``out``, as a GGUF file where that ends in ``.gguf``, else as a PEFT folder.
 
-    ``base`` is the model that it adapts, by default the one that its configuration names; GGUF files need it. With
-    ``store`` the factors are rounded as ``adapter add --store`` does, else they stay as they are. Raises ConfigError
-    where ``out`` exists or the base is needed, and what reading either raises.
+    ``base`` is the model that it adapts, by default the one that its configuration names; GGUF files need it, and so do
+    kinds whose factors follow from its weights or widths, for which an artifact may do. ``initial`` is the adapter
+    before its training. ``rank`` cuts every module, else nothing is lost. With ``store`` the factors are rounded as
+    ``adapter add --store`` does, else they stay as they are. Raises ConfigError where ``out`` exists or the base is
+    needed, and what reading either raises.
     """
     if store is not None:
         check_store(store)
     if out.exists():
         raise ConfigError(f"{out} exists; choose another path")
-    plain = _read(source, base)
+    conversion = _read(source, base, initial, rank)
+    plain = conversion.plain
     if store is not None:
         plain = _rounded(plain, store)
     notes = plain.notes
@@ -54,15 +76,31 @@ def convert(source: Path, out: Path, base: str | None = None, store: str | None 
     else:
         with replace_folder(out) as fresh:
             write_plain(fresh, plain)
-    return Converted(out, len(plain.adapter.factors), plain.adapter.rank, notes)
+            if conversion.plain.notes:
+                write_record(fresh, conversion)
+    return Converted(out, len(plain.adapter.factors), plain.adapter.rank, notes, conversion.error)
 
 
-def _read(source: Path, base: str | None) -> PlainAdapter:
+def _read(source: Path, base: str | None, initial: Path | None, rank: int | None) -> Conversion:
     if source.suffix == GGUF_SUFFIX:
         from edgelora.adapter.gguf_file import read_gguf_adapter
 
-        return read_gguf_adapter(source, None if base is None else open_checkpoint(base))
-    return read_plain(source)
+        if initial is not None or rank is not None:
+            raise ConfigError("--initial and --rank are for folders; convert the GGUF file to one first")
+        return Conversion(read_gguf_adapter(source, None if base is None else open_checkpoint(base)))
+    known = _find_base(base)
+    if initial is None and rank is None and not is_foreign(source, known.places):
+        return Conversion(read_plain(source))
+    return make_plain(source, known, initial, rank)
+
+
+def _find_base(base: str | None) -> Base:
+    """What is known of a model, or of the slots of an artifact."""
+    if base is None:
+        return Base()
+    if (Path(base) / MANIFEST_FILE).is_file():
+        return base_of_artifact(read_manifest(Path(base)))
+    return base_of_checkpoint(open_checkpoint(base))
 
 
 def _open_base(base: str | None, source: Path) -> Checkpoint:

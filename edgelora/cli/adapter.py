@@ -16,8 +16,9 @@ import typer
 from edgelora.adapter.page import PAGE_FILE, headline, write_page
 from edgelora.adapter.receipt import carry_over
 from edgelora.adapter.truncate import truncate, write_adapter
-from edgelora.artifact.about import About
+from edgelora.artifact.about import About, read_about
 from edgelora.artifact.changing import check_outside
+from edgelora.artifact.convert_adapters import plain_for
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.checkpoint.task import TASK_WORDS, find_task_word
 from edgelora.cli.adapter_convert import convert
@@ -61,14 +62,18 @@ def add(
 ) -> None:
     """Add an adapter to an artifact; the base is not touched. Its folder's about.json introduces it to people.
 
+    One that is no plain LoRA is converted first, where that loses nothing, as by `edgelora adapter convert`.
+
     Example: edgelora adapter add smol legal=adapters/legal
     """
     name, folder = split_assignment(adapter)
     names = None if labels is None else [label.strip() for label in labels.split(",")]
     about = About(title, description, tuple(example or ()), license)
-    info = add_adapter(artifact, name, folder, probe, store, names, about)
+    with plain_for(artifact, folder) as plain:
+        info = add_adapter(artifact, name, plain.path, probe, store, names, about.before(read_about(folder)))
     told = f"rank {info.rank}" + ("" if info.head is None else f", {len(info.head.labels)} labels")
-    emit(as_json, {"added": dataclasses.asdict(info)}, [f"added {info.name} ({told}) to {artifact}"])
+    lines = [f"added {info.name} ({told}) to {artifact}", *plain.steps]
+    emit(as_json, {"added": dataclasses.asdict(info), "converted": list(plain.steps)}, lines)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Adds an adapter into the weights of a base: W + scaling * B @ A, before anything is quantized.
+"""Adds an adapter into the weights of a base, before anything is quantized: W + scaling * B @ A, and what DoRA adds.
 
 Checkpoint, PEFT folder -> MergedCheckpoint
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from edgelora.adapter.foreign.stored import read_stored
+from edgelora.adapter.foreign.whole import needs_merge, read_whole
 from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.checkpoint.finite import check_finite
 from edgelora.checkpoint.names import is_head, turned, turned_shape, weight_of
@@ -27,24 +31,30 @@ class MergedCheckpoint(DerivedCheckpoint):
 
     factors: Mapping[str, Factors]  # tensor name -> what is added to it
     trained_on: Grid | None  # the grid whose values the adapter has learned to correct; None for the float weights
+    magnitudes: Mapping[str, FloatArray] = field(default_factory=dict)  # tensor name -> length of each of its rows
+    values: Mapping[str, FloatArray] = field(default_factory=dict)  # tensor name -> what was trained whole
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes of the base, and what was merged."""
-        count = len(self.factors)
+        count = len(self.factors.keys() | self.values.keys())
         return (*self.base.notes, f"an adapter was merged into {count} tensors") if count else self.base.notes
 
     def read(self, name: str) -> FloatArray:
-        """The base's tensor, with its delta where the adapter has one."""
+        """The base's tensor, with what the adapter adds to it, or the adapter's in its place."""
+        if name in self.values:
+            return check_finite(self.values[name], name, f"{self.name} with the adapter merged")
         weight = self.base.read(name) if self.trained_on is None or is_head(name) else self.trained_on.value(name)
         if name not in self.factors:
             return weight
         merged: FloatArray = weight + turned(name, self.factors[name].delta())
+        if name in self.magnitudes:
+            merged = turned(name, _of_length(turned(name, merged), self.magnitudes[name]))
         return check_finite(merged, name, f"{self.name} with the adapter merged")
 
     def packed(self, name: str) -> QuantizedMatrix | None:
         """None for a merged tensor: its values left the grid. Any other keeps the codes it has, to the bit."""
-        if name in self.factors:
+        if name in self.factors or name in self.values:
             return None
         snapped = None if self.trained_on is None else self.trained_on.matrices.get(name)
         return snapped if snapped is not None else self.base.packed(name)
@@ -56,6 +66,11 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Mer
     An adapter that was trained on a grid is added to the values of that grid, the ones it has learned to correct.
     ``own`` is the grid that this export makes of the base; mostly the adapter was trained on that.
     """
+    if checkpoint.task.generates and needs_merge(folder):  # an encoder's head is a matter of its own
+        whole = read_whole(read_stored(folder), checkpoint)
+        if not any(item.a.any() and item.b.any() for item in whole.factors.values()) and not whole.values:
+            raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
+        return MergedCheckpoint(checkpoint, whole.factors, None, whole.magnitudes, whole.values)
     factors = read_factors(checkpoint, folder)
     base = checkpoint
     if not checkpoint.task.generates:
@@ -84,6 +99,12 @@ def read_factors(checkpoint: Checkpoint, folder: Path) -> Mapping[str, Factors]:
     if not factors:
         raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
     return factors
+
+
+def _of_length(weight: FloatArray, lengths: FloatArray) -> FloatArray:
+    """Each row (out_features, in_features) at its length: DoRA's ``m * V / |V|``."""
+    found: FloatArray = weight * (lengths / np.linalg.norm(weight, axis=1))[:, None]
+    return found
 
 
 def _trained_on(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Grid | None:

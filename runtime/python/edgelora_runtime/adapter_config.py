@@ -25,7 +25,7 @@ _LARGEST_RANK = 65536
 _LARGEST_ALPHA = 1e6
 _MOST_PATTERNS = 4096
 _ADVICE = "save the adapter again"
-_REFUSED = {
+FORMS = {  # options of LoRA that make it more than A and B
     "use_dora": "DoRA",
     "lora_bias": "LoRA biases",
     "use_qalora": "QALoRA",
@@ -80,6 +80,11 @@ def parse_config(content: bytes, where: str = CONFIG_FILE, with_head: bool = Fal
     return _check(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where, with_head)
 
 
+def changes_base(start: str) -> bool:
+    """Whether an adapter with these ``init_lora_weights`` took a part of the base away when it began."""
+    return start.lower().startswith(_BASE_CHANGING_STARTS)
+
+
 def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
     """PEFT's rule: a text is a pattern for the whole name, a list holds endings of names."""
     if isinstance(targets, str):
@@ -126,11 +131,11 @@ def _refusals(config: Mapping[str, Any]) -> list[str]:
     wrong = []
     if config.get("peft_type") != "LORA":
         wrong.append(f"peft_type is {show(config.get('peft_type'))}, expected 'LORA'")
-    wrong += [f"it uses {words}" for field, words in _REFUSED.items() if config.get(field)]
+    wrong += [f"it uses {words}" for field, words in FORMS.items() if config.get(field)]
     if config.get("bias", "none") != "none":
         wrong.append(f"bias is {show(config['bias'])}, expected 'none'")
     start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING_STARTS):
+    if isinstance(start, str) and changes_base(start):
         wrong.append(
             f"init_lora_weights is {show(start)}, which changes the base; convert it to plain LoRA when saving"
         )

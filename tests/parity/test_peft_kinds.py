@@ -1,0 +1,77 @@
+"""What PEFT saves, read as it is or converted, gives PEFT's own logits in every runtime, or is refused by name.
+
+``python -m tests.parity.peft_matrix`` prints the figures.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgelora.artifact.convert_adapters import plain_for
+from edgelora.artifact.store import add_adapter
+from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.errors import AdapterError
+from edgelora.merging.merge import merge_adapter
+from edgelora_runtime.model import load
+from tests.parity.peft_kinds import CONVERTED, IDS, MERGED, PLAIN, REFUSED, Kind, make_adapter
+from tests.parity.peft_matrix import Matrix, adapter_name, far
+
+BASES = ("llama", "phi3", "gpt2")
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    made = Matrix(tmp_path_factory.mktemp("peft"))
+    for kind in PLAIN:
+        made.add(kind, converted=False)
+    for kind in CONVERTED:
+        made.add(kind, converted=True)
+    yield made
+
+
+@pytest.mark.parametrize("runtime", ["python", "javascript", "cpp"])
+@pytest.mark.parametrize("base", BASES)
+def test_every_kind_gives_the_logits_of_peft(matrix: Matrix, base: str, runtime: str) -> None:
+    found = getattr(matrix, f"of_{runtime}")(base)
+    expected = matrix.expected[base]
+    assert found.keys() == expected.keys()
+    assert {name: far(found[name], expected[name]) for name in found if far(found[name], expected[name]) > 1e-4} == {}
+
+
+def test_no_kind_is_left_out(matrix: Matrix) -> None:
+    assert set(matrix.expected) == set(BASES)
+    names = [adapter_name(kind.name) for kind in (*PLAIN, *CONVERTED, *MERGED, *REFUSED)]
+    assert len(names) == len(set(names))
+    assert sum(map(len, matrix.expected.values())) == len(PLAIN) + len(CONVERTED)
+
+
+@pytest.mark.parametrize("kind", MERGED, ids=lambda kind: kind.name)
+def test_what_no_slot_holds_is_merged_exactly(matrix: Matrix, kind: Kind) -> None:
+    artifact, expected = matrix.merged(kind)
+    with load(artifact) as model:
+        assert far(model.logits(IDS), expected) <= 1e-4
+
+
+def test_what_cannot_be_merged_is_refused(matrix: Matrix, tmp_path: Path) -> None:
+    for name, told in (
+        ("lora_bias without a bias", "is not in the base"),
+        ("embedding, tied", "tied"),
+        ("modules_to_save, tied", "tied"),
+    ):
+        kind = next(item for item in REFUSED if item.name == name)
+        matrix.artifact(kind.base)
+        make_adapter(kind, tmp_path / adapter_name(name))
+        with pytest.raises(AdapterError, match=told):
+            merge_adapter(open_checkpoint(str(matrix.root / kind.base)), tmp_path / adapter_name(name), None)
+
+
+@pytest.mark.parametrize("kind", [*MERGED, *REFUSED], ids=lambda kind: kind.name)
+def test_what_is_no_plain_lora_is_refused_by_name(matrix: Matrix, tmp_path: Path, kind: Kind) -> None:
+    make_adapter(kind, tmp_path / "adapter")
+    artifact = matrix.artifact(kind.base)
+    assert kind.refused is not None
+    with pytest.raises(AdapterError) as caught, plain_for(artifact, tmp_path / "adapter") as plain:
+        add_adapter(artifact, "refused", plain.path)
+    assert kind.refused in str(caught.value)
+    assert str(caught.value).isprintable()

@@ -34,6 +34,7 @@ WORK = Path("build/many-adapters")
 RESULTS = Path(__file__).parent / "results"
 COUNTS = (3, 1000)
 PYTHON, NODE, CPP, ADD, LIST = "Python opens", "Node opens", "C++ opens and answers", "adapter add", "adapter list"
+KEEP, FIND = "library add", "library search"
 
 _NODE = """
 import { load } from "%s";
@@ -59,7 +60,9 @@ def main() -> None:
         return
     artifacts = {count: make(count) for count in options.counts}
     native = options.native / "edgelora-run"
-    arms = [PYTHON, NODE, ADD, LIST, *([CPP] if native.exists() else [])]
+    for count, artifact in artifacts.items():
+        make_library(artifact, count)
+    arms = [PYTHON, NODE, ADD, LIST, KEEP, FIND, *([CPP] if native.exists() else [])]
     if CPP not in arms:
         print(f"{native} is not there, so C++ is left out; `make native` builds it", file=sys.stderr)
     found: dict[tuple[str, int], list[Mapping[str, float]]] = {}
@@ -74,7 +77,7 @@ def main() -> None:
         "adapters": list(options.counts),
         "arms": {
             arm: {str(count): _median(found[arm, count]) for count in options.counts}
-            for arm in (PYTHON, NODE, CPP, ADD, LIST)
+            for arm in (PYTHON, NODE, CPP, ADD, LIST, KEEP, FIND)
             if arm in arms
         },
     }
@@ -103,6 +106,30 @@ def make(count: int) -> Path:
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(TINY / file, folder / target)
     (folder / MANIFEST_FILE).write_text(manifest_text(data), encoding="utf-8")
+    return folder
+
+
+def make_library(artifact: Path, count: int) -> None:
+    """A library with as many adapters beside the artifact, each of other content."""
+    from edgelora.library.change import add
+
+    library = _library(artifact)
+    shutil.rmtree(library, ignore_errors=True)
+    for number in range(count):
+        add(library, _adapter_of(artifact, number), f"n{number}")
+
+
+def _library(artifact: Path) -> Path:
+    return artifact.with_name(f"{artifact.name}-library")
+
+
+def _adapter_of(artifact: Path, number: int) -> Path:
+    """The same factors with another alpha."""
+    folder = artifact.with_name(f"{artifact.name}-fresh")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(TINY / read_manifest(TINY).adapters[0].path, folder)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 1 + number}), encoding="utf-8")
     return folder
 
 
@@ -161,7 +188,33 @@ def _list(artifact: Path) -> Mapping[str, float]:
     return {"ms": 1e3 * (time.perf_counter() - started)}
 
 
-CHILDREN: Mapping[str, Callable[[Path], Mapping[str, float]]] = {PYTHON: _open, ADD: _add, LIST: _list}
+def _keep(artifact: Path) -> Mapping[str, float]:
+    from edgelora.library.change import add, remove
+
+    folder = _adapter_of(artifact, 100_000)
+    started = time.perf_counter()
+    added = add(_library(artifact), folder, "new")
+    ms = 1e3 * (time.perf_counter() - started)
+    remove(_library(artifact), [added.entry])
+    return {"ms": ms}
+
+
+def _find(artifact: Path) -> Mapping[str, float]:
+    from edgelora.library.index import read_index
+    from edgelora.library.select import Wanted, select
+
+    started = time.perf_counter()
+    assert len(select(read_index(_library(artifact)), Wanted(words=("n2",)))) >= 1
+    return {"ms": 1e3 * (time.perf_counter() - started)}
+
+
+CHILDREN: Mapping[str, Callable[[Path], Mapping[str, float]]] = {
+    PYTHON: _open,
+    ADD: _add,
+    LIST: _list,
+    KEEP: _keep,
+    FIND: _find,
+}
 
 
 def _median(runs: list[Mapping[str, float]]) -> dict[str, float]:

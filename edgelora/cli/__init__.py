@@ -37,6 +37,7 @@ COMMANDS = {
     "compare": ("compare", "Train, export and score the ways to ship one adapter; one table, one plot."),
     "export": ("export", "Compile a base model and adapters into an artifact."),
     "adapter": ("app", "Add, remove and list the adapters of an artifact; truncate, convert, measure, merge, compare."),
+    "library": ("app", "Keep adapters in a folder: find, compare, thin out, publish, fetch them."),
     "run": ("run", "Generate text with an artifact; classify, tag or embed it."),
     "chat": ("chat", "Talk with an artifact, whose adapter may change between two answers."),
     "eval": ("evaluate", "Score an artifact on a data file."),

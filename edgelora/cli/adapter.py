@@ -15,6 +15,7 @@ import typer
 
 from edgelora.adapter.page import PAGE_FILE, headline, write_page
 from edgelora.adapter.receipt import carry_over
+from edgelora.adapter.task import find_task
 from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.artifact.about import About, read_about
 from edgelora.artifact.changing import check_outside
@@ -164,7 +165,7 @@ def write_new_receipt(
     """Measure an adapter on its base and write receipt.json and receipt.md, for one that was trained elsewhere too."""
     # torch and safetensors, which no other subcommand asks for
     from edgelora.torch_model.open_base import open_base
-    from edgelora.training.finish_receipt import find_task, make_receipt
+    from edgelora.training.finish_receipt import make_receipt
 
     check_outside(adapter)
     if (adapter / PAGE_FILE).exists() and not (adapter / RECEIPT_FILE).exists():

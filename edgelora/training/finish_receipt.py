@@ -25,23 +25,10 @@ from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.probe import probe_adapter
 from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import Adapter, read_adapter
-from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.manifest import (
-    FEATURE_EXTRACTION,
-    TEXT_CLASSIFICATION,
-    TEXT_GENERATION,
-    TOKEN_CLASSIFICATION,
     HeadInfo,
 )
-from edgelora_runtime.parse_json import read_json
 from edgelora_runtime.receipt import Receipt, read_receipt, write_receipt
-
-_TASKS = {
-    "CAUSAL_LM": TEXT_GENERATION,
-    "SEQ_CLS": TEXT_CLASSIFICATION,
-    "TOKEN_CLS": TOKEN_CLASSIFICATION,
-    "FEATURE_EXTRACTION": FEATURE_EXTRACTION,
-}
 
 
 def finish_receipt(folder: Path, receipt: Receipt, grid: Grid, model: Any, wrapped: Any | None = None) -> Receipt:
@@ -90,15 +77,6 @@ def make_receipt(checkpoint: Checkpoint, folder: Path, make_grid: Callable[[Chec
         fresh = dataclasses.replace(fresh, training=old.training, truncation=old.truncation, parents=old.parents)
     fresh = dataclasses.replace(fresh, head=checkpoint.task.head)
     return finish_receipt(folder, fresh, grid, load_torch(checkpoint, grid))
-
-
-def find_task(folder: Path) -> str | None:
-    """The task of the manifest that PEFT wrote an adapter for, None where it says none; raises AdapterError."""
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise AdapterError(f"{folder} has no {CONFIG_FILE}; expected a folder saved by PEFT")
-    config = read_json(path, AdapterError, "save the adapter again")
-    return _TASKS.get(str(config.get("task_type"))) if isinstance(config, dict) else None
 
 
 def _with_its_head(checkpoint: Checkpoint, adapter: Adapter, old: Receipt | None) -> Checkpoint:

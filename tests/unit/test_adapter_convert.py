@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgelora.adapter.convert import convert
+from edgelora.cli import main
 from edgelora.errors import AdapterError, CheckpointError, ConfigError
 from edgelora_runtime.adapter import read_adapter
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
@@ -48,6 +49,17 @@ def test_there_and_back_gives_the_same_bytes_and_configuration(base: str, dtype:
     assert (there.modules, there.rank, there.notes) == (back.modules, back.rank, back.notes) == (14, 3, ())
     assert (tmp_path / "b" / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
     assert json.loads((tmp_path / "b" / CONFIG).read_text()) == json.loads((folder / CONFIG).read_text())
+
+
+def test_the_command_tells_what_it_wrote(base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = write_adapter(tmp_path / "a", rank=3), tmp_path / "a.gguf"
+    assert main(["adapter", "convert", str(folder), "-o", str(out), "--base", base, "--json"]) == 0
+    told = {"adapter": str(out), "modules": 14, "rank": 3, "bytes": out.stat().st_size, "notes": []}
+    assert json.loads(capsys.readouterr().out) == told
+    assert main(["adapter", "convert", str(out), "-o", str(tmp_path / "b")]) == 0
+    assert f"{tmp_path / 'b'}: 14 modules, rank 3" in capsys.readouterr().out
+    assert main(["adapter", "convert", str(folder), "-o", str(out), "--base", base]) == 2
+    assert capsys.readouterr().err == f"edgelora: {out} exists; choose another path\n"
 
 
 def test_what_llama_cpp_reads_is_there(base: str, tmp_path: Path) -> None:

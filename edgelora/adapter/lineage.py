@@ -5,6 +5,7 @@ PEFT folder, weight -> Source, Receipt of the merged adapter
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from edgelora.errors import AdapterError, ConfigError
 from edgelora.option import record_options
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE
-from edgelora_runtime.manifest import file_info
+from edgelora_runtime.manifest import HeadInfo, file_info
 from edgelora_runtime.parse_json import read_json
 from edgelora_runtime.receipt import (
     RECEIPT_FILE,
@@ -31,6 +32,7 @@ from edgelora_runtime.receipt import (
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _AGREEING = ("task_type", "fan_in_fan_out")  # fields of PEFT that a merged adapter has one of
+_LEAST_TEMPERATURE = 1e-6  # that a receipt may have
 _READING = ("raw", "template_variables")  # how rows became prompts, as a receipt's training has it
 
 
@@ -102,15 +104,15 @@ def check_agree(sources: Sequence[Source]) -> None:
         _same(said, f"were trained with another {key.replace('_', ' ')}", "merge adapters that read rows alike")
     if not any(source.adapter.head for source in sources):
         return
-    labels = {
-        source.name: None if source.receipt is None or source.receipt.head is None else source.receipt.head.labels
-        for source in sources
-    }
-    if unknown := [name for name, found in labels.items() if found is None]:
+    heads = {source.name: None if source.receipt is None else source.receipt.head for source in sources}
+    if unknown := [name for name, head in heads.items() if head is None]:
         raise AdapterError(
             f"{unknown[0]} does not say what its head answers; write it a receipt with `edgelora adapter receipt`"
         )
+    labels = {name: head.labels for name, head in heads.items() if head is not None}
     _same(labels, "have heads for other labels", "merge adapters with the same labels in the same order")
+    problems = {name: head.problem_type for name, head in heads.items() if head is not None}
+    _same(problems, "have heads for other problems", "merge adapters of one kind")
 
 
 def check_base(source: Source, ours: Receipt) -> None:
@@ -146,7 +148,6 @@ def merged_receipt(
     if not known:
         return None
     modules = made.adapter.factors
-    heads = [item.head for item in known if item.head is not None]
     said = {key: [item.training[key] for item in known if key in item.training] for key in (*_READING, "date")}
     training = {key: values[0] for key, values in said.items() if values and all(item == values[0] for item in values)}
     return Receipt(
@@ -160,7 +161,7 @@ def merged_receipt(
         weights=file_info(folder / WEIGHTS_FILE).sha256,
         modules=ModuleCount(len(modules), len(modules)),
         layers=record_layers(made.adapter, {}),
-        head=heads[0] if heads else None,
+        head=_head(sources, [item["weight"] for item in records]) if made.adapter.head else None,
         parents={
             **dict.fromkeys(("density", "seed", "rank", "majority_sign_method")),
             **record_options(options),
@@ -170,6 +171,13 @@ def merged_receipt(
             "adapters": list(records),
         },
     )
+
+
+def _head(sources: Sequence[Source], weights: Sequence[float]) -> HeadInfo | None:
+    """The labels of all, with the mean of their temperatures by their share of the weights, as a blend has it."""
+    heads = [source.receipt.head for source in sources if source.receipt is not None]
+    mean = sum(weight * head.temperature for weight, head in zip(weights, heads, strict=True) if head) / sum(weights)
+    return None if heads[0] is None else dataclasses.replace(heads[0], temperature=max(mean, _LEAST_TEMPERATURE))
 
 
 def _same(said: Mapping[str, Any], what: str, advice: str) -> None:

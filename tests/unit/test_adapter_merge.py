@@ -202,27 +202,34 @@ def test_factors_that_are_not_the_receipts_are_refused(call: Call, parents: dict
     refused(told, tmp_path / "out", "the receipt belongs to other factors")
 
 
-def with_head(folder: Path, labels: tuple[str, ...], value: float) -> Path:
+def with_head(folder: Path, labels: tuple[str, ...], value: float, temperature: float) -> Path:
     path = folder / "adapter_model.safetensors"
     head = {"base_model.model.score.weight": np.full((len(labels), 64), value, np.float32)}
     write_safetensors(path, {**read_safetensors(path), **head})
     config = json.loads((folder / "adapter_config.json").read_text())
     text = json.dumps({**config, "modules_to_save": ["score"], "task_type": "SEQ_CLS"})
     (folder / "adapter_config.json").write_text(text)
-    receipt = dataclasses.replace(receipt_of(folder), weights=file_info(path).sha256, head=HeadInfo(labels))
+    receipt = dataclasses.replace(
+        receipt_of(folder), weights=file_info(path).sha256, head=HeadInfo(labels, temperature=temperature)
+    )
     write_receipt(folder, receipt)
     return folder
 
 
 def test_heads_are_averaged_for_the_same_labels_alone(call: Call, parents: dict[str, Path], tmp_path: Path) -> None:
-    law, food = with_head(parents["law"], ("a", "b"), 1.0), with_head(parents["food"], ("a", "b"), 4.0)
+    law, food = with_head(parents["law"], ("a", "b"), 1.0, 0.8), with_head(parents["food"], ("a", "b"), 4.0, 2.0)
     out = tmp_path / "out"
     assert call("merge", f"{law}:1", f"{food}:0.5", "-o", out)[0] == 0
     np.testing.assert_allclose(read_adapter(out, with_head=True).head["score.weight"], 2.0)
-    assert receipt_of(out).head == HeadInfo(("a", "b"))
+    head = receipt_of(out).head
+    assert head is not None
+    assert (head.labels, head.temperature) == (("a", "b"), pytest.approx(1.2))
     write_receipt(food, dataclasses.replace(receipt_of(food), head=HeadInfo(("b", "a"))))
     other = tmp_path / "other"
     refused(call("merge", law, food, "-o", other), other, "have heads for other labels: a, b and b, a")
+    kinds = HeadInfo(("a", "b"), "multi_label_classification")
+    write_receipt(food, dataclasses.replace(receipt_of(food), head=kinds))
+    refused(call("merge", law, food, "-o", other), other, "have heads for other problems: single_label_classification")
     (food / "receipt.json").unlink()
     refused(call("merge", law, food, "-o", other), other, "food does not say what its head answers")
 

@@ -52,7 +52,7 @@ def python_opens(folder: Path, artifact: Path, trust: bool) -> dict[str, Any]:
         module: [item.a.shape[0], item.scaling, digest(item.a), digest(item.b)]
         for module, item in adapter.factors.items()
     }
-    return {"value": {"rank": adapter.rank, "factors": factors}}
+    return {"value": {"rank": adapter.rank, "factors": factors, "notes": list(adapter.notes)}}
 
 
 def both(readers: Readers, folder: Path, artifact: Path = TINY, trust: bool = False) -> dict[str, Any]:
@@ -120,6 +120,8 @@ def test_factors_of_any_type_at_any_place_are_the_same_numbers(readers: Readers,
         {"target_modules": None},
         {"target_modules": r".*\.(q|k|v|o|gate|up|down)_proj"},
         {"exclude_modules": ["q_proj"]},
+        {"init_lora_weights": "EVA", "peft_version": "9.9", "auto_mapping": {"a": 1}},
+        {"use_later": True, 'later "config': {"a": [1]}, "nothing": None, "empty": [], "zero": 0},
     ],
     ids=str,
 )
@@ -128,6 +130,15 @@ def test_what_the_configuration_says_of_a_module_is_read_alike(
 ) -> None:
     change_config(folder, **change)
     assert "value" in both(readers, folder)
+
+
+def test_a_tensor_under_two_names_is_a_note_where_both_are_equal(readers: Readers, folder: Path) -> None:
+    put_first(lambda item: item, "model.layers.0.mlp.down_proj.lora_A.weight")(folder)
+    change_config(folder, use_later=True)
+    assert both(readers, folder)["value"]["notes"] == [
+        "model.layers.0.mlp.down_proj has lora_A twice, under two names",
+        "adapter_config.json has 'use_later', which this release does not know and leaves unread",
+    ]
 
 
 def set_first(value: Any) -> Change:
@@ -200,6 +211,9 @@ REFUSED: dict[str, Change] = {
     "nothing": scale(0),
     "next to nothing": scale(1e-6),
     "twice": put_first(lambda item: item, "base_model.model.model.layers.0.mlp.up_proj.lora_A.default.weight"),
+    "twice, of one size": put_first(lambda item: item + 1, "model.layers.0.mlp.down_proj.lora_A.weight"),
+    "a start of later days": config(init_lora_weights="piecewise"),
+    "a pickle": lambda folder: (folder / WEIGHTS).rename(folder / "adapter_model.bin"),
 }  # fmt: skip
 # The words for types and shapes are each language's own.
 REFUSED_IN_OTHER_WORDS: dict[str, Change] = {

@@ -1,5 +1,6 @@
 """Reading, fitting and packing adapters, against PEFT's own answer; knows nothing about sessions."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,10 +13,12 @@ from peft import LoraConfig, get_peft_model
 
 from edgelora_runtime.adapter import Adapter, Factors, check_name, fit_adapter, parse_spec, read_adapter
 from edgelora_runtime.errors import AdapterError
-from edgelora_runtime.manifest import Slot, SlotPart
+from edgelora_runtime.manifest import Slot, SlotPart, read_manifest
+from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packing import blend_packed, pack_adapter, stack_packed
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 
+TINY = Path(__file__).resolve().parents[2] / "runtime" / "conformance" / "tiny-float"
 SLOTS = (
     Slot("0.qk", "0.qk.a", "0.qk.b", 6, 8, (SlotPart("layers.0.q", 0, 5), SlotPart("layers.0.k", 5, 3))),
     Slot("0.o", "0.o.a", "0.o.b", 5, 6, (SlotPart("layers.0.o", 0, 6),)),
@@ -212,6 +215,8 @@ def test_blends_add_up_and_rows_stay_apart(tmp_path: Path) -> None:
         ({"lora_bias": True}, "LoRA biases"),
         ({"alora_invocation_tokens": [1]}, "activated LoRA"),
         ({"init_lora_weights": "pissa"}, "changes the base"),
+        ({"init_lora_weights": "later"}, "'later', an unknown start, which may have changed the base"),
+        ({"peft_type": "VERA"}, "`edgelora adapter convert` and `edgelora export --merge` take more kinds"),
         ({"r": 0}, "r is 0"),
         ({"lora_alpha": None}, "lora_alpha is None"),
         ({"alpha_pattern": {"q": "x"}}, "alpha_pattern"),
@@ -234,6 +239,35 @@ def test_odd_tensors_are_all_listed(tmp_path: Path) -> None:
     tensors["base_model.model.layers.0.k.lora_A.weight"][0, 0] = np.nan
     write_safetensors(tmp_path / "adapter_model.safetensors", tensors)
     with pytest.raises(AdapterError, match=r"lora_embedding_A is no LoRA factor.*not finite.*layers\.0\.q: lora_B is"):
+        read_adapter(tmp_path)
+
+
+def test_what_nobody_reads_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_peft(tmp_path)
+    change_config(tmp_path, use_later=True, gone=None, eva_config={"rho": 2.0})
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = read_safetensors(path)
+    write_safetensors(
+        path, {**tensors, "layers.0.q.lora_A.weight": tensors["base_model.model.layers.0.q.lora_A.weight"]}
+    )
+    told = [
+        "layers.0.q has lora_A twice, under two names",
+        "adapter_config.json has 'use_later', which this release does not know and leaves unread",
+    ]
+    assert list(read_adapter(tmp_path).notes) == told
+    manifest = dataclasses.replace(read_manifest(TINY), slots=SLOTS)
+    with caplog.at_level("WARNING"):
+        open_adapter(tmp_path, manifest, "adapter x")
+    assert caplog.messages == [f"adapter x: {line}" for line in told]
+    write_safetensors(path, {**tensors, "layers.0.q.lora_A.weight": np.ones((4, 6), np.float32)})
+    with pytest.raises(AdapterError, match="lora_A twice, under two names"):
+        read_adapter(tmp_path)
+
+
+def test_pickles_are_named_and_not_opened(tmp_path: Path) -> None:
+    save_peft(tmp_path)
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(AdapterError, match=r"but adapter_model\.bin, which can run code when it is opened; save"):
         read_adapter(tmp_path)
 
 

@@ -79,6 +79,10 @@ test("a folder that is no PEFT folder is refused", async () => {
     { "adapter_config.json": config },
     /^it has no adapter_model\.safetensors; save the adapter with safe_/,
   );
+  await refusal(
+    { "adapter_config.json": config, "adapter_model.bin": "x" },
+    /^it has no adapter_model\.safetensors but adapter_model\.bin, which can run code when it is opened; save the/,
+  );
   const both = { "adapter_config.json": config, "adapter_model.safetensors": weights };
   await refusal(
     { ...both, "adapter_config.json": "{" },
@@ -95,7 +99,7 @@ test("what is not plain LoRA is refused, every reason in one line", async () => 
   await refused(
     TENSORS,
     { peft_type: "IA3", use_dora: true, bias: "all", r: 0, modules_to_save: ["lm_head"], init_lora_weights: "PiSSA_4" },
-    /^it\/adapter_config\.json cannot be used: peft_type is "IA3", expected "LORA"; it uses DoRA; bias is "all", expected "none"; init_lora_weights is "PiSSA_4", which changes the base; .*; r is 0, expected a whole number from 1 to 65536; it uses fully trained modules \(modules_to_save\), which only the head of an encoder can be; expected plain LoRA as PEFT saves it$/,
+    /^it\/adapter_config\.json cannot be used: peft_type is "IA3", expected "LORA"; it uses DoRA; bias is "all", expected "none"; init_lora_weights is "PiSSA_4", which changes the base; .*; r is 0, expected a whole number from 1 to 65536; it uses fully trained modules \(modules_to_save\), which only the head of an encoder can be; expected plain LoRA as PEFT saves it; `edgelora adapter convert` .*$/,
   );
   await refused(
     TENSORS,
@@ -126,6 +130,17 @@ test("tensors that are no factors are refused, each by name", async () => {
   );
   await refused(TENSORS, { r: 3 }, /m\.q_proj: ranks of A and B are 2 and 2, the config says 3; m\.v_proj: ranks/);
   await refused({}, {}, /adapter_model\.safetensors holds no tensors/);
+});
+
+test("what nobody reads is noted, and so is a tensor under two names where both are equal", async () => {
+  const q = "m.q_proj.lora_A.weight";
+  const twice = { ...TENSORS, [q]: TENSORS[`${PREFIX}${q}`] as TensorToWrite };
+  assert.deepEqual((await read(twice, { later: true, gone: null, eva_config: { rho: 2 } })).notes, [
+    "m.q_proj has lora_A twice, under two names",
+    'adapter_config.json has "later", which this release does not know and leaves unread',
+  ]);
+  await refused({ ...TENSORS, [q]: float32([2, 3], () => 9) }, {}, /m\.q_proj has lora_A twice, under two names/);
+  await refused(TENSORS, { init_lora_weights: "later" }, /"later", an unknown start, which may have changed the base/);
 });
 
 test("scaling follows alpha, rank, their patterns and rslora", async () => {

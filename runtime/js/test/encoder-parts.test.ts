@@ -41,6 +41,7 @@ const adapterWith = (head: readonly (readonly [string, HeadValues])[], saved = [
   targets: null,
   head: new Map(head),
   saved,
+  notes: [],
 });
 
 test("a head is fed transposed, in its own labels or filled up with zeros", () => {

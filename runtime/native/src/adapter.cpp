@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kNoChange = 1e-8;  // root mean square of a delta that float32 weights cannot even hold
+constexpr const char* kPickleFile = "adapter_model.bin";
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr const char* kTrainedFor = "; use an adapter trained for this base";
 
@@ -98,9 +99,10 @@ class Reader {
         for (const auto& [module, pair] : pairs_) put_together(module, pair, config);
         if (tensors.empty()) wrong_.push_back(std::string(kWeightsFile) + " holds no tensors");
         if (!wrong_.empty()) {
-            throw Error(Code::adapter, folder_.u8string() + " cannot be used: " + join_some(wrong_) +
-                                           "; expected plain LoRA as PEFT saves it");
+            throw Error(Code::adapter,
+                        folder_.u8string() + " cannot be used: " + join_some(wrong_) + "; " + kExpected);
         }
+        note_unknown(config.unknown);
         adapter_.targets = config.targets;
         return std::move(adapter_);
     }
@@ -109,7 +111,23 @@ class Reader {
     void require(std::string_view file, const char* advice) const {
         std::error_code error;
         if (fs::is_regular_file(folder_ / file, error)) return;
-        throw Error(Code::adapter, folder_.u8string() + " has no " + std::string(file) + "; " + advice);
+        const bool has_pickle = file == kWeightsFile && fs::is_regular_file(folder_ / kPickleFile, error);
+        const std::string found =
+            has_pickle ? std::string(" but ") + kPickleFile + ", which can run code when it is opened" : "";
+        throw Error(Code::adapter, folder_.u8string() + " has no " + std::string(file) + found + "; " + advice);
+    }
+
+    void note_unknown(const std::vector<std::string>& fields) {
+        if (fields.empty()) return;
+        std::vector<std::string> shown;
+        for (const std::string& field : fields) shown.push_back(show(field));
+        adapter_.notes.push_back(std::string(kConfigFile) + " has " + join_some(shown, ", ") +
+                                 ", which this release does not know and leaves unread");
+    }
+
+    // A tensor that is there under two names is wrong, unless both hold the same numbers.
+    void tell_twice(const std::string& told, bool is_same) {
+        (is_same ? adapter_.notes : wrong_).push_back(told + " twice, under two names");
     }
 
     static std::vector<std::pair<std::string, StoredTensor>> parse(std::string_view bytes, const std::string& where) {
@@ -134,11 +152,13 @@ class Reader {
         }
         Pair& pair = pairs_[key->module];
         std::optional<Side>& side = key->side == 'A' ? pair.a : pair.b;
+        const float* values = values_of(tensor);
         if (side) {
-            wrong_.push_back(key->module + " has lora_" + key->side + " twice, under two names");
+            const bool is_same = side->rows == tensor.shape[0] && side->columns == tensor.shape[1] &&
+                                 std::equal(values, values + tensor.count(), side->values);
+            tell_twice(key->module + " has lora_" + key->side, is_same);
             return;
         }
-        const float* values = values_of(tensor);
         if (!are_finite(values, tensor.count())) {
             wrong_.push_back(name + " holds numbers that are not finite");
             if (!pair.a && !pair.b) pairs_.erase(key->module);
@@ -151,8 +171,10 @@ class Reader {
     bool collect_head(const std::string& key, const StoredTensor& tensor) {
         const std::string name = saved_name(key);
         if (!is_saved(name, adapter_.saved)) return false;
-        if (adapter_.head.count(name) > 0) {
-            wrong_.push_back(name + " is there twice, under two names");
+        if (const auto known = adapter_.head.find(name); known != adapter_.head.end()) {
+            tell_twice(name + " is there", tensor.is_float() && known->second.shape == tensor.shape &&
+                                               std::equal(values_of(tensor), values_of(tensor) + tensor.count(),
+                                                          known->second.values));
         } else if (!tensor.is_float() || tensor.bytes.empty()) {
             wrong_.push_back(key + " is " + tensor.dtype + " " + shape_of(tensor) + ", expected floats");
         } else if (const float* values = values_of(tensor); !are_finite(values, tensor.count())) {

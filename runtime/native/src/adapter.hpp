@@ -50,6 +50,7 @@ struct Adapter {
     Targets targets;
     SavedTensors head;
     std::vector<std::string> saved;
+    std::vector<std::string> notes;  // lines about what was left unread, and changes nothing as far as anybody knows
     std::vector<std::shared_ptr<const void>> kept;  // the mapped file and what was widened: what all point into
 
     // The largest rank of any module; 0 of an adapter that is a head alone.

@@ -32,6 +32,16 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
 };
 constexpr const char* kNarrowing[] = {"layers_to_transform", "layers_pattern", "exclude_modules"};
 constexpr std::string_view kBaseChangingStarts[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
+constexpr std::string_view kOtherStarts[] = {"gaussian", "eva", "orthogonal", "mica"};
+// Fields that are read; and those that say how it was trained, or for whom: PEFT's other ones.
+constexpr std::string_view kRead[] = {
+    "peft_type",        "r",                 "lora_alpha",      "use_rslora",     "rank_pattern", "alpha_pattern",
+    "target_modules",   "modules_to_save",   "bias",            "init_lora_weights",
+    "auto_mapping",     "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config",
+    "fan_in_fan_out",   "inference_mode",    "loftq_config",    "lora_dropout",   "lora_ga_config",
+    "megatron_config",  "megatron_core",     "peft_version",    "qalora_group_size", "revision",
+    "runtime_config",   "task_type",
+};
 
 const Json& value_of(const Json& config, const char* field) {
     static const Json nothing;
@@ -98,15 +108,23 @@ class Checker {
             add("bias is " + show(*bias) + ", expected 'none'");
         }
         const Json& start = value_of(config_, "init_lora_weights");
-        if (start.is_string() && changes_base(start.get<std::string>())) {
+        if (!start.is_string()) return;
+        const std::string name = lowered(start.get<std::string>());
+        if (changes_base(name)) {
             add("init_lora_weights is " + show(start) +
-                ", which changes the base; convert it to plain LoRA when saving");
+                ", which changes the base; `edgelora adapter convert` takes that out");
+        } else if (std::find(std::begin(kOtherStarts), std::end(kOtherStarts), name) == std::end(kOtherStarts)) {
+            add("init_lora_weights is " + show(start) + ", an unknown start, which may have changed the base");
         }
     }
 
-    static bool changes_base(std::string start) {
-        std::transform(start.begin(), start.end(), start.begin(),
+    static std::string lowered(std::string text) {
+        std::transform(text.begin(), text.end(), text.begin(),
                        [](char byte) { return byte >= 'A' && byte <= 'Z' ? static_cast<char>(byte + 32) : byte; });
+        return text;
+    }
+
+    static bool changes_base(const std::string& start) {
         return std::any_of(std::begin(kBaseChangingStarts), std::end(kBaseChangingStarts),
                            [&](std::string_view known) { return start.compare(0, known.size(), known) == 0; });
     }
@@ -185,6 +203,21 @@ Targets targets_of(const Json& config) {
     return targets;
 }
 
+bool is_read(std::string_view field) {
+    return std::find(std::begin(kRead), std::end(kRead), field) != std::end(kRead) ||
+           std::find(std::begin(kNarrowing), std::end(kNarrowing), field) != std::end(kNarrowing) ||
+           std::any_of(std::begin(kRefused), std::end(kRefused), [&](const auto& form) { return form.first == field; });
+}
+
+// Fields that say something nobody here has heard of.
+std::vector<std::string> unknown_fields(const Json& config) {
+    std::vector<std::string> found;
+    for (const auto& [field, value] : config.get_ref<const Json::object_t&>()) {
+        if (!is_nothing(value) && !is_read(field)) found.push_back(field);
+    }
+    return found;
+}
+
 template <typename Value>
 std::vector<std::pair<Pattern, Value>> patterns_of(const Json& config, const char* field) {
     std::vector<std::pair<Pattern, Value>> found;
@@ -241,7 +274,7 @@ LoraConfig parse_config(std::string_view content, const std::string& where, bool
     }
     const std::string wrong = join_some(Checker(config, with_head).check());
     if (!wrong.empty()) {
-        throw Error(Code::adapter, where + " cannot be used: " + wrong + "; expected plain LoRA as PEFT saves it");
+        throw Error(Code::adapter, where + " cannot be used: " + wrong + "; " + kExpected);
     }
     LoraConfig read;
     read.rank = value_of(config, "r").get<std::int64_t>();
@@ -250,6 +283,7 @@ LoraConfig parse_config(std::string_view content, const std::string& where, bool
     read.ranks = patterns_of<std::int64_t>(config, "rank_pattern");
     read.alphas = patterns_of<double>(config, "alpha_pattern");
     read.targets = targets_of(config);
+    read.unknown = unknown_fields(config);
     if (const Json& saved = value_of(config, "modules_to_save"); !is_nothing(saved)) {
         read.saved = saved.get<std::vector<std::string>>();
     }

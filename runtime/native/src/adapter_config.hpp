@@ -16,6 +16,8 @@
 namespace edgelora {
 
 constexpr std::string_view kConfigFile = "adapter_config.json";
+constexpr const char* kExpected =
+    "expected plain LoRA as PEFT saves it; `edgelora adapter convert` and `edgelora export --merge` take more kinds";
 
 // `target_modules`: nothing, a pattern for the whole name, or names and endings of names.
 struct Targets {
@@ -35,6 +37,7 @@ struct LoraConfig {
     std::vector<std::pair<Pattern, double>> alphas;
     Targets targets;
     std::vector<std::string> saved;  // modules_to_save: those of a head, trained whole
+    std::vector<std::string> unknown;  // fields that say something nobody here has heard of
 
     // PEFT's rule: the first pattern that matches the end of the module's name, else `r`.
     std::int64_t rank_of(std::string_view module) const;

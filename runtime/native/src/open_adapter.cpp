@@ -1,5 +1,6 @@
 #include "open_adapter.hpp"
 
+#include <iostream>
 #include <optional>
 #include <vector>
 
@@ -31,11 +32,13 @@ Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manife
     if (!told.empty()) throw Error(Code::adapter, where + ": " + told);
     const std::string untrained = trust ? "" : find_untrained(adapter, head);
     if (!untrained.empty()) throw Error(Code::adapter, where + ": " + untrained);
-    if (!receipt) return adapter;
-    std::vector<std::string> modules;
-    for (const auto& item : adapter.factors) modules.push_back(item.first);
-    const std::string other = find_other_factors(*receipt, folder, modules);
-    if (!other.empty()) throw Error(Code::adapter, where + ": " + other);
+    if (receipt) {
+        std::vector<std::string> modules;
+        for (const auto& item : adapter.factors) modules.push_back(item.first);
+        const std::string other = find_other_factors(*receipt, folder, modules);
+        if (!other.empty()) throw Error(Code::adapter, where + ": " + other);
+    }
+    for (const std::string& note : adapter.notes) std::clog << "edgelora: " << where << ": " << note << '\n';
     return adapter;
 }
 

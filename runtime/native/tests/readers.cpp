@@ -102,7 +102,7 @@ Json read_adapter_folder(const Json& request) {
         factors[module] = {item.rank, item.scaling, hash(item.a, item.rank * item.in_features),
                            hash(item.b, item.out_features * item.rank)};
     }
-    return {{"rank", adapter.rank()}, {"factors", factors}};
+    return {{"rank", adapter.rank()}, {"factors", factors}, {"notes", adapter.notes}};
 }
 
 Json read_spec(const Json& request) {

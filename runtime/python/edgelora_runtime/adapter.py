@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgelora_runtime.adapter_config import CONFIG_FILE, is_saved, is_target, read_config
+from edgelora_runtime.adapter_config import CONFIG_FILE, EXPECTED, is_saved, is_target, read_config
 from edgelora_runtime.errors import AdapterError, ArtifactError
 from edgelora_runtime.files import restore
 from edgelora_runtime.manifest import Slot
 from edgelora_runtime.names import NO_ADAPTER, is_adapter_name
-from edgelora_runtime.parse_json import join_some
+from edgelora_runtime.parse_json import join_some, show
 from edgelora_runtime.safetensors import map_safetensors
 
 FloatArray = npt.NDArray[np.float32]
 Spec = tuple[tuple[str, float], ...]  # adapter names with their weights; empty means no adapter
 
 WEIGHTS_FILE = "adapter_model.safetensors"
+PICKLE_FILE = "adapter_model.bin"
 
 _KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 _SAVED = re.compile(r"\.modules_to_save(?:\.default)?(?=\.)")
@@ -55,12 +56,14 @@ class Adapter:
 
     ``targets`` are PEFT's ``target_modules``, a pattern or name endings, where they claim every layer; None elsewhere.
     ``head`` holds the tensors of ``modules_to_save`` by their names in the checkpoint; ``saved`` are those modules.
+    ``notes`` are lines about what was left unread, and changes nothing as far as anybody knows.
     """
 
     factors: Mapping[str, Factors]
     targets: str | tuple[str, ...] | None = None
     head: Mapping[str, FloatArray] = field(default_factory=dict)
     saved: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -80,14 +83,15 @@ def read_adapter(folder: Path, with_head: bool = False) -> Adapter:
         (WEIGHTS_FILE, "save the adapter with safe_serialization=True"),
     ):
         if not (folder / file).is_file():
-            raise AdapterError(f"{folder} has no {file}; {advice}")
+            found = f" but {PICKLE_FILE}, which can run code when it is opened" if _has_pickle(folder, file) else ""
+            raise AdapterError(f"{folder} has no {file}{found}; {advice}")
     config = read_config(folder, with_head)  # first: the tensors of another method would only add noise
     try:
         tensors = map_safetensors(folder / WEIGHTS_FILE)
     except ArtifactError as error:
         raise AdapterError(str(error)) from error
     with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32 become infinite, and are refused
-        sides, head, wrong = _collect(tensors, config.saved)
+        sides, head, wrong, notes = _collect(tensors, config.saved)
     factors: dict[str, Factors] = {}
     for module, pair in sorted(sides.items()):
         rank = config.rank_of(module)
@@ -99,8 +103,11 @@ def read_adapter(folder: Path, with_head: bool = False) -> Adapter:
     if not tensors:
         wrong.append(f"{WEIGHTS_FILE} holds no tensors")
     if wrong:
-        raise AdapterError(f"{folder} cannot be used: {join_some(wrong)}; expected plain LoRA as PEFT saves it")
-    return Adapter(factors, config.targets, head, config.saved)
+        raise AdapterError(f"{folder} cannot be used: {join_some(wrong)}; {EXPECTED}")
+    if config.unknown:
+        unknown = join_some(map(show, config.unknown), ", ")
+        notes.append(f"{CONFIG_FILE} has {unknown}, which this release does not know and leaves unread")
+    return Adapter(factors, config.targets, head, config.saved, tuple(notes))
 
 
 def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
@@ -169,16 +176,18 @@ def check_name(name: str) -> None:
 
 def _collect(
     tensors: Mapping[str, npt.NDArray[Any]], saved: Sequence[str]
-) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray], list[str]]:
-    """For each module its sides A and B in float32, the tensors of ``saved`` modules, a line for all that is wrong."""
+) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray], list[str], list[str]]:
+    """For each module its sides A and B in float32, the tensors of ``saved`` modules, lines of what is wrong, notes."""
     sides: dict[str, dict[str, FloatArray]] = {}
     head: dict[str, FloatArray] = {}
-    wrong = []
+    wrong: list[str] = []
+    notes: list[str] = []
     for key, value in tensors.items():
         match = _KEY.fullmatch(key)
         if match is None and is_saved(name := _SAVED.sub("", key.removeprefix("base_model.model."), 1), saved):
             if name in head:
-                wrong.append(f"{name} is there twice, under two names")
+                twice = f"{name} is there twice, under two names"
+                (notes if _is_same(head[name], value) else wrong).append(twice)
             elif value.dtype.kind != "f" or not value.size:
                 wrong.append(f"{key} is {value.dtype} {value.shape}, expected floats")
             elif not _is_finite(tensor := value.astype(np.float32, copy=False)):
@@ -189,13 +198,22 @@ def _collect(
             wrong.append(f"{key} is no LoRA factor")
         elif value.ndim != 2 or value.dtype.kind != "f" or not value.size:
             wrong.append(f"{key} is {value.dtype} {value.shape}, expected two dimensions of floats")
-        elif match["side"] in sides.get(match["module"], {}):
-            wrong.append(f"{match['module']} has lora_{match['side']} twice, under two names")
+        elif (known := sides.get(match["module"], {}).get(match["side"])) is not None:
+            twice = f"{match['module']} has lora_{match['side']} twice, under two names"
+            (notes if _is_same(known, value) else wrong).append(twice)
         elif not _is_finite(factor := value.astype(np.float32, copy=False)):
             wrong.append(f"{key} holds numbers that are not finite")
         else:
             sides.setdefault(match["module"], {})[match["side"]] = factor
-    return sides, head, wrong
+    return sides, head, wrong, notes
+
+
+def _is_same(one: FloatArray, other: npt.NDArray[Any]) -> bool:
+    return other.dtype.kind == "f" and np.array_equal(one, other.astype(np.float32, copy=False))
+
+
+def _has_pickle(folder: Path, missing: str) -> bool:
+    return missing == WEIGHTS_FILE and (folder / PICKLE_FILE).is_file()
 
 
 def _is_finite(values: FloatArray) -> bool:

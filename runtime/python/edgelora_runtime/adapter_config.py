@@ -19,6 +19,9 @@ from edgelora_runtime.parse_json import join_some, parse_json, read_json, show
 from edgelora_runtime.patterns import PatternError, matches_ending, matches_whole, parse_pattern
 
 CONFIG_FILE = "adapter_config.json"
+EXPECTED = (
+    "expected plain LoRA as PEFT saves it; `edgelora adapter convert` and `edgelora export --merge` take more kinds"
+)
 
 _LONGEST = 4 << 20  # bytes; one with a rank for each of thousands of modules has a tenth
 _LARGEST_RANK = 65536
@@ -41,7 +44,16 @@ FORMS = {  # options of LoRA that make it more than A and B
 }
 _NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
 _BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
-_PATTERNS = {"rank_pattern": "r", "alpha_pattern": "lora_alpha"}
+_OTHER_STARTS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
+_READ = frozenset({
+    "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules", "modules_to_save",
+    "bias", "init_lora_weights", *_NARROWING, *FORMS,
+})  # fmt: skip
+_HARMLESS = frozenset({  # what says how it was trained, or for whom; PEFT's other fields
+    "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config", "fan_in_fan_out",
+    "inference_mode", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core",
+    "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ class LoraConfig:
     alphas: Mapping[str, float]  # pattern -> alpha
     targets: str | tuple[str, ...] | None
     saved: tuple[str, ...] = ()  # modules_to_save: those of a head, trained whole
+    unknown: tuple[str, ...] = ()  # fields that say something nobody here has heard of
 
     def rank_of(self, module: str) -> int:
         """PEFT's rule: the first pattern that matches the end of the module's name, else ``r``."""
@@ -115,7 +128,7 @@ def _check(config: Any, where: str, with_head: bool) -> LoraConfig:
     elif not _is_list_of(saved, str) or not all(saved):
         wrong.append(f"modules_to_save is {show(saved)}, expected a list of names")
     if wrong:
-        raise AdapterError(f"{where} cannot be used: {join_some(wrong)}; expected plain LoRA as PEFT saves it")
+        raise AdapterError(f"{where} cannot be used: {join_some(wrong)}; {EXPECTED}")
     return LoraConfig(
         rank=int(config["r"]),
         alpha=float(config["lora_alpha"]),
@@ -124,6 +137,7 @@ def _check(config: Any, where: str, with_head: bool) -> LoraConfig:
         alphas={key: float(value) for key, value in (config.get("alpha_pattern") or {}).items()},
         targets=_targets(config),
         saved=tuple(saved),
+        unknown=tuple(field for field, value in config.items() if value and field not in _READ | _HARMLESS),
     )
 
 
@@ -137,8 +151,10 @@ def _refusals(config: Mapping[str, Any]) -> list[str]:
     start = config.get("init_lora_weights")
     if isinstance(start, str) and changes_base(start):
         wrong.append(
-            f"init_lora_weights is {show(start)}, which changes the base; convert it to plain LoRA when saving"
+            f"init_lora_weights is {show(start)}, which changes the base; `edgelora adapter convert` takes that out"
         )
+    elif isinstance(start, str) and start.lower() not in _OTHER_STARTS:
+        wrong.append(f"init_lora_weights is {show(start)}, an unknown start, which may have changed the base")
     return wrong
 
 

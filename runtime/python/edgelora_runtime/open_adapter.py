@@ -5,6 +5,7 @@ PEFT folder, Manifest -> Adapter
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,6 +15,8 @@ from edgelora_runtime.head import Tensors, find_untrained, find_wrong_head
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.receipt import find_mismatch, find_other_factors, read_receipt
+
+_log = logging.getLogger(__name__)
 
 
 def open_adapter(
@@ -27,7 +30,8 @@ def open_adapter(
     """The adapter in ``folder``; raises one AdapterError, which calls it ``where``, with everything that does not fit.
 
     ``base_head`` is what ``head.py`` reads of the artifact. ``trust`` leaves the receipt unread: which base, grid,
-    tokenizer and template it names, and of which factors it is; and takes a head at its initial values.
+    tokenizer and template it names, and of which factors it is; and takes a head at its initial values. What the
+    folder says and nobody reads is a warning.
     """
     if not manifest.slots:
         raise AdapterError(
@@ -53,4 +57,6 @@ def open_adapter(
     other = None if receipt is None else find_other_factors(receipt, folder, adapter.factors)
     if other:
         raise AdapterError(f"{where}: {other}")
+    for note in adapter.notes:
+        _log.warning("%s: %s", where, note)
     return adapter

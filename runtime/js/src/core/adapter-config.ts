@@ -10,6 +10,8 @@ import { joinSome, parseJson, show } from "./parse-json.js";
 import { matchesEnding, matchesWhole, PatternError, parsePattern } from "./patterns.js";
 
 export const CONFIG_FILE = "adapter_config.json";
+export const EXPECTED =
+  "expected plain LoRA as PEFT saves it; `edgelora adapter convert` and `edgelora export --merge` take more kinds";
 
 const LONGEST = 4 * 1024 * 1024; // bytes; one with a rank for each of thousands of modules has a tenth
 const LARGEST_RANK = 65536;
@@ -31,6 +33,15 @@ const REFUSED: readonly (readonly [string, string])[] = [
 ];
 const NARROWING = ["layers_to_transform", "layers_pattern", "exclude_modules"];
 const BASE_CHANGING_START = /^(pissa|olora|corda|loftq|lora_ga)/i;
+const OTHER_START = /^(gaussian|eva|orthogonal|mica)$/i;
+const READ = new Set([
+  ...["peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules"],
+  ...["modules_to_save", "bias", "init_lora_weights", ...NARROWING, ...REFUSED.map(([field]) => field)],
+  // What says how it was trained, or for whom: PEFT's other fields.
+  ...["auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config"],
+  ...["fan_in_fan_out", "inference_mode", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_config"],
+  ...["megatron_core", "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type"],
+]);
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -44,6 +55,8 @@ export interface LoraConfig {
   readonly targets: string | readonly string[] | null;
   /** `modules_to_save`: those of a head, trained whole. */
   readonly saved: readonly string[];
+  /** Fields that say something nobody here has heard of. */
+  readonly unknown: readonly string[];
 }
 
 /**
@@ -68,7 +81,7 @@ export function parseConfig(
     wrong.push(`modules_to_save is ${show(saved)}, expected a list of names`);
   }
   if (wrong.length > 0) {
-    throw new AdapterError(`${where} cannot be used: ${joinSome(wrong)}; expected plain LoRA as PEFT saves it`);
+    throw new AdapterError(`${where} cannot be used: ${joinSome(wrong)}; ${EXPECTED}`);
   }
   return {
     rank: config.r as number,
@@ -78,6 +91,7 @@ export function parseConfig(
     alphas: Object.entries((config.alpha_pattern ?? {}) as Record<string, number>),
     targets: targetsOf(config),
     saved: saved as string[],
+    unknown: Object.keys(config).filter((field) => !READ.has(field) && !isEmpty(config[field])),
   };
 }
 
@@ -115,7 +129,11 @@ function refusals(config: Config): string[] {
   }
   const start = config.init_lora_weights;
   if (typeof start === "string" && BASE_CHANGING_START.test(start)) {
-    wrong.push(`init_lora_weights is ${show(start)}, which changes the base; convert it to plain LoRA when saving`);
+    wrong.push(
+      `init_lora_weights is ${show(start)}, which changes the base; \`edgelora adapter convert\` takes that out`,
+    );
+  } else if (typeof start === "string" && !OTHER_START.test(start)) {
+    wrong.push(`init_lora_weights is ${show(start)}, an unknown start, which may have changed the base`);
   }
   return wrong;
 }

@@ -4,7 +4,16 @@
  * Knows nothing about sessions, tokens or how slot inputs are laid out; `docs/format.md` ("Slots") is the definition.
  */
 
-import { CONFIG_FILE, isSaved, isTarget, type LoraConfig, parseConfig, rankOf, scalingOf } from "./adapter-config.js";
+import {
+  CONFIG_FILE,
+  EXPECTED,
+  isSaved,
+  isTarget,
+  type LoraConfig,
+  parseConfig,
+  rankOf,
+  scalingOf,
+} from "./adapter-config.js";
 import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Slot } from "./format.js";
@@ -12,6 +21,7 @@ import { joinSome, show } from "./parse-json.js";
 import { isFloat, readSafetensors, type StoredTensor, toFloat32 } from "./safetensors.js";
 
 export const WEIGHTS_FILE = "adapter_model.safetensors";
+const PICKLE_FILE = "adapter_model.bin";
 
 const KEY = /^(?:base_model\.model\.)?(?<module>.+)\.lora_(?<side>[AB])(?:\.default)?\.weight$/;
 const PREFIX = /^base_model\.model\./;
@@ -43,6 +53,8 @@ export interface Adapter {
   readonly head: HeadTensors;
   /** Those modules: `modules_to_save`. */
   readonly saved: readonly string[];
+  /** Lines about what was left unread, and changes nothing as far as anybody knows. */
+  readonly notes: readonly string[];
 }
 
 /** Tensors of a head by their names in the checkpoint. */
@@ -61,7 +73,7 @@ export interface HeadValues {
 export async function readAdapter(source: FolderSource, withHead: boolean = false): Promise<Adapter> {
   const config = await readConfig(source, withHead); // first: the tensors of another method would only add noise
   const tensors = await readTensors(source);
-  const { sides, head, odd: wrong } = collect(tensors, config.saved);
+  const { sides, head, odd: wrong, notes } = collect(tensors, config.saved);
   const factors = new Map<string, Factors>();
   for (const module of [...sides.keys()].sort()) {
     const rank = rankOf(config, module);
@@ -71,9 +83,13 @@ export async function readAdapter(source: FolderSource, withHead: boolean = fals
   }
   if (tensors.size === 0) wrong.push(`${WEIGHTS_FILE} holds no tensors`);
   if (wrong.length > 0) {
-    throw new AdapterError(`${source.where} cannot be used: ${joinSome(wrong)}; expected plain LoRA as PEFT saves it`);
+    throw new AdapterError(`${source.where} cannot be used: ${joinSome(wrong)}; ${EXPECTED}`);
   }
-  return { factors, targets: config.targets, head, saved: config.saved };
+  if (config.unknown.length > 0) {
+    const unknown = joinSome(config.unknown.map(show), ", ");
+    notes.push(`${CONFIG_FILE} has ${unknown}, which this release does not know and leaves unread`);
+  }
+  return { factors, targets: config.targets, head, saved: config.saved, notes };
 }
 
 /**
@@ -125,7 +141,11 @@ async function readConfig(source: FolderSource, withHead: boolean): Promise<Lora
     throw new AdapterError(`${source.where} has no ${CONFIG_FILE}; expected a folder saved by PEFT`);
   }
   if (!(await source.has(WEIGHTS_FILE))) {
-    throw new AdapterError(`${source.where} has no ${WEIGHTS_FILE}; save the adapter with safe_serialization=True`);
+    const hasPickle = await source.has(PICKLE_FILE);
+    const found = hasPickle ? ` but ${PICKLE_FILE}, which can run code when it is opened` : "";
+    throw new AdapterError(
+      `${source.where} has no ${WEIGHTS_FILE}${found}; save the adapter with safe_serialization=True`,
+    );
   }
   try {
     return parseConfig(await source.bytes(CONFIG_FILE), `${source.where}/${CONFIG_FILE}`, withHead);
@@ -152,13 +172,16 @@ function collect(tensors: ReadonlyMap<string, StoredTensor>, saved: readonly str
   const sides = new Map<string, Sides>();
   const head = new Map<string, HeadValues>();
   const odd: string[] = [];
+  const notes: string[] = [];
   for (const [key, tensor] of tensors) {
     const names = KEY.exec(key)?.groups as { module: string; side: "A" | "B" } | undefined;
     const name = key.replace(PREFIX, "").replace(SAVED, "");
     const [rows, columns] = tensor.shape;
     if (names === undefined && isSaved(name, saved)) {
-      if (head.has(name)) {
-        odd.push(`${name} is there twice, under two names`);
+      const known = head.get(name);
+      if (known !== undefined) {
+        const lines = isSame(known.sizes, known.values, tensor) ? notes : odd;
+        lines.push(`${name} is there twice, under two names`);
       } else if (!isFloat(tensor) || tensor.bytes.length === 0) {
         odd.push(`${key} is ${tensor.dtype} ${show(tensor.shape)}, expected floats`);
       } else {
@@ -171,14 +194,23 @@ function collect(tensors: ReadonlyMap<string, StoredTensor>, saved: readonly str
     } else if (tensor.shape.length !== 2 || !rows || !columns || !isFloat(tensor)) {
       odd.push(`${key} is ${tensor.dtype} ${show(tensor.shape)}, expected two dimensions of floats`);
     } else if (sides.get(names.module)?.[names.side] !== undefined) {
-      odd.push(`${names.module} has lora_${names.side} twice, under two names`);
+      const known = sides.get(names.module)?.[names.side] as Matrix;
+      const lines = isSame([known.rows, known.columns], known.values, tensor) ? notes : odd;
+      lines.push(`${names.module} has lora_${names.side} twice, under two names`);
     } else {
       const values = toFloat32(tensor);
       if (!areFinite(values)) odd.push(`${key} holds numbers that are not finite`);
       else sides.set(names.module, { ...sides.get(names.module), [names.side]: { rows, columns, values } });
     }
   }
-  return { sides, head, odd };
+  return { sides, head, odd, notes };
+}
+
+function isSame(sizes: readonly number[], values: Float32Array, other: StoredTensor): boolean {
+  if (!isFloat(other) || sizes.length !== other.shape.length) return false;
+  if (sizes.some((size, index) => size !== other.shape[index])) return false;
+  const others = toFloat32(other);
+  return values.every((value, index) => value === others[index]);
 }
 
 function areFinite(values: Float32Array): boolean {

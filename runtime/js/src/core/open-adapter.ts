@@ -32,7 +32,7 @@ export interface OpenedAdapter {
 /**
  * The adapter in `folder`; throws one AdapterError, which calls it `where`, with everything that does not fit. `trust`
  * leaves the receipt unread: which base, grid, tokenizer and template it names, and of which factors it is; and takes a
- * head at its initial values.
+ * head at its initial values. What the folder says and nobody reads is a warning on the console.
  */
 export async function openAdapter(
   folder: FolderSource,
@@ -63,5 +63,6 @@ export async function openAdapter(
   if (untrained !== null) throw new AdapterError(`${where}: ${untrained}`);
   const other = receipt === null ? null : await findOtherFactors(receipt, folder, [...adapter.factors.keys()]);
   if (other !== null) throw new AdapterError(`${where}: ${other}`);
+  for (const note of adapter.notes) console.warn(`${where}: ${note}`);
   return { adapter, packed: packAdapter(adapter, manifest.slots), receipt };
 }

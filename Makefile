@@ -29,13 +29,14 @@ install: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train two adapters, export one int4 artifact, compare; the same of an encoder (about 20 minutes on 2 cores)
 	$(BIN)/python -m examples.demo
 
-test: $(STAMP) $(JS) $(PAGE) $(APP) $(OTHERS) browser native compilers ## run every test: Python, native, Node, Chromium, React Native's binding
+test: $(STAMP) $(JS) $(PAGE) $(APP) $(OTHERS) browser native compilers ## run every test: Python, native, Node, Chromium, Firefox, WebKit, React Native's binding
 	$(BIN)/python -m pytest
 	npm --prefix runtime/js test
 	npm --prefix runtime/js run test:package
 	npm --prefix runtime/js run test:jsi
 	$(BIN)/python -m examples.page --short
 	EDGELORA_DEMO_ARTIFACT=$(abspath build/short/page) npm --prefix runtime/js run test:browser
+	EDGELORA_DEMO_ARTIFACT=$(abspath build/short/page) npm --prefix runtime/js run test:browsers
 	npm --prefix examples/react-native test
 
 native: ## build the native runtime into build/native: library, operators, edgelora-run, their tests
@@ -143,3 +144,4 @@ compilers:
 browser:
 	@test -x $${CHROMIUM:-/usr/bin/chromium} || { test "$$(id -u)" = 0 && apt-get update && apt-get install -y chromium; } \
 		|| { echo "the browser tests need Chromium; run: sudo apt-get install chromium, or set CHROMIUM=/path/to/it"; exit 2; }
+	@runtime/native/tools/install_packages.sh runtime/js/test/browser/apt-packages.txt "testing in Firefox and WebKit"

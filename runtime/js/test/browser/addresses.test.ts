@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import type { Browser } from "playwright-core";
 import { paddedArtifact, WEIGHTS } from "./artifacts.js";
-import { type Bench, bench, launch } from "./browser.js";
+import { type Bench, bench } from "./browser.js";
+import { launch, needs } from "./drivers.js";
 import type {} from "./page.js";
 import { type Manner, serve, type TestServer } from "./server.js";
 
@@ -164,7 +165,7 @@ test("a login page in the middle of a download costs nothing that came", async (
   assert.equal(asked?.range, `bytes=${PIECE}-`);
 });
 
-test("the files of a folder that a visitor chose, here and in a worker", async () => {
+test("the files of a folder that a visitor chose, here and in a worker", needs("an input for folders"), async () => {
   await place.page.evaluate(() => {
     document.body.innerHTML = '<input type="file" webkitdirectory>';
   });
@@ -193,7 +194,7 @@ test("the files of a folder that a visitor chose, here and in a worker", async (
   assert.ok(place.server.requests.every((request) => !request.path.startsWith("/artifact")));
 });
 
-test("a folder by its handle, and one that lacks a file or has another one", async () => {
+test("a folder by its handle, and one that lacks a file or has another one", needs("OPFS"), async () => {
   const found = await place.page.evaluate(async () => {
     const root = await navigator.storage.getDirectory();
     const write = async (name: string, content: ArrayBuffer) => {

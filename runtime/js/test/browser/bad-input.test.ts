@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import type { Browser } from "playwright-core";
 import { changeManifest, copyArtifact, paddedArtifact, WEIGHTS } from "./artifacts.js";
-import { type Bench, bench, launch } from "./browser.js";
+import { type Bench, bench } from "./browser.js";
+import { keep, launch, needs } from "./drivers.js";
 import type {} from "./page.js";
 
 const PIECE = 4 << 20;
@@ -74,20 +75,24 @@ test("a second load takes everything but the manifest from the cache", async () 
   assert.equal(last?.loadedBytes, last?.totalBytes);
 });
 
-test("without a network the cache answers; without a cache the error says so", async () => {
-  await assertThenLoads();
-  place.server.faults.set(`${ARTIFACT}/manifest.json`, { status: 503 });
-  assert.equal((await attempt()).ids?.length, 4);
-  await place.context.setOffline(true);
-  assert.equal((await attempt()).ids?.length, 4);
-  await place.page.evaluate(() => caches.delete("edgelora-1"));
-  const { error } = await attempt();
-  assert.equal(error?.name, "ConnectionError");
-  assert.match(
-    error?.message as string,
-    /manifest\.json cannot be reached \(.+\) and is not stored; connect and load again/,
-  );
-});
+test(
+  "without a network the cache answers; without a cache the error says so",
+  needs("a switch for the network"),
+  async () => {
+    await assertThenLoads();
+    place.server.faults.set(`${ARTIFACT}/manifest.json`, { status: 503 });
+    assert.equal((await attempt()).ids?.length, 4);
+    await place.context.setOffline(true);
+    assert.equal((await attempt()).ids?.length, 4);
+    await place.page.evaluate(() => caches.delete("edgelora-1"));
+    const { error } = await attempt();
+    assert.equal(error?.name, "ConnectionError");
+    assert.match(
+      error?.message as string,
+      /manifest\.json cannot be reached \(.+\) and is not stored; connect and load again/,
+    );
+  },
+);
 
 test("a connection that breaks is taken up again where it broke", async () => {
   place.server.faults.set(FILE, { cutAfter: PIECE + 1000, times: 2 });
@@ -100,6 +105,7 @@ test("a connection that breaks is taken up again where it broke", async () => {
 });
 
 test("a lost connection keeps whole pieces, and a reload goes on from them", async () => {
+  await keep(place.context, place.server.origin);
   place.server.faults.set(FILE, { cutAfter: PIECE + 1000, times: 1, afterwards: { status: 503 } });
   const { error } = await attempt();
   assert.equal(error?.name, "ConnectionError");
@@ -265,7 +271,7 @@ test("bytes that changed in the cache are found when hashes are asked for", asyn
   await assertWhole();
 });
 
-test("without room in the browser the model runs from memory, and says so", async () => {
+test("without room in the browser the model runs from memory, and says so", needs("a quota that changes"), async () => {
   const session = await place.context.newCDPSession(place.page);
   await session.send("Storage.overrideQuotaForOrigin", { origin: place.server.origin, quotaSize: 6 << 20 });
   const { ids, error, warnings } = await attempt();
@@ -299,46 +305,56 @@ test("WebGPU that was asked for and is not there is one error", async () => {
   );
 });
 
-test("a device without memory for the artifact is one error, and the cache stays whole", async () => {
-  const small = await launch(["--disable-gpu", "--js-flags=--wasm-max-mem-pages=100"]); // less than onnxruntime begins with
-  const other = await bench(small);
-  try {
-    const { error } = await other.page.evaluate(() => edgelora.attempt("/conformance/tiny-float", { backend: "wasm" }));
-    assert.equal(error?.name, "BackendError");
-    assert.match(error?.message as string, /no memory left while opening the graph \(.+\); close other tabs/);
-    const found = await other.page.evaluate(() => edgelora.cacheKeys());
-    assert.equal(found.filter((key) => key.endsWith("/complete")).length, 11);
-  } finally {
-    await other.close();
-    await small.close();
-  }
-});
-
-test("an answer for which there is no memory is one error, and the next one is an answer", async () => {
-  const small = await launch(["--disable-gpu", "--js-flags=--wasm-max-mem-pages=600"]); // 38 MB
-  const other = await bench(small);
-  try {
-    const found = await other.page.evaluate(async () => {
-      const model = await edgelora.load("/conformance/tiny-float", { backend: "wasm", wasmPaths: "/ort/" });
-      const vast = new Array(4000).fill("eight:0.001").join("+");
-      const answers = ["four", vast, "four"].map((adapter) =>
-        model
-          .generateIds([5, 6, 7], { adapter, maxNewTokens: 3 })
-          .catch((error: Error) => `${error.name}: ${error.message}`),
+test(
+  "a device without memory for the artifact is one error, and the cache stays whole",
+  needs("a limit of wasm's memory"),
+  async () => {
+    const small = await launch(["--disable-gpu", "--js-flags=--wasm-max-mem-pages=100"]); // less than onnxruntime begins with
+    const other = await bench(small);
+    try {
+      const { error } = await other.page.evaluate(() =>
+        edgelora.attempt("/conformance/tiny-float", { backend: "wasm" }),
       );
-      return Promise.all(answers);
-    });
-    assert.match(
-      found[1] as string,
-      /^BackendError: no memory left while computing an answer \(.+\); close other tabs/,
-    );
-    assert.deepEqual(found[2], found[0]);
-    assert.equal(found[0]?.length, 3);
-  } finally {
-    await other.close();
-    await small.close();
-  }
-});
+      assert.equal(error?.name, "BackendError");
+      assert.match(error?.message as string, /no memory left while opening the graph \(.+\); close other tabs/);
+      const found = await other.page.evaluate(() => edgelora.cacheKeys());
+      assert.equal(found.filter((key) => key.endsWith("/complete")).length, 11);
+    } finally {
+      await other.close();
+      await small.close();
+    }
+  },
+);
+
+test(
+  "an answer for which there is no memory is one error, and the next one is an answer",
+  needs("a limit of wasm's memory"),
+  async () => {
+    const small = await launch(["--disable-gpu", "--js-flags=--wasm-max-mem-pages=600"]); // 38 MB
+    const other = await bench(small);
+    try {
+      const found = await other.page.evaluate(async () => {
+        const model = await edgelora.load("/conformance/tiny-float", { backend: "wasm", wasmPaths: "/ort/" });
+        const vast = new Array(4000).fill("eight:0.001").join("+");
+        const answers = ["four", vast, "four"].map((adapter) =>
+          model
+            .generateIds([5, 6, 7], { adapter, maxNewTokens: 3 })
+            .catch((error: Error) => `${error.name}: ${error.message}`),
+        );
+        return Promise.all(answers);
+      });
+      assert.match(
+        found[1] as string,
+        /^BackendError: no memory left while computing an answer \(.+\); close other tabs/,
+      );
+      assert.deepEqual(found[2], found[0]);
+      assert.equal(found[0]?.length, 3);
+    } finally {
+      await other.close();
+      await small.close();
+    }
+  },
+);
 
 test("int4 in wasm is warned of", async () => {
   const { warnings } = await place.page.evaluate(() => edgelora.attempt("/conformance/tiny-int4", { backend: "wasm" }));

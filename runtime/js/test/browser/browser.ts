@@ -1,5 +1,5 @@
 /**
- * Debian's Chromium with a page that has the library, driven by Playwright.
+ * A page that has the library, in the browser that the tests run in.
  *
  * Knows nothing about what is tested.
  */
@@ -8,28 +8,10 @@ import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { workerPlugin } from "../../tools/worker-source.mjs";
 import { CONFORMANCE, PACKAGE } from "../places.js";
 import { serve, type TestServer } from "./server.js";
-
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-// Nothing of the browser's own may reach for the network.
-const QUIET = [
-  "--no-sandbox",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-/** WebGPU computed on the CPU by SwiftShader; without these flags there is no WebGPU. */
-export const SWIFTSHADER = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
-
-/** Chromium in a fresh profile. */
-export function launch(flags: readonly string[] = ["--disable-gpu"]): Promise<Browser> {
-  return chromium.launch({ executablePath: CHROMIUM, headless: true, args: [...QUIET, ...flags] });
-}
 
 /** The library bundled for the browser beside onnxruntime's files; made once for each process. */
 let bundled: Promise<{ readonly lib: string; readonly ort: string }> | null = null;

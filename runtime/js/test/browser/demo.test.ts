@@ -4,9 +4,11 @@
  */
 
 import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
-import { launch } from "./browser.js";
-import { ask, clickAtFirstText, openExample, serveExample } from "./example.js";
+import { BROWSER, launch, unplug } from "./drivers.js";
+import { ask, clickAtFirstText, openExample, SCREENSHOTS, serveExample } from "./example.js";
 
 const DEMO = process.env.EDGELORA_DEMO_ARTIFACT;
 const TEXT =
@@ -17,6 +19,7 @@ async function demonstrate(artifact: string): Promise<void> {
   const browser = await launch();
   const server = await serveExample(artifact);
   const context = await browser.newContext();
+  await mkdir(SCREENSHOTS, { recursive: true });
   try {
     let page = await openExample(context, server.address, "");
     const choose = async (name: string) => {
@@ -38,10 +41,11 @@ async function demonstrate(artifact: string): Promise<void> {
     assert.notEqual(await ask(page, TEXT, TOKENS), answers.get(first));
     assert.match((await page.locator(".swap").textContent()) as string, new RegExp(`^⇄ ${second}, \\d+\\.\\d ms$`));
     console.log(await page.locator("#figures").innerText());
+    await page.screenshot({ path: join(SCREENSHOTS, `demo-${BROWSER}.png`), fullPage: true });
     await page.waitForFunction(() => document.documentElement.dataset.offline === "ready");
     await page.close();
     await server.stop();
-    await context.setOffline(true);
+    await unplug(context);
     page = await openExample(context, server.address, "");
     await choose(second);
     assert.equal(await ask(page, TEXT, TOKENS), answers.get(second));

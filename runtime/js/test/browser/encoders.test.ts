@@ -1,11 +1,12 @@
-/** The cases of encoders in Chromium: wasm with threads in a worker, and some in the page and on WebGPU. */
+/** The cases of encoders: wasm with threads in a worker, and some in the page and on WebGPU. */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import type { Case } from "../../src/conformance/run.js";
 import { CONFORMANCE } from "../places.js";
-import { bench, launch, SWIFTSHADER } from "./browser.js";
+import { bench } from "./browser.js";
+import { launch, needs, SWIFTSHADER } from "./drivers.js";
 import type {} from "./page.js";
 
 const { cases } = JSON.parse(await readFile(`${CONFORMANCE}/encoders.json`, "utf8")) as { cases: Case[] };
@@ -22,7 +23,8 @@ const places = [
   ["one case of each kind", "WebGPU", { backend: "webgpu" }, few],
 ] as const;
 for (const [what, name, options, indices] of places) {
-  test(`${what} of encoders gives its answer on ${name}`, async () => {
+  const needed = options.backend === "webgpu" ? needs("WebGPU") : {};
+  test(`${what} of encoders gives its answer on ${name}`, needed, async () => {
     const browser = await launch(options.backend === "webgpu" ? SWIFTSHADER : undefined);
     const { page, close } = await bench(browser);
     try {

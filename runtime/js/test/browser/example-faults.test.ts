@@ -9,8 +9,16 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 import { load, type Model } from "../../src/node.js";
 import { CONFORMANCE } from "../places.js";
 import { changeManifest, copyArtifact } from "./artifacts.js";
-import { launch } from "./browser.js";
-import { ask, clickAtFirstText, dropFolder, type ExampleServer, openExample, serveExample } from "./example.js";
+import { launch, needs } from "./drivers.js";
+import {
+  ask,
+  clickAtFirstText,
+  dropFolder,
+  type ExampleServer,
+  fillNumber,
+  openExample,
+  serveExample,
+} from "./example.js";
 
 const CONFIG = "adapters/four/adapter_config.json";
 
@@ -72,7 +80,7 @@ test("a question that failed is no part of the next prompt, and leaves no empty 
 
 test("clearing while an answer is written forgets that answer too", async () => {
   await remember(true);
-  await page.getByLabel("At most").fill("250");
+  await fillNumber(page, "At most", "250");
   await page.getByLabel("Your text").fill("a b");
   await clickAtFirstText(page, "#clear");
   await page.getByLabel("Your text").press("Enter");
@@ -101,7 +109,7 @@ test("an adapter that cannot answer is not the one that is shown as chosen, and 
 });
 
 test("without a number of tokens nothing is asked", async () => {
-  await page.getByLabel("At most").fill("");
+  await fillNumber(page, "At most", "");
   await page.getByLabel("Your text").fill("a b");
   await page.getByRole("button", { name: "Answer" }).click();
   assert.equal(await page.locator("#log article").count(), 0);
@@ -109,7 +117,7 @@ test("without a number of tokens nothing is asked", async () => {
   assert.ok(await page.locator("#max-tokens").evaluate((input) => input === document.activeElement));
 });
 
-test("an answer stays in sight while it grows", async () => {
+test("an answer stays in sight while it grows", needs("narrow windows"), async () => {
   await page.setViewportSize({ width: 360, height: 320 });
   await ask(page, "a b", 200);
   const below = await page
@@ -123,32 +131,36 @@ test("an answer stays in sight while it grows", async () => {
   await page.setViewportSize({ width: 1280, height: 720 });
 });
 
-test("the two files of an adapter do where folders cannot be chosen, are there after a reload, and can be removed", async () => {
-  const folder = join(CONFORMANCE, "tiny-float/adapters/eight");
-  const choosing = page.waitForEvent("filechooser");
-  await page.getByRole("button", { name: "Add its files" }).click();
-  await (await choosing).setFiles(
-    ["adapter_model.safetensors", "adapter_config.json"].map((name) => join(folder, name)),
-  );
-  await page.getByText(/^added is on/).waitFor();
-  const { text } = await reference.generate("a b", { adapter: "eight", maxNewTokens: 6 });
-  assert.equal(await ask(page, "a b", 6), text);
-  await dropFolder(await context.newCDPSession(page), folder);
-  await page.getByText(/^eight-2 is on/).waitFor();
-  await page.close();
-  page = await openExample(context, server.address);
-  await radio("added").check();
-  await page.getByText(/^added is on/).waitFor();
-  assert.equal(await ask(page, "a b", 6), text);
-  for (const name of ["added", "eight-2"]) {
-    await radio(name).check();
-    await page.getByRole("button", { name: `Remove ${name}` }).click();
-    await page.getByText(`${name} was removed.`).waitFor();
-    assert.equal(await radio(name).count(), 0);
-  }
-  assert.ok(await radio("no adapter").isChecked());
-  assert.ok(await page.getByRole("button", { name: /^Remove/ }).isHidden());
-  await page.close();
-  page = await openExample(context, server.address);
-  assert.equal(await radio("added").count(), 0);
-});
+test(
+  "the two files of an adapter do where folders cannot be chosen, are there after a reload, and can be removed",
+  needs("Chromium's own protocol"),
+  async () => {
+    const folder = join(CONFORMANCE, "tiny-float/adapters/eight");
+    const choosing = page.waitForEvent("filechooser");
+    await page.getByRole("button", { name: "Add its files" }).click();
+    await (await choosing).setFiles(
+      ["adapter_model.safetensors", "adapter_config.json"].map((name) => join(folder, name)),
+    );
+    await page.getByText(/^added is on/).waitFor();
+    const { text } = await reference.generate("a b", { adapter: "eight", maxNewTokens: 6 });
+    assert.equal(await ask(page, "a b", 6), text);
+    await dropFolder(await context.newCDPSession(page), folder);
+    await page.getByText(/^eight-2 is on/).waitFor();
+    await page.close();
+    page = await openExample(context, server.address);
+    await radio("added").check();
+    await page.getByText(/^added is on/).waitFor();
+    assert.equal(await ask(page, "a b", 6), text);
+    for (const name of ["added", "eight-2"]) {
+      await radio(name).check();
+      await page.getByRole("button", { name: `Remove ${name}` }).click();
+      await page.getByText(`${name} was removed.`).waitFor();
+      assert.equal(await radio(name).count(), 0);
+    }
+    assert.ok(await radio("no adapter").isChecked());
+    assert.ok(await page.getByRole("button", { name: /^Remove/ }).isHidden());
+    await page.close();
+    page = await openExample(context, server.address);
+    assert.equal(await radio("added").count(), 0);
+  },
+);

@@ -1,5 +1,5 @@
 /**
- * The example page, served by its own server, in Chromium.
+ * The example page, served by its own server.
  *
  * Knows nothing about what is tested.
  */
@@ -10,11 +10,15 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { BrowserContext, CDPSession, Page } from "playwright-core";
+import { keep } from "./drivers.js";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
 /** Where the page is. */
 export const EXAMPLE = fileURLToPath(new URL("../../../../../examples/browser", import.meta.url));
+
+/** Where pictures for people go. */
+export const SCREENSHOTS = fileURLToPath(new URL("../../../../../build/screenshots", import.meta.url));
 
 export interface ExampleServer {
   readonly address: string;
@@ -55,6 +59,7 @@ export async function agree(page: Page): Promise<void> {
 /** The page once the model is there. */
 export async function openExample(context: BrowserContext, address: string, query = "?backend=wasm"): Promise<Page> {
   const page = await context.newPage();
+  await keep(context, address);
   await page.goto(`${address}/${query}`);
   await agree(page);
   await page.locator("#app").waitFor({ timeout: 120_000 });
@@ -66,12 +71,19 @@ export async function ask(page: Page, text: string, maxTokens: number): Promise<
   const answers = page.locator("#log .answered");
   await page.locator("#send:not([disabled])").waitFor();
   const before = await answers.count();
-  await page.getByLabel("At most").fill(String(maxTokens));
+  await fillNumber(page, "At most", String(maxTokens));
   await page.getByLabel("Your text").fill(text);
   await page.getByLabel("Your text").press("Enter");
   const answer = answers.nth(before);
   await answer.and(page.locator('[aria-busy="false"]')).waitFor({ timeout: 300_000 });
   return textOf(page, before);
+}
+
+/** Put a number into a field; in Firefox, Playwright's own `fill` writes behind the one that is there. */
+export async function fillNumber(page: Page, label: string, text: string): Promise<void> {
+  await page.getByLabel(label).evaluate((input, value) => {
+    (input as HTMLInputElement).value = value;
+  }, text);
 }
 
 /** What the answer with this number says, without the marks of swaps. */

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
-import { type Bench, bench, launch, SWIFTSHADER } from "./browser.js";
+import { type Bench, bench } from "./browser.js";
+import { has, launch, needs, SWIFTSHADER } from "./drivers.js";
 import type {} from "./page.js";
 
 interface LosableDevice {
@@ -19,6 +20,7 @@ let browser: Browser;
 let place: Bench;
 
 before(async () => {
+  if (!has("WebGPU")) return;
   browser = await launch(SWIFTSHADER);
   place = await bench(browser);
   await place.context.addInitScript(() => {
@@ -35,8 +37,8 @@ before(async () => {
   });
 });
 after(async () => {
-  await place.close();
-  await browser.close();
+  await place?.close();
+  await browser?.close();
 });
 
 /** In the page: load on WebGPU, lose the device as `when` says, and ask before, meanwhile and afterwards. */
@@ -75,7 +77,7 @@ async function lose({ when, fallback }: { when: string; fallback: boolean }) {
 }
 
 for (const when of ["between", "during"]) {
-  test(`a GPU that is lost ${when} calls is replaced by wasm, and the call is answered`, async () => {
+  test(`a GPU that is lost ${when} calls is replaced by wasm, and the call is answered`, needs("WebGPU"), async () => {
     const page = await place.open();
     const found = await page.evaluate(lose, { when, fallback: true });
     assert.deepEqual(found.first, found.expected);
@@ -92,32 +94,40 @@ for (const when of ["between", "during"]) {
   });
 }
 
-test("a GPU that was insisted on is told of when it is lost, and the model can be disposed of", async () => {
-  const page = await place.open();
-  const found = await page.evaluate(lose, { when: "during", fallback: false });
-  assert.equal(found.meanwhile, "BackendError: device-lost");
-  assert.equal(found.later, "BackendError: device-lost");
-  assert.match(found.backend, /WebGPU/);
-  await page.close();
-});
+test(
+  "a GPU that was insisted on is told of when it is lost, and the model can be disposed of",
+  needs("WebGPU"),
+  async () => {
+    const page = await place.open();
+    const found = await page.evaluate(lose, { when: "during", fallback: false });
+    assert.equal(found.meanwhile, "BackendError: device-lost");
+    assert.equal(found.later, "BackendError: device-lost");
+    assert.match(found.backend, /WebGPU/);
+    await page.close();
+  },
+);
 
-test("several prompts that are longer than a narrow GPU takes at once are answered as in wasm", async () => {
-  const page = await place.open();
-  const [gpu, wasm] = await page.evaluate(async () => {
-    const rows = [40, 33, 5].map((length, row) => Array.from({ length }, (_, index) => (index * 7 + row) % 380));
-    const found: number[][][] = [];
-    for (const backend of ["webgpu", "wasm"] as const) {
-      const model = await edgelora.load("/conformance/tiny-float", { backend, wasmPaths: "/ort/" });
-      found.push(await model.generateIds(rows, { maxNewTokens: 6, adapter: ["four", "none", "one"] }));
-      await model.dispose();
-    }
-    return found;
-  });
-  assert.deepEqual(gpu, wasm);
-  await page.close();
-});
+test(
+  "several prompts that are longer than a narrow GPU takes at once are answered as in wasm",
+  needs("WebGPU"),
+  async () => {
+    const page = await place.open();
+    const [gpu, wasm] = await page.evaluate(async () => {
+      const rows = [40, 33, 5].map((length, row) => Array.from({ length }, (_, index) => (index * 7 + row) % 380));
+      const found: number[][][] = [];
+      for (const backend of ["webgpu", "wasm"] as const) {
+        const model = await edgelora.load("/conformance/tiny-float", { backend, wasmPaths: "/ort/" });
+        found.push(await model.generateIds(rows, { maxNewTokens: 6, adapter: ["four", "none", "one"] }));
+        await model.dispose();
+      }
+      return found;
+    });
+    assert.deepEqual(gpu, wasm);
+    await page.close();
+  },
+);
 
-test("a model in a worker survives the end of the GPU's process", async () => {
+test("a model in a worker survives the end of the GPU's process", needs("WebGPU"), async () => {
   const page = await place.open();
   await page.evaluate(async () => {
     const warnings: string[] = [];

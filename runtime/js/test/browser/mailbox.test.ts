@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import type { Browser, Page } from "playwright-core";
 import { type EncoderModel, load } from "../../src/node.js";
 import { CONFORMANCE } from "../places.js";
-import { launch } from "./browser.js";
+import { launch, needs } from "./drivers.js";
 import { agree, dropFolder, findProblems, openExample, serveExample } from "./example.js";
 
 const TEXT = "Anna from New York, to Paris: is the mail in?";
@@ -46,52 +46,60 @@ async function answer(page: Page, button: string): Promise<string[]> {
 
 const chosen = (page: Page, name: string) => page.getByRole("radio", { name, exact: true }).check();
 
-test("a mail is sorted by every adapter in one call, by one after a click, and by one that is dropped", async () => {
-  await withPage("encoder-topics", async (page, reference) => {
-    const expected = await reference.classifyEach(TEXT);
-    const found = await answer(page, "Sort");
-    assert.equal(found.length, expected.size);
-    [...expected].forEach(([spec, { labels, scores }], index) => {
-      const lines = (found[index] as string).split("\n").filter((line) => line.trim() !== "");
-      assert.deepEqual(lines.slice(0, 2), [spec, labels.join(", ") || "none of its labels"]);
-      const [label, score] = [...scores].sort(([, one], [, other]) => other - one)[0] as [string, number];
-      const told = score >= 0 && score <= 1 ? `${(100 * score).toFixed(1)} %` : score.toFixed(3);
-      assert.ok(lines.join(" ").includes(`${label} ${told}`), `${lines}`);
+test(
+  "a mail is sorted by every adapter in one call, by one after a click, and by one that is dropped",
+  needs("Chromium's own protocol"),
+  async () => {
+    await withPage("encoder-topics", async (page, reference) => {
+      const expected = await reference.classifyEach(TEXT);
+      const found = await answer(page, "Sort");
+      assert.equal(found.length, expected.size);
+      [...expected].forEach(([spec, { labels, scores }], index) => {
+        const lines = (found[index] as string).split("\n").filter((line) => line.trim() !== "");
+        assert.deepEqual(lines.slice(0, 2), [spec, labels.join(", ") || "none of its labels"]);
+        const [label, score] = [...scores].sort(([, one], [, other]) => other - one)[0] as [string, number];
+        const told = score >= 0 && score <= 1 ? `${(100 * score).toFixed(1)} %` : score.toFixed(3);
+        assert.ok(lines.join(" ").includes(`${label} ${told}`), `${lines}`);
+      });
+      const status = page.locator("#mail-status");
+      assert.match(
+        (await status.textContent()) as string,
+        /^\d+\.\d ms for 4 adapters in one call \(the first time\)\.$/,
+      );
+      await chosen(page, "flags");
+      await status.filter({ hasText: "for one adapter" }).waitFor();
+      assert.equal(await page.locator(".sorted h3").allInnerTexts().then(String), "flags");
+      assert.deepEqual(await findProblems(page), []);
+      await dropFolder(await page.context().newCDPSession(page), `${CONFORMANCE}/encoder-adapters/good`);
+      await page.locator(".sorted h3", { hasText: "good" }).waitFor();
+      await dropFolder(await page.context().newCDPSession(page), `${CONFORMANCE}/encoder-adapters/initial`);
+      await page.getByText(/its head is at its initial values/).waitFor();
     });
-    const status = page.locator("#mail-status");
-    assert.match(
-      (await status.textContent()) as string,
-      /^\d+\.\d ms for 4 adapters in one call \(the first time\)\.$/,
-    );
-    await chosen(page, "flags");
-    await status.filter({ hasText: "for one adapter" }).waitFor();
-    assert.equal(await page.locator(".sorted h3").allInnerTexts().then(String), "flags");
-    assert.deepEqual(await findProblems(page), []);
-    await dropFolder(await page.context().newCDPSession(page), `${CONFORMANCE}/encoder-adapters/good`);
-    await page.locator(".sorted h3", { hasText: "good" }).waitFor();
-    await dropFolder(await page.context().newCDPSession(page), `${CONFORMANCE}/encoder-adapters/initial`);
-    await page.getByText(/its head is at its initial values/).waitFor();
-  });
-});
+  },
+);
 
-test("an adapter that a visitor added has its labels at the next visit too", async () => {
-  const folder = join(await mkdtemp(join(tmpdir(), "edgelora-")), "own");
-  await cp(`${CONFORMANCE}/encoder-adapters/bare`, folder, { recursive: true });
-  const id2label = { 0: "bill", 1: "parcel", 2: "praise" };
-  await writeFile(join(folder, "config.json"), JSON.stringify({ id2label }));
-  await withPage("encoder-topics", async (page) => {
-    await dropFolder(await page.context().newCDPSession(page), folder);
-    await page.locator("#adapter-status").filter({ hasText: "own is there." }).waitFor();
-    const answerOfOwn = async () => (await answer(page, "Sort")).find((text) => text.startsWith("own"));
-    const first = await answerOfOwn();
-    for (const label of Object.values(id2label)) assert.ok(first?.includes(label), first);
-    await page.reload();
-    await agree(page);
-    await page.locator("#app").waitFor({ timeout: 120_000 });
-    assert.equal(await answerOfOwn(), first);
-  });
-  await rm(join(folder, ".."), { recursive: true });
-});
+test(
+  "an adapter that a visitor added has its labels at the next visit too",
+  needs("Chromium's own protocol"),
+  async () => {
+    const folder = join(await mkdtemp(join(tmpdir(), "edgelora-")), "own");
+    await cp(`${CONFORMANCE}/encoder-adapters/bare`, folder, { recursive: true });
+    const id2label = { 0: "bill", 1: "parcel", 2: "praise" };
+    await writeFile(join(folder, "config.json"), JSON.stringify({ id2label }));
+    await withPage("encoder-topics", async (page) => {
+      await dropFolder(await page.context().newCDPSession(page), folder);
+      await page.locator("#adapter-status").filter({ hasText: "own is there." }).waitFor();
+      const answerOfOwn = async () => (await answer(page, "Sort")).find((text) => text.startsWith("own"));
+      const first = await answerOfOwn();
+      for (const label of Object.values(id2label)) assert.ok(first?.includes(label), first);
+      await page.reload();
+      await agree(page);
+      await page.locator("#app").waitFor({ timeout: 120_000 });
+      assert.equal(await answerOfOwn(), first);
+    });
+    await rm(join(folder, ".."), { recursive: true });
+  },
+);
 
 test("spans are marked in the text, and a vector tells how near it is to the one before", async () => {
   await withPage("encoder-tags", async (page, reference) => {

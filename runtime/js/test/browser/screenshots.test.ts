@@ -4,13 +4,11 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import type { Locator, Page } from "playwright-core";
 import { CONFORMANCE } from "../places.js";
-import { launch } from "./browser.js";
-import { agree, ask, clickAtFirstText, serveExample } from "./example.js";
+import { BROWSER, has, launch } from "./drivers.js";
+import { agree, ask, clickAtFirstText, SCREENSHOTS, serveExample } from "./example.js";
 
-const FOLDER = fileURLToPath(new URL("../../../../../build/screenshots", import.meta.url));
 // A real model with two adapters of its own makes better pictures; the tiny one writes nonsense.
 const DEMO = process.env.EDGELORA_DEMO_ARTIFACT;
 const TEXT = process.env.EDGELORA_DEMO_TEXT ?? "Ms Rivera, 1204 Oak Street Apt 5, Springfield, IL 62704";
@@ -22,9 +20,13 @@ async function picture(page: Page, name: string): Promise<void> {
     ["phone", 360, 740],
   ] as const) {
     await page.setViewportSize({ width, height });
-    for (const colorScheme of ["light", "dark"] as const) {
-      await page.emulateMedia({ colorScheme });
-      await page.screenshot({ path: join(FOLDER, `${name}-${device}-${colorScheme}.png`), fullPage: true });
+    for (const colorScheme of has("colour schemes") ? (["light", "dark"] as const) : (["light"] as const)) {
+      if (has("colour schemes")) await page.emulateMedia({ colorScheme });
+      const path = join(
+        SCREENSHOTS,
+        `${BROWSER === "chromium" ? "" : `${BROWSER}-`}${name}-${device}-${colorScheme}.png`,
+      );
+      await page.screenshot({ path, fullPage: true });
     }
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= width, `${name} is ${wide} wide in a window of ${width}`);
@@ -45,7 +47,7 @@ async function replay(card: Locator): Promise<void> {
 }
 
 test("every view, on a desktop and a phone, light and dark", async () => {
-  await mkdir(FOLDER, { recursive: true });
+  await mkdir(SCREENSHOTS, { recursive: true });
   const browser = await launch();
   const server = await serveExample(DEMO ?? join(CONFORMANCE, "tiny-float"));
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce" });

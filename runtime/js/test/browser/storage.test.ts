@@ -7,11 +7,13 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import type { Browser, Page } from "playwright-core";
 import { changeManifest, copyArtifact, paddedArtifact, WEIGHTS } from "./artifacts.js";
-import { type Bench, bench, launch } from "./browser.js";
+import { type Bench, bench } from "./browser.js";
+import { allowPersistence, has, launch, needs, tight } from "./drivers.js";
 import type {} from "./page.js";
 
 const FILE = `/artifact/${WEIGHTS}`;
 const SECOND = "/conformance/tiny-int8";
+const ROOM = 6 << 20;
 
 let browser: Browser;
 let artifact: string;
@@ -34,28 +36,38 @@ const attempt = (page: Page, address = "/artifact", options: object = {}) =>
   page.evaluate(([at, given]) => edgelora.attempt(at, { backend: "wasm", ...given }), [address, options] as const);
 const list = (page: Page) => page.evaluate(() => edgelora.models.list());
 const asked = (path = FILE) => place.server.requests.filter((request) => request.path === path);
-const limit = async (bytes?: number) => {
-  const session = await place.context.newCDPSession(place.page);
-  const quota = bytes === undefined ? {} : { quotaSize: bytes };
-  await session.send("Storage.overrideQuotaForOrigin", { origin: place.server.origin, ...quota });
-};
+/** Do something with a page whose browser has 6 MiB for it. */
+async function withLittleRoom(work: (other: Bench) => Promise<void>): Promise<void> {
+  const small = await tight.launch(ROOM);
+  const other = await bench(small, { artifact });
+  try {
+    await tight.limit(other.context, other.page, other.server.origin, ROOM);
+    await work(other);
+  } finally {
+    await other.close();
+    await small.close();
+  }
+}
 
 test("artifacts are estimated, listed, measured and deleted, and what others have is left", async () => {
   const { page, server } = place;
   const before_ = await page.evaluate(() => edgelora.models.estimate("../artifact"));
   assert.equal(before_.storedBytes, 0);
   assert.ok(before_.missingBytes === before_.bytes && before_.bytes > 9 << 20);
-  assert.ok(before_.fits && (before_.freeBytes as number) > before_.bytes);
+  assert.ok(before_.fits);
+  if (has("an estimate of room")) assert.ok((before_.freeBytes as number) > before_.bytes);
+  else assert.equal(before_.freeBytes, null);
   assert.deepEqual(asked(), []); // an estimate asks for the manifest alone
   assert.equal((await attempt(page)).error, null);
   assert.equal((await attempt(page, SECOND)).error, null);
   const [one, other] = await list(page);
   assert.deepEqual([one?.address, other?.address], [`${server.origin}/artifact`, `${server.origin}${SECOND}`]);
   assert.deepEqual([one?.isComplete, one?.isInUse, one?.bytes], [true, false, before_.bytes]);
-  assert.ok(Math.abs(Date.now() - Number(one?.usedAt)) < 60_000);
+  assert.ok(Math.abs(Date.now() - new Date(one?.usedAt ?? 0).getTime()) < 60_000);
   const size = await page.evaluate(() => edgelora.models.size());
   assert.ok(size > before_.bytes && size <= before_.bytes + (other?.storedBytes ?? 0));
   assert.equal((await page.evaluate(() => edgelora.models.estimate("/artifact"))).missingBytes, 0);
+  await allowPersistence(place.context, server.origin);
   assert.equal(typeof (await page.evaluate(() => edgelora.models.persist())), "boolean");
   await page.evaluate(() => edgelora.models.delete("/artifact/"));
   assert.deepEqual(
@@ -68,6 +80,13 @@ test("artifacts are estimated, listed, measured and deleted, and what others hav
     server.requests.filter(({ path }) => path.startsWith(SECOND)).map(({ path }) => path),
     [`${SECOND}/manifest.json`],
   );
+});
+
+test("what a model in a worker brought is there for the next one, though its worker has ended", async () => {
+  for (const count of [1, 1]) {
+    assert.equal((await attempt(place.page, "/artifact", { inWorker: true })).error, null);
+    assert.equal(asked().length, count);
+  }
 });
 
 test("two tabs that load at once download each file once, and leave each other's files alone", async () => {
@@ -182,12 +201,11 @@ test("a download that nobody went on with for a week is removed, a younger one i
 
 /** A page whose browser says that it has so many bytes for it; Chromium's own word is not bound by its quota. */
 async function pageWith(free: number): Promise<Page> {
-  const page = await place.context.newPage();
-  await page.addInitScript((bytes) => {
-    navigator.storage.estimate = async () => ({ usage: 1000, quota: 1000 + bytes });
+  const page = await place.open();
+  await page.evaluate((bytes) => {
+    const estimate = async () => ({ usage: 1000, quota: 1000 + bytes });
+    Object.defineProperty(navigator, "storage", { value: { estimate } });
   }, free);
-  await page.goto(`${place.server.origin}/lib/index.html`);
-  await page.waitForFunction(() => "edgelora" in globalThis);
   return page;
 }
 
@@ -239,30 +257,37 @@ test("what may be deleted is asked before, and nothing else is deleted", async (
 
 for (const inWorker of [false, true]) {
   const where = inWorker ? "in a worker" : "in the page";
-  test(`a browser that has less room than it says is asked for again, ${where}`, async () => {
-    assert.equal((await attempt(place.page, SECOND)).error, null);
-    await limit(6 << 20);
-    const { seen, warnings } = await askedRooms(place.page, inWorker);
-    assert.ok(seen.length >= 2);
-    assert.deepEqual(seen[0]?.stored, [`${place.server.origin}${SECOND}`]);
-    assert.match(warnings.join(), /weights\.bin: the browser has no room to keep/);
+  const needed = inWorker ? needs("a quota") : {};
+  test(`a browser that has less room than it says is asked for again, ${where}`, needed, async () => {
+    await withLittleRoom(async ({ page, server }) => {
+      assert.equal((await attempt(page, SECOND)).error, null);
+      const { seen, warnings } = await askedRooms(page, inWorker);
+      assert.ok(seen.length >= 2);
+      assert.deepEqual(seen[0]?.stored, [`${server.origin}${SECOND}`]);
+      // The worker of a browser that knows its room says the same of all files, before the first byte.
+      const told = inWorker
+        ? /(weights\.bin|artifact): the browser has no room to keep/
+        : /weights\.bin: the browser has no/;
+      assert.match(warnings.join(), told);
+    });
   });
 }
 
 test("what runs from memory is there once, and nothing of it counts as kept", async () => {
-  await limit(6 << 20);
-  const found = await place.page.evaluate(async () => {
-    const warnings: string[] = [];
-    const options = { backend: "wasm", wasmPaths: "/ort/", onWarning: (text: string) => warnings.push(text) } as const;
-    const model = await edgelora.load("/artifact", options);
-    const ids = await model.generateIds([5, 6, 7], { adapter: "four", maxNewTokens: 4 });
-    await model.dispose();
-    return { ids, warnings };
+  await withLittleRoom(async ({ page }) => {
+    const found = await page.evaluate(async () => {
+      const warnings: string[] = [];
+      const onWarning = (text: string) => warnings.push(text);
+      const model = await edgelora.load("/artifact", { backend: "wasm", wasmPaths: "/ort/", onWarning });
+      const ids = await model.generateIds([5, 6, 7], { adapter: "four", maxNewTokens: 4 });
+      await model.dispose();
+      return { ids, warnings };
+    });
+    assert.equal(found.ids.length, 4);
+    assert.match(found.warnings.join(), /weights\.bin: the browser has no room to keep \d+ bytes; they stay in memory/);
+    const keys = await page.evaluate(() => edgelora.cacheKeys());
+    assert.ok(keys.every((key) => !key.startsWith("/manifest/") && !key.endsWith("/2")));
   });
-  assert.equal(found.ids.length, 4);
-  assert.match(found.warnings.join(), /weights\.bin: the browser has no room to keep \d+ bytes; they stay in memory/);
-  const keys = await place.page.evaluate(() => edgelora.cacheKeys());
-  assert.ok(keys.every((key) => !key.startsWith("/manifest/") && !key.endsWith("/2")));
 });
 
 /** A stand-in for the Cross-Origin Storage proposal, which no browser has: files by their hash, for this page alone. */
@@ -288,10 +313,8 @@ const standIn = () => {
 };
 
 test("where a browser shares files between sites, weights lie there, and one that was brought is not brought again", async () => {
-  const page = await place.context.newPage();
-  await page.addInitScript(standIn);
-  await page.goto(`${place.server.origin}/lib/index.html`);
-  await page.waitForFunction(() => "edgelora" in globalThis);
+  const page = await place.open();
+  await page.evaluate(standIn);
   assert.equal((await attempt(page)).error, null);
   const shared = () =>
     page.evaluate(() => [...(globalThis as never as { sharedFiles: Map<string, Blob> }).sharedFiles]);
@@ -318,15 +341,13 @@ test("where a browser shares files between sites, weights lie there, and one tha
 });
 
 test("a browser that does not want to share leaves the weights to this site", async () => {
-  const page = await place.context.newPage();
-  await page.addInitScript(() => {
+  const page = await place.open();
+  await page.evaluate(() => {
     const requestFileHandles = async () => {
       throw new DOMException("no", "NotAllowedError");
     };
     Object.assign(navigator, { crossOriginStorage: { requestFileHandles } });
   });
-  await page.goto(`${place.server.origin}/lib/index.html`);
-  await page.waitForFunction(() => "edgelora" in globalThis);
   assert.equal((await attempt(page)).error, null);
   place.server.requests.length = 0;
   assert.equal((await attempt(page)).error, null);

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
 import type { Model, RemoteModel, WebModel } from "../../src/web.js";
-import { type Bench, bench, launch } from "./browser.js";
+import { type Bench, bench } from "./browser.js";
+import { launch } from "./drivers.js";
 import type {} from "./page.js";
 
 let browser: Browser;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import type { Browser } from "playwright-core";
-import { launch } from "../browser/browser.js";
+import { launch } from "../browser/drivers.js";
 import { CONSUMERS, run } from "./install.js";
 import { answersOf, assertRight, ISOLATED, makePublic, serveFolders } from "./web.js";
 

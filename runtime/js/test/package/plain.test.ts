@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
-import { launch } from "../browser/browser.js";
+import { launch } from "../browser/drivers.js";
 import { CONFORMANCE } from "../places.js";
 import { CASE } from "./cases.js";
 import { CONSUMERS } from "./install.js";

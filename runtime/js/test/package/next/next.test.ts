@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { launch } from "../../browser/browser.js";
+import { launch } from "../../browser/drivers.js";
 import { NEXT, run } from "../install.js";
 import { answersOf, assertRight, makePublic } from "../web.js";
 

@@ -3,6 +3,7 @@
 ``python -m tests.parity.peft_matrix`` prints the figures.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from edgelora.artifact.convert_adapters import plain_for
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.cli import main
 from edgelora.errors import AdapterError
 from edgelora.merging.merge import merge_adapter
 from edgelora_runtime.model import load
@@ -51,6 +53,31 @@ def test_what_no_slot_holds_is_merged_exactly(matrix: Matrix, kind: Kind) -> Non
     artifact, expected = matrix.merged(kind)
     with load(artifact) as model:
         assert far(model.logits(IDS), expected) <= 1e-4
+
+
+def test_export_and_add_convert_by_themselves(
+    matrix: Matrix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, kinds = str(matrix.root / "llama"), {kind.name: kind for kind in (*CONVERTED, *MERGED)}
+    pissa, vera, dora = (kinds[name] for name in ("pissa, from the base", "VeRA", "use_dora"))
+    expected = {kind.name: make_adapter(kind, tmp_path / adapter_name(kind.name)) for kind in (pissa, vera, dora)}
+    folders = {name: tmp_path / adapter_name(name) for name in expected}
+    plain, merged = str(tmp_path / "plain"), str(tmp_path / "merged")
+    options = ["--quant", "none", "--accuracy-level", "0"]
+    assert main(["export", base, "-o", plain, *options, "--adapter", f"pissa={folders[pissa.name]}"]) == 0
+    assert "pissa's start, taken from the weights of" in capsys.readouterr().err
+    assert main(["adapter", "add", plain, f"vera={folders[vera.name]}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["converted"] == ["VeRA as the LoRA that it is, exactly"]
+    assert main(["export", base, "-o", merged, *options, "--merge", str(folders[dora.name])]) == 0
+    with load(plain) as model:
+        assert far(model.logits(IDS, adapter="pissa"), expected[pissa.name]) <= 1e-4
+        assert far(model.logits(IDS, adapter="vera"), expected[vera.name]) <= 1e-4
+    with load(merged) as model:
+        assert far(model.logits(IDS), expected[dora.name]) <= 1e-4
+    assert main(["adapter", "add", plain, f"dora={folders[dora.name]}"]) == 2
+    assert (
+        "it uses DoRA; expected plain LoRA as PEFT saves it; `edgelora adapter convert` and" in capsys.readouterr().err
+    )
 
 
 def test_what_cannot_be_merged_is_refused(matrix: Matrix, tmp_path: Path) -> None:

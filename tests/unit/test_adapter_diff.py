@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgelora
 from edgelora.adapter.difference import find_difference
 from edgelora.adapter.lineage import read_source
 from edgelora.cli import main
@@ -56,7 +57,7 @@ def test_figures_are_those_of_whole_matrices(pair: tuple[Path, Path]) -> None:
 
 
 def test_an_adapter_differs_in_nothing_from_itself(pair: tuple[Path, Path]) -> None:
-    found = find_difference(read_source(pair[0]), read_source(pair[0]))
+    found = edgelora.diff_adapters(str(pair[0]), pair[0])
     assert found.distance == pytest.approx(0, abs=1e-5)
     assert found.cosine == pytest.approx(1)
     assert (found.only_a, found.only_b, found.config, found.base, found.heads) == ({}, {}, {}, {}, {})

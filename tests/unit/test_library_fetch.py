@@ -298,6 +298,7 @@ class Hub(BaseHTTPRequestHandler):
 
 def test_a_library_is_pushed_as_it_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
+    from huggingface_hub.utils import reset_sessions
 
     mine = tmp_path / "mine"
     for name in ("one", "four"):
@@ -309,7 +310,9 @@ def test_a_library_is_pushed_as_it_is_published(tmp_path: Path, monkeypatch: pyt
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{httpd.server_address[1]}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_x")
+    reset_sessions()  # one that a test made while it was offline stays so
     try:
         address = transfer.push(mine, read_index(mine), "hf:some-org/lib")
     finally:

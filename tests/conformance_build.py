@@ -19,7 +19,7 @@ from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 from edgelora_runtime.model import Model
 from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
-from tests.conformance_models import BLANK, CONTEXT, QUANTS, SPECIAL, TorchAnswer, write_artifact
+from tests.conformance_models import ACTIVATED, BLANK, CONTEXT, QUANTS, SPECIAL, TorchAnswer, write_artifact
 from tests.conformance_text import render_cases
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
@@ -58,6 +58,8 @@ def update() -> None:
             found = list(_answer_cases(model) if artifact in (BLANK, "tiny-float") else ())
             if artifact == BLANK:
                 found += _blank_cases(model)
+            elif artifact == ACTIVATED:
+                found += _activated_cases(model, TorchAnswer(work, artifact, folder))
             else:
                 found += _model_cases(model, TorchAnswer(work, artifact, folder))
             cases += [{"artifact": artifact, **case} for case in found]
@@ -141,6 +143,66 @@ def _blank_cases(model: Model) -> Iterator[dict[str, Any]]:
         yield first_clear(lambda n, r=raw: _stopped_case(model, f"fox {n}", r, "four"))
 
 
+def _activated_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, Any]]:
+    """Switches on one context, in an order in which most go on from what the one before computed."""
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    context = tokenizer.encode("The quick brown fox jumps, 12 🚀 and Zürich")
+    call, words = list(model.invocation("four")), list(model.invocation("eight"))
+    twice = [*context, *call, 70, 71, *words, 72, *call, 73]
+    asked = [(twice, spec) for spec in ("none", "four", "eight", "four:0.5", "one", "eight:-0.25", "four", "none")]
+    asked += [([*call, 90], "four"), ([*words, *call], "eight"), ([91, *words], "eight"), (call, "four:0.5")]
+    for number, (ids, spec) in enumerate(asked):
+        yield {**_logits_case(model, torch_answer, ids, spec), "name": f"logits {number}, {spec}"}
+    # A context, and turns of a chat on it: the place from which an adapter acts moves on.
+    said: list[int] = []
+    for turn, spec in enumerate(("none", "four", "eight", "one", "four:0.5", "four", "none", "eight", "four")):
+        name = spec.partition(":")[0]
+        opening = {"four": call, "eight": words}.get(name, [74])
+
+        def ask(n: int, spec: str = spec, start: list[int] = said, opening: list[int] = opening) -> dict[str, Any]:
+            ids = [*context, *start, *_random_ids(n, 3), *opening, 75]
+            return _tokens_case(model, ids, spec, {}, 6)
+
+        case = {**first_clear(ask), "name": f"turn {turn} of a chat, {spec}"}
+        said = [*case["input_ids"][len(context) :], *case["expected_ids"]]
+        yield case
+    for index, spec in enumerate(("four", "eight:0.5")):
+        opening = call if index == 0 else words
+        options = _SAMPLING[index]
+        yield first_clear(
+            lambda n, s=spec, e=opening, o=options: _tokens_case(model, [*_random_ids(n, 30), *e], s, o, 8)
+        )
+    yield first_clear(lambda n: _tokens_case(model, [*_random_ids(n, CONTEXT - 9), *call, 76], "four", {}, 12))
+    yield first_clear(lambda n: _tokens_case(model, [*call, *_random_ids(n, 250)], "four", {}, 8))
+    for adapters in (["four", "one", "eight"], ["none", "four", "four:0.5", "four"]):
+        openings = [call if spec.startswith("four") else words for spec in adapters]
+        yield first_clear(lambda n, a=adapters, e=openings: _called_batch_case(model, a, e, n))
+    yield _choices_case(model, "yes", False, "four", ["yes", "no", "maybe", "yes no", "🙂", ""])
+    yield _choices_case(model, "and the dog", True, "eight", [" sleeps", " and", "12"])
+    yield first_clear(lambda n: _text_case(model, f"Zürich 🚀 {n}", False, "four", {}, ()))
+    yield first_clear(lambda n: _text_case(model, f"{n} and the dog", True, "eight:0.5", {}, ()))
+    for spec, ids, words_of in (
+        ("four", context, "which the prompt does not have"),
+        ("eight:0.5", twice[: len(context)], "acts from its invocation on"),
+        ("four+one", twice, "no blend can"),
+        ("one:0.5+eight:0.5", twice, "no blend can"),
+        ("four+eight", twice, "no blend can"),
+    ):
+        yield {"kind": "error", "name": f"{spec} here", "adapter": spec, "input_ids": ids, "message_has": words_of}
+
+
+def _called_batch_case(model: Model, adapters: list[str], openings: list[list[int]], seed: int) -> dict[str, Any]:
+    rows = [[*_random_ids(seed, 12), *_random_ids(seed + 7 * row, row), *end] for row, end in enumerate(openings)]
+    found = model.generate_ids(rows, adapter=adapters, max_new_tokens=6)
+    for row, (ids, answer, spec) in enumerate(zip(rows, found, adapters, strict=True)):
+        _refuse_near_ties(model, ids, answer, spec, {}, row, 6)
+    return {
+        "kind": "batch", "name": f"batch {adapters}", "adapters": adapters, "input_ids": rows, "sampling": {},
+        "max_new_tokens": 6, "expected_ids": found,
+    }  # fmt: skip
+
+
 def _answer_cases(model: Model) -> Iterator[dict[str, Any]]:
     tokenizer = model.tokenizer
     assert tokenizer is not None
@@ -189,7 +251,11 @@ def _chat_cases(model: Model) -> Iterator[dict[str, Any]]:
 
 def _logits_case(model: Model, torch_answer: TorchAnswer, ids: list[int], spec: str) -> dict[str, Any]:
     found = model.logits(ids, adapter=spec)
-    expected = torch_answer.logits(ids, dict(parse_spec(spec)))
+    blend = dict(parse_spec(spec))
+    if model.invocation(spec):
+        expected = torch_answer.activated(ids, *next(iter(blend.items())))
+    else:
+        expected = torch_answer.logits(ids, blend)
     off = float(np.abs(found - expected).max())
     assert off < torch_answer.noise, f"{spec}: {off} away from PyTorch"
     positions = sorted({0, len(ids) // 2, len(ids) - 1})

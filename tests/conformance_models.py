@@ -35,9 +35,10 @@ VOCAB_SIZE = 384
 CONTEXT = 320  # more than the first capacity of the cache, so that growing is covered
 QUANTS = {
     "tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8", "tiny-web": "int4", "tiny-cache": "none",
-    "tiny-blank": "none",
+    "tiny-blank": "none", "tiny-activated": "int4",
 }  # fmt: skip
 BLANK = "tiny-blank"  # a tokenizer that puts a blank in front, as SentencePiece does
+ACTIVATED = "tiny-activated"  # adapters that act from their invocation on, beside a plain one
 _CACHE = "tiny-cache"  # keys and values in 8 bits
 _WEB = "tiny-web"  # the form of web-wasm: the grid's values as 8 bits a row, activations of 16 bits
 TEMPLATE = (
@@ -148,8 +149,11 @@ def write_checkpoint(folder: Path, name: str) -> Path:
     return folder
 
 
-def write_adapters(checkpoint: Path, folder: Path) -> dict[str, Path]:
-    """Ranks 1, 4 and 8, saved by PEFT: attention alone, everything, and patterns with rank-stabilized scaling."""
+def write_adapters(checkpoint: Path, folder: Path, is_activated: bool = False) -> dict[str, Path]:
+    """Ranks 1, 4 and 8, saved by PEFT: attention alone, everything, and patterns with rank-stabilized scaling.
+
+    Of activated ones the first stays plain, the second acts from the generation prompt on, the third from other words.
+    """
     attention, mlp = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
     options: dict[str, dict[str, Any]] = {
         "one": {"r": 1, "lora_alpha": 2, "target_modules": ["q_proj", "v_proj"]},
@@ -159,6 +163,11 @@ def write_adapters(checkpoint: Path, folder: Path) -> dict[str, Path]:
             "rank_pattern": {"o_proj": 3, "layers.1.mlp.up_proj": 5}, "alpha_pattern": {"down_proj": 4},
         },
     }  # fmt: skip
+    if is_activated:
+        tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+        words = [tokenizer.encode(text, add_special_tokens=False).ids for text in ("<|assistant|>", " the dog")]
+        for name, invocation in zip(("four", "eight"), words, strict=True):
+            options[name]["alora_invocation_tokens"] = invocation
     for seed, (name, settings) in enumerate(options.items()):
         base = AutoModelForCausalLM.from_pretrained(checkpoint)
         torch.manual_seed(100 + seed)
@@ -183,7 +192,7 @@ def write_artifact(name: str, work: Path, out: Path) -> Path:
     )
     grid = plan_grid(open_checkpoint(str(checkpoint)), parse_quant(QUANTS[name]))
     export_artifact(Parts(grid), out / name, Build(OnnxExporter(), options))
-    for adapter, folder in write_adapters(checkpoint, work / name / "adapters").items():
+    for adapter, folder in write_adapters(checkpoint, work / name / "adapters", name == ACTIVATED).items():
         add_adapter(out / name, adapter, folder)
     return out / name
 
@@ -217,6 +226,16 @@ class TorchAnswer:
         with torch.no_grad():
             cache = None if self._steps is None else RoundingCache(self._steps)
             found: np.ndarray = model(torch.tensor([ids]), past_key_values=cache).logits[0].numpy()
+        return found
+
+    def activated(self, ids: list[int], adapter: str, weight: float = 1.0) -> np.ndarray:
+        """(len(ids), vocab_size) of PEFT's own forward pass, in which it finds the invocation itself."""
+        model = PeftModel.from_pretrained(self._load(), str(self._adapters / adapter)).eval()
+        with torch.no_grad():
+            for key, value in model.named_parameters():
+                if "lora_B" in key:
+                    value.mul_(weight)
+            found: np.ndarray = model(torch.tensor([ids])).logits[0].numpy()
         return found
 
     def _load(self) -> torch.nn.Module:

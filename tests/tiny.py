@@ -74,9 +74,15 @@ def write_checkpoint(folder: Path, seed: int = 0, spread: float = 0.2) -> Path:
 
 
 def write_adapter(
-    folder: Path, rank: int = 4, seed: int = 1, targets: Sequence[str] = TARGETS, size: float = 0.1, alpha: int = 8
+    folder: Path,
+    rank: int = 4,
+    seed: int = 1,
+    targets: Sequence[str] = TARGETS,
+    size: float = 0.1,
+    alpha: int = 8,
+    invocation: Sequence[int] = (),
 ) -> Path:
-    """A PEFT folder as peft writes it; ``size`` 0 leaves every B at zero."""
+    """A PEFT folder as peft writes it; ``size`` 0 leaves every B at zero, an ``invocation`` makes it activated."""
     rng = np.random.default_rng(seed)
     tensors = {}
     for layer in range(LAYERS):
@@ -87,6 +93,10 @@ def write_adapter(
                 b = rng.standard_normal((out_features, rank)) * size
                 tensors[f"{name}.lora_B.weight"] = b.astype(np.float32)
     write_peft(folder, tensors, rank=rank, alpha=alpha, targets=targets)
+    if invocation:
+        path = folder / "adapter_config.json"
+        changed = {"task_type": "CAUSAL_LM", "alora_invocation_tokens": list(invocation)}
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     return folder
 
 

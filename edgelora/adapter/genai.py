@@ -16,9 +16,19 @@ import onnxruntime as ort
 
 from edgelora.errors import AdapterError
 from edgelora.values import FloatArray
+from edgelora_runtime.adapter import Adapter
 
 GENAI_CONFIG_FILE = "genai_config.json"
 GENAI_ADAPTER_FILE = "adapter.onnx_adapter"
+
+
+def check_genai(folder: Path, adapter: Adapter) -> None:
+    """Raise AdapterError for an adapter in ``folder`` that would answer otherwise there."""
+    if adapter.invocation:
+        raise AdapterError(
+            f"{folder} is an activated adapter (alora_invocation_tokens), and onnxruntime-genai would let it act on "
+            "every token; export without --genai"
+        )
 
 
 def write_genai_adapter(path: Path, packed: Mapping[str, FloatArray]) -> None:

@@ -89,6 +89,8 @@ def check_agree(sources: Sequence[Source]) -> None:
     for field in _AGREEING:
         said = {source.name: source.config.get(field) for source in sources if source.config.get(field) is not None}
         _same(said, f"have another {field}", "merge adapters of one kind")
+    acting = {source.name: ", ".join(map(str, source.adapter.invocation)) or "the start" for source in sources}
+    _same(acting, "act from other token ids on", "merge adapters with one invocation, or with none")
     known = {source.name: source.receipt for source in sources if source.receipt is not None}
     bases = {name: f"{item.name or 'unnamed'} ({item.fingerprint[:12]})" for name, item in known.items()}
     _same(bases, "were trained for other bases", "merge adapters of one base")

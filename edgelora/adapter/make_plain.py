@@ -36,7 +36,7 @@ CONVERSION_FILE = "conversion.json"
 
 _LARGEST_RANK = 256  # of a module that nobody has said a rank for; more is a second copy of the base
 _NOISE = 1e-6  # singular values below this share of the largest are float32's own
-_KEPT = ("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out")
+_KEPT = ("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "alora_invocation_tokens")
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,9 @@ from edgelora.errors import ConfigError
 from edgelora_runtime.files import replace_folder
 from edgelora_runtime.receipt import write_receipt
 
-_KEPT = ("base_model_name_or_path", "task_type", "fan_in_fan_out", "peft_version", "revision")
+_KEPT = (
+    "base_model_name_or_path", "task_type", "fan_in_fan_out", "alora_invocation_tokens", "peft_version", "revision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

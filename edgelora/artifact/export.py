@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edgelora.adapter.genai import check_genai
 from edgelora.artifact.build import Build, build_artifact
 from edgelora.artifact.changing import changing, check_outside, check_replaceable
 from edgelora.artifact.check_answers import check_answers
@@ -45,7 +46,9 @@ def place_artifact(out: Path, checkpoint: Checkpoint, build: Build) -> Iterator[
     options = build.options
     _check_output(out, options.overwrite)
     for folder in options.adapters.values():
-        read_adapter(folder, with_head=not checkpoint.task.generates)
+        adapter = read_adapter(folder, with_head=not checkpoint.task.generates)
+        if options.genai:
+            check_genai(folder, adapter)
     build.context_length(checkpoint)
     with reserve(out), replace_folder(out, _replacing if options.overwrite else None) as fresh:
         yield fresh

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, write_genai_adapter
+from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, check_genai, write_genai_adapter
 from edgelora.adapter.narrow import check_store
 from edgelora.artifact.about import NOTHING, About, read_about
 from edgelora.artifact.changing import FOLDER, MARK_FILE, changing
@@ -94,6 +94,8 @@ def add_adapter(
         files = {file: listed_info(folder / file) for file in _COPIED if (folder / file).is_file()}
         base_head = read_base_head(place, manifest)
         adapter = check_adapter(folder, manifest, base_head)
+        if GENAI_CONFIG_FILE in manifest.files:
+            check_genai(folder, adapter)
         head = _head_info(folder, manifest, {**base_head, **adapter.head}, labels)
         said = dataclasses.asdict(about.before(read_about(folder)))
         info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank, store, head, **said)

@@ -26,6 +26,7 @@ from edgelora_runtime import Model, load
 from edgelora_runtime.bound_adapter import bind
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import feed
+from edgelora_runtime.invocation import find_last
 from edgelora_runtime.manifest import INT8_CACHE, Manifest, check_files, read_manifest
 from edgelora_runtime.packing import blend_packed
 from edgelora_runtime.safetensors import read_safetensors
@@ -201,14 +202,25 @@ def check_rounding(rounding: Rounding, is_rounded: bool) -> Check:
 
 
 def check_adapters(model: Model, prompt: Sequence[int]) -> Iterator[Check]:
-    """Every adapter moves the logits, and afterwards "none" answers bit for bit as before."""
-    base = model.logits(list(prompt), adapter="none")
+    """Every adapter moves the logits where it acts, and afterwards "none" answers bit for bit as before."""
     for name in model.adapters:
-        moved = float(np.abs(model.logits(list(prompt), adapter=name) - base).max())
+        ids, start = call(model, name, prompt)
+        tail = range(start, len(ids))
+        if start:  # what comes before an invocation is computed once: in other pieces the last bit may be another
+            model.logits(ids[:start], adapter="none")
+        base = model.logits(ids, adapter="none", positions=tail)
+        moved = float(np.abs(model.logits(ids, adapter=name, positions=tail) - base).max())
         yield Check(f"adapter {name}", moved > 0, f"moves a logit by up to {moved:.3g}")
         for spec in ("none", f"{name}:0"):
-            same = np.array_equal(model.logits(list(prompt), adapter=spec), base)
+            same = np.array_equal(model.logits(ids, adapter=spec, positions=tail), base)
             yield Check(f"{spec} after {name}", same, "is the base bit for bit" if same else "differs from the base")
+
+
+def call(model: Model, spec: str, prompt: Sequence[int]) -> tuple[list[int], int]:
+    """``prompt`` with the invocation of an activated adapter, and the index from which it acts."""
+    invocation = model.invocation(spec)
+    start = find_last(prompt, invocation) if invocation else 0
+    return (list(prompt), start) if start is not None else ([*prompt, *invocation], len(prompt))
 
 
 def check_twin(path: Path, manifest: Manifest, prompt: Sequence[int], threads: int | None) -> Check:
@@ -229,7 +241,9 @@ def check_fused(path: Path, model: Model, prompt: Sequence[int], library: Path, 
     """The fused graph answers like ``model``, which has slots, with each adapter and with none."""
     try:
         fused = load(path, threads=threads, operator=library)
-        found = {spec: _divergence(model, fused, prompt, spec) for spec in ("none", *model.adapters)}
+        found = {
+            spec: _divergence(model, fused, call(model, spec, prompt)[0], spec) for spec in ("none", *model.adapters)
+        }
     except EdgeLoraError as error:
         return Check("fused", False, str(error))
     worst = max(found, key=lambda spec: found[spec])

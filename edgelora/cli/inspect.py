@@ -97,6 +97,7 @@ def adapter_payload(folder: Path) -> dict[str, Any]:
         "total_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         "modules": dict(_endings(adapter.factors)),
         "head": {name: list(value.shape) for name, value in adapter.head.items()},
+        "invocation": list(adapter.invocation),
         "receipt": _receipt(read_receipt(folder)),
     }
 
@@ -171,6 +172,11 @@ def _adapter_lines(data: dict[str, Any]) -> list[str]:
         f"scaling    {', '.join(f'{value:g}' for value in data['scalings'])}",
         f"modules    {_list(data['modules'])}",
         *([f"head       {_list_shapes(data['head'])}"] if data["head"] else []),
+        *(
+            [f"activated  acts from token ids {', '.join(map(str, data['invocation']))} on"]
+            if data["invocation"]
+            else []
+        ),
         f"trained on {_trained_on(data['receipt'])}",
     ]
 

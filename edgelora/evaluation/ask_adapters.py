@@ -15,7 +15,7 @@ from edgelora.adapter.receipt import begin_receipt
 from edgelora.checkpoint.tokenizer import UNDATED, open_tokenizer
 from edgelora.data.encode import encode_rows
 from edgelora.data.probes import find_probes
-from edgelora.errors import InputError
+from edgelora.errors import AdapterError, InputError
 from edgelora.evaluation.asked import Asked
 from edgelora.evaluation.interference import (
     BLEND,
@@ -87,6 +87,11 @@ def ask_model(checkpoint: Checkpoint, make_grid: MakeGrid, a: str, b: str, asked
     if asked.merged is not None:
         sources[BLEND] = read_source(asked.merged)
     check_agree(list(sources.values()))
+    if activated := next((source.folder for source in sources.values() if source.adapter.invocation), None):
+        raise AdapterError(
+            f"{activated} is an activated adapter (alora_invocation_tokens), and no blend has one; add it to an "
+            "artifact beside what `edgelora adapter merge` makes of both, and ask that with --merged"
+        )
     questions = {key: _rows_of_model(checkpoint, asked, key, sources[key]) for key in (A, B)}
     grid = make_grid(checkpoint)
     ours = begin_receipt(grid)

@@ -20,6 +20,7 @@ from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.bound_adapter import bind as bind_packed
 from edgelora_runtime.find_operators import find_operators
+from edgelora_runtime.invocation import no_blend
 from edgelora_runtime.manifest import Manifest, read_manifest
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.session import Session
@@ -73,6 +74,8 @@ def bind(session: Session, manifest: Manifest, artifact: Path, spec: str, label:
     if unknown:
         raise AdapterError(f"{artifact} has no adapter {', '.join(unknown)}; it has: {', '.join(folders) or 'none'}")
     read = {name: open_adapter(folders[name], manifest, f"adapter {name!r} ({folders[name]})") for name, _ in terms}
+    if len(terms) > 1 and (activated := next((name for name, item in read.items() if item.invocation), None)):
+        raise no_blend(spec, activated)
     parts = [(session.packer.pack(read[name]), weight) for name, weight in terms]
     return Subject(label or spec, session, bind_packed(session.packer.blend(parts)))
 

@@ -81,6 +81,11 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Mer
 def read_factors(checkpoint: Checkpoint, folder: Path) -> Mapping[str, Factors]:
     """Tensor name -> the factors of a PEFT folder that change it; raises AdapterError for what does not fit."""
     adapter = read_adapter(folder, with_head=not checkpoint.task.generates)
+    if adapter.invocation:
+        raise AdapterError(
+            f"{folder} is an activated adapter (alora_invocation_tokens), which acts on some tokens alone and cannot "
+            "be merged; give it with --adapter NAME=ADAPTER_DIR"
+        )
     names = set(checkpoint.names())
     wrong: list[str] = []
     factors: dict[str, Factors] = {}

@@ -43,7 +43,7 @@ def test_case(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_fused_graphs_of_all_native_artifacts() -> None:
-    assert FUSED == ["tiny-blank", "tiny-cache", "tiny-float", "tiny-int4", "tiny-int8"]
+    assert FUSED == ["tiny-activated", "tiny-blank", "tiny-cache", "tiny-float", "tiny-int4", "tiny-int8"]
     assert {case["kind"] for case in CASES} == KINDS
 
 

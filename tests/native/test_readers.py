@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from edgelora_runtime.safetensors import read_safetensors
 from edgelora_runtime.sampling import Sampler, SamplingOptions
 from tests.fuzz.mutate import damage
 from tests.native.asking import Readers
+from tests.native.test_adapter_folders import both, change_config
 from tests.test_refuse import FILE, FOLDER, content_of
 
 MODULES = ("model.layers.0.self_attn.q_proj", "model.layers.11.mlp.down_proj", "q_proj", "x", "")
@@ -316,3 +318,15 @@ def test_every_option_out_of_range_is_told_at_once(readers: Readers, tmp_path: P
     assert found["code"] == 1
     for name in list(wrong)[:5]:
         assert f"{name} is " in found["message"]
+
+
+def test_an_invocation_is_of_the_vocabulary_and_of_a_decoder(readers: Readers, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(FOLDER / "tiny-float/adapters/four", tmp_path / "four"))
+    change_config(folder, alora_invocation_tokens=[383, 5])
+    assert "value" in both(readers, folder)
+    change_config(folder, alora_invocation_tokens=[5, 384])
+    assert "its invocation has token 384, the vocabulary ends at 383" in both(readers, folder)["message"]
+    encoder = FOLDER / "encoder-topics"
+    classifier = Path(shutil.copytree(encoder / "adapters/topics", tmp_path / "topics"))
+    change_config(classifier, alora_invocation_tokens=[5])
+    assert "which only a decoder can run" in both(readers, classifier, encoder, trust=True)["message"]

@@ -82,6 +82,15 @@ def test_what_llama_cpp_reads_is_there(base: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(stored[f"blk.1.{name}.weight.lora_b"], b)
 
 
+def test_an_invocation_travels_where_llama_cpp_looks_for_it(base: str, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a", invocation=(257, 64))
+    convert(folder, tmp_path / "a.gguf", base)
+    found = gguf.GGUFReader(tmp_path / "a.gguf").fields["adapter.alora.invocation_tokens"].contents()
+    assert found == [257, 64]
+    convert(tmp_path / "a.gguf", tmp_path / "b", base)
+    assert read_adapter(tmp_path / "b").invocation == (257, 64)
+
+
 @pytest.mark.parametrize(
     ("fields", "notes"),
     [

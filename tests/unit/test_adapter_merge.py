@@ -255,6 +255,19 @@ def test_tasks_that_differ_are_refused(call: Call, parents: dict[str, Path], tmp
     refused(told, tmp_path / "out", "law and food have another task_type: CAUSAL_LM and SEQ_CLS")
 
 
+def test_activated_adapters_are_merged_with_their_like_alone(call: Call, tmp_path: Path) -> None:
+    one, other, third = (
+        write_adapter(tmp_path / name, seed=seed, invocation=ids)
+        for name, seed, ids in (("one", 1, (257, 64)), ("other", 2, (257, 64)), ("third", 3, (65,)))
+    )
+    plain, out = write_adapter(tmp_path / "plain", seed=4), tmp_path / "out"
+    for stranger, told in ((plain, "the start"), (third, "65")):
+        found = call("merge", one, stranger, "-o", out)
+        refused(found, out, "act from other token ids on", "257, 64", told)
+    assert call("merge", one, other, "-o", out)[0] == 0
+    assert read_adapter(out).invocation == (257, 64)
+
+
 def test_weights_are_read_off_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "odd:2").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -166,3 +166,6 @@ def test_what_cannot_be_asked_is_refused(
     path.write_text(text.replace(json.loads(text)["base"]["fingerprint"], "ab" * 32))
     with pytest.raises(AdapterError, match="were trained for other bases"):
         ask_model(checkpoint, GRID, str(stranger), str(pair[1]), Asked())
+    called = [str(write_adapter(tmp_path / name, seed=seed, invocation=(65,))) for name, seed in (("c", 1), ("d", 2))]
+    with pytest.raises(AdapterError, match=r"is an activated adapter .*, and no blend has one"):
+        ask_model(checkpoint, GRID, *called, Asked())

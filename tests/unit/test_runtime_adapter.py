@@ -213,7 +213,7 @@ def test_blends_add_up_and_rows_stay_apart(tmp_path: Path) -> None:
         ({"bias": "all"}, "bias is 'all'"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"lora_bias": True}, "LoRA biases"),
-        ({"alora_invocation_tokens": [1]}, "activated LoRA"),
+        ({"alora_invocation_tokens": [-1]}, "alora_invocation_tokens is [-1]"),
         ({"init_lora_weights": "pissa"}, "changes the base"),
         ({"init_lora_weights": "later"}, "'later', an unknown start, which may have changed the base"),
         ({"peft_type": "VERA"}, "`edgelora adapter convert` and `edgelora export --merge` take more kinds"),

@@ -58,7 +58,7 @@ def test_switching_adapters_leaks_nothing_of_the_old_cache() -> None:
         np.testing.assert_allclose(model.logits(ids, adapter=spec), expected[spec], atol=1e-4)
     # The proof that the cache matters: had the prompt's keys survived the switch, the last logits would be these.
     model.logits(ids[:-1], adapter="four")
-    parts.session.add_prefix(parts.adapters.find("none"), parts.session.keep_prefix())
+    parts.session.prefixes.add(parts.adapters.find("none"), parts.session.keep_prefix())
     leaked = model.logits(ids, adapter="none", positions=[39])
     assert np.abs(leaked - expected["none"][39]).max() > 0.1
 

@@ -57,6 +57,8 @@ def read_whole(stored: Stored, checkpoint: Checkpoint) -> Whole:
     config = stored.config
     start = config.get("init_lora_weights")
     wrong = [f"it uses {words}" for form, words in FORMS.items() if form not in _MERGED and config.get(form)]
+    if config.get("alora_invocation_tokens"):
+        wrong.append("it is an activated adapter (alora_invocation_tokens), which acts on some tokens alone")
     if isinstance(start, str) and changes_base(start):
         wrong.append(f"init_lora_weights is {start!r}, which changed the base")
     if wrong:

@@ -40,12 +40,12 @@ const CAN: Capabilities = {
   hasInt8Cache: true,
 };
 
-const source: ArtifactSource = {
-  ...folder(FOLDER),
-  folder,
-  prepare: async () => {},
-  graph: async (graph) => ({ model: join(FOLDER, graph) }),
-};
+function sourceOf(place: string): ArtifactSource {
+  const graph = async (name: string) => ({ model: join(place, name) });
+  return { ...folder(place), folder, prepare: async () => {}, graph };
+}
+
+const source = sourceOf(FOLDER);
 
 interface Recorded {
   readonly model: Model;
@@ -54,7 +54,12 @@ interface Recorded {
 }
 
 /** A model on the real package, with what it is fed. */
-async function record(can: Partial<Capabilities>, place?: Backend["place"], wrong?: number): Promise<Recorded> {
+async function record(
+  can: Partial<Capabilities>,
+  place?: Backend["place"],
+  wrong?: number,
+  artifact: ArtifactSource = source,
+): Promise<Recorded> {
   const runs: Feeds[] = [];
   const ort: Ort = {
     Tensor: native.Tensor,
@@ -82,7 +87,7 @@ async function record(can: Partial<Capabilities>, place?: Backend["place"], wron
   const capabilities = { ...CAN, ...can };
   const makeCache = capabilities.cache === "returned" ? returnedCache : inPlaceCache;
   const backend: Backend = { ort, capabilities, sessionOptions: {}, makeCache, ...(place && { place }) };
-  return { model: await loadModel(source, backend), runs };
+  return { model: await loadModel(artifact, backend), runs };
 }
 
 const reference = await record({});
@@ -149,6 +154,50 @@ test("only what the cache does not hold is computed", async () => {
   assert.deepEqual(await fed(model.score(long.slice(0, 10), [3, 4, 5], { adapter: "one" })), [3]);
   const scored = await fed(model.generate("yes", { choices: ["yes", "yes no", "no"] }));
   assert.equal(scored.length, 4); // the prompt once, and of each choice what the one before it did not share
+});
+
+test("what stands before an invocation is computed once, for the base and all activated adapters", async () => {
+  const activated = sourceOf(join(CONFORMANCE, "tiny-activated"));
+  for (const cache of ["in-place", "in-steps", "returned"] as const) {
+    const { model, runs } = await record({ cache }, undefined, undefined, activated);
+    const { model: fresh } = await record({ cache }, undefined, undefined, activated);
+    const words = (await model.tokenizer)?.encode(" the dog", false) ?? [];
+    const context = Array.from({ length: 100 }, (_, id) => 20 + id);
+    const [called, other] = [
+      [...context, 5, 70],
+      [...context, ...words, 71, 72],
+    ];
+    const fed = async (ids: number[], adapter: string) => {
+      runs.length = 0;
+      const found = await model.logits(ids, { positions: [ids.length - 1], adapter });
+      const counts = runs.map((feeds) => feeds.input_ids?.dims[1]);
+      await fresh.setAdapter("one"); // what the cache held is gone
+      const [expected] = await fresh.logits(ids, { positions: [ids.length - 1], adapter });
+      const far = Math.max(...(expected as Float32Array).map((value, at) => Math.abs(value - (found[0]?.[at] ?? 0))));
+      assert.ok(far < 1e-4, `${adapter}: ${far}`);
+      return counts;
+    };
+    assert.deepEqual(await fed(context, "none"), [100]);
+    assert.deepEqual(await fed(called, "four"), [2]);
+    assert.deepEqual(await fed(other, "eight"), [words.length + 2]);
+    assert.deepEqual(await fed(called, "four:0.5"), [2]);
+    await model.setAdapter("four");
+    assert.deepEqual(await fed(called, "four"), [2]);
+    assert.deepEqual(await fed(called, "four"), [1]);
+    assert.deepEqual(await fed(called, "none"), [2]);
+    // In the next turn the invocation stands further back: what was the adapter's is the base's now.
+    assert.deepEqual(await fed(called, "four"), [2]);
+    assert.deepEqual(await fed([...called, 80, 5, 81], "four"), [3, 2]);
+    assert.deepEqual(await fed(called, "one"), [102]);
+    assert.deepEqual(await fed(called, "four"), [100, 2]);
+    await assert.rejects(
+      model.generateIds(context, { adapter: "four" }),
+      /token ids 5\), which the prompt does not have/,
+    );
+    await assert.rejects(model.generateIds(called, { adapter: "four+one" }), /four acts from its invocation on and no/);
+    await model.dispose();
+    await fresh.dispose();
+  }
 });
 
 test("every tensor has memory of its own, as onnxruntime-react-native needs it", async () => {

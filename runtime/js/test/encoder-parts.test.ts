@@ -42,6 +42,7 @@ const adapterWith = (head: readonly (readonly [string, HeadValues])[], saved = [
   head: new Map(head),
   saved,
   notes: [],
+  invocation: [],
 });
 
 test("a head is fed transposed, in its own labels or filled up with zeros", () => {

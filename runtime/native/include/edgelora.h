@@ -155,7 +155,9 @@ EDGELORA_API edgelora_status edgelora_model_info(edgelora_model *model, char **i
 
 /*
  * A SPEC says which adapters act: "none", "NAME", "NAME:0.5", or a blend "A:0.7+B:0.3". Adapters are read, checked and
- * packed when they are first used. Changing the adapter drops the KV cache.
+ * packed when they are first used. Changing the adapter drops the KV cache, but for what the base computed before the
+ * invocation of an activated adapter (aLoRA). Such an adapter acts from its invocation on, is refused for a prompt that
+ * lacks it, and has no place in a blend.
  */
 
 /* Use `spec` where a call gives none ("none" after loading). Reads and binds its adapters now. */

@@ -44,13 +44,15 @@ struct SavedTensor {
 using SavedTensors = std::map<std::string, SavedTensor>;
 
 // Every adapted module of a PEFT folder, by its name in the checkpoint. `head` holds the tensors of `modules_to_save`
-// by their names in the checkpoint, `saved` are those modules.
+// by their names in the checkpoint, `saved` are those modules; `invocation` are token ids of an activated adapter, which
+// acts from their last place in a prompt on.
 struct Adapter {
     std::map<std::string, Factors> factors;
     Targets targets;
     SavedTensors head;
     std::vector<std::string> saved;
     std::vector<std::string> notes;  // lines about what was left unread, and changes nothing as far as anybody knows
+    std::vector<std::int32_t> invocation;
     std::vector<std::shared_ptr<const void>> kept;  // the mapped file and what was widened: what all point into
 
     // The largest rank of any module; 0 of an adapter that is a head alone.

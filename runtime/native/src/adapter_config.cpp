@@ -14,6 +14,8 @@ constexpr std::size_t kLongest = 4 << 20;  // bytes; one with a rank for each of
 constexpr double kLargestRank = 65536;
 constexpr double kLargestAlpha = 1e6;
 constexpr std::size_t kMostPatterns = 4096;
+constexpr std::size_t kLongestInvocation = 1024;  // tokens
+constexpr double kLargestToken = 2147483647;
 constexpr const char* kAdvice = "save the adapter again";
 
 constexpr std::pair<const char*, const char*> kRefused[] = {
@@ -24,7 +26,6 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"trainable_token_indices", "trained token embeddings (trainable_token_indices)"},
     {"target_parameters", "adapted bare parameters (target_parameters)"},
     {"layer_replication", "replicated layers (layer_replication)"},
-    {"alora_invocation_tokens", "activated LoRA (alora_invocation_tokens)"},
     {"arrow_config", "Arrow routing"},
     {"kasa_config", "KaSA"},
     {"velora_config", "VeLoRA"},
@@ -36,7 +37,7 @@ constexpr std::string_view kOtherStarts[] = {"gaussian", "eva", "orthogonal", "m
 // Fields that are read; and those that say how it was trained, or for whom: PEFT's other ones.
 constexpr std::string_view kRead[] = {
     "peft_type",        "r",                 "lora_alpha",      "use_rslora",     "rank_pattern", "alpha_pattern",
-    "target_modules",   "modules_to_save",   "bias",            "init_lora_weights",
+    "target_modules",   "modules_to_save",   "bias",            "init_lora_weights", "alora_invocation_tokens",
     "auto_mapping",     "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config",
     "fan_in_fan_out",   "inference_mode",    "loftq_config",    "lora_dropout",   "lora_ga_config",
     "megatron_config",  "megatron_core",     "peft_version",    "qalora_group_size", "revision",
@@ -55,6 +56,11 @@ bool is_list_of(const Json& value, Test test) {
 }
 
 bool is_text(const Json& value) { return value.is_string(); }
+bool is_token(const Json& value) {
+    if (!value.is_number()) return false;
+    const auto token = value.get<double>();
+    return token >= 0 && token <= kLargestToken && std::trunc(token) == token;
+}
 bool is_whole(const Json& value) { return value.is_number_integer(); }
 
 std::string rank_problem(const Json& value) {
@@ -93,6 +99,7 @@ class Checker {
         number("r", "rank_pattern", rank_problem);
         number("lora_alpha", "alpha_pattern", alpha_problem);
         saved();
+        invocation();
         return std::move(wrong_);
     }
 
@@ -177,6 +184,13 @@ class Checker {
         } else if (!is_list_of(saved, [](const Json& item) { return item.is_string() && item != ""; })) {
             add("modules_to_save is " + show(saved) + ", expected a list of names");
         }
+    }
+
+    void invocation() {
+        const Json& tokens = value_of(config_, "alora_invocation_tokens");
+        if (is_nothing(tokens) || (is_list_of(tokens, is_token) && tokens.size() <= kLongestInvocation)) return;
+        add("alora_invocation_tokens is " + show(tokens) + ", expected at most " +
+            std::to_string(kLongestInvocation) + " token ids");
     }
 
     void add(std::string line) { wrong_.push_back(std::move(line)); }
@@ -286,6 +300,9 @@ LoraConfig parse_config(std::string_view content, const std::string& where, bool
     read.unknown = unknown_fields(config);
     if (const Json& saved = value_of(config, "modules_to_save"); !is_nothing(saved)) {
         read.saved = saved.get<std::vector<std::string>>();
+    }
+    if (const Json& tokens = value_of(config, "alora_invocation_tokens"); !is_nothing(tokens)) {
+        for (const Json& token : tokens) read.invocation.push_back(static_cast<std::int32_t>(token.get<double>()));
     }
     return read;
 }

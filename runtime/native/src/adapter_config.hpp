@@ -28,7 +28,7 @@ struct Targets {
     bool has(std::string_view module) const;
 };
 
-// Plain LoRA. `targets` are `target_modules` where they claim every layer, else nothing.
+// LoRA. `targets` are `target_modules` where they claim every layer, else nothing.
 struct LoraConfig {
     std::int64_t rank = 0;
     double alpha = 0;
@@ -36,8 +36,9 @@ struct LoraConfig {
     std::vector<std::pair<Pattern, std::int64_t>> ranks;
     std::vector<std::pair<Pattern, double>> alphas;
     Targets targets;
-    std::vector<std::string> saved;  // modules_to_save: those of a head, trained whole
-    std::vector<std::string> unknown;  // fields that say something nobody here has heard of
+    std::vector<std::string> saved;        // modules_to_save: those of a head, trained whole
+    std::vector<std::string> unknown;      // fields that say something nobody here has heard of
+    std::vector<std::int32_t> invocation;  // alora_invocation_tokens: it acts from their last place in a prompt on
 
     // PEFT's rule: the first pattern that matches the end of the module's name, else `r`.
     std::int64_t rank_of(std::string_view module) const;

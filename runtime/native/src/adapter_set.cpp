@@ -6,6 +6,7 @@
 
 #include "errors.hpp"
 #include "head.hpp"
+#include "invocation.hpp"
 #include "open_adapter.hpp"
 
 namespace edgelora {
@@ -86,6 +87,7 @@ void AdapterSet::load(const std::string& name, const std::filesystem::path& fold
         }
     }
     single_.push_back(single);
+    invocations_[name] = single.invocation;
     drop_beyond_budget(single.adapter);
 }
 
@@ -113,13 +115,40 @@ bool AdapterSet::holds(const SharedAdapter& adapter) const {
 }
 
 SharedAdapter AdapterSet::find(const std::string& text) {
-    return bound(parse(text));
+    const Spec spec = parse(text);
+    refuse_blend(spec, text);
+    return bound(spec);
+}
+
+std::vector<std::int32_t> AdapterSet::invocation(const std::string& text) {
+    const Spec spec = parse(text);
+    refuse_blend(spec, text);
+    return spec.empty() ? std::vector<std::int32_t>() : read_invocation(spec.front().name);
+}
+
+void AdapterSet::refuse_blend(const Spec& spec, const std::string& text) {
+    for (const SpecTerm& term : spec) {
+        if (spec.size() > 1 && !read_invocation(term.name).empty()) {
+            throw no_blend(text, term.name);
+        }
+    }
+}
+
+std::vector<std::int32_t> AdapterSet::read_invocation(const std::string& name) {
+    const auto known = invocations_.find(name);
+    if (known != invocations_.end()) {
+        return known->second;
+    }
+    const Single single = keep_single(name);
+    drop_beyond_budget(single.adapter);
+    return single.invocation;
 }
 
 SharedAdapter AdapterSet::find_rows(const std::vector<std::string>& texts) {
     std::vector<Spec> specs;
     for (const std::string& text : texts) {
         specs.push_back(parse(text));
+        refuse_blend(specs.back(), text);
     }
     if (std::all_of(specs.begin(), specs.end(), [&specs](const Spec& spec) { return spec == specs.front(); })) {
         return bound(specs.front());
@@ -150,14 +179,16 @@ SharedAdapter AdapterSet::bound(const Spec& spec) {
         drop_beyond_budget(found);
         return found;
     }
-    return keep({spec}, [this, &spec] { return blend(spec); });
+    const bool is_activated = spec.size() == 1 && !read_invocation(spec.front().name).empty();
+    return keep({spec}, [this, &spec] { return blend(spec); }, is_activated ? none_ : nullptr);
 }
 
-SharedAdapter AdapterSet::keep(const std::vector<Spec>& specs, const std::function<Packed()>& build) {
+SharedAdapter AdapterSet::keep(const std::vector<Spec>& specs, const std::function<Packed()>& build,
+                               const SharedAdapter& before) {
     auto found = std::find_if(mixed_.begin(), mixed_.end(),
                               [&specs](const Mixture& item) { return item.specs == specs; });
     if (found == mixed_.end()) {
-        found = mixed_.insert(mixed_.end(), {specs, bind_packed(*ort_, build())});
+        found = mixed_.insert(mixed_.end(), {specs, bind_packed(*ort_, build(), before)});
         if (mixed_.size() > kMostMixed) {
             mixed_.pop_front();
         }
@@ -220,6 +251,7 @@ const AdapterSet::Single& AdapterSet::keep_single(const std::string& name) {
         std::find_if(single_.begin(), single_.end(), [&name](const Single& item) { return item.name == name; });
     if (found == single_.end()) {
         found = single_.insert(single_.end(), read(source(name)));
+        invocations_[name] = found->invocation;
     }
     move_to_end(single_, found);
     return *found;
@@ -229,7 +261,8 @@ AdapterSet::Single AdapterSet::read(const Source& source) const {
     const std::string where = "adapter " + show(source.name) + " (" + source.folder.u8string() + ")";
     if (source.is_listed) check_files(folder_, *manifest_, files_of_adapter(*manifest_, source.name), kSmallFile);
     const Adapter adapter = open_adapter(source.folder, *manifest_, where, source.is_trusted, base_);
-    Single single{source.name, bind_packed(*ort_, packer_.pack(adapter)), std::nullopt};
+    const SharedAdapter before = adapter.invocation.empty() ? nullptr : none_;
+    Single single{source.name, bind_packed(*ort_, packer_.pack(adapter), before), std::nullopt, adapter.invocation};
     if (manifest_->encoder && !manifest_->encoder->head.empty()) {
         const std::int64_t n_labels = count_labels(manifest_->encoder->head, joined_head(adapter, base_));
         single.head =
@@ -249,6 +282,7 @@ AdapterSet::Source AdapterSet::source(const std::string& name) const {
 }
 
 void AdapterSet::forget(const std::string& name) {
+    invocations_.erase(name);
     single_.remove_if([&name](const Single& item) { return item.name == name; });
     const auto names_it = [&name](const Spec& spec) {
         return std::any_of(spec.begin(), spec.end(), [&name](const SpecTerm& term) { return term.name == name; });

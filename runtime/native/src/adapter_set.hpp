@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -50,8 +51,11 @@ class AdapterSet {
     void clear();
     // Whether `adapter` is kept ready.
     bool holds(const SharedAdapter& adapter) const;
-    // The adapter of one SPEC; throws Error{adapter} for a malformed SPEC or an unknown name.
+    // The adapter of one SPEC; throws Error{adapter} for a malformed SPEC, an unknown name and a blend with an activated
+    // adapter.
     SharedAdapter find(const std::string& text);
+    // Token ids from whose last place in a prompt on one SPEC acts; none where it acts on every token.
+    std::vector<std::int32_t> invocation(const std::string& text);
     // One SPEC for each row of a batch; a shared one stays a single adapter.
     SharedAdapter find_rows(const std::vector<std::string>& texts);
     // What the head of one SPEC means, nothing where the model has no head. Throws Error{adapter} where neither an
@@ -73,6 +77,7 @@ class AdapterSet {
         std::string name;
         SharedAdapter adapter;
         std::optional<HeadInfo> head;
+        std::vector<std::int32_t> invocation;
     };
     struct Mixture {
         std::vector<Spec> specs;
@@ -80,7 +85,10 @@ class AdapterSet {
     };
 
     SharedAdapter bound(const Spec& spec);
-    SharedAdapter keep(const std::vector<Spec>& specs, const std::function<Packed()>& build);
+    SharedAdapter keep(const std::vector<Spec>& specs, const std::function<Packed()>& build,
+                       const SharedAdapter& before = nullptr);
+    void refuse_blend(const Spec& spec, const std::string& text);
+    std::vector<std::int32_t> read_invocation(const std::string& name);
     Packed blend(const Spec& spec);
     const Single& keep_single(const std::string& name);
     Single read(const Source& source) const;
@@ -97,6 +105,7 @@ class AdapterSet {
     SharedAdapter none_;
     std::list<Single> single_;  // least recently used first
     std::list<Mixture> mixed_;  // likewise
+    std::map<std::string, std::vector<std::int32_t>> invocations_;  // of adapters that were read
     mutable std::mutex reading_;
     std::vector<Source> sources_;  // under `reading_`
 };

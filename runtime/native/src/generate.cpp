@@ -78,7 +78,7 @@ void Decoding::start() {
     check_cancel(task_.cancel);
     if (task_.prompts.size() == 1) {
         const Ids& prompt = task_.prompts.front();
-        prompt_logits_.emplace(logits_at(session_, task_.adapter, prompt, {prompt.size() - 1}, task_.cancel));
+        prompt_logits_.emplace(logits_at(session_, task_.adapter, task_.start, prompt, {prompt.size() - 1}, task_.cancel));
     } else {
         session_.begin(task_.prompts.size(), task_.adapter);
         prompt_logits_.emplace(session_.prefill_rows(task_.prompts, task_.cancel));
@@ -108,13 +108,14 @@ bool Decoding::step() {
     return true;
 }
 
-Logits logits_at(Session& session, const SharedAdapter& adapter, const Ids& ids,
+Logits logits_at(Session& session, const SharedAdapter& adapter, std::size_t start, const Ids& ids,
                  const std::vector<std::size_t>& positions, const Cancel* cancel) {
-    const std::size_t n_kept = session.resume(adapter, ids, *std::min_element(positions.begin(), positions.end()));
+    const std::size_t limit = *std::min_element(positions.begin(), positions.end());
+    const std::size_t n_kept = session.resume(adapter, ids, limit, start);
     return session.prefill(ids, n_kept, positions, cancel);
 }
 
-std::vector<double> score_tokens(Session& session, const SharedAdapter& adapter, const Ids& prompt,
+std::vector<double> score_tokens(Session& session, const SharedAdapter& adapter, std::size_t start, const Ids& prompt,
                                  const Ids& completion, const Cancel* cancel) {
     std::vector<double> scores;
     if (completion.empty()) {
@@ -122,7 +123,7 @@ std::vector<double> score_tokens(Session& session, const SharedAdapter& adapter,
     }
     Ids ids = prompt;
     ids.insert(ids.end(), completion.begin(), completion.end() - 1);
-    const Logits logits = logits_at(session, adapter, ids, count_from(prompt.size() - 1, ids.size()), cancel);
+    const Logits logits = logits_at(session, adapter, start, ids, count_from(prompt.size() - 1, ids.size()), cancel);
     for (std::size_t index = 0; index < completion.size(); ++index) {
         scores.push_back(
             log_softmax(logits.row(index), logits.vocab_size())[static_cast<std::size_t>(completion[index])]);
@@ -130,12 +131,13 @@ std::vector<double> score_tokens(Session& session, const SharedAdapter& adapter,
     return scores;
 }
 
-std::vector<double> score_choices(Session& session, const SharedAdapter& adapter, const Ids& prompt,
-                                  const std::vector<Ids>& choices, const std::vector<std::int64_t>& end_ids,
-                                  const Cancel* cancel) {
+std::vector<double> score_choices(Session& session, const SharedAdapter& adapter, std::size_t start,
+                                  const Ids& prompt, const std::vector<Ids>& choices,
+                                  const std::vector<std::int64_t>& end_ids, const Cancel* cancel) {
     const std::size_t vocab_size = session.vocab_size();
     std::vector<std::vector<double>> after;  // one more than the tokens of `path`
-    after.push_back(log_softmax(logits_at(session, adapter, prompt, {prompt.size() - 1}, cancel).row(0), vocab_size));
+    const Logits first = logits_at(session, adapter, start, prompt, {prompt.size() - 1}, cancel);
+    after.push_back(log_softmax(first.row(0), vocab_size));
     Ids path;
     std::vector<std::size_t> order = count_from(0, choices.size());
     std::sort(order.begin(), order.end(),

@@ -23,6 +23,7 @@ struct RowToken {
 // What `Decoding` makes answers of.
 struct DecodingTask {
     SharedAdapter adapter;
+    std::size_t start = 0;  // index from which the adapter of a single row acts
     std::vector<Ids> prompts;
     std::vector<Sampler> samplers;  // one for each prompt
     std::size_t max_new_tokens = 0;
@@ -60,18 +61,18 @@ class Decoding {
 };
 
 // Put `ids` into the single row, keeping the longest common beginning of the cache. Logits after the tokens at
-// `positions`, of which there must be one.
-Logits logits_at(Session& session, const SharedAdapter& adapter, const Ids& ids,
+// `positions`, of which there must be one. The adapter acts from index `start` on.
+Logits logits_at(Session& session, const SharedAdapter& adapter, std::size_t start, const Ids& ids,
                  const std::vector<std::size_t>& positions, const Cancel* cancel = nullptr);
 
 // Log-probability of each token of `completion` after `prompt`.
-std::vector<double> score_tokens(Session& session, const SharedAdapter& adapter, const Ids& prompt,
+std::vector<double> score_tokens(Session& session, const SharedAdapter& adapter, std::size_t start, const Ids& prompt,
                                  const Ids& completion, const Cancel* cancel = nullptr);
 
 // Summed log-probability of the tokens of each choice and of ending there, with any of `end_ids`; with none of them the
 // tokens alone count. The prompt is computed once, and choices that begin alike share that beginning.
-std::vector<double> score_choices(Session& session, const SharedAdapter& adapter, const Ids& prompt,
-                                  const std::vector<Ids>& choices, const std::vector<std::int64_t>& end_ids,
-                                  const Cancel* cancel = nullptr);
+std::vector<double> score_choices(Session& session, const SharedAdapter& adapter, std::size_t start,
+                                  const Ids& prompt, const std::vector<Ids>& choices,
+                                  const std::vector<std::int64_t>& end_ids, const Cancel* cancel = nullptr);
 
 }  // namespace edgelora

@@ -170,6 +170,7 @@ std::vector<Answer> Model::choose(const std::vector<Prompt>& prompts, const Spec
     }
     std::vector<Answer> answers;
     const auto turn = tokens_->turn(options.cancel);
+    for (std::size_t row = 0; row < prompts.size(); ++row) tokens_->start_in(prompts[row].ids, specs[row]);
     for (std::size_t row = 0; row < prompts.size(); ++row) {
         auto scores = tokens_->score_choices(prompts[row].ids, encoded[row], {specs[row]}, options.cancel);
         const auto best = static_cast<std::size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());

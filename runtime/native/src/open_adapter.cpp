@@ -1,5 +1,6 @@
 #include "open_adapter.hpp"
 
+#include <algorithm>
 #include <iostream>
 #include <optional>
 #include <vector>
@@ -8,6 +9,19 @@
 #include "receipt.hpp"
 
 namespace edgelora {
+
+namespace {
+
+std::string wrong_invocation(const Adapter& adapter, const Manifest& manifest) {
+    if (adapter.invocation.empty()) return "";
+    if (manifest.encoder) return "it uses activated LoRA (alora_invocation_tokens), which only a decoder can run";
+    const std::int32_t largest = *std::max_element(adapter.invocation.begin(), adapter.invocation.end());
+    if (largest < manifest.model.vocab_size) return "";
+    return "its invocation has token " + std::to_string(largest) + ", the vocabulary ends at " +
+           std::to_string(manifest.model.vocab_size - 1) + "; use an adapter trained for this base";
+}
+
+}  // namespace
 
 Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manifest, const std::string& where,
                      bool trust, const SavedTensors& base) {
@@ -22,7 +36,9 @@ Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manife
     const std::vector<std::string> wrong = find_wrong_head(adapter, head, base);
     std::string told = wrong.empty() ? "" : "its head does not fit: " + join_some(wrong);
     const std::string foreign = receipt ? find_mismatch(*receipt, manifest) : "";
-    if (!foreign.empty()) told += (told.empty() ? "" : "; ") + foreign;
+    for (const std::string& line : {foreign, wrong_invocation(adapter, manifest)}) {
+        if (!line.empty()) told += (told.empty() ? "" : "; ") + line;
+    }
     try {
         fit_adapter(adapter, manifest.slots, where);
     } catch (const Error& error) {

@@ -27,12 +27,6 @@ CacheShape cache_shape(const Manifest& manifest) {
 
 }  // namespace
 
-std::size_t shared_length(const Ids& one, const Ids& other) {
-    const auto shortest = static_cast<std::ptrdiff_t>(std::min(one.size(), other.size()));
-    return static_cast<std::size_t>(
-        std::mismatch(one.begin(), one.begin() + shortest, other.begin()).first - one.begin());
-}
-
 Session::Session(std::shared_ptr<const Ort> ort, std::filesystem::path folder,
                  std::shared_ptr<const Manifest> manifest, SessionOptions options)
     : ort_(std::move(ort)),
@@ -69,7 +63,7 @@ void Session::close() {
     ++turn_;
     forget_bindings();
     graph_ = plain_ = slotted_ = nullptr;
-    adapter_ = nullptr;
+    adapter_ = bound_ = nullptr;
     cache_.clear(0);
     lengths_.clear();
     tokens_.clear();
@@ -77,7 +71,7 @@ void Session::close() {
     decode_inputs_ = decode_output_ = length_inputs_ = nullptr;
 }
 
-void Session::begin(std::size_t rows, const SharedAdapter& adapter) {
+void Session::begin(std::size_t rows, const SharedAdapter& adapter, std::size_t start) {
     const std::size_t n_adapters = adapter->packed.rows;
     if (n_adapters != 1 && n_adapters != rows) {
         throw Error(Code::invalid_input, std::to_string(n_adapters) + " adapters for " + std::to_string(rows) +
@@ -90,8 +84,16 @@ void Session::begin(std::size_t rows, const SharedAdapter& adapter) {
     }
     std::fill(lengths_.begin(), lengths_.end(), 0);
     adapter_ = adapter;
-    graph_ = choose_graph(*adapter);
-    bind_adapter();
+    start_ = start;
+    bind_adapter(adapter);
+}
+
+void Session::change(const SharedAdapter& adapter) {
+    if (adapter != adapter_) {
+        const Ids held = tokens_;
+        resume(adapter, held, held.size(), adapter->before != nullptr ? held.size() : 0);
+        bind_adapter(adapter);
+    }
 }
 
 void Session::rewind(std::size_t length) {
@@ -100,15 +102,20 @@ void Session::rewind(std::size_t length) {
     lengths_[0] = static_cast<std::int64_t>(tokens_.size());
 }
 
-std::size_t Session::resume(const SharedAdapter& adapter, const Ids& ids, std::size_t limit) {
+std::size_t Session::resume(const SharedAdapter& adapter, const Ids& ids, std::size_t limit, std::size_t start) {
     std::size_t n_kept = 0;
-    if (lengths_.size() == 1 && adapter == adapter_) {
+    if (lengths_.size() == 1 && adapter_ != nullptr) {
         n_kept = std::min(shared_length(tokens_, ids), limit);
+        if (adapter != adapter_ || start != start_) {
+            n_kept = std::min({n_kept, adapter_->n_through_base(start_), adapter->n_through_base(start)});
+        }
     }
     if (n_kept > 0) {
         rewind(n_kept);
+        adapter_ = adapter;
+        start_ = start;
     } else {
-        begin(1, adapter);
+        begin(1, adapter, start);
     }
     return n_kept;
 }
@@ -156,9 +163,12 @@ Logits Session::prefill_rows(const std::vector<Ids>& rows, const Cancel* cancel)
 // Append the ids from `first` on to one row in pieces; `logits` (positions, vocab_size) at those indices into `ids`.
 void Session::append(Rows row, const Ids& ids, std::size_t first, const std::vector<std::size_t>& positions,
                      float* logits, const Cancel* cancel) {
-    for (std::size_t start = first; start < ids.size(); start += kPrefillChunk) {
+    for (std::size_t start = first, end = first; start < ids.size(); start = end) {
         check_cancel(cancel);
-        const std::size_t end = std::min(ids.size(), start + kPrefillChunk);
+        end = std::min(ids.size(), start + kPrefillChunk);
+        if (lengths_.size() == 1) {
+            end = start + bind_next(end - start);
+        }
         const std::vector<std::int64_t> chunk(ids.begin() + static_cast<std::ptrdiff_t>(start),
                                               ids.begin() + static_cast<std::ptrdiff_t>(end));
         std::vector<std::int64_t> inside;
@@ -259,8 +269,8 @@ void Session::compute(const SharedValues& inputs, const SharedValues& output, Ro
     const SharedValues caches = is_all ? cache_.values() : cache_.values_of(rows.first, rows.count);
     graph_->bind_inputs(Group::past, caches, past_names_);
     graph_->bind_outputs(Group::present, caches, present_names_);
-    if (adapter_->packed.rows > 1 && graph_ != plain_) {
-        graph_->bind_inputs(Group::adapter, is_all ? adapter_->values : adapter_of(rows), adapter_names_);
+    if (bound_->packed.rows > 1 && graph_ != plain_) {
+        graph_->bind_inputs(Group::adapter, is_all ? bound_->values : adapter_of(rows), adapter_names_);
     }
     graph_->run();
 }
@@ -270,11 +280,24 @@ void Session::bind_step(const SharedValues& inputs, const SharedValues& output) 
     graph_->bind_outputs(Group::logits, output, kLogitsNames);
 }
 
+// Bind what the next tokens of the single row go through; returns how many of `count` do.
+std::size_t Session::bind_next(std::size_t count) {
+    const auto length = static_cast<std::size_t>(lengths_[0]);
+    if (adapter_->before != nullptr && length < start_) {
+        bind_adapter(adapter_->before);
+        return std::min(count, start_ - length);
+    }
+    bind_adapter(adapter_);
+    return count;
+}
+
 // Each adapter has a binding of its own, so that switching back to one costs next to nothing.
-void Session::bind_adapter() {
-    graph_->select(adapter_);
+void Session::bind_adapter(const SharedAdapter& adapter) {
+    bound_ = adapter;
+    graph_ = choose_graph(*adapter);
+    graph_->select(adapter);
     if (graph_ != plain_) {
-        graph_->bind_inputs(Group::adapter, adapter_->values, adapter_names_);
+        graph_->bind_inputs(Group::adapter, adapter->values, adapter_names_);
     }
 }
 
@@ -369,15 +392,7 @@ void Session::reserve(std::size_t total) {
     tokens_.reserve(capacity);
     cache_.grow(capacity, static_cast<std::size_t>(*std::max_element(lengths_.begin(), lengths_.end())));
     forget_bindings();
-    bind_adapter();
-}
-
-SharedValues Session::lengths_of(Rows rows) const {
-    return length_values(*ort_, seqlens_.data() + rows.first, rows.count, &total_);
-}
-
-SharedValues Session::adapter_of(Rows rows) const {
-    return packed_values(*ort_, adapter_->packed, rows.first, rows.count);
+    bind_adapter(bound_);
 }
 
 }  // namespace edgelora

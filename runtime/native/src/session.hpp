@@ -3,6 +3,8 @@
 // Knows nothing about text, sampling or adapter files; it counts tokens and owns buffers.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -77,12 +79,17 @@ class Session {
     const Packer& packer() const { return *packer_; }
     // Let go of graphs and cache; nothing can be computed afterwards.
     void close();
-    // Start `rows` empty rows with `adapter`; nothing of what the cache held can be reached afterwards.
-    void begin(std::size_t rows, const SharedAdapter& adapter);
+    // Start `rows` empty rows with `adapter`; nothing of what the cache held can be reached afterwards. A single row
+    // takes its first `start` tokens through what `adapter` has before its invocation.
+    void begin(std::size_t rows, const SharedAdapter& adapter, std::size_t start = 0);
+    // Bind `adapter` for what comes next, and keep what the base computed where that serves it.
+    void change(const SharedAdapter& adapter);
     // Forget every token of the single row after the first `length`; they are overwritten by the next ones.
     void rewind(std::size_t length);
-    // Start one row with as much of `ids` as is computed already, at most `limit` tokens; returns how many.
-    std::size_t resume(const SharedAdapter& adapter, const Ids& ids, std::size_t limit);
+    // Start one row with as much of `ids` as is computed already, at most `limit` tokens; returns how many. The adapter
+    // acts from index `start` on; what comes before it serves the base and every other adapter that acts from there on,
+    // or later.
+    std::size_t resume(const SharedAdapter& adapter, const Ids& ids, std::size_t limit, std::size_t start = 0);
 
     // Append the ids from `first` on to the single row; logits at those indices into `ids`, none before `first`.
     // A call that is cancelled keeps the pieces that it computed.
@@ -109,12 +116,17 @@ class Session {
     void compute(const SharedValues& inputs, const SharedValues& output, Rows rows);
     void check(const float* logits, std::size_t rows);
     void bind_step(const SharedValues& inputs, const SharedValues& output);
-    void bind_adapter();
+    std::size_t bind_next(std::size_t count);
+    void bind_adapter(const SharedAdapter& adapter);
     void forget_bindings();
     void allocate_rows(std::size_t rows);
     void reserve(std::size_t total);
-    SharedValues lengths_of(Rows rows) const;
-    SharedValues adapter_of(Rows rows) const;
+    SharedValues lengths_of(Rows rows) const {
+        return length_values(*ort_, seqlens_.data() + rows.first, rows.count, &total_);
+    }
+    SharedValues adapter_of(Rows rows) const {
+        return packed_values(*ort_, bound_->packed, rows.first, rows.count);
+    }
 
     std::shared_ptr<const Ort> ort_;
     std::filesystem::path folder_;
@@ -128,6 +140,8 @@ class Session {
     std::shared_ptr<Graph> slotted_;
     std::shared_ptr<Graph> graph_;  // one of the two
     SharedAdapter adapter_;
+    SharedAdapter bound_;    // the same, or what its tokens before the invocation go through
+    std::size_t start_ = 0;  // tokens of the single row before those that the adapter acts on
     Cache cache_;
     std::vector<std::int64_t> lengths_;
     Ids tokens_;
@@ -144,6 +158,10 @@ class Session {
 };
 
 // Length of the common beginning of two lists.
-std::size_t shared_length(const Ids& one, const Ids& other);
+inline std::size_t shared_length(const Ids& one, const Ids& other) {
+    const auto shortest = static_cast<std::ptrdiff_t>(std::min(one.size(), other.size()));
+    return static_cast<std::size_t>(
+        std::mismatch(one.begin(), one.begin() + shortest, other.begin()).first - one.begin());
+}
 
 }  // namespace edgelora

@@ -21,6 +21,7 @@ set(EDGELORA_CORE_SOURCES
   head.cpp
   head_info.cpp
   head_packer.cpp
+  invocation.cpp
   json_fields.cpp
   loaded_model.cpp
   manifest.cpp

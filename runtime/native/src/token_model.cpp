@@ -5,6 +5,7 @@
 
 #include "errors.hpp"
 #include "groups.hpp"
+#include "invocation.hpp"
 
 namespace edgelora {
 
@@ -61,10 +62,7 @@ std::size_t TokenModel::cache_bytes() {
 
 void TokenModel::set_adapter(const std::string& spec) {
     const auto turn = callers_.enter();
-    const SharedAdapter adapter = adapters_.find(spec);
-    if (adapter != session_.adapter()) {
-        session_.begin(1, adapter);
-    }
+    session_.change(adapters_.find(spec));
     const std::lock_guard<std::mutex> lock(reading_);
     spec_ = spec;
 }
@@ -85,7 +83,7 @@ void TokenModel::unload_adapter(const std::string& name) {
     }
     adapters_.unload(name);
     if (session_.adapter() != nullptr && !adapters_.holds(session_.adapter())) {
-        session_.begin(1, adapters_.find("none"));
+        session_.change(adapters_.find("none"));
     }
 }
 
@@ -135,7 +133,8 @@ Logits TokenModel::logits(const Ids& ids, const Specs& adapter, std::vector<std:
         }
     }
     const auto turn = callers_.enter(cancel);
-    return logits_at(session_, one(adapter), ids, positions, cancel);
+    const std::string spec = check_specs(adapter, 1).front();
+    return logits_at(session_, adapters_.find(spec), start_in(ids, spec), ids, positions, cancel);
 }
 
 std::vector<double> TokenModel::score(const Ids& prompt, const Ids& completion, const Specs& adapter,
@@ -148,7 +147,8 @@ std::vector<double> TokenModel::score(const Ids& prompt, const Ids& completion, 
     all.insert(all.end(), completion.begin(), completion.end());
     check_ids(all, manifest_->model);
     const auto turn = callers_.enter(cancel);
-    return score_tokens(session_, one(adapter), prompt, completion, cancel);
+    const std::string spec = check_specs(adapter, 1).front();
+    return score_tokens(session_, adapters_.find(spec), start_in(prompt, spec), prompt, completion, cancel);
 }
 
 std::vector<double> TokenModel::score_choices(const Ids& prompt, const std::vector<Ids>& choices,
@@ -167,7 +167,9 @@ std::vector<double> TokenModel::score_choices(const Ids& prompt, const std::vect
                                              std::to_string(session_.context_length()) + "; shorten them");
     }
     const auto turn = callers_.enter(cancel);
-    return edgelora::score_choices(session_, one(adapter), prompt, choices, manifest_->model.eos_token_ids, cancel);
+    const std::string spec = check_specs(adapter, 1).front();
+    return edgelora::score_choices(session_, adapters_.find(spec), start_in(prompt, spec), prompt, choices,
+                                   manifest_->model.eos_token_ids, cancel);
 }
 
 void TokenModel::decode_groups(const std::vector<Ids>& prompts, const Specs& adapters, const Request& request,
@@ -175,12 +177,29 @@ void TokenModel::decode_groups(const std::vector<Ids>& prompts, const Specs& ada
                                const std::function<void(const std::vector<std::size_t>&, Decoding&)>& work) {
     const Specs specs = check_specs(adapters, prompts.size());
     const auto most_new = static_cast<std::size_t>(request.max_new_tokens);
+    std::vector<std::size_t> starts;
+    std::vector<std::size_t> together;
     std::vector<std::size_t> lengths;
-    for (const Ids& ids : prompts) {
+    std::vector<std::vector<std::size_t>> groups;
+    for (std::size_t row = 0; row < prompts.size(); ++row) {
+        const Ids& ids = prompts[row];
+        starts.push_back(start_in(ids, specs[row]));
+        if (!adapters_.invocation(specs[row]).empty()) {
+            // It acts from a place of its own on: alone, it shares what the single row holds from before that.
+            groups.push_back({row});
+            continue;
+        }
+        together.push_back(row);
         // Short of an overflow: `max_new_tokens` may be anything.
         lengths.push_back(ids.size() + std::min(most_new, session_.context_length() - ids.size()));
     }
-    for (const std::vector<std::size_t>& group : group_rows(lengths, session_.bytes_per_token())) {
+    for (std::vector<std::size_t>& group : group_rows(lengths, session_.bytes_per_token())) {
+        for (std::size_t& place : group) {
+            place = together[place];
+        }
+        groups.push_back(std::move(group));
+    }
+    for (const std::vector<std::size_t>& group : groups) {
         Specs of_group;
         DecodingTask task;
         for (const std::size_t index : group) {
@@ -189,6 +208,7 @@ void TokenModel::decode_groups(const std::vector<Ids>& prompts, const Specs& ada
             task.samplers.emplace_back(request.sampling, prompts[index], index);
         }
         task.adapter = adapters_.find_rows(of_group);
+        task.start = group.size() == 1 ? starts[group.front()] : 0;
         task.max_new_tokens = most_new;
         task.end_ids = manifest_->model.eos_token_ids;
         task.cancel = cancel;
@@ -197,8 +217,16 @@ void TokenModel::decode_groups(const std::vector<Ids>& prompts, const Specs& ada
     }
 }
 
-SharedAdapter TokenModel::one(const Specs& adapter) {
-    return adapters_.find(check_specs(adapter, 1).front());
+std::size_t TokenModel::start_in(const Ids& prompt, const std::string& spec) {
+    const std::vector<std::int32_t> invocation = adapters_.invocation(spec);
+    if (invocation.empty()) {
+        return 0;
+    }
+    const std::optional<std::size_t> start = find_last(prompt, invocation);
+    if (!start) {
+        throw no_invocation(spec, invocation);
+    }
+    return *start;
 }
 
 Specs TokenModel::check_specs(const Specs& adapters, std::size_t n_rows) const {

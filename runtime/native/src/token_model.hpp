@@ -60,7 +60,8 @@ class TokenModel {
     // Memory of the KV cache as it is now.
     std::size_t cache_bytes();
 
-    // Use `spec` from now on where a call gives none, and bind it; a change drops the KV cache.
+    // Use `spec` from now on where a call gives none, and bind it. A change drops the KV cache, but for what the base
+    // computed before an activated adapter.
     void set_adapter(const std::string& spec);
     // Make the PEFT folder known as `name` (replacing that name); throws Error{adapter} when it does not fit. That
     // includes a receipt that names another base, grid, tokenizer or template, or other factors; `trust` leaves the
@@ -90,6 +91,8 @@ class TokenModel {
     Callers::Turn turn(const Cancel* cancel = nullptr) { return callers_.enter(cancel); }
     // Throws for SPECs that are malformed, unknown or too few or many for `n_rows`; returns one for each row.
     Specs check_specs(const Specs& adapters, std::size_t n_rows) const;
+    // Index in a prompt from which a SPEC acts; throws Error{invalid_input} where an activated adapter would do nothing.
+    std::size_t start_in(const Ids& prompt, const std::string& spec);
     // Decode prompts that were checked, in groups of rows that go together; `work` gets the places of the rows in
     // `prompts` and must ask for all tokens.
     void decode_groups(const std::vector<Ids>& prompts, const Specs& adapters, const Request& request,
@@ -98,8 +101,6 @@ class TokenModel {
 
   private:
     explicit TokenModel(Artifact artifact);
-
-    SharedAdapter one(const Specs& adapter);
 
     std::shared_ptr<const Ort> ort_;
     std::filesystem::path folder_;

@@ -57,6 +57,7 @@ class Adapter:
     ``targets`` are PEFT's ``target_modules``, a pattern or name endings, where they claim every layer; None elsewhere.
     ``head`` holds the tensors of ``modules_to_save`` by their names in the checkpoint; ``saved`` are those modules.
     ``notes`` are lines about what was left unread, and changes nothing as far as anybody knows.
+    ``invocation`` are token ids of an activated adapter: it acts from their last place in a prompt on.
     """
 
     factors: Mapping[str, Factors]
@@ -64,6 +65,7 @@ class Adapter:
     head: Mapping[str, FloatArray] = field(default_factory=dict)
     saved: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    invocation: tuple[int, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -107,7 +109,7 @@ def read_adapter(folder: Path, with_head: bool = False) -> Adapter:
     if config.unknown:
         unknown = join_some(map(show, config.unknown), ", ")
         notes.append(f"{CONFIG_FILE} has {unknown}, which this release does not know and leaves unread")
-    return Adapter(factors, config.targets, head, config.saved, tuple(notes))
+    return Adapter(factors, config.targets, head, config.saved, tuple(notes), config.invocation)
 
 
 def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:

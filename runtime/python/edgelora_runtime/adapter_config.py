@@ -27,6 +27,8 @@ _LONGEST = 4 << 20  # bytes; one with a rank for each of thousands of modules ha
 _LARGEST_RANK = 65536
 _LARGEST_ALPHA = 1e6
 _MOST_PATTERNS = 4096
+_LONGEST_INVOCATION = 1024  # tokens
+_LARGEST_TOKEN = (1 << 31) - 1
 _ADVICE = "save the adapter again"
 FORMS = {  # options of LoRA that make it more than A and B
     "use_dora": "DoRA",
@@ -36,7 +38,6 @@ FORMS = {  # options of LoRA that make it more than A and B
     "trainable_token_indices": "trained token embeddings (trainable_token_indices)",
     "target_parameters": "adapted bare parameters (target_parameters)",
     "layer_replication": "replicated layers (layer_replication)",
-    "alora_invocation_tokens": "activated LoRA (alora_invocation_tokens)",
     "arrow_config": "Arrow routing",
     "kasa_config": "KaSA",
     "velora_config": "VeLoRA",
@@ -47,7 +48,7 @@ _BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _OTHER_STARTS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
 _READ = frozenset({
     "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules", "modules_to_save",
-    "bias", "init_lora_weights", *_NARROWING, *FORMS,
+    "bias", "init_lora_weights", "alora_invocation_tokens", *_NARROWING, *FORMS,
 })  # fmt: skip
 _HARMLESS = frozenset({  # what says how it was trained, or for whom; PEFT's other fields
     "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config", "fan_in_fan_out",
@@ -58,7 +59,7 @@ _HARMLESS = frozenset({  # what says how it was trained, or for whom; PEFT's oth
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """Plain LoRA. ``targets`` are ``target_modules``, a pattern or endings, where they claim every layer, else None."""
+    """LoRA. ``targets`` are ``target_modules``, a pattern or endings, where they claim every layer, else None."""
 
     rank: int
     alpha: float
@@ -68,6 +69,7 @@ class LoraConfig:
     targets: str | tuple[str, ...] | None
     saved: tuple[str, ...] = ()  # modules_to_save: those of a head, trained whole
     unknown: tuple[str, ...] = ()  # fields that say something nobody here has heard of
+    invocation: tuple[int, ...] = ()  # alora_invocation_tokens: it acts from their last place in a prompt on
 
     def rank_of(self, module: str) -> int:
         """PEFT's rule: the first pattern that matches the end of the module's name, else ``r``."""
@@ -127,6 +129,8 @@ def _check(config: Any, where: str, with_head: bool) -> LoraConfig:
         wrong.append("it uses fully trained modules (modules_to_save), which only the head of an encoder can be")
     elif not _is_list_of(saved, str) or not all(saved):
         wrong.append(f"modules_to_save is {show(saved)}, expected a list of names")
+    if why := _invocation_problem(config.get("alora_invocation_tokens")):
+        wrong.append(why)
     if wrong:
         raise AdapterError(f"{where} cannot be used: {join_some(wrong)}; {EXPECTED}")
     return LoraConfig(
@@ -138,6 +142,7 @@ def _check(config: Any, where: str, with_head: bool) -> LoraConfig:
         targets=_targets(config),
         saved=tuple(saved),
         unknown=tuple(field for field, value in config.items() if value and field not in _READ | _HARMLESS),
+        invocation=tuple(int(token) for token in config.get("alora_invocation_tokens") or ()),
     )
 
 
@@ -194,6 +199,18 @@ def _wrong_numbers(config: Mapping[str, Any]) -> list[str]:
             if why := check(value):
                 wrong.append(f"{field} of {show(pattern)} {why}")
     return wrong
+
+
+def _invocation_problem(tokens: Any) -> str | None:
+    if not tokens:  # as PEFT takes it: not activated
+        return None
+    if isinstance(tokens, list) and len(tokens) <= _LONGEST_INVOCATION and all(map(_is_token, tokens)):
+        return None
+    return f"alora_invocation_tokens is {show(tokens)}, expected at most {_LONGEST_INVOCATION} token ids"
+
+
+def _is_token(value: Any) -> bool:
+    return _is_number(value) and value == value // 1 and 0 <= value <= _LARGEST_TOKEN
 
 
 def _pattern_problem(pattern: str) -> str | None:

@@ -16,10 +16,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgelora_runtime.adapter import Spec, check_name, parse_spec
+from edgelora_runtime.adapter_config import read_config
 from edgelora_runtime.bound_adapter import BoundAdapter, bind
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.head import Tensors, packed_labels
 from edgelora_runtime.head_info import find_head_info
+from edgelora_runtime.invocation import no_blend
 from edgelora_runtime.manifest import SMALL_FILE, HeadInfo, Manifest, check_files
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packed_adapters import PackedCache
@@ -44,6 +46,7 @@ class _Kept:
     bound: BoundAdapter  # over the same memory
     head: HeadInfo | None
     within: BoundAdapter | None = None  # the rows in whose memory it lies
+    invocation: tuple[int, ...] = ()
 
 
 class AdapterSet:
@@ -162,7 +165,7 @@ class AdapterSet:
         return dataclasses.replace(one, temperature=max(mean, _NO_WEIGHT))
 
     def parse(self, text: str) -> Spec:
-        """The SPEC taken apart, every name known."""
+        """The SPEC taken apart, every name known; raises AdapterError for a blend with an activated adapter, too."""
         spec, sources = parse_spec(text), self._sources
         unknown = sorted({name for name, _ in spec} - sources.keys())
         if unknown:
@@ -170,6 +173,8 @@ class AdapterSet:
             close = difflib.get_close_matches(unknown[0], sources, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise AdapterError(f"unknown adapter {', '.join(map(repr, unknown))}; this model has: {known}{hint}")
+        if len(spec) > 1 and (activated := next((name for name, _ in spec if self._invocation(name)), None)):
+            raise no_blend(text, activated)
         return spec
 
     def _source(self, name: str) -> _Source:
@@ -184,6 +189,15 @@ class AdapterSet:
                 self._sources = {**sources, name: found}
         return found
 
+    def invocation(self, text: str) -> tuple[int, ...]:
+        """Token ids from whose last place in a prompt on one SPEC acts; none where it acts on every token."""
+        spec = self.parse(text)
+        return self._invocation(spec[0][0]) if spec else ()
+
+    def _invocation(self, name: str) -> tuple[int, ...]:
+        kept = self._single.get(name)
+        return read_config(self._source(name).folder, bool(self._head)).invocation if kept is None else kept.invocation
+
     def _bound(self, spec: Spec) -> BoundAdapter:
         if not spec:
             return self._none
@@ -191,12 +205,17 @@ class AdapterSet:
             found = self._keep_single(spec[0][0]).bound
             self._drop_beyond_budget(found)
             return found
-        return self._keep((spec,), lambda: self._blend(spec))
+        return self._keep((spec,), lambda: self._blend(spec), self._before(self._invocation(spec[0][0])))
 
-    def _keep(self, key: tuple[Spec, ...], build: Callable[[], Packed]) -> BoundAdapter:
+    def _before(self, invocation: tuple[int, ...]) -> BoundAdapter | None:
+        return self._none if invocation else None
+
+    def _keep(
+        self, key: tuple[Spec, ...], build: Callable[[], Packed], before: BoundAdapter | None = None
+    ) -> BoundAdapter:
         found = self._mixed.get(key)
         if found is None:
-            found = self._mixed[key] = bind(build())
+            found = self._mixed[key] = bind(build(), before)
             if len(self._mixed) > _MAX_MIXED:
                 self._drop_mixed(next(iter(self._mixed)))
         self._mixed.move_to_end(key)
@@ -211,7 +230,9 @@ class AdapterSet:
                 continue
             packed = self._packer.row(rows.arrays, row, kept.packed)
             if packed is not None:
-                self._single[spec[0][0]] = _Kept(packed, bind(packed), kept.head, rows)
+                self._single[spec[0][0]] = dataclasses.replace(
+                    kept, packed=packed, bound=bind(packed, kept.bound.before), within=rows
+                )
 
     def _drop_mixed(self, key: tuple[Spec, ...]) -> None:
         """Let go of a mixture; adapters that lie in it get memory of their own again."""
@@ -219,7 +240,9 @@ class AdapterSet:
         for name, kept in self._single.items():
             if kept.within is gone:
                 packed = copied(kept.packed)
-                self._single[name] = _Kept(packed, bind(packed), kept.head)
+                self._single[name] = dataclasses.replace(
+                    kept, packed=packed, bound=bind(packed, kept.bound.before), within=None
+                )
 
     def _packed(self, spec: Spec) -> Packed:
         return self._keep_single(spec[0][0]).packed if _is_whole(spec) else self._blend(spec)
@@ -261,10 +284,13 @@ class AdapterSet:
             adapter = open_adapter(
                 source.folder, self._manifest, where, base_head=self._base_head, trust=source.is_trusted
             )
-            packed = self._packer.pack(adapter)
+            packed, invocation = self._packer.pack(adapter), adapter.invocation
             if self._cache is not None and path is not None:
                 self._cache.write(path, packed)
-        return _Kept(packed, bind(packed), self._head_info(packed, source, where))
+        else:
+            invocation = read_config(source.folder, bool(self._head)).invocation
+        before = self._before(invocation)
+        return _Kept(packed, bind(packed, before), self._head_info(packed, source, where), invocation=invocation)
 
     def _head_info(self, packed: Packed, source: _Source, where: str) -> HeadInfo | None:
         if not self._head:

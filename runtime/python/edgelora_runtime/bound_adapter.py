@@ -6,6 +6,7 @@ Packed -> BoundAdapter
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,11 @@ class BoundAdapter:
     arrays: Packed
     inputs: Sequence[tuple[str, ort.OrtValue]]
     is_none: bool  # every slot has rank 0
+    before: BoundAdapter | None = None  # of an activated adapter: what the tokens before its invocation go through
+
+    def n_through_base(self, start: int) -> int:
+        """How many first tokens of a row went through the base, where the adapter acts from index ``start`` on."""
+        return sys.maxsize if self.is_none else start
 
     @property
     def n_bytes(self) -> int:
@@ -45,9 +51,9 @@ class BoundAdapter:
         return found.hexdigest()
 
 
-def bind(packed: Packed) -> BoundAdapter:
+def bind(packed: Packed, before: BoundAdapter | None = None) -> BoundAdapter:
     """What a packer made, over the same memory where that is in order."""
     rows = max((array.shape[0] for array in packed.values() if array.ndim > 1), default=1)
     arrays = {name: np.ascontiguousarray(item) for name, item in packed.items()}
     inputs = tuple((name, value_over(item)) for name, item in arrays.items())
-    return BoundAdapter(rows, arrays, inputs, all(item.size == 0 for item in arrays.values()))
+    return BoundAdapter(rows, arrays, inputs, all(item.size == 0 for item in arrays.values()), before)

@@ -42,8 +42,9 @@ class Decoding:
         max_new_tokens: int,
         end_ids: Collection[int],
         processes: Sequence[Process | None] = (),
+        start: int = 0,
     ) -> None:
-        """``processes`` has one entry for each row, or none at all."""
+        """``processes`` has one entry for each row, or none at all; ``start`` is where a single row's adapter acts."""
         self._session = session
         self._adapter = adapter
         self._prompts = prompts
@@ -51,6 +52,7 @@ class Decoding:
         self._max_new_tokens = max_new_tokens
         self._end_ids = frozenset(end_ids)
         self._is_active = np.ones(len(prompts), np.bool_)
+        self._start = start
         self._processes = list(processes) or [None] * len(prompts)
         self._so_far = [list(ids) if process else [] for ids, process in zip(prompts, self._processes, strict=True)]
         self.reasons: list[FinishReason] = ["length"] * len(prompts)
@@ -59,6 +61,11 @@ class Decoding:
         """End ``row`` after the token that was handed out last."""
         self._is_active[row] = False
         self.reasons[row] = reason
+
+    def _feed_prompt(self) -> FloatArray:
+        """Logits (1, vocab_size) after the prompt of the single row."""
+        prompt = self._prompts[0]
+        return feed(self._session, self._adapter, prompt, len(prompt) - 1, self._start)
 
     def _choose(self, row: int, logits: FloatArray) -> int | None:
         """The next token of ``row``; None where the row has ended, and is finished."""
@@ -79,7 +86,7 @@ class Decoding:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         session, n_rows = self._session, len(self._prompts)
         if n_rows == 1:
-            logits = feed(session, self._adapter, self._prompts[0], len(self._prompts[0]) - 1)
+            logits = self._feed_prompt()
         else:
             session.begin(n_rows, self._adapter)
             logits = session.prefill_rows(self._prompts)
@@ -99,27 +106,30 @@ class Decoding:
             logits = session.decode(tokens, self._is_active)
 
 
-def feed(session: Session, adapter: BoundAdapter, ids: Sequence[int], first: int) -> FloatArray:
+def feed(session: Session, adapter: BoundAdapter, ids: Sequence[int], first: int, start: int = 0) -> FloatArray:
     """Logits (len(ids) - first, vocab_size) after each of the tokens from index ``first`` on."""
-    return logits_at(session, adapter, ids, range(first, len(ids)))
+    return logits_at(session, adapter, ids, range(first, len(ids)), start)
 
 
-def logits_at(session: Session, adapter: BoundAdapter, ids: Sequence[int], positions: Sequence[int]) -> FloatArray:
+def logits_at(
+    session: Session, adapter: BoundAdapter, ids: Sequence[int], positions: Sequence[int], start: int = 0
+) -> FloatArray:
     """Put ``ids`` into the single row, keeping the longest common beginning of the cache.
 
-    Returns logits (len(positions), vocab_size) after the tokens at ``positions``, of which there must be one.
+    The adapter acts from index ``start`` on. Returns logits (len(positions), vocab_size) after the tokens at
+    ``positions``, of which there must be one.
     """
-    n_kept = session.resume(adapter, ids, min(positions))
+    n_kept = session.resume(adapter, ids, min(positions), start)
     return session.prefill(ids[n_kept:], [position - n_kept for position in positions])
 
 
 def score_tokens(
-    session: Session, adapter: BoundAdapter, prompt: Sequence[int], completion: Sequence[int]
+    session: Session, adapter: BoundAdapter, prompt: Sequence[int], completion: Sequence[int], start: int = 0
 ) -> DoubleArray:
     """Log-probability of each token of ``completion`` after ``prompt``: (len(completion),)."""
     if not completion:
         return np.zeros(0)
-    logits = feed(session, adapter, [*prompt, *completion[:-1]], len(prompt) - 1)
+    logits = feed(session, adapter, [*prompt, *completion[:-1]], len(prompt) - 1, start)
     scores: DoubleArray = log_softmax(logits)[np.arange(len(completion)), np.asarray(completion)]
     return scores
 
@@ -130,6 +140,7 @@ def score_choices(
     prompt: Sequence[int],
     choices: Sequence[Sequence[int]],
     end_ids: Collection[int],
+    start: int = 0,
 ) -> tuple[float, ...]:
     """Summed log-probability of the tokens of each choice and of ending there.
 
@@ -137,7 +148,9 @@ def score_choices(
     choices that begin alike share that beginning.
     """
     ends = sorted(end_ids)
-    after = [log_softmax(feed(session, adapter, prompt, len(prompt) - 1)[0])]  # one more than the tokens of `path`
+    after = [
+        log_softmax(feed(session, adapter, prompt, len(prompt) - 1, start)[0])
+    ]  # one more than the tokens of `path`
     path: list[int] = []
     scores = [0.0] * len(choices)
     for index in sorted(range(len(choices)), key=lambda item: list(choices[item])):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from edgelora_runtime.generate import Decoding, feed
+from edgelora_runtime.generate import Decoding
 
 LONGEST_MATCH = 3  # tokens; four gained nothing on five kinds of text (docs/log.md)
 MOST_DRAFTED = 8  # tokens in a draft
@@ -116,7 +116,7 @@ class LookupDecoding(Decoding):
         draft: list[int] = []
         token = 0
         n_left = self._max_new_tokens
-        logits = feed(session, self._adapter, self._prompts[0], len(self._prompts[0]) - 1)
+        logits = self._feed_prompt()
         while True:
             length = int(session.lengths[0]) - len(draft)
             for index, scores in enumerate(logits):

@@ -288,7 +288,7 @@ class Model(TokenModel):
             if is_list or request.choices is not None:
                 raise InputError("stream takes one prompt and no choices; leave stream out for the others")
             spec = self._specs(adapter, 1)[0]
-            self._adapters.parse(spec)  # an unknown name is reported now
+            self._start(spec, encoded[0].ids)  # an unknown name, or a prompt that lacks the invocation, is reported now
             written = Written()
             pieces = self._callers.stream(lambda: self._stream(encoded[0], spec, request, written, started))
             return TextStream(pieces, written)
@@ -299,11 +299,10 @@ class Model(TokenModel):
             choices = [self._encode_choices(prompt, request.choices) for prompt in encoded]
             with self._callers.call():
                 specs = self._specs(adapter, len(encoded))
-                for spec in specs:
-                    self._adapters.parse(spec)  # an unknown name is reported before anything is computed
+                starts = [self._start(spec, prompt.ids) for spec, prompt in zip(specs, encoded, strict=True)]
                 answers = [
-                    self._choose(prompt, request.choices, of_row, self._adapters.find(spec), started)
-                    for prompt, of_row, spec in zip(encoded, choices, specs, strict=True)
+                    self._choose(prompt, request.choices, of_row, self._adapters.find(spec), started, start)
+                    for prompt, of_row, spec, start in zip(encoded, choices, specs, starts, strict=True)
                 ]
         return answers if is_list else answers[0]
 
@@ -317,7 +316,8 @@ class Model(TokenModel):
 
     def _stream(self, prompt: _Prompt, spec: str, request: Request, written: Written, started: float) -> Iterator[str]:
         row = written.row = self._row(prompt, request, started)
-        decoding = self._decoding({0: prompt.ids}, self._adapters.find(spec), request)
+        start = self._start(spec, prompt.ids)
+        decoding = self._decoding({0: prompt.ids}, self._adapters.find(spec), request, start)
         for _, token in decoding:
             if piece := row.push(token):
                 yield piece
@@ -344,9 +344,15 @@ class Model(TokenModel):
         return [answers[index] for index in range(len(prompts))]
 
     def _choose(
-        self, prompt: _Prompt, texts: Sequence[str], choices: list[list[int]], adapter: BoundAdapter, started: float
+        self,
+        prompt: _Prompt,
+        texts: Sequence[str],
+        choices: list[list[int]],
+        adapter: BoundAdapter,
+        started: float,
+        start: int,
     ) -> Generation:
-        scores = score_choices(self._session, adapter, prompt.ids, choices, self.manifest.model.eos_token_ids)
+        scores = score_choices(self._session, adapter, prompt.ids, choices, self.manifest.model.eos_token_ids, start)
         best = int(np.argmax(scores))
         text, calls = texts[best], cast(tuple[ToolCall, ...], ())
         if prompt.tools is not None:

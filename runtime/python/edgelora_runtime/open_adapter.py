@@ -46,6 +46,13 @@ def open_adapter(
         [f"its head does not fit: {join_some(lines)}"] if (lines := find_wrong_head(adapter, head, base_head)) else []
     )
     told += [foreign] if foreign else []
+    if adapter.invocation and manifest.encoder is not None:
+        told.append("it uses activated LoRA (alora_invocation_tokens), which only a decoder can run")
+    elif (largest := max(adapter.invocation, default=-1)) >= manifest.model.vocab_size:
+        told.append(
+            f"its invocation has token {largest}, the vocabulary ends at "
+            f"{manifest.model.vocab_size - 1}; use an adapter trained for this base"
+        )
     try:
         fit_adapter(adapter, manifest.slots, where)
     except AdapterError as error:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from edgelora_runtime.bound_adapter import BoundAdapter
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.safetensors import map_safetensors, write_safetensors
@@ -29,6 +31,27 @@ class Prefix:
 
     tokens: tuple[int, ...]
     cache: CacheArray  # (2 * num_layers, num_kv_heads, n_tokens, head_dim): key and value of each layer in turn
+
+
+class Prefixes:
+    """The prefixes that a session knows of each adapter, for as long as the adapter is there."""
+
+    def __init__(self) -> None:
+        self._of: WeakKeyDictionary[BoundAdapter, list[Prefix]] = WeakKeyDictionary()
+
+    def add(self, adapter: BoundAdapter, prefix: Prefix) -> None:
+        """Know ``prefix`` of ``adapter``, in place of one of the same tokens."""
+        others = [item for item in self._of.get(adapter, ()) if item.tokens != prefix.tokens]
+        self._of[adapter] = [*others, prefix]
+
+    def find(self, adapter: BoundAdapter, ids: Sequence[int]) -> tuple[int, Prefix | None]:
+        """The prefix of ``adapter`` that shares most with the beginning of ``ids``, and how many tokens that is."""
+        known = [(shared_length(item.tokens, ids), item) for item in self._of.get(adapter, ())]
+        return max(known, key=lambda pair: pair[0], default=(0, None))
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._of.clear()
 
 
 def shared_length(left: Sequence[int], right: Sequence[int]) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from edgelora_runtime.groups import split_rows
 from edgelora_runtime.manifest import Manifest
 from edgelora_runtime.numbers import check_numbers
 from edgelora_runtime.packers import FusedPacker, Packer, SlotPacker
-from edgelora_runtime.prefix import CacheArray, Prefix, shared_length
+from edgelora_runtime.prefix import CacheArray, Prefix, Prefixes, shared_length
 
 FloatArray = npt.NDArray[np.float32]
 TokenArray = npt.NDArray[np.int64]
@@ -70,12 +69,14 @@ class Session:
         assert loaded is not None
         self._graph: Graph = loaded
         self._adapter: BoundAdapter | None = None
+        self._bound: BoundAdapter | None = None  # the same, or what its tokens before the invocation go through
+        self._start = 0  # tokens of the single row before those that the adapter acts on
         self._rows = 0
         self._capacity = 0
         self.lengths: TokenArray = np.zeros(0, np.int64)  # (rows,) tokens in the cache
         self.tokens: list[int] = []  # what the cache holds while there is one row
         self.turn = 0
-        self.prefixes: WeakKeyDictionary[BoundAdapter, list[Prefix]] = WeakKeyDictionary()
+        self.prefixes = Prefixes()
 
     @property
     def adapter(self) -> BoundAdapter | None:
@@ -107,13 +108,16 @@ class Session:
         self.turn += 1
         self._forget_bindings()
         self._plain = self._slotted = None
-        self._adapter = None
+        self._adapter = self._bound = None
         self.prefixes.clear()
         self._allocate_rows(0)
         del self._graph
 
-    def begin(self, rows: int, adapter: BoundAdapter) -> None:
-        """Start ``rows`` empty rows with ``adapter``; nothing of what the cache held can be reached afterwards."""
+    def begin(self, rows: int, adapter: BoundAdapter, start: int = 0) -> None:
+        """Start ``rows`` empty rows with ``adapter``; nothing of what the cache held can be reached afterwards.
+
+        A single row takes its first ``start`` tokens through what ``adapter`` has before its invocation.
+        """
         if adapter.rows not in (1, rows):
             raise InputError(f"{adapter.rows} adapters for {rows} rows; give one adapter, or one for each row")
         self.turn += 1
@@ -121,9 +125,14 @@ class Session:
             self._allocate_rows(rows)
         self.lengths[:] = 0
         self.tokens.clear()
-        self._adapter = adapter
-        self._graph = self._choose_graph(adapter)
+        self._adapter, self._start = adapter, start
         self._bind_adapter(adapter)
+
+    def change(self, adapter: BoundAdapter) -> None:
+        """Bind ``adapter`` for what comes next, and keep what the base computed where that serves it."""
+        if adapter is not self._adapter:
+            self.resume(adapter, tuple(self.tokens), len(self.tokens), len(self.tokens) if adapter.before else 0)
+            self._bind_adapter(adapter)
 
     def rewind(self, length: int) -> None:
         """Forget every token of the single row after the first ``length``; they are overwritten by the next ones."""
@@ -131,18 +140,22 @@ class Session:
         del self.tokens[length:]
         self.lengths[0] = len(self.tokens)
 
-    def resume(self, adapter: BoundAdapter, ids: Sequence[int], limit: int) -> int:
+    def resume(self, adapter: BoundAdapter, ids: Sequence[int], limit: int, start: int = 0) -> int:
         """Start one row with as much of ``ids`` as is computed already, at most ``limit`` tokens; returns how many.
 
-        That is the common beginning of ``ids`` with the cache, or with one of ``prefixes`` where that is longer.
+        That is the common beginning of ``ids`` with the cache, or with one of ``prefixes`` where that is longer. The
+        adapter acts from index ``start`` on; what comes before it serves the base and every other adapter that acts
+        from there on, or later.
         """
         n_kept = 0
-        if self._rows == 1 and adapter is self._adapter:
+        if self._rows == 1 and self._adapter is not None:
             n_kept = min(shared_length(self.tokens, ids), limit)
-        known = [(min(shared_length(item.tokens, ids), limit), item) for item in self.prefixes.get(adapter, ())]
-        n_known, prefix = max(known, key=lambda pair: pair[0], default=(0, None))
+            if adapter is not self._adapter or start != self._start:
+                n_kept = min(n_kept, self._adapter.n_through_base(self._start), adapter.n_through_base(start))
+        keeper, most = (adapter, limit) if adapter.before is None else (adapter.before, min(limit, start))
+        n_known, prefix = self.prefixes.find(keeper, ids[:most])
         if prefix is not None and n_known > n_kept:
-            self.begin(1, adapter)
+            self.begin(1, adapter, start)
             self._reserve(n_known)
             for cache, part in zip(self._caches, prefix.cache, strict=True):
                 cache[0, :, :n_known] = part[:, :n_known]
@@ -151,25 +164,24 @@ class Session:
             return n_known
         if n_kept:
             self.rewind(n_kept)
+            self._adapter, self._start = adapter, start
         else:
-            self.begin(1, adapter)
+            self.begin(1, adapter, start)
         return n_kept
 
     def keep_prefix(self) -> Prefix:
-        """What the single row holds now, copied; known to ``resume`` for its adapter from now on."""
+        """What the single row holds now, copied; known to ``resume`` for its adapter from now on.
+
+        All of it went through one adapter, or through none.
+        """
         assert self._adapter is not None
         prefix = Prefix(tuple(self.tokens), self.cached())
-        self.add_prefix(self._adapter, prefix)
+        self.prefixes.add(self._adapter, prefix)
         return prefix
 
     def cached(self) -> CacheArray:
         """The cache of the single row, copied: (2 * num_layers, num_kv_heads, n_tokens, head_dim)."""
         return np.stack([cache[0, :, : len(self.tokens)] for cache in self._caches])
-
-    def add_prefix(self, adapter: BoundAdapter, prefix: Prefix) -> None:
-        """Make ``prefix`` known to ``resume``, in place of one of the same tokens."""
-        others = [item for item in self.prefixes.get(adapter, ()) if item.tokens != prefix.tokens]
-        self.prefixes[adapter] = [*others, prefix]
 
     def prefill(self, ids: Sequence[int], positions: Sequence[int]) -> FloatArray:
         """Append ``ids`` to the single row; logits (len(positions), vocab_size) at those indices into ``ids``."""
@@ -201,8 +213,12 @@ class Session:
         """Append ``ids`` to one row in pieces; logits (len(positions), vocab_size) at those indices into ``ids``."""
         logits = np.empty((len(positions), self._model.vocab_size), np.float32)
         wanted = np.asarray(positions, np.int64)
-        for start in range(0, len(ids), PREFILL_CHUNK):
-            chunk = np.asarray(ids[start : start + PREFILL_CHUNK], np.int64)[None]
+        end = 0
+        while end < len(ids):
+            start, end = end, min(end + PREFILL_CHUNK, len(ids))
+            if self._rows == 1:
+                end = start + self._bind_next(end - start)
+            chunk = np.asarray(ids[start:end], np.int64)[None]
             here = np.flatnonzero((wanted >= start) & (wanted < start + chunk.shape[1]))
             # The graph always selects something: a chunk whose logits nobody wants answers for its last token.
             inside = wanted[here] - start if len(here) else np.array([chunk.shape[1] - 1])
@@ -271,7 +287,7 @@ class Session:
         else:
             lengths = [("seqlens_k", value_over(self._seqlens[rows])), self._length_inputs[1]]
             self._bind_rows(lengths, [value_over(cache[rows]) for cache in self._caches])
-        adapter = self._adapter
+        adapter = self._bound
         if adapter is not None and adapter.rows > 1 and self._graph is not self._plain:
             slots = adapter.inputs if rows is None else adapter.inputs_of(rows)
             self._graph.bind_inputs("adapter", slots, slots)
@@ -288,8 +304,20 @@ class Session:
         self._graph.bind_inputs("step", inputs, inputs)
         self._graph.bind_outputs("logits", outputs, outputs)
 
+    def _bind_next(self, count: int) -> int:
+        """Bind what the next tokens of the single row go through; returns how many of ``count`` do."""
+        assert self._adapter is not None
+        n_before = self._start - int(self.lengths[0])
+        if self._adapter.before is not None and n_before > 0:
+            self._bind_adapter(self._adapter.before)
+            return min(count, n_before)
+        self._bind_adapter(self._adapter)
+        return count
+
     def _bind_adapter(self, adapter: BoundAdapter) -> None:
         """Each adapter has a binding of its own, so that switching back to one costs next to nothing."""
+        self._bound = adapter
+        self._graph = self._choose_graph(adapter)
         self._graph.select(adapter)
         if self._graph is not self._plain:
             self._graph.bind_inputs("adapter", adapter.inputs, adapter.inputs)
@@ -360,5 +388,5 @@ class Session:
         self._cache_values = [value_over(cache) for cache in grown]
         self._caches, self._capacity = grown, capacity
         self._forget_bindings()
-        if self._adapter is not None:
-            self._bind_adapter(self._adapter)
+        if self._bound is not None:
+            self._bind_adapter(self._bound)

@@ -17,6 +17,8 @@ const LONGEST = 4 * 1024 * 1024; // bytes; one with a rank for each of thousands
 const LARGEST_RANK = 65536;
 const LARGEST_ALPHA = 1e6;
 const MOST_PATTERNS = 4096;
+const LONGEST_INVOCATION = 1024; // tokens
+const LARGEST_TOKEN = 2 ** 31 - 1;
 const REFUSED: readonly (readonly [string, string])[] = [
   ["use_dora", "DoRA"],
   ["lora_bias", "LoRA biases"],
@@ -25,7 +27,6 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["trainable_token_indices", "trained token embeddings (trainable_token_indices)"],
   ["target_parameters", "adapted bare parameters (target_parameters)"],
   ["layer_replication", "replicated layers (layer_replication)"],
-  ["alora_invocation_tokens", "activated LoRA (alora_invocation_tokens)"],
   ["arrow_config", "Arrow routing"],
   ["kasa_config", "KaSA"],
   ["velora_config", "VeLoRA"],
@@ -36,7 +37,8 @@ const BASE_CHANGING_START = /^(pissa|olora|corda|loftq|lora_ga)/i;
 const OTHER_START = /^(gaussian|eva|orthogonal|mica)$/i;
 const READ = new Set([
   ...["peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules"],
-  ...["modules_to_save", "bias", "init_lora_weights", ...NARROWING, ...REFUSED.map(([field]) => field)],
+  ...["modules_to_save", "bias", "init_lora_weights", "alora_invocation_tokens"],
+  ...[...NARROWING, ...REFUSED.map(([field]) => field)],
   // What says how it was trained, or for whom: PEFT's other fields.
   ...["auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config"],
   ...["fan_in_fan_out", "inference_mode", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_config"],
@@ -45,7 +47,7 @@ const READ = new Set([
 
 type Config = Readonly<Record<string, unknown>>;
 
-/** Plain LoRA. `targets` are `target_modules`, a pattern or endings, where they claim every layer; else null. */
+/** LoRA. `targets` are `target_modules`, a pattern or endings, where they claim every layer; else null. */
 export interface LoraConfig {
   readonly rank: number;
   readonly alpha: number;
@@ -57,6 +59,8 @@ export interface LoraConfig {
   readonly saved: readonly string[];
   /** Fields that say something nobody here has heard of. */
   readonly unknown: readonly string[];
+  /** `alora_invocation_tokens`: it acts from their last place in a prompt on; empty where it acts on every token. */
+  readonly invocation: readonly number[];
 }
 
 /**
@@ -80,6 +84,10 @@ export function parseConfig(
   } else if (!Array.isArray(saved) || !saved.every((name) => typeof name === "string" && name !== "")) {
     wrong.push(`modules_to_save is ${show(saved)}, expected a list of names`);
   }
+  const invocation = isEmpty(config.alora_invocation_tokens) ? [] : config.alora_invocation_tokens;
+  if (!Array.isArray(invocation) || invocation.length > LONGEST_INVOCATION || !invocation.every(isToken)) {
+    wrong.push(`alora_invocation_tokens is ${show(invocation)}, expected at most ${LONGEST_INVOCATION} token ids`);
+  }
   if (wrong.length > 0) {
     throw new AdapterError(`${where} cannot be used: ${joinSome(wrong)}; ${EXPECTED}`);
   }
@@ -92,6 +100,7 @@ export function parseConfig(
     targets: targetsOf(config),
     saved: saved as string[],
     unknown: Object.keys(config).filter((field) => !READ.has(field) && !isEmpty(config[field])),
+    invocation: invocation as number[],
   };
 }
 
@@ -207,6 +216,10 @@ function rankProblem(value: unknown): string | null {
 function alphaProblem(value: unknown): string | null {
   if (typeof value === "number" && value > 0 && value <= LARGEST_ALPHA) return null;
   return `is ${show(value)}, expected a number above 0, at most ${LARGEST_ALPHA}`;
+}
+
+function isToken(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LARGEST_TOKEN;
 }
 
 /** What Python takes for false, as PEFT writes "not used": null, false, 0, "", [] and {}. */

@@ -10,15 +10,14 @@ import { AdapterError } from "./errors.js";
 import { type FolderSource, type Watch, within } from "./files.js";
 import type { Manifest } from "./format.js";
 import { adapterFiles } from "./needed-files.js";
-import type { Origin, Packer } from "./packers.js";
+import type { Opened, Origin, Packer } from "./packers.js";
 import { show } from "./parse-json.js";
 import type { ArtifactSource, Backend } from "./ports.js";
 import { checkName, closestName, parseSpec, type SpecTerm } from "./spec.js";
 
 const MAX_MIXED = 16; // blends and row stacks kept ready; of single adapters the budget alone says how many
 
-interface Kept<Item, Bound> {
-  readonly packed: Item;
+interface Kept<Item, Bound> extends Opened<Item> {
   readonly bound: Bound;
 }
 
@@ -35,6 +34,7 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
   readonly #unchecked = new Map<string, () => Promise<void>>();
   readonly #single = new Map<string, Kept<Item, Bound>>(); // the one used longest ago first
   readonly #mixed = new Map<string, { readonly names: readonly string[]; readonly bound: Bound }>(); // likewise
+  readonly #invocations = new Map<string, readonly number[]>(); // of adapters that were read
   #none: Bound | null = null;
 
   constructor(
@@ -82,12 +82,12 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
   ): Promise<void> {
     checkName(name);
     const origin = { folder, isTrusted: trust, listed: null, labels };
-    const packed = await this.#read(name, origin, watch);
+    const opened = await this.#read(name, origin, watch);
     throwIfAborted(watch.signal); // whoever was told of an abort finds everything as it was
     this.#forget(name);
     this.#origins.set(name, origin);
     this.#unchecked.delete(name);
-    this.#dropBeyondBudget(this.#add(name, packed).bound);
+    this.#dropBeyondBudget(this.#add(name, opened).bound);
   }
 
   /** Forget a name and what was made of it; throws AdapterError for an unknown one. */
@@ -101,10 +101,10 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
 
   /** Have everything that is kept in the memory of another backend; nothing is read again. */
   moveTo(backend: Backend): void {
-    const packed = [...this.#single].map(([name, kept]) => [name, kept.packed] as const);
+    const opened = [...this.#single];
     this.dispose();
     this.#packer.moveTo(backend);
-    for (const [name, item] of packed) this.#add(name, item);
+    for (const [name, item] of opened) this.#add(name, item);
   }
 
   /** Free everything that is kept ready. */
@@ -130,6 +130,15 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
   /** The adapter of one SPEC; `watch` follows what must be read for it. */
   async find(text: string, watch: Watch = {}): Promise<Bound> {
     return this.#bound(this.parse(text), watch);
+  }
+
+  /** The token ids of an activated adapter's invocation; none of a plain one. */
+  async invocation(name: string, watch: Watch): Promise<readonly number[]> {
+    const known = this.#invocations.get(name);
+    if (known !== undefined) return known;
+    const { bound, invocation } = await this.#pack(name, watch);
+    this.#dropBeyondBudget(bound);
+    return invocation;
   }
 
   /** One SPEC for each row of a batch; a shared one stays a single adapter. */
@@ -168,7 +177,7 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
 
   async #blend(spec: readonly SpecTerm[], watch: Watch): Promise<Item> {
     const parts: [Item, number][] = [];
-    for (const { name, weight } of spec) parts.push([(await this.#pack(name, watch)).packed, weight]);
+    for (const { name, weight } of spec) parts.push([(await this.#pack(name, watch)).item, weight]);
     return this.#packer.blend(parts, spec);
   }
 
@@ -180,14 +189,16 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     return kept;
   }
 
-  #add(name: string, packed: Item): Kept<Item, Bound> {
-    const kept = { packed, bound: this.#packer.bind([packed]) };
+  #add(name: string, { item, invocation }: Opened<Item>): Kept<Item, Bound> {
+    const kept = { item, invocation, bound: this.#packer.bind([item]) };
     this.#single.set(name, kept);
+    this.#invocations.set(name, invocation);
     return kept;
   }
 
   #forget(name: string): void {
     this.#dropSingle(name);
+    this.#invocations.delete(name);
     for (const [key, { names }] of [...this.#mixed]) if (names.includes(name)) this.#dropMixed(key);
   }
 
@@ -215,7 +226,7 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     this.#mixed.delete(key);
   }
 
-  async #read(name: string, origin: Origin, watch: Watch): Promise<Item> {
+  async #read(name: string, origin: Origin, watch: Watch): Promise<Opened<Item>> {
     throwIfAborted(watch.signal);
     if (origin === this.#origins.get(name)) {
       await this.#unchecked.get(name)?.();

@@ -55,6 +55,8 @@ export interface Adapter {
   readonly saved: readonly string[];
   /** Lines about what was left unread, and changes nothing as far as anybody knows. */
   readonly notes: readonly string[];
+  /** Token ids of an activated adapter: it acts from their last place in a prompt on. */
+  readonly invocation: readonly number[];
 }
 
 /** Tensors of a head by their names in the checkpoint. */
@@ -89,7 +91,8 @@ export async function readAdapter(source: FolderSource, withHead: boolean = fals
     const unknown = joinSome(config.unknown.map(show), ", ");
     notes.push(`${CONFIG_FILE} has ${unknown}, which this release does not know and leaves unread`);
   }
-  return { factors, targets: config.targets, head, saved: config.saved, notes };
+  const { targets, saved, invocation } = config;
+  return { factors, targets, head, saved, notes, invocation };
 }
 
 /**

@@ -18,6 +18,19 @@ export interface BoundAdapter {
   readonly isNone: boolean;
 }
 
+/** An adapter in one row: it acts from index `start` on, and what stands before goes through `before`. */
+export interface Acting {
+  readonly adapter: BoundAdapter;
+  readonly start: number;
+  /** The base, of an activated adapter. */
+  readonly before: BoundAdapter | null;
+}
+
+/** How many first tokens of a row went through the base. */
+export function countOfBase({ adapter, start }: Acting): number {
+  return adapter.isNone ? Number.POSITIVE_INFINITY : start;
+}
+
 /** The inputs where the backend keeps them between runs. */
 export function bind(
   { ort, place }: Backend,

@@ -220,7 +220,9 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
     }, options.signal);
   }
 
-  protected override async use(): Promise<void> {}
+  protected override async use(spec: string, signal: AbortSignal): Promise<void> {
+    await this.known.find(spec, { signal });
+  }
 
   protected override release(): Promise<void> {
     return this.#session.dispose();

@@ -5,7 +5,7 @@
  */
 
 import { throwIfAborted } from "./abort.js";
-import type { BoundAdapter } from "./bound-adapter.js";
+import type { Acting } from "./bound-adapter.js";
 import { logSoftmax, type Sampler } from "./sampling.js";
 import { type Session, sharedLength } from "./session.js";
 
@@ -15,7 +15,7 @@ export type FinishReason = "stop" | "length" | "choice" | "cancelled";
 /** What computes, and the adapter in the memory of that. */
 export interface Place {
   readonly session: Session;
-  readonly adapter: BoundAdapter;
+  readonly acting: Acting;
 }
 
 /** What one decoding is to do. */
@@ -120,14 +120,14 @@ export class Decoding implements AsyncIterable<readonly [number, number]> {
   async #begin(): Promise<Computed> {
     const { place, prompts, signal } = this.#task;
     throwIfAborted(signal);
-    const { session, adapter } = await place();
+    const { session, acting } = await place();
     const rows = prompts.map((ids, row) => (this.#isActive[row] ? [...(this.#soFar[row] as number[])] : ids));
     const [row, ...others] = rows;
     let logits: readonly Float32Array[];
     if (row !== undefined && others.length === 0) {
-      logits = await feed(session, adapter, row, row.length - 1, signal);
+      logits = await feed(session, acting, row, row.length - 1, signal);
     } else {
-      await session.begin(rows.length, adapter);
+      await session.begin(rows.length, acting);
       logits = await session.prefillRows(rows);
     }
     throwIfAborted(signal);
@@ -141,13 +141,13 @@ type Computed = readonly [Session, readonly Float32Array[]];
 /** Logits (vocab_size,) after each of the tokens from index `first` on. */
 export async function feed(
   session: Session,
-  adapter: BoundAdapter,
+  acting: Acting,
   ids: readonly number[],
   first: number,
   signal?: AbortSignal | undefined,
 ): Promise<Float32Array[]> {
   const positions = Array.from({ length: ids.length - first }, (_, index) => first + index);
-  return logitsAt(session, adapter, ids, positions, signal);
+  return logitsAt(session, acting, ids, positions, signal);
 }
 
 /**
@@ -156,12 +156,12 @@ export async function feed(
  */
 export async function logitsAt(
   session: Session,
-  adapter: BoundAdapter,
+  acting: Acting,
   ids: readonly number[],
   positions: readonly number[],
   signal?: AbortSignal | undefined,
 ): Promise<Float32Array[]> {
-  const kept = await session.resume(adapter, ids, Math.min(...positions));
+  const kept = await session.resume(acting, ids, Math.min(...positions));
   return session.prefill(
     ids.slice(kept),
     positions.map((position) => position - kept),
@@ -172,13 +172,13 @@ export async function logitsAt(
 /** Log-probability of each token of `completion` after `prompt`: (completion length,). */
 export async function scoreTokens(
   session: Session,
-  adapter: BoundAdapter,
+  acting: Acting,
   prompt: readonly number[],
   completion: readonly number[],
   signal: AbortSignal | undefined,
 ): Promise<Float64Array> {
   if (completion.length === 0) return new Float64Array(0);
-  const logits = await feed(session, adapter, [...prompt, ...completion.slice(0, -1)], prompt.length - 1, signal);
+  const logits = await feed(session, acting, [...prompt, ...completion.slice(0, -1)], prompt.length - 1, signal);
   return Float64Array.from(completion, (token, index) => logSoftmax(logits[index] as Float32Array)[token] as number);
 }
 
@@ -188,13 +188,13 @@ export async function scoreTokens(
  */
 export async function scoreChoices(
   session: Session,
-  adapter: BoundAdapter,
+  acting: Acting,
   prompt: readonly number[],
   choices: readonly (readonly number[])[],
   endIds: readonly number[],
   signal?: AbortSignal | undefined,
 ): Promise<number[]> {
-  const [first] = await feed(session, adapter, prompt, prompt.length - 1, signal);
+  const [first] = await feed(session, acting, prompt, prompt.length - 1, signal);
   let after = [logSoftmax(first as Float32Array)]; // one more than the tokens of `path`
   let path: readonly number[] = [];
   const scores = choices.map(() => 0);

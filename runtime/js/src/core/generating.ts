@@ -6,5 +6,6 @@
 
 export { Decoding, logitsAt, scoreChoices, scoreTokens } from "./generate.js";
 export { groupRows } from "./groups.js";
+export { actingFrom, actingNext, startsIn } from "./invocation.js";
 export { makeRequest, ofRow } from "./request.js";
 export { largestIndex, Sampler } from "./sampling.js";

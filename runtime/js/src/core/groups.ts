@@ -12,6 +12,8 @@ const MAX_PROMPT_TOKENS = 1536; // of the prompts of a group, all as long as the
 export interface RowLength {
   readonly prompt: number;
   readonly most: number;
+  /** It acts from a place of its own on: alone, it shares what the single row holds from before that. */
+  readonly isAlone?: boolean;
 }
 
 /**
@@ -19,8 +21,9 @@ export interface RowLength {
  * in pieces, is a group of its own.
  */
 export function groupRows(rows: readonly RowLength[], bytesPerToken: number, longestCall: number): number[][] {
-  const groups: number[][] = [];
-  const order = rows.map((_, index) => index);
+  const all = rows.map((_, index) => index);
+  const groups = all.filter((index) => rows[index]?.isAlone).map((index) => [index]);
+  const order = all.filter((index) => !rows[index]?.isAlone);
   order.sort((one, other) => (rows[other] as RowLength).prompt - (rows[one] as RowLength).prompt || one - other);
   let room = 0;
   for (const index of order) {

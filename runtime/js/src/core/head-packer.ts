@@ -19,7 +19,7 @@ import {
   packHead,
 } from "./head.js";
 import { findHeadInfo } from "./head-info.js";
-import type { Origin, Packer } from "./packers.js";
+import type { Opened, Origin, Packer } from "./packers.js";
 import { blendPacked, isNothing, type Packed, slotInputs } from "./packing.js";
 import { show } from "./parse-json.js";
 import type { Backend } from "./ports.js";
@@ -53,7 +53,7 @@ export class HeadPacker implements Packer<PackedWithHead, BoundWithHead> {
     this.#names = names;
   }
 
-  async open({ folder, isTrusted, listed, labels }: Origin, where: string): Promise<PackedWithHead> {
+  async open({ folder, isTrusted, listed, labels }: Origin, where: string): Promise<Opened<PackedWithHead>> {
     const head = this.#head;
     if (head.length === 0 && labels !== null) {
       throw new AdapterError(`${where}: labels are for models with a head; leave them out`);
@@ -66,11 +66,12 @@ export class HeadPacker implements Packer<PackedWithHead, BoundWithHead> {
     const { adapter, packed, receipt } = await openAdapter(folder, this.#manifest, where, isTrusted, fits);
     const tensors = new Map([...this.#base, ...adapter.head]);
     const count = countLabels(head, tensors);
-    return {
+    const item = {
       factors: packed,
       head: packHead(tensors, head),
       info: head.length === 0 ? null : await findHeadInfo(folder, count, where, { receipt, listed, labels }),
     };
+    return { item, invocation: adapter.invocation };
   }
 
   blend(parts: readonly (readonly [PackedWithHead, number])[], spec: readonly SpecTerm[]): PackedWithHead {

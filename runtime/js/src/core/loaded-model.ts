@@ -72,10 +72,13 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
     return this.#tokenizer();
   }
 
-  /** Use `spec` from now on where a call gives none, and make it ready; a change drops the KV cache. */
+  /**
+   * Use `spec` from now on where a call gives none, and make it ready. A change drops the KV cache, but for what the base
+   * computed before an activated adapter.
+   */
   setAdapter(spec: string, options: CallOptions = {}): Promise<void> {
     return this.alone(async (signal) => {
-      await this.use(await this.known.find(spec, { signal }));
+      await this.use(spec, signal);
       throwIfAborted(signal);
       this.#spec = spec;
     }, options.signal);
@@ -187,8 +190,8 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
     throw new InputError(`${adapter.length} adapters for ${rows} ${what}s; give one SPEC, or one for each ${what}`);
   }
 
-  /** Make an adapter ready that is set. */
-  protected abstract use(adapter: Bound): Promise<void>;
+  /** Make ready what is set. */
+  protected abstract use(spec: string, signal: AbortSignal): Promise<void>;
 
   /** Let go of the graphs. */
   protected abstract release(): Promise<void>;

@@ -52,6 +52,14 @@ export async function openAdapter(
   const told = lines.length > 0 ? [`its head does not fit: ${joinSome(lines)}`] : [];
   const foreign = receipt === null ? null : findMismatch(receipt, manifest);
   if (foreign !== null) told.push(foreign);
+  const [largest, end] = [Math.max(-1, ...adapter.invocation), manifest.model.vocabSize];
+  if (adapter.invocation.length > 0 && manifest.encoder !== null) {
+    told.push("it uses activated LoRA (alora_invocation_tokens), which only a decoder can run");
+  } else if (largest >= end) {
+    told.push(
+      `its invocation has token ${largest}, the vocabulary ends at ${end - 1}; use an adapter trained for this base`,
+    );
+  }
   try {
     fitAdapter(adapter, manifest.slots, where);
   } catch (error) {

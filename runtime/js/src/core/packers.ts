@@ -22,10 +22,16 @@ export interface Origin {
   readonly labels: readonly string[] | null;
 }
 
+/** An adapter that was read, and the invocation of an activated one. */
+export interface Opened<Item> {
+  readonly item: Item;
+  readonly invocation: readonly number[];
+}
+
 /** One form of adapters; `Item` is an adapter or a blend, packed. */
 export interface Packer<Item, Bound extends BoundAdapter> {
   /** Read, check and pack a folder, which errors call `where`. */
-  open(origin: Origin, where: string): Promise<Item>;
+  open(origin: Origin, where: string): Promise<Opened<Item>>;
   /** Packed adapters added up, each times its weight; no parts are no adapter. `spec` names them in messages. */
   blend(parts: readonly (readonly [Item, number])[], spec: readonly SpecTerm[]): Item;
   /** One for all rows, or one for each. */
@@ -49,9 +55,10 @@ export class SlotPacker implements Packer<Packed, BoundAdapter> {
     this.#onRelease = onRelease;
   }
 
-  async open({ folder, isTrusted }: Origin, where: string): Promise<Packed> {
+  async open({ folder, isTrusted }: Origin, where: string): Promise<Opened<Packed>> {
     const { openAdapter } = await import("./open-adapter.js"); // the base alone has no use for it
-    return (await openAdapter(folder, this.#manifest, where, isTrusted)).packed;
+    const { packed, adapter } = await openAdapter(folder, this.#manifest, where, isTrusted);
+    return { item: packed, invocation: adapter.invocation };
   }
 
   blend(parts: readonly (readonly [Packed, number])[]): Packed {

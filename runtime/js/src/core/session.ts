@@ -5,7 +5,7 @@
  */
 
 import { throwIfAborted } from "./abort.js";
-import type { BoundAdapter } from "./bound-adapter.js";
+import { type Acting, type BoundAdapter, countOfBase } from "./bound-adapter.js";
 import { cacheNames } from "./cache.js";
 import { ArtifactError, InputError } from "./errors.js";
 import type { Manifest } from "./format.js";
@@ -39,7 +39,8 @@ export class Session {
   #plain: Graph | null = null;
   #slotted: Graph | null = null;
   #graph: Graph | null = null;
-  #adapter: BoundAdapter | null = null;
+  #acting: Acting | null = null;
+  #bound: BoundAdapter | null = null; // its adapter, or what its tokens before the invocation go through
   #feeds: Feeds = {};
   readonly #fetches: Fetches;
   #step: StepInputs | null = null;
@@ -88,7 +89,7 @@ export class Session {
 
   /** The adapter that the cached tokens went through. */
   get adapter(): BoundAdapter | null {
-    return this.#adapter;
+    return this.#acting?.adapter ?? null;
   }
 
   /** What runs the graph, for people. */
@@ -114,11 +115,12 @@ export class Session {
 
   /** An adapter that will not be used again: what the cache holds of it is forgotten. */
   letGo(adapter: BoundAdapter): void {
-    if (adapter === this.#adapter) this.#forget();
+    if (adapter === this.#acting?.adapter || adapter === this.#bound) this.#forget();
   }
 
-  /** Start `rows` empty rows with `adapter`; nothing of what the cache held can be reached afterwards. */
-  async begin(rows: number, adapter: BoundAdapter): Promise<void> {
+  /** Start `rows` empty rows with an adapter; nothing of what the cache held can be reached afterwards. */
+  async begin(rows: number, acting: Acting): Promise<void> {
+    const { adapter } = acting;
     if (adapter.rows !== 1 && adapter.rows !== rows) {
       throw new InputError(`${adapter.rows} adapters for ${rows} rows; give one adapter, or one for each row`);
     }
@@ -127,13 +129,16 @@ export class Session {
     this.#cache.start(rows);
     if (rows !== this.#rows) this.#step = null;
     this.#rows = rows;
-    if (adapter === this.#adapter) return;
-    this.#adapter = null; // should loading fail, nothing half done is resumed
-    const graph = await this.#chooseGraph(adapter);
-    this.#feeds = graph === this.#plain ? {} : Object.fromEntries(adapter.inputs);
-    this.#step = null;
-    this.#graph = graph;
-    this.#adapter = adapter;
+    this.#acting = acting;
+    await this.#bind(adapter);
+  }
+
+  /** Make an adapter ready for what comes next, and keep what the base computed where that serves it. */
+  async change(adapter: BoundAdapter, before: BoundAdapter | null): Promise<void> {
+    if (adapter === this.adapter) return;
+    const start = before === null ? 0 : this.tokens.length;
+    await this.resume({ adapter, start, before }, [...this.tokens], this.tokens.length);
+    await this.#bind(adapter);
   }
 
   /** Forget every token of the single row after the first `length`; they are overwritten by the next ones. */
@@ -142,12 +147,20 @@ export class Session {
     this.lengths[0] = this.tokens.length;
   }
 
-  /** Start one row with as much of `ids` as the cache holds with this adapter, at most `limit` tokens; returns it. */
-  async resume(adapter: BoundAdapter, ids: readonly number[], limit: number): Promise<number> {
-    const isSame = this.#rows === 1 && adapter === this.#adapter;
-    const kept = isSame ? Math.min(sharedLength(this.tokens, ids), limit) : 0;
-    if (kept > 0) this.rewind(kept);
-    else await this.begin(1, adapter);
+  /**
+   * Start one row with as much of `ids` as the cache holds, at most `limit` tokens; returns it. What stands before the
+   * place from which an adapter acts serves the base and every other adapter that acts from there on, or later.
+   */
+  async resume(acting: Acting, ids: readonly number[], limit: number): Promise<number> {
+    const held = this.#rows === 1 ? this.#acting : null;
+    let kept = held === null ? 0 : Math.min(sharedLength(this.tokens, ids), limit);
+    if (held !== null && (held.adapter !== acting.adapter || held.start !== acting.start)) {
+      kept = Math.min(kept, countOfBase(held), countOfBase(acting));
+    }
+    if (kept > 0) {
+      this.rewind(kept);
+      this.#acting = acting;
+    } else await this.begin(1, acting);
     return kept;
   }
 
@@ -158,10 +171,10 @@ export class Session {
     signal?: AbortSignal | undefined,
   ): Promise<Float32Array[]> {
     const logits = new Array<Float32Array>(positions.length);
-    const longest = this.longestCall;
-    for (let start = 0; start < ids.length; start += longest) {
+    let start = 0;
+    while (start < ids.length) {
       throwIfAborted(signal);
-      const chunk = ids.slice(start, start + longest);
+      const chunk = ids.slice(start, start + (await this.#bindNext(Math.min(this.longestCall, ids.length - start))));
       const here = positions.flatMap((position, index) =>
         position >= start && position < start + chunk.length ? [index] : [],
       );
@@ -172,6 +185,7 @@ export class Session {
         logits[index] = found[place] as Float32Array;
       });
       this.tokens.push(...chunk);
+      start += chunk.length;
     }
     return logits;
   }
@@ -312,9 +326,35 @@ export class Session {
     this.tokens.length = 0;
     this.lengths = [];
     this.#rows = 0;
-    this.#adapter = null;
+    this.#acting = null;
+    this.#bound = null;
     this.#feeds = {};
     this.#step = null;
+  }
+
+  /** Bind what the next tokens of the single row go through; returns how many of `count` do. */
+  async #bindNext(count: number): Promise<number> {
+    const { adapter, start, before } = this.#acting as Acting;
+    const most = start - (this.lengths[0] as number);
+    if (before === null || most <= 0) {
+      await this.#bind(adapter);
+      return count;
+    }
+    await this.#bind(before);
+    return Math.min(count, most);
+  }
+
+  async #bind(adapter: BoundAdapter): Promise<void> {
+    if (adapter === this.#bound) return;
+    const acting = this.#acting;
+    this.#acting = null; // should loading fail, nothing half done is resumed
+    this.#bound = null;
+    const graph = await this.#chooseGraph(adapter);
+    this.#feeds = graph === this.#plain ? {} : Object.fromEntries(adapter.inputs);
+    this.#step = null;
+    this.#graph = graph;
+    this.#bound = adapter;
+    this.#acting = acting;
   }
 
   /** The twin for no adapter where it is in memory; the graph with slots takes its place otherwise. */

@@ -164,7 +164,9 @@ export class TextModel extends TokenModel {
       );
     });
     const specs = this.specs(adapter, prompts.length);
-    for (const spec of specs) this.known.parse(spec); // an unknown name is reported before anything is computed
+    // An unknown name is reported before anything is computed.
+    const ids = prompts.map((prompt) => prompt.ids);
+    await this.starts(specs, ids, signal);
     const { readers } = await readCalls(await this.text("generateIds"), prompts);
     const { largestIndex, scoreChoices } = await generating();
     const { asMessage } = await import("./generation.js");
@@ -173,8 +175,8 @@ export class TextModel extends TokenModel {
       const choices = encoded[row] as number[][];
       throwIfAborted(signal);
       const scores = await this.recovered(async () => {
-        const bound = await this.known.find(specs[row] as string, { signal });
-        return scoreChoices(this.session, bound, prompt, choices, eosTokenIds, signal);
+        const acting = await this.acting(specs[row] as string, prompt, signal);
+        return scoreChoices(this.session, acting, prompt, choices, eosTokenIds, signal);
       });
       const best = largestIndex(Float64Array.from(scores));
       const [text, tokenIds] = [texts[best] as string, choices[best] as number[]];

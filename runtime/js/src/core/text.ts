@@ -75,15 +75,15 @@ export class Tokenizer {
     return ids.filter((id) => id !== undefined);
   }
 
-  /** Text of `ids` without special tokens. */
-  decode(ids: readonly number[]): string {
+  /** Text of `ids`, without special tokens unless `skipsSpecial` is false. */
+  decode(ids: readonly number[], skipsSpecial: boolean = true): string {
     const place = this.#kept.size === 0 ? -1 : ids.findIndex((id) => this.#kept.has(id));
     if (place >= 0) {
       const mark = this.#kept.get(ids[place] as number);
-      return this.decode(ids.slice(0, place)) + mark + this.decode(ids.slice(place + 1));
+      return this.decode(ids.slice(0, place), skipsSpecial) + mark + this.decode(ids.slice(place + 1), skipsSpecial);
     }
     if (ids.length === 0) return "";
-    return this.codec.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    return this.codec.decode([...ids], { skip_special_tokens: skipsSpecial, clean_up_tokenization_spaces: false });
   }
 
   /** The same tokenizer that decodes those special tokens to text which are among `marks`. */

@@ -5,7 +5,7 @@
  */
 
 import { AdapterSet } from "./adapter-set.js";
-import type { BoundAdapter } from "./bound-adapter.js";
+import type { Acting, BoundAdapter } from "./bound-adapter.js";
 import { checkIds } from "./check-ids.js";
 import { InputError } from "./errors.js";
 import type { Manifest } from "./format.js";
@@ -54,8 +54,8 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
       await this.known.find(name, { signal });
       const { logitsAt } = await generating();
       const lastLogits = async (ids: readonly number[], spec: string) => {
-        const adapter = await this.known.find(spec, { signal });
-        const found = await logitsAt(this.session, adapter, this.check(ids), [ids.length - 1], signal);
+        const row = this.check(ids);
+        const found = await logitsAt(this.session, await this.acting(spec, row, signal), row, [ids.length - 1], signal);
         return found[0] as Float32Array;
       };
       const { checkAdapter } = await import("./probe.js");
@@ -105,7 +105,8 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
         throw new InputError(`positions ${show(positions)}: expected indices from 0 to ${last}, at least one`);
       }
       const { logitsAt } = await generating();
-      return logitsAt(this.session, await this.one(options.adapter, signal), row, positions, signal);
+      const acting = await this.acting(this.specs(options.adapter, 1)[0] as string, row, signal);
+      return logitsAt(this.session, acting, row, positions, signal);
     }, options.signal);
   }
 
@@ -122,7 +123,8 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
       }
       const [prompt, completion] = [row.slice(0, promptIds.length), row.slice(promptIds.length)];
       const { scoreTokens } = await generating();
-      return scoreTokens(this.session, await this.one(options.adapter, signal), prompt, completion, signal);
+      const acting = await this.acting(this.specs(options.adapter, 1)[0] as string, prompt, signal);
+      return scoreTokens(this.session, acting, prompt, completion, signal);
     }, options.signal);
   }
 
@@ -133,20 +135,27 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     request: Request,
   ): AsyncGenerator<readonly [readonly number[], Decoding]> {
     const specs = this.specs(adapter, prompts.length);
-    for (const spec of specs) this.known.parse(spec);
+    const starts = await this.starts(specs, prompts, request.signal);
     const all = await Promise.all(prompts.map((_, index) => this.process(request, index, prompts.length)));
     const { contextLength, bytesPerToken, longestCall } = this.session;
-    const lengths = prompts.map((ids) => ({
+    const lengths = prompts.map((ids, row) => ({
       prompt: ids.length,
       most: Math.min(ids.length + request.maxNewTokens, contextLength),
+      isAlone: starts[row] !== null,
     }));
-    const { Decoding, groupRows, Sampler } = await generating();
+    const { actingFrom, Decoding, groupRows, Sampler } = await generating();
     const { sampling, maxNewTokens, signal } = request;
     for (const group of groupRows(lengths, bytesPerToken, longestCall)) {
       const ids = group.map((index) => prompts[index] as readonly number[]);
       const of = group.map((index) => specs[index] as string);
       const decoding = new Decoding({
-        place: async () => ({ session: this.session, adapter: await this.known.findRows(of, { signal }) }),
+        place: async () => ({
+          session: this.session,
+          acting:
+            of.length === 1
+              ? await actingFrom(this.known, of[0] as string, starts[group[0] as number] ?? null, { signal })
+              : { adapter: await this.known.findRows(of, { signal }), start: 0, before: null },
+        }),
         recover: (error) => this.recover(error),
         prompts: ids,
         samplers: group.map((index, place) => new Sampler(sampling, ids[place] as readonly number[], index)),
@@ -165,8 +174,24 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     return ofRow("processLogits", request.processLogits, index, count);
   }
 
-  protected override async use(adapter: BoundAdapter): Promise<void> {
-    if (adapter !== this.session.adapter) await this.session.begin(1, adapter);
+  protected override async use(spec: string, signal: AbortSignal): Promise<void> {
+    const { adapter, before } = await (await generating()).actingNext(this.known, spec, { signal });
+    await this.session.change(adapter, before);
+  }
+
+  /** A SPEC after a prompt; throws InputError where an activated adapter would do nothing. */
+  protected async acting(spec: string, prompt: readonly number[], signal: AbortSignal | undefined): Promise<Acting> {
+    const [start = null] = await this.starts([spec], [prompt], signal);
+    return (await generating()).actingFrom(this.known, spec, start, { signal });
+  }
+
+  /** Index in each prompt from which its SPEC acts, null where it acts on every token. */
+  protected async starts(
+    specs: readonly string[],
+    prompts: readonly (readonly number[])[],
+    signal: AbortSignal | undefined,
+  ): Promise<(number | null)[]> {
+    return (await generating()).startsIn(this.known, specs, prompts, () => this.tokenizer, { signal });
   }
 
   protected override release(): Promise<void> {

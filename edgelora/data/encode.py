@@ -5,12 +5,14 @@ Rows, Tokenizer -> Encoded
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgelora.data.rows import Problem, Row, Rows, name_problems
 from edgelora.errors import CheckpointError, DataError, EdgeLoraError
+from edgelora_runtime.invocation import find_last
 from edgelora_runtime.messages import as_text
 from edgelora_runtime.text import Tokenizer
 
@@ -22,6 +24,7 @@ class Example:
     line: int  # of the row in its file
     ids: tuple[int, ...]
     prompt_length: int  # at least 1 where the next token is predicted: the first has nothing to be predicted from
+    start: int = 0  # index in the prompt from which an activated adapter acts
 
     @property
     def tokens(self) -> int:
@@ -70,11 +73,18 @@ class Encoded:
 
 
 def encode_rows(
-    rows: Rows, tokenizer: Tokenizer, eos_ids: Sequence[int], max_length: int, raw: bool, where: str
+    rows: Rows,
+    tokenizer: Tokenizer,
+    eos_ids: Sequence[int],
+    max_length: int,
+    raw: bool,
+    where: str,
+    invocation: Sequence[int] = (),
 ) -> Encoded:
     """Encode every row that fits into ``max_length`` tokens.
 
     ``raw`` leaves the chat template out. Of a conversation the last answer is learned, the earlier ones are counted.
+    A prompt must have the token ids of an ``invocation``, where there is one.
     Raises DataError when nothing is left; ``where`` names the file there.
     """
     if not eos_ids:
@@ -88,12 +98,15 @@ def encode_rows(
         except EdgeLoraError as error:
             problems.append(Problem(row.line, str(error)))
             continue
-        if len(example.ids) > max_length:
+        start = find_last(example.ids[: example.prompt_length], invocation) if invocation else 0
+        if start is None:
+            problems.append(Problem(row.line, "the prompt lacks the invocation, so the adapter would do nothing"))
+        elif len(example.ids) > max_length:
             problems.append(Problem(row.line, f"{len(example.ids)} tokens, more than --max-length {max_length}"))
         elif len(example.ids) <= example.prompt_length:
             problems.append(Problem(row.line, "too few tokens to predict one from another"))
         else:
-            examples.append(example)
+            examples.append(dataclasses.replace(example, start=start))
             earlier += sum(message["role"] == "assistant" for message in row.prompt if isinstance(message, Mapping))
     problems.sort(key=lambda problem: problem.line)
     if not examples:

@@ -8,6 +8,7 @@ It adds the factors as they were read back from the adapter folder, so what is r
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from edgelora.data.probes import ProbePrompt
 from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import Adapter, Factors
+from edgelora_runtime.invocation import find_last
 from edgelora_runtime.receipt import Probe, TopTokens
 
 _TOP = 64  # recorded tokens of each distribution
@@ -28,18 +30,29 @@ def probe_adapter(
     """Run every prompt through the base and through the base with the adapter.
 
     ``model`` is the transformers model; ``wrapped`` the PEFT model around it where there is one, whose own factors are
-    then switched off. Raises AdapterError for a module that the model does not have.
+    then switched off. A prompt without the invocation of an activated adapter gets it at its end.
+    Raises AdapterError for a module that the model does not have.
     """
+    prompts = [_called(prompt, adapter.invocation) for prompt in prompts]
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad(), contextlib.nullcontext() if wrapped is None else wrapped.disable_adapter():
             base = [_answer(model, prompt.input_ids, eos_ids) for prompt in prompts]
-            with adding(model, adapter.factors):
-                adapted = [_answer(model, prompt.input_ids, eos_ids) for prompt in prompts]
+            adapted = []
+            for prompt in prompts:
+                start = find_last(prompt.input_ids, adapter.invocation) if adapter.invocation else 0
+                with adding(model, adapter.factors, start or 0):
+                    adapted.append(_answer(model, prompt.input_ids, eos_ids))
     finally:
         model.train(was_training)
     return tuple(_record(*item) for item in zip(prompts, base, adapted, strict=True))
+
+
+def _called(prompt: ProbePrompt, invocation: tuple[int, ...]) -> ProbePrompt:
+    if not invocation or find_last(prompt.input_ids, invocation) is not None:
+        return prompt
+    return dataclasses.replace(prompt, input_ids=(*prompt.input_ids, *invocation))
 
 
 def _record(
@@ -80,13 +93,13 @@ def _answer(model: Any, prompt: Sequence[int], eos_ids: Collection[int]) -> tupl
 
 
 @contextlib.contextmanager
-def adding(model: Any, factors: Mapping[str, Factors]) -> Iterator[None]:
-    """Add every delta to the output of its module while the block runs."""
+def adding(model: Any, factors: Mapping[str, Factors], start: int = 0) -> Iterator[None]:
+    """Add every delta to the output of its module while the block runs, in the first pass from index ``start`` on."""
     modules = dict(model.named_modules())
     missing = [name for name in factors if name not in modules]
     if missing:
         raise AdapterError(f"the model has no module {', '.join(missing[:4])}; use an adapter trained for this base")
-    hooks = [modules[name].register_forward_hook(_hook(item)) for name, item in factors.items()]
+    hooks = [modules[name].register_forward_hook(_hook(item, start)) for name, item in factors.items()]
     try:
         yield
     finally:
@@ -94,12 +107,18 @@ def adding(model: Any, factors: Mapping[str, Factors]) -> Iterator[None]:
             hook.remove()
 
 
-def _hook(item: Factors) -> Callable[[Any, tuple[Any, ...], Any], Any]:
+def _hook(item: Factors, start: int) -> Callable[[Any, tuple[Any, ...], Any], Any]:
     a = torch.tensor(item.a)  # (rank, in_features)
     b = item.scaling * torch.tensor(item.b)  # (out_features, rank)
 
+    n_before = start
+
     def add(_module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        nonlocal n_before
         inner = torch.nn.functional.linear(inputs[0].float(), a.to(inputs[0].device))
+        if n_before:
+            inner[:, :n_before] = 0
+            n_before = 0  # later passes go on behind it
         return output + torch.nn.functional.linear(inner, b.to(inner.device)).to(output.dtype)
 
     return add

@@ -27,6 +27,7 @@ class FirstAdapter:
     factors: Mapping[str, Factors]  # by module
     head: Mapping[str, FloatArray]  # tensors of the head that came with it
     receipt: Receipt | None
+    invocation: tuple[int, ...] = ()  # of an activated one
 
     @property
     def rank(self) -> int:
@@ -49,7 +50,20 @@ def read_first_adapter(folder: Path) -> FirstAdapter:
     """Read a PEFT folder to start from; raises AdapterError when it is no plain LoRA or cannot be read."""
     adapter = read_adapter(folder, with_head=True)
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    return FirstAdapter(folder, digest, adapter.factors, adapter.head, read_receipt(folder))
+    return FirstAdapter(folder, digest, adapter.factors, adapter.head, read_receipt(folder), adapter.invocation)
+
+
+def check_invocation(first: FirstAdapter, invocation: tuple[int, ...]) -> None:
+    """Raise ConfigError unless the adapter acts where this run's does: on every token, or from one invocation on."""
+    if first.invocation != invocation:
+        found, asked = (
+            f"acts from token ids {join_some(map(str, ids), ', ')} on" if ids else "acts on every token"
+            for ids in (first.invocation, invocation)
+        )
+        raise ConfigError(
+            f"--from {first.folder} {found}, what this run trains {asked}; give --activated and --invocation as it "
+            "was trained with, or leave them out"
+        )
 
 
 def check_first_adapter(first: FirstAdapter, ours: Receipt, labels: tuple[str, ...] = ()) -> None:

@@ -36,10 +36,12 @@ def attach_lora(
     first: Mapping[str, Factors] | None = None,
     saved: Sequence[str] = (),
     kind: str | None = CAUSAL_LM,
+    invocation: Sequence[int] = (),
 ) -> Any:
     """Freeze the model and give it LoRA factors; returns the PEFT model around it.
 
-    The modules ``saved`` learn as they are, and travel with the factors; ``kind`` is PEFT's word for the task.
+    The modules ``saved`` learn as they are, and travel with the factors; ``kind`` is PEFT's word for the task;
+    ``invocation`` are the token ids from which an activated adapter acts.
 
     They are fresh ones drawn from the seed, or those of ``first`` (module name -> factors), in which each module may
     have a rank and a scaling of its own. Raises ConfigError when a target module does not exist, and AdapterError when
@@ -66,6 +68,7 @@ def attach_lora(
         bias="none",
         task_type=kind,
         modules_to_save=list(saved) or None,
+        alora_invocation_tokens=list(invocation) or None,
         # gpt2 keeps its weights as (in_features, out_features)
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in linears.values()),
     )

@@ -9,6 +9,7 @@ its keys and values, and its gradient is the sum over the rows.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from transformers import DynamicCache
 
 from edgelora.data.encode import Example
+from edgelora.torch_model.activated import Activation
 
 # The loss of a batch: the sum over all that is learned, of completions ids[prompt_length:] of each example.
 Loss = Callable[[Sequence[Any]], torch.Tensor]
@@ -23,20 +25,30 @@ Loss = Callable[[Sequence[Any]], torch.Tensor]
 _SHORTEST_PREFIX = 4  # tokens; below that a second pass through the decoder costs more than it saves
 
 
-def completion_loss(model: Any, examples: Sequence[Example], device: torch.device) -> torch.Tensor:
-    """Sum of the cross entropy (nats) over every completion token of the batch."""
+def completion_loss(
+    model: Any, examples: Sequence[Example], device: torch.device, activation: Activation | None = None
+) -> torch.Tensor:
+    """Sum of the cross entropy (nats) over every completion token of the batch.
+
+    ``activation`` is of an activated adapter, which acts from the ``start`` of each example on.
+    """
     shared = common_prefix(examples) if len(examples) > 1 else 0
+    if activation is not None:  # what comes before it is the base's, and learns nothing
+        shared = min(shared, *(example.start for example in examples))
     if shared < _SHORTEST_PREFIX:
         shared = 0
     ids, learned = pad_examples(examples, device)
     targets = ids[learned]
     predicting = learned[:, shared + 1 :]  # position t predicts t + 1; the last position predicts nothing
     tail = ids[:, shared:-1]
+    if activation is not None:
+        activation.begin([example.start - shared for example in examples], tail.shape[1])
     if shared == 0:
         logits = logits_at(model, predicting, input_ids=tail, use_cache=False)
     else:
         cache = DynamicCache()
-        model.base_model(input_ids=ids[:1, :shared], past_key_values=cache, use_cache=True)
+        with contextlib.nullcontext() if activation is None else activation.base():
+            model.base_model(input_ids=ids[:1, :shared], past_key_values=cache, use_cache=True)
         cache.batch_repeat_interleave(len(examples))
         logits = logits_at(model, predicting, input_ids=tail, past_key_values=cache, use_cache=True)
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")

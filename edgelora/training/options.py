@@ -84,6 +84,22 @@ class TrainOptions:
             names=("--share-a",),
         ),
     ] = False
+    activated: Annotated[
+        bool,
+        Option(
+            "An activated adapter (aLoRA): it acts from its invocation in a prompt on, and a device goes on from the "
+            "KV cache of what comes before, whichever adapter is switched to.",
+            names=("--activated",),
+        ),
+    ] = False
+    invocation: Annotated[
+        str | None,
+        Option(
+            "Words in every prompt from which an activated adapter acts.  "
+            "[default: what the chat template opens an answer with]",
+            metavar="TEXT",
+        ),
+    ] = None
     start_from: Annotated[
         Path | None,
         Option(
@@ -202,6 +218,8 @@ class TrainOptions:
             init=init if self.init is None else self.init,
             share_a=self.share_a,
             class_weights=self.class_weights,
+            activated=self.activated,
+            invocation=self.invocation,
             rank_auto_energy=self._energy(),
         )
 

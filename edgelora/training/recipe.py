@@ -47,6 +47,8 @@ class Recipe:
     template_variables: Mapping[str, Any] = field(default_factory=dict)  # for the chat template
     date: str | None = None  # YYYY-MM-DD that the chat template writes; None is the day on which the run began
     class_weights: str = "none"  # how much the rows of a label count: all the same, or labels the same
+    activated: bool = False  # it acts from its invocation in a prompt on
+    invocation: str | None = None  # the text of that; None is what the chat template opens an answer with
     rank_auto_energy: float | None = None  # share of the squared singular values that truncation keeps at the end
 
     def __post_init__(self) -> None:
@@ -77,6 +79,8 @@ class Recipe:
             wrong.append(
                 f"--share-a and {other} exclude each other, since that gives each linear its own A; leave one out"
             )
+        if self.invocation is not None and not self.activated:
+            wrong.append("--invocation is where an activated adapter begins to act; give --activated as well")
         if self.raw and (self.template_variables or self.date is not None):
             wrong.append("--template-var and --date are for the chat template, which --raw leaves out; leave one out")
         try:

@@ -55,6 +55,10 @@ def recover_adapter(
             raise ConfigError("recover mends a quantized base and this one is not; use --quant int2, int4 or int8")
         return grid
 
+    if options.activated:
+        raise ConfigError(
+            "recover mends every token that the base reads, and --activated only the last ones; leave it out"
+        )
     if checkpoint.task.generates:
         return train_adapter(checkpoint, make_checked, plan, options, RECOVERY, progress)
     check_task_recipe(checkpoint, options)

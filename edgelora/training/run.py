@@ -21,16 +21,24 @@ import torch
 
 from edgelora.adapter.receipt import begin_receipt
 from edgelora.data.encode import AnyExample, Encoded, encode_rows
+from edgelora.data.invocation import read_invocation
 from edgelora.data.rows import Problem, read_rows
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid, MakeGrid
 from edgelora.progress import SILENT, Progress
+from edgelora.torch_model.activated import Activation, is_activated
 from edgelora.torch_model.build import load_torch
 from edgelora.torch_model.packed import weigh
 from edgelora.torch_model.recompute import recompute_layers
 from edgelora.training.cut_rank import Truncation, truncate_trained
 from edgelora.training.finish_receipt import finish_receipt
-from edgelora.training.first_adapter import FirstAdapter, check_first_adapter, check_shape, read_first_adapter
+from edgelora.training.first_adapter import (
+    FirstAdapter,
+    check_first_adapter,
+    check_invocation,
+    check_shape,
+    read_first_adapter,
+)
 from edgelora.training.history import StepRecord
 from edgelora.training.loftq import loftq_factors
 from edgelora.training.loop import Learner, Schedule, fit, last_examples, planned_steps, recent
@@ -47,12 +55,7 @@ from edgelora.training.loss import Loss, completion_loss
 from edgelora.training.publish import check_out, publish
 from edgelora.training.recipe import Recipe
 from edgelora.training.report_to import check_reporter, reporting
-from edgelora.training.resume import (
-    load_date,
-    load_state,
-    save_state,
-    show_history,
-)
+from edgelora.training.resume import load_date, load_state, save_state, show_history
 from edgelora.training.templated import open_templated
 from edgelora.values import Checkpoint
 from edgelora_runtime.files import follow, reserve
@@ -177,6 +180,9 @@ def _train(
     options = _settle_date(options, out if plan.resume else None)
     if plan.config is not None and options.date is not None:
         plan = dataclasses.replace(plan, config={**plan.config, "date": options.date})
+    invocation = _find_invocation(checkpoint, options)
+    if source is not None:
+        check_invocation(source, invocation)
     data = lesson.read(checkpoint, plan.data, options)
     held_out = lesson.read(checkpoint, plan.eval_data, options) if plan.eval_data else Encoded((), ())
     examples, judged = data.examples, held_out.examples
@@ -197,7 +203,7 @@ def _train(
         recompute_layers(model)
     base_name = plan.hub_repository or checkpoint.name
     factors = None if source is None else source.factors
-    wrapped = attach_lora(model, options, base_name, factors, lesson.saved, lesson.kind)
+    wrapped = attach_lora(model, options, base_name, factors, lesson.saved, lesson.kind, invocation)
     if source is not None:
         set_head(wrapped, source.head)
     if options.init == "residual" and unfinished is None:
@@ -332,7 +338,14 @@ def _mend_rounding(grid: Grid, wrapped: Any, options: Recipe, progress: Progress
 
 
 def _completion_loss(_checkpoint: Checkpoint, model: Any, device: torch.device) -> Loss:
-    return functools.partial(completion_loss, model, device=device)
+    activation = Activation(model) if is_activated(model) else None
+    return functools.partial(completion_loss, model, device=device, activation=activation)
+
+
+def _find_invocation(checkpoint: Checkpoint, options: Recipe) -> tuple[int, ...]:
+    if not options.activated:
+        return ()
+    return read_invocation(open_templated(checkpoint, options), options.invocation, options.raw)
 
 
 def _read_examples(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
@@ -343,6 +356,7 @@ def _read_examples(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encod
         options.max_length,
         options.raw,
         where=str(path),
+        invocation=_find_invocation(checkpoint, options),
     )
 
 

@@ -91,6 +91,8 @@ def check_task_recipe(checkpoint: Checkpoint, options: Recipe) -> None:
     task = checkpoint.task.name
     if task not in _KINDS:
         raise ConfigError(f"{checkpoint.name} is opened for {task}, and rows here are texts; train a model of texts")
+    if options.activated:
+        raise ConfigError(f"--activated is for a decoder, and {task} reads a text at once; leave it out")
     if options.raw or options.template_variables or options.date is not None:
         raise ConfigError(f"--raw, --template-var and --date are about the chat template, which {task} does not use")
 

@@ -6,6 +6,7 @@ Knows nothing about what an adapter says; only its size matters for speed.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,12 @@ def write_random_adapter(
     scale: float = 0.01,
     share_a: bool = False,
     n_labels: int = 0,
+    invocation: Sequence[int] = (),
 ) -> Path:
     """A PEFT folder that adapts every module of every slot; ``scale`` is the factors' standard deviation.
 
     With ``share_a`` the modules of a slot have one A, as `edgelora train --share-a` makes them. Of an encoder it has a
-    head of ``n_labels`` as well.
+    head of ``n_labels`` as well. With an ``invocation``, token ids, it is an activated one.
     """
     rng = np.random.default_rng(rank if seed is None else seed)
     tensors = {}
@@ -50,5 +52,6 @@ def write_random_adapter(
     saved = sorted({head.tensor.rpartition(".")[0] for head in heads})
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": modules, "bias": "none"}
     config |= {"modules_to_save": saved} if saved else {}
+    config |= {"alora_invocation_tokens": list(invocation)} if invocation else {}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     return folder

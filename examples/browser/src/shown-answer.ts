@@ -17,6 +17,7 @@ export class ShownAnswer {
   readonly #text = make("p", "text");
   readonly #note = make("p", "note");
   readonly #follows: boolean;
+  #written = ""; // without the marks of swaps
   #words = make("span", "words");
 
   /** One that `follows` stays in sight while it grows. */
@@ -35,6 +36,7 @@ export class ShownAnswer {
   add(text: string): void {
     const isRead = this.#follows && this.#below() <= NEAR;
     this.#words.append(text);
+    this.#written += text;
     if (isRead) this.#keepInSight();
   }
 
@@ -52,6 +54,7 @@ export class ShownAnswer {
     this.#author.textContent = nameOf(spec);
     paint(this.element, spec);
     this.#text.replaceChildren();
+    this.#written = "";
     this.element.querySelector(".fields")?.remove();
     this.#note.textContent = "";
     this.#write(spec);
@@ -59,7 +62,7 @@ export class ShownAnswer {
 
   /** It is whole; a JSON object is shown with its fields below. */
   end(note: string): void {
-    const fields = fieldsOf(this.#text.textContent ?? "");
+    const fields = fieldsOf(this.#written);
     if (fields !== null) this.#note.before(fields);
     this.#note.textContent = note;
     this.element.setAttribute("aria-busy", "false");

@@ -39,6 +39,11 @@ async function demonstrate(artifact: string): Promise<void> {
     await choose(first);
     await clickAtFirstText(page, `input[value="${second}"]`);
     assert.notEqual(await ask(page, TEXT, TOKENS), answers.get(first));
+    const fields = await page.locator("#log .answered .fields").allTextContents(); // of answers that are JSON
+    assert.ok(
+      fields.every((text) => !text?.includes("⇄")),
+      JSON.stringify(fields),
+    );
     assert.match((await page.locator(".swap").textContent()) as string, new RegExp(`^⇄ ${second}, \\d+\\.\\d ms$`));
     console.log(await page.locator("#figures").innerText());
     await page.screenshot({ path: join(SCREENSHOTS, `demo-${BROWSER}.png`), fullPage: true });

@@ -25,7 +25,7 @@ const ABLE = {
   "a switch for the network": ["chromium", "firefox"],
   /** The workers of a page, told to the test. */
   "a list of workers": ["chromium"],
-  /** Files for an input; and a folder. */
+  /** A whole folder for an input. */
   "an input for folders": ["chromium"],
   /** A private file system of the origin that pages write to. */
   OPFS: ["chromium", "firefox"],
@@ -82,12 +82,7 @@ async function launchFirefox(prefs: Readonly<Record<string, number>>): Promise<B
     channel: "moz-firefox",
     executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
     headless: true,
-    firefoxUserPrefs: {
-      "browser.newtabpage.enabled": false,
-      "browser.startup.page": 0,
-      "nimbus.telemetry.targetingContextEnabled": false,
-      ...prefs,
-    },
+    firefoxUserPrefs: { "browser.newtabpage.enabled": false, "browser.startup.page": 0, ...prefs },
   });
   skipMediaFeatures(browser);
   return browser;

@@ -105,6 +105,7 @@ def test_a_slot_takes_scales_and_bias_and_nothing_is_spelled_out(tmp_path: Path)
     assert not SPELLED & set(after)
     slots = [node for node in ir.load(folder / "encoder.fused.onnx").graph if node.op_type == LOW_RANK]
     assert [len(node.inputs) for node in slots] == [7] * 8
+    assert [len(node.outputs) for node in slots] == [3, 1, 1, 1] * 2 and before["Split"] == 2 and not after["Split"]
     assert before["Add"] - after["Add"] >= 8 + 8 + 12, "reaches, deltas, biases"
 
 

@@ -1,5 +1,6 @@
 """The operator ``LowRank`` against numpy: every path of this processor, odd sizes, adapters by row."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,14 +66,21 @@ def delta(x: Array, slot: Slot, adapter: Adapter) -> npt.NDArray[np.float64]:
 
 
 def open_node(
-    slots: list[Slot], path: str = "", threads: int = 1, more: Sequence[str] = (), **attributes: Any
+    slots: list[Slot],
+    path: str = "",
+    threads: int = 1,
+    more: Sequence[str] = (),
+    names: Sequence[str] = ("z",),
+    **attributes: Any,
 ) -> ort.InferenceSession:
-    """The operator alone, ``more`` of its inputs behind those of an adapter: ``scales``, ``bias`` or none."""
+    """The operator alone, ``more`` of its inputs behind those of an adapter: ``scales``, ``bias`` or none.
+
+    ``names`` are those of its outputs.
+    """
     slot = slots[-1]
     columns = [*(part.offset for part in slot.parts), slot.out_features]
     given = {"in_features": slot.in_features, "columns": columns, "slot": len(slots) - 1, "path": path} | attributes
-    names = ["x", "y", FACTORS, BLOCKS, WEIGHTS, *more]
-    node = helper.make_node("LowRank", names, ["z"], domain="edgelora", **given)
+    node = helper.make_node("LowRank", ["x", "y", FACTORS, BLOCKS, WEIGHTS, *more], names, domain="edgelora", **given)
     inputs = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", "tokens", None]),
         helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "tokens", None]),
@@ -81,7 +89,7 @@ def open_node(
         helper.make_tensor_value_info(WEIGHTS, TensorProto.FLOAT, ["n", "pieces"]),
     ]
     inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in more if name]
-    outputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", "tokens", None])]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", "tokens", None]) for name in names]
     graph = helper.make_graph([node], "one", inputs, outputs)
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("edgelora", 1)]
     options = ort.SessionOptions()
@@ -176,6 +184,28 @@ def test_what_is_added_to_is_scaled_first(path: str, more: tuple[str, ...]) -> N
             added = [delta(row, slots[1], adapter) * acting for row, acting in zip(x, acts, strict=True)]
             expected = y.astype(np.float64) * given.get("scales", 1) + given.get("bias", 0) + np.stack(added)
             assert_close(found, expected)
+
+
+@pytest.mark.parametrize("path", paths())
+def test_parts_may_have_outputs_of_their_own(path: str) -> None:
+    for widths, names in (((32, 16, 48), "qkv"), ((33, 7), "qk")):
+        slots = make_slots(64, widths)
+        ranks = ([8] * len(widths), [3, 0, 2][: len(widths)])
+        rows = [pack_fused(make_adapter(1, slots[1], item, "float16"), slots) for item in ranks]
+        packed = stack_fused([rows[0], blend_fused([], slots), rows[1]])
+        for more, tokens in itertools.product(((), ("scales",), ("scales", "bias")), (1, 3, 40)):
+            x, y = inputs_of(slots[1], 3, tokens)
+            given = {"x": x, "y": y, **packed}
+            given |= {name: y[..., :1] if name == "scales" else y[0, 0] for name in more}
+            whole = open_node(slots, path, more=more).run(None, given)[0]
+            parts = open_node(slots, path, more=more, names=list(names)).run(None, given)
+            assert [part.shape[-1] for part in parts] == list(widths)
+            np.testing.assert_allclose(np.concatenate(parts, -1), whole, rtol=1e-6, atol=1e-6)
+
+
+def test_other_outputs_than_one_for_each_part_are_refused() -> None:
+    with pytest.raises(REFUSALS, match="other outputs than one"):
+        open_node(make_slots(20, (17, 4, 5)), names=("a", "b"))
 
 
 def test_scales_and_bias_of_other_sizes_are_refused() -> None:

@@ -13,6 +13,7 @@ from edgelora_onnx.initializers import remove_unused_initializers
 from edgelora_onnx.passes.fuse_slots import DOMAIN, LOW_RANK
 
 ROUND_ROWS = "RoundRows"
+_MOST_OUTPUTS = 3  # of a slot
 _SPELLED = ("QuantizeLinear", "Div", "Add", "ReduceMax", "Abs")  # from codes up to what is rounded
 
 
@@ -26,6 +27,7 @@ class FuseRows(ir.passes.InPlacePass):
         for node in [node for node in graph if node.op_type == LOW_RANK]:
             _take_scales(graph, node)
             _take_bias(graph, node)
+            _split(graph, node)
         if rounded:
             remove_unused_initializers(graph)
             model.opset_imports[DOMAIN] = 1
@@ -71,6 +73,26 @@ def _take_scales(graph: ir.Graph, slot: ir.Node) -> None:
     slot.replace_input_with(1, product)
     slot.replace_input_with(5, scales)
     graph.remove(multiply, safe=True)
+
+
+def _split(graph: ir.Graph, slot: ir.Node) -> None:
+    """Let the slot write each part to an output of its own, where a node behind it does no more than that."""
+    readers, columns = _readers(slot.outputs[0]), slot.attributes["columns"].as_ints()
+    split = readers[0] if len(readers) == 1 and readers[0].op_type == "Split" else None
+    if split is None or not 1 < len(split.outputs) <= _MOST_OUTPUTS or split.attributes["axis"].as_int() not in (-1, 2):
+        return
+    sizes = ir.convenience.get_const_tensor(split.inputs[1]) if len(split.inputs) > 1 else None
+    ends = [0] if sizes is None else [0, *sizes.numpy().cumsum().tolist()]
+    if ends != list(columns):
+        return
+    outputs = len(split.outputs)
+    parted = ir.node(LOW_RANK, slot.inputs, slot.attributes, domain=DOMAIN, num_outputs=outputs)
+    graph.insert_before(slot, parted)
+    for old, new in zip(split.outputs, parted.outputs, strict=True):
+        new.shape, new.type, name = old.shape, old.type, old.name
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        old.name, new.name = f"{name}.split", name
+    graph.remove([split, slot], safe=True)
 
 
 def _take_bias(graph: ir.Graph, slot: ir.Node) -> None:

@@ -20,8 +20,17 @@ struct Tile {
   const std::vector<Piece>* pieces;
 };
 
-void cut(size_t first, size_t end, const std::vector<Piece>* pieces, std::vector<Tile>& tiles) {
+void cut_tiles(size_t first, size_t end, const std::vector<Piece>* pieces, std::vector<Tile>& tiles) {
   for (; first < end; first += most_tokens) tiles.push_back({first, std::min(most_tokens, end - first), pieces});
+}
+
+// Some of the tokens of a job.
+Scale cut(Scale job, size_t token, size_t tokens) {
+  if (job.from != nullptr) job.from += token * job.from_stride;
+  if (job.scales != nullptr) job.scales += token;
+  job.y += token * job.y_stride;
+  job.tokens = tokens;
+  return job;
 }
 
 // Memory that a thread keeps from call to call.
@@ -51,8 +60,9 @@ size_t widest_rank(const Block& block, size_t parts) {
   return found;
 }
 
-// Some tokens through one piece, on this thread alone.
-void add_piece(const Path& path, const Layout& layout, const Piece& piece, const float* x, float* y, size_t tokens) {
+// Some tokens through one piece, on this thread alone; to `columns` of each part, the first time from what they scale.
+void add_piece(const Path& path, const Layout& layout, const Piece& piece, const float* x,
+               const std::vector<Scale>& columns, bool is_first, size_t token, size_t tokens) {
   const Block& block = piece.block;
   const size_t widest = widest_rank(block, layout.parts());
   const bool widens = block.kind != Kind::float32 && tokens >= widen_from;
@@ -60,20 +70,25 @@ void add_piece(const Path& path, const Layout& layout, const Piece& piece, const
   float* h = room(tokens * (block.rank + widest) + n_wide);
   float* scaled = h + tokens * block.rank;
   float* wide = scaled + tokens * widest;
-  path.down({x, layout.in_features, tokens, layout.in_features, block.a, block.kind, block.rank, 0,
-             lanes(layout.in_features), h, block.rank, wide});
+  path.down({x + token * layout.in_features, layout.in_features, tokens, layout.in_features, block.a, block.kind,
+             block.rank, 0, lanes(layout.in_features), h, block.rank, wide});
   for (size_t i = 0; i < layout.parts(); ++i) {
     const Part& part = block.parts[i];
-    if (part.rank == 0) continue;
+    const Scale here = cut(columns[i], token, tokens);
+    const bool scales = is_first && here.from != nullptr;
+    if (part.rank == 0) {
+      if (scales) path.scale(here);
+      continue;
+    }
     scale(h, block.rank, tokens, part, piece.weight, scaled);
     path.up({scaled, part.rank, tokens, part.b, block.kind, part.rank, layout.width(i), 0, lanes(layout.width(i)),
-             y + layout.columns[i], layout.out_features(), wide});
+             here.y, here.y_stride, wide, scales ? &here : nullptr});
   }
 }
 
 // One token through one piece on several threads: each a share of the input features, then each a share of the columns.
-void share_piece(const Call& call, const Path& path, const Layout& layout, const Piece& piece, const float* x, float* y,
-                 size_t shares) {
+void share_piece(const Call& call, const Path& path, const Layout& layout, const Piece& piece, const float* x,
+                 const std::vector<Scale>& columns, size_t shares) {
   const Block& block = piece.block;
   const size_t n_in = lanes(layout.in_features);
   size_t ranks = 0;
@@ -99,7 +114,7 @@ void share_piece(const Call& call, const Path& path, const Layout& layout, const
       const Part& part = block.parts[i];
       const size_t n_out = lanes(layout.width(i));
       path.up({scaled + from, part.rank, 1, part.b, block.kind, part.rank, layout.width(i), n_out * share / shares,
-               n_out * (share + 1) / shares, y + layout.columns[i], layout.out_features(), nullptr});
+               n_out * (share + 1) / shares, columns[i].y, columns[i].y_stride, nullptr});
       from += part.rank;
     }
   };
@@ -184,42 +199,52 @@ std::vector<Span> LowRank::spans(const Adapters& adapters, size_t rows) const {
 }
 
 void LowRank::add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens) const {
-  scale_and_add(call, spans, x, {nullptr, y, 0, layout_.out_features(), nullptr, nullptr}, tokens);
+  Scale nothing;
+  nothing.y = y;
+  nothing.y_stride = layout_.out_features();
+  scale_and_add(call, spans, x, nothing, tokens);
 }
 
 void LowRank::scale_and_add(const Call& call, const std::vector<Span>& spans, const float* x, const Scale& scale,
-                            size_t tokens) const {
-  const size_t k = layout_.in_features, n = layout_.out_features();
+                            size_t tokens, const std::vector<float*>& parts) const {
+  std::vector<Scale> columns(layout_.parts(), scale);
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const size_t begin = layout_.columns[i];
+    columns[i].columns = layout_.width(i);
+    columns[i].y = parts.empty() ? scale.y + begin : parts[i];
+    columns[i].y_stride = parts.empty() ? scale.y_stride : layout_.width(i);
+    if (scale.from != nullptr) columns[i].from += begin;
+    if (scale.bias != nullptr) columns[i].bias += begin;
+  }
   std::vector<Tile> tiles;
-  size_t work = scale.tokens * n, end = 0;
+  size_t work = scale.tokens * layout_.out_features(), end = 0;
   for (const Span& span : spans) {
     const size_t first = span.row * tokens, count = span.count * tokens;
-    if (end < scale.tokens) cut(end, first, nullptr, tiles);
-    cut(first, first + count, &span.pieces, tiles);
+    if (end < scale.tokens) cut_tiles(end, first, nullptr, tiles);
+    cut_tiles(first, first + count, &span.pieces, tiles);
     work += span.products * count;
     end = first + count;
   }
-  if (end < scale.tokens) cut(end, scale.tokens, nullptr, tiles);
-  const auto scale_tile = [&](const Tile& item) {
-    if (scale.tokens == 0) return;
-    path_->scale({scale.from + item.first * n, scale.y + item.first * n, item.count, n,
-                  scale.scales == nullptr ? nullptr : scale.scales + item.first, scale.bias});
-  };
+  if (end < scale.tokens) cut_tiles(end, scale.tokens, nullptr, tiles);
   if (tiles.size() == 1 && tiles.front().count == 1 && work >= 2 * worth_sharing && tiles.front().pieces != nullptr) {
-    const Tile& item = tiles.front();
-    scale_tile(item);
-    const size_t shares = std::min(most_shares, work / worth_sharing);
-    for (const Piece& piece : *item.pieces) {
-      share_piece(call, *path_, layout_, piece, x + item.first * k, scale.y + item.first * n, shares);
+    const size_t token = tiles.front().first, shares = std::min(most_shares, work / worth_sharing);
+    for (Scale& part : columns) {
+      part = cut(part, token, 1);
+      if (part.from != nullptr) path_->scale(part);
+    }
+    for (const Piece& piece : *tiles.front().pieces) {
+      share_piece(call, *path_, layout_, piece, x + token * layout_.in_features, columns, shares);
     }
     return;
   }
   auto task = [&](size_t index) {
-    const Tile& item = tiles[index];
-    scale_tile(item);
-    if (item.pieces == nullptr) return;
-    for (const Piece& piece : *item.pieces) {
-      add_piece(*path_, layout_, piece, x + item.first * k, scale.y + item.first * n, item.count);
+    const Tile& tile = tiles[index];
+    if (tile.pieces == nullptr) {
+      for (const Scale& part : columns) path_->scale(cut(part, tile.first, tile.count));
+      return;
+    }
+    for (size_t i = 0; i < tile.pieces->size(); ++i) {
+      add_piece(*path_, layout_, (*tile.pieces)[i], x, columns, i == 0, tile.first, tile.count);
     }
   };
   if (work < worth_sharing) {

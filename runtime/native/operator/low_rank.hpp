@@ -59,9 +59,10 @@ class LowRank {
   // Adds in place.
   void add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens) const;
 
-  // The same once every token of `scale` (all rows, one after another) has been scaled, each by who adds to it.
-  void scale_and_add(const Call& call, const std::vector<Span>& spans, const float* x, const Scale& scale,
-                     size_t tokens) const;
+  // The same to what `scale` makes of all rows' tokens. With `parts`, one for each part of the columns and as wide as
+  // it, they are where that goes, not `scale.y`.
+  void scale_and_add(const Call& call, const std::vector<Span>& spans, const float* x, const Scale& scale, size_t tokens,
+                     const std::vector<float*>& parts = {}) const;
 
  private:
   Layout layout_;

@@ -110,14 +110,34 @@ void down_typed(const Down& job) {
   }
 }
 
+V scaled(const Scale& job, size_t t, size_t column) {
+  const V factor = V::all(job.scales == nullptr ? 1.0f : job.scales[t]);
+  return V::fma(factor, V::load(job.from + t * job.from_stride + column),
+                job.bias == nullptr ? V::zero() : V::load(job.bias + column));
+}
+
+// Tokens from `t` to `end`, columns from `first` to `last`.
+void scale_some(const Scale& job, size_t t, size_t end, size_t first, size_t last) {
+  for (; t < end; ++t) {
+    float* y = job.y + t * job.y_stride;
+    size_t n = first;
+    for (; n + V::lanes <= last; n += V::lanes) V::store(y + n, scaled(job, t, n));
+    const float* from = job.from + t * job.from_stride;
+    const float factor = job.scales == nullptr ? 1.0f : job.scales[t];
+    for (; n < last; ++n) y[n] = factor * from[n] + (job.bias == nullptr ? 0.0f : job.bias[n]);
+  }
+}
+
 // `N` tokens, `L` lanes of columns.
 template <class T, int N, int L>
 void up_tokens(const Up& job, const T* b, size_t t, size_t column) {
   constexpr size_t count = L * n_vectors;
   V sums[N][count];
   for (int i = 0; i < N; ++i) {
+    const size_t token = t + static_cast<size_t>(i);
     for (size_t v = 0; v < count; ++v) {
-      sums[i][v] = V::load(job.y + (t + static_cast<size_t>(i)) * job.y_stride + column + V::lanes * v);
+      const size_t here = column + V::lanes * v;
+      sums[i][v] = job.scale != nullptr ? scaled(*job.scale, token, here) : V::load(job.y + token * job.y_stride + here);
     }
   }
   for (size_t r = 0; r < job.rank; ++r) {
@@ -183,6 +203,7 @@ void up_one(const float* h, const T* b, size_t rank, size_t first, size_t last, 
 // The last columns of a part: what lies behind them in y is another part's, or nobody's.
 template <class T>
 void up_tail(const Up& job, const T* b, size_t column, size_t left) {
+  if (job.scale != nullptr) scale_some(*job.scale, 0, job.tokens, column, column + left);
   for (size_t t = 0; t < job.tokens; ++t) {
     float* y = job.y + t * job.y_stride + column;
     float some[lane] = {};
@@ -198,6 +219,7 @@ void up_lanes(const Up& job, const T* b, size_t column) {
   constexpr int tile = V::up_tokens;
   size_t t = 0;
   for (; t + tile <= job.tokens; t += tile) up_tokens<T, tile, L>(job, b, t, column);
+  if (job.scale != nullptr) scale_some(*job.scale, t, job.tokens, column, column + L * lane);
   for (; t < job.tokens; ++t) up_one(job.h + t * job.h_stride, b, job.rank, 0, L, job.y + t * job.y_stride + column);
 }
 
@@ -207,6 +229,7 @@ void up_typed(const Up& job) {
   const size_t size = lane * job.rank, left = job.columns % lane, whole = job.columns / lane;
   const size_t end = job.last < whole ? job.last : whole;
   if (job.tokens == 1) {
+    if (job.scale != nullptr) scale_some(*job.scale, 0, 1, job.first * lane, end * lane);
     up_one(job.h, b, job.rank, job.first, end, job.y);
   } else if (sizeof(T) < sizeof(float) && job.tokens >= widen_from) {
     size_t n = job.first;
@@ -226,19 +249,7 @@ void up_typed(const Up& job) {
   if (job.last > whole && left > 0) up_tail(job, b + whole * size, whole * lane, left);
 }
 
-void scale(const Scale& job) {
-  const size_t whole = job.columns / V::lanes * V::lanes;
-  for (size_t t = 0; t < job.tokens; ++t) {
-    const float* from = job.from + t * job.columns;
-    float* y = job.y + t * job.columns;
-    const float factor = job.scales == nullptr ? 1.0f : job.scales[t];
-    const V factors = V::all(factor);
-    for (size_t n = 0; n < whole; n += V::lanes) {
-      V::store(y + n, V::fma(factors, V::load(from + n), job.bias == nullptr ? V::zero() : V::load(job.bias + n)));
-    }
-    for (size_t n = whole; n < job.columns; ++n) y[n] = factor * from[n] + (job.bias == nullptr ? 0.0f : job.bias[n]);
-  }
-}
+void scale(const Scale& job) { scale_some(job, 0, job.tokens, 0, job.columns); }
 
 void down(const Down& job) {
   switch (job.kind) {

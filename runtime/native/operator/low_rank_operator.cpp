@@ -1,7 +1,6 @@
 // The operator `LowRank` of the domain `edgelora`: y * scales + bias + (x A) B in one node, for every adapter of a batch;
-// scales and bias may be left out.
+// scales and bias may be left out. With two or three parts it may have an output for each of them.
 #include <array>
-#include <cstring>
 #include <vector>
 
 #include "low_rank.hpp"
@@ -31,11 +30,20 @@ class LowRankKernel {
       {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true},  // scales (rows, tokens, 1): what y is multiplied with
       {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true},  // bias (out_features)
   }};
-  static constexpr std::array<Port, 1> outputs{{{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}}};
+  static constexpr std::array<Port, 3> outputs{{
+      {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},  // all columns; or those of the first of two or three parts
+      {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true},
+      {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true},
+  }};
   static constexpr std::array<int, 2> in_place{{1, 0}};
 
   LowRankKernel(const OrtApi& api, const OrtKernelInfo* info)
-      : low_rank_(read_low_rank(api, info, read_features(api, info), text(api, info, "path"))) {}
+      : low_rank_(read_low_rank(api, info, read_features(api, info), text(api, info, "path"))) {
+    check(api, api.KernelInfo_GetOutputCount(info, &n_outputs_));
+    if (n_outputs_ > 1 && n_outputs_ != low_rank_.layout().parts()) {
+      throw std::invalid_argument("has other outputs than one, or one for each part of its columns");
+    }
+  }
 
   void compute(const Call& call) const {
     const Tensor x = call.input(0), y = call.input(1);
@@ -53,17 +61,28 @@ class LowRankKernel {
     }
     if (bias.is_there && bias.count() != y.dims[2]) throw std::invalid_argument("expected bias [out_features]");
     const auto tokens = static_cast<size_t>(x.dims[1]), all_tokens = tokens * static_cast<size_t>(x.dims[0]);
-    auto* out = static_cast<float*>(call.output(0, y.dims, y.n_dims));
-    if (scales.is_there || bias.is_there) {
-      const Scale scale{y.as<float>(), out, all_tokens, layout.out_features(), scales.as<float>(), bias.as<float>()};
-      return low_rank_.scale_and_add(call, spans, x.as<float>(), scale, tokens);
+    Scale scale;
+    scale.from = y.as<float>();
+    scale.from_stride = scale.y_stride = layout.out_features();
+    scale.tokens = all_tokens;
+    scale.scales = scales.as<float>();
+    scale.bias = bias.as<float>();
+    std::vector<float*> parts;
+    std::vector<int64_t> shape(y.dims, y.dims + y.n_dims);
+    for (size_t i = 0; i < n_outputs_; ++i) {
+      if (n_outputs_ > 1) shape[2] = static_cast<int64_t>(layout.width(i));
+      parts.push_back(static_cast<float*>(call.output(i, shape.data(), shape.size())));
     }
-    if (out != y.data) std::memcpy(out, y.data, static_cast<size_t>(y.count()) * sizeof(float));
-    low_rank_.add(call, spans, x.as<float>(), out, tokens);
+    if (n_outputs_ > 1) return low_rank_.scale_and_add(call, spans, x.as<float>(), scale, tokens, parts);
+    scale.y = parts.front();
+    const bool is_there = scale.y == scale.from && !scales.is_there && !bias.is_there;
+    if (is_there) return low_rank_.add(call, spans, x.as<float>(), scale.y, tokens);
+    low_rank_.scale_and_add(call, spans, x.as<float>(), scale, tokens);
   }
 
  private:
   LowRank low_rank_;
+  size_t n_outputs_ = 1;
 };
 
 }  // namespace

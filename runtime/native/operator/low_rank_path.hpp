@@ -21,7 +21,18 @@ struct Down {
   float* wide;  // room for a panel as floats (panel * lane * lanes(in_features)), used for more than a few tokens
 };
 
-// y[t][n] += sum of h[t][r] b[r][n] over the ranks of one part, for lanes `first` to `last` of its columns.
+// y[t][n] = from[t][n] scales[t] + bias[n].
+struct Scale {
+  const float* from = nullptr;
+  size_t from_stride = 0;
+  float* y = nullptr;  // may be `from`
+  size_t y_stride = 0, tokens = 0, columns = 0;
+  const float* scales = nullptr;  // (tokens) or null: 1
+  const float* bias = nullptr;    // (columns) or null: 0
+};
+
+// y[t][n] += sum of h[t][r] b[r][n] over the ranks of one part, for lanes `first` to `last` of its columns. With `scale`,
+// which is about the same tokens and columns, y is first what that makes of it.
 struct Up {
   const float* h;
   size_t h_stride, tokens;
@@ -31,15 +42,7 @@ struct Up {
   float* y;  // the first column of the part
   size_t y_stride;
   float* wide;  // room for two lanes of B as floats (2 * rank * lane)
-};
-
-// y[t][n] = from[t][n] scales[t] + bias[n].
-struct Scale {
-  const float* from;  // (tokens, columns), which may be y
-  float* y;
-  size_t tokens, columns;
-  const float* scales;  // (tokens) or null: 1
-  const float* bias;    // (columns) or null: 0
+  const Scale* scale = nullptr;
 };
 
 struct Path {

@@ -217,12 +217,23 @@ double worst_of(const Path& path, const Layout& layout, Kind kind, size_t rank, 
   }
   const size_t n = layout.out_features();
   const std::vector<float> scales = draw(rows * tokens, random), bias = draw(n, random);
+  Scale scale;
+  scale.from = y.data();
+  scale.from_stride = scale.y_stride = n;
+  scale.tokens = rows * tokens;
+  scale.scales = scales.data();
+  scale.bias = bias.data();
   std::vector<float> scaled(y.size());
-  const Scale scale{y.data(), scaled.data(), rows * tokens, n, scales.data(), bias.data()};
-  low_rank.scale_and_add(call, spans, x.data(), scale, tokens);
+  std::vector<float*> parts;  // one behind the other
+  for (size_t i = 0; i < layout.parts(); ++i) parts.push_back(scaled.data() + scale.tokens * layout.columns[i]);
+  low_rank.scale_and_add(call, spans, x.data(), scale, tokens, parts);
   for (size_t i = 0; i < y.size(); ++i) {
-    const double own = y[i], expected = want[i] - own + own * scales[i / n] + bias[i % n];
-    worst = std::max(worst, std::fabs(scaled[i] - expected) / (reach[i] + std::fabs(own * scales[i / n]) + 1.0));
+    const size_t t = i / n, column = i % n;
+    size_t part = 0;
+    while (layout.columns[part + 1] <= column) ++part;
+    const float found = parts[part][t * layout.width(part) + column - layout.columns[part]];
+    const double own = y[i], expected = want[i] - own + own * scales[t] + bias[column];
+    worst = std::max(worst, std::fabs(found - expected) / (reach[i] + std::fabs(own * scales[t]) + 1.0));
   }
   low_rank.add(call, spans, x.data(), y.data(), tokens);
   for (size_t i = 0; i < y.size(); ++i) worst = std::max(worst, std::fabs(y[i] - want[i]) / reach[i]);

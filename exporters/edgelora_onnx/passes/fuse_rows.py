@@ -81,7 +81,8 @@ def _split(graph: ir.Graph, slot: ir.Node) -> None:
     split = readers[0] if len(readers) == 1 and readers[0].op_type == "Split" else None
     if split is None or not 1 < len(split.outputs) <= _MOST_OUTPUTS or split.attributes["axis"].as_int() not in (-1, 2):
         return
-    sizes = ir.convenience.get_const_tensor(split.inputs[1]) if len(split.inputs) > 1 else None
+    lengths = split.inputs[1] if len(split.inputs) > 1 else None
+    sizes = ir.convenience.get_const_tensor(lengths) if lengths is not None else None
     ends = [0] if sizes is None else [0, *sizes.numpy().cumsum().tolist()]
     if ends != list(columns):
         return

@@ -77,13 +77,20 @@ export async function launch(flags: readonly string[] = ["--disable-gpu"]): Prom
 }
 
 /** Firefox as Debian has it, by WebDriver BiDi; Playwright's plain way wants a Firefox of its own. */
-async function launchFirefox(prefs: Readonly<Record<string, number>>): Promise<Browser> {
-  const browser = await firefox.launch({
+async function launchFirefox(prefs: Readonly<Record<string, number>>, attempts = 3): Promise<Browser> {
+  const launched = firefox.launch({
     channel: "moz-firefox",
     executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
     headless: true,
+    timeout: 60_000,
     firefoxUserPrefs: { "browser.newtabpage.enabled": false, "browser.startup.page": 0, ...prefs },
   });
+  // It opens a session when it is idle after its start, which on a busy machine it may never find itself to be.
+  const browser = await launched.catch((error) => {
+    if (attempts === 1) throw error;
+    return null;
+  });
+  if (browser === null) return launchFirefox(prefs, attempts - 1);
   skipMediaFeatures(browser);
   return browser;
 }

@@ -36,7 +36,7 @@ test: $(STAMP) $(JS) $(PAGE) $(APP) $(OTHERS) browser native compilers ## run ev
 	npm --prefix runtime/js run test:jsi
 	$(BIN)/python -m examples.page --short
 	EDGELORA_DEMO_ARTIFACT=$(abspath build/short/page) npm --prefix runtime/js run test:browser
-	EDGELORA_DEMO_ARTIFACT=$(abspath build/short/page) npm --prefix runtime/js run test:browsers
+	npm --prefix runtime/js run test:browsers
 	npm --prefix examples/react-native test
 
 native: ## build the native runtime into build/native: library, operators, edgelora-run, their tests

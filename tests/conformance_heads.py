@@ -162,4 +162,7 @@ def refused_folders(out: Path, encoder: TinyEncoder) -> Iterator[dict[str, Any]]
     tensors = read_safetensors(folder / "adapter_model.safetensors")
     tensors["classifier.bias"] = tensors["base_model.model.classifier.bias"]
     write_safetensors(folder / "adapter_model.safetensors", tensors)
-    yield case("a tensor under two names", "twice", "pair")
+    yield case("a tensor under two names, alike", None, "pair")
+    folder = write("unlike-pair", own)
+    write_safetensors(folder / "adapter_model.safetensors", {**tensors, "classifier.bias": np.ones(3, np.float32)})
+    yield case("a tensor under two names, unlike", "twice", "unlike-pair")

@@ -184,6 +184,10 @@ CONVERTED: tuple[Kind, ...] = (
         prepare=_corda,
         needs="initial",
     ),
+    Kind(  # PEFT looks for the invocation where it knows that the model generates
+        "alora_invocation_tokens",
+        lora(alora_invocation_tokens=IDS[8:10], target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
+    ),
     Kind("use_qalora, a layer that pools nothing", lora(use_qalora=True, qalora_group_size=16)),
     Kind("VeRA", other("VeraConfig", r=8)),
     Kind("LoHa", other("LoHaConfig", r=2, alpha=3)),
@@ -217,11 +221,6 @@ REFUSED: tuple[Kind, ...] = (
     Kind("modules_to_save, tied", lora(modules_to_save=["embed_tokens"]), "tied", refused="modules_to_save"),
     Kind("lm_head, tied", lora(target_modules=["q_proj", "lm_head"]), "tied", refused="lm_head"),
     Kind("layer_replication", lora(layer_replication=[(0, 2), (1, 2)]), refused="layer_replication"),
-    Kind(
-        "alora_invocation_tokens",
-        lora(alora_invocation_tokens=IDS[8:10], target_modules=["q_proj", "v_proj"]),
-        refused="alora_invocation_tokens",
-    ),
     Kind(
         "target_parameters",
         lora(target_modules=["q_proj"], target_parameters=["mlp.up_proj.weight"]),

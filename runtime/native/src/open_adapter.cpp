@@ -1,7 +1,7 @@
 #include "open_adapter.hpp"
 
 #include <algorithm>
-#include <iostream>
+#include <cstdio>
 #include <optional>
 #include <vector>
 
@@ -54,7 +54,10 @@ Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manife
         const std::string other = find_other_factors(*receipt, folder, modules);
         if (!other.empty()) throw Error(Code::adapter, where + ": " + other);
     }
-    for (const std::string& note : adapter.notes) std::clog << "edgelora: " << where << ": " << note << '\n';
+    // No iostream: a program with a libstdc++ of its own would share parts of its locales with onnxruntime's, and crash.
+    for (const std::string& note : adapter.notes) {
+        std::fprintf(stderr, "edgelora: %s: %s\n", where.c_str(), note.c_str());
+    }
     return adapter;
 }
 

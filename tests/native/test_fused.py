@@ -29,6 +29,7 @@ FUSED = sorted(path.parent.name for path in FOLDER.glob("*/decoder.fused.onnx"))
 CASES = [case for case in read_cases() if case["kind"] in KINDS and case["artifact"] in FUSED]
 IDS = [7, 8, 9, 200, 31, 4]
 SPECS = ("none", "one", "four", "eight:0.5", "one:0.7+eight:-0.3", "four+four:2")
+INVOKED = [7, 8, 316, 323, 9, 5, 200, 31, 3, 4]  # holds the invocations of tiny-activated, whose adapters do not blend
 
 
 @functools.cache
@@ -50,8 +51,9 @@ def test_there_are_fused_graphs_of_all_native_artifacts() -> None:
 @pytest.mark.parametrize("name", FUSED)
 def test_answers_are_those_of_the_slots(name: str) -> None:
     plain = load(FOLDER / name, operator=False)
-    for spec in SPECS:
-        expected, found = (model.logits(IDS, adapter=spec) for model in (plain, fused(name)))
+    activated = name == "tiny-activated"
+    for spec in SPECS[:4] if activated else SPECS:
+        expected, found = (model.logits(INVOKED if activated else IDS, adapter=spec) for model in (plain, fused(name)))
         # In an int8 cache a key at the edge of a step may fall to the other side.
         tolerance = 0.1 if name == "tiny-cache" else 2e-6 * max(1, np.abs(expected).max())
         assert np.abs(found - expected).max() <= tolerance, spec

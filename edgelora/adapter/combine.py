@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgelora.adapter.delta import add_deltas, distance, norm
+from edgelora.adapter.delta import add_deltas, distance, norm, shape_of
 from edgelora.adapter.merge_options import DELTAS, FACTORS, RANKS, MergeOptions
 from edgelora.adapter.spectrum import find_spectrum
 from edgelora.adapter.task_vectors import Draw, add, add_agreeing, keep_largest
@@ -138,7 +138,7 @@ def _present(module: str, parents: Sequence[Parent]) -> tuple[list[Factors], lis
 
 def _misfit(module: str, parents: Sequence[Parent], options: MergeOptions) -> str | None:
     items, _ = _present(module, parents)
-    shapes = {(item.b.shape[0], item.a.shape[1]) for item in items}
+    shapes = {shape_of(item) for item in items}
     if len(shapes) > 1:
         return f"{module} is {' and '.join(map(str, sorted(shapes)))}, so they are for different bases"
     ranks = {int(item.a.shape[0]) for item in items}

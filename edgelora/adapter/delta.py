@@ -1,6 +1,6 @@
-"""Norms, inner products and distances of what adapters add to weights, through their factors alone.
+"""Shapes, norms, inner products and distances of what adapters add to weights, through their factors alone.
 
-Factors -> norm, inner product, Factors of a sum
+Factors -> shape, norm, inner product, Factors of a sum
 
 The cost is that of the ranks, not of the size of the weights; everything is in float64 but the factors.
 """
@@ -12,6 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgelora_runtime.adapter import Factors
+
+
+def shape_of(item: Factors) -> tuple[int, int]:
+    """The shape of a delta: (out_features, in_features)."""
+    return item.b.shape[0], item.a.shape[1]
 
 
 def norm(item: Factors) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelora.adapter.delta import distance, inner, norm
+from edgelora.adapter.delta import distance, inner, norm, shape_of
 from edgelora.adapter.lineage import Source
 from edgelora.errors import AdapterError
 from edgelora.values import FloatArray
@@ -58,9 +58,9 @@ def find_difference(a: Source, b: Source) -> Difference:
     ours, theirs = a.adapter.factors, b.adapter.factors
     both = [module for module in ours if module in theirs]
     wrong = [
-        f"{module} is {_shape(ours[module])} and {_shape(theirs[module])}"
+        f"{module} is {shape_of(ours[module])} and {shape_of(theirs[module])}"
         for module in both
-        if _shape(ours[module]) != _shape(theirs[module])
+        if shape_of(ours[module]) != shape_of(theirs[module])
     ]
     if wrong:
         raise AdapterError(f"{a.folder} and {b.folder} are for different bases: {join_some(wrong)}")
@@ -95,10 +95,6 @@ def _cosine(product: float, a: float, b: float) -> float | None:
 
 def _root(norms: list[float]) -> float:
     return math.sqrt(sum(item * item for item in norms))
-
-
-def _shape(item: Factors) -> tuple[int, int]:
-    return (item.b.shape[0], item.a.shape[1])
 
 
 def _heads(a: Mapping[str, FloatArray], b: Mapping[str, FloatArray]) -> dict[str, float | None]:

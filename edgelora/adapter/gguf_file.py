@@ -20,6 +20,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.adapter.delta import shape_of
 from edgelora.adapter.plain import PlainAdapter, with_ranks
 from edgelora.checkpoint.gguf.config import MODEL_TYPES, Metadata
 from edgelora.checkpoint.gguf.names import is_permuted, modules_by_stem, row_order
@@ -140,7 +141,7 @@ def _heads_of(config: Mapping[str, Any]) -> dict[str, int]:
 def _check_base(adapter: Adapter, base: Checkpoint) -> None:
     names, wrong = set(base.names()), []
     for module, item in adapter.factors.items():
-        name, found = weight_of(module), (item.b.shape[0], item.a.shape[1])
+        name, found = weight_of(module), shape_of(item)
         if name not in names:
             wrong.append(f"{module} is not in it")
         elif found != (expected := turned_shape(name, base.shape(name))):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.adapter.delta import shape_of
 from edgelora.checkpoint.names import turned, turned_shape, weight_of
 from edgelora.errors import AdapterError
 from edgelora.grid.blocks import dequantize, quantize, unpack_codes
@@ -78,7 +79,7 @@ def _find(
 ) -> Survival:
     matrix = grid.matrices.get(name)
     chosen = spec or (None if matrix is None else matrix.spec)
-    out_features, in_features = item.b.shape[0], item.a.shape[1]
+    out_features, in_features = shape_of(item)
     if chosen is None:
         return Survival(0.0, 1.0, 1.0, out_features * in_features)
     shape = turned_shape(name, grid.checkpoint.shape(name))

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from edgelora.adapter.delta import inner, shape_of
 from edgelora.library.entry import Entry
-from edgelora_runtime.adapter import Factors, read_adapter
+from edgelora_runtime.adapter import read_adapter
 
 _SAID = ("base", "fingerprint", "grid", "task", "rank", "modules", "bytes", "license")
 
@@ -37,14 +36,14 @@ def compare_two(first: Entry, second: Entry, folders: tuple[Path, Path]) -> Comp
     """Compare two adapters of a library; raises AdapterError where one cannot be read."""
     one, two = (read_adapter(folder, with_head=True).factors for folder in folders)
     shared = sorted(one.keys() & two.keys())
-    fits = [name for name in shared if _shape(one[name]) == _shape(two[name])]
-    products = {name: _inner(one[name], two[name]) for name in fits}
-    squares = {name: _inner(item, item) for name, item in one.items()}
-    others = {name: _inner(item, item) for name, item in two.items()}
-    inner, left, right = sum(products.values()), sum(squares.values()), sum(others.values())
+    fits = [name for name in shared if shape_of(one[name]) == shape_of(two[name])]
+    products = {name: inner(one[name], two[name]) for name in fits}
+    squares = {name: inner(item, item) for name, item in one.items()}
+    others = {name: inner(item, item) for name, item in two.items()}
+    product, left, right = sum(products.values()), sum(squares.values()), sum(others.values())
     return Comparison(
-        cosine=_cosine(inner, left, right),
-        distance=math.sqrt(max(left + right - 2 * inner, 0.0) / left) if left > 0 else None,
+        cosine=_cosine(product, left, right),
+        distance=math.sqrt(max(left + right - 2 * product, 0.0) / left) if left > 0 else None,
         norms=(math.sqrt(left), math.sqrt(right)),
         by_module={
             name: found for name in fits if (found := _cosine(products[name], squares[name], others[name])) is not None
@@ -54,16 +53,5 @@ def compare_two(first: Entry, second: Entry, folders: tuple[Path, Path]) -> Comp
     )
 
 
-def _shape(item: Factors) -> tuple[int, int]:
-    return item.b.shape[0], item.a.shape[1]
-
-
-def _inner(one: Factors, two: Factors) -> float:
-    """The inner product of two deltas, by matrices as small as the ranks."""
-    rows = one.a.astype(np.float64) @ two.a.astype(np.float64).T  # (rank of one, rank of two)
-    columns = one.b.astype(np.float64).T @ two.b.astype(np.float64)
-    return one.scaling * two.scaling * float((rows * columns).sum())
-
-
-def _cosine(inner: float, left: float, right: float) -> float | None:
-    return inner / math.sqrt(left * right) if left > 0 and right > 0 else None
+def _cosine(product: float, left: float, right: float) -> float | None:
+    return product / math.sqrt(left * right) if left > 0 and right > 0 else None

@@ -1,6 +1,7 @@
 """Options and fixtures for every test; knows nothing about what is tested."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -24,3 +25,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
         conformance_build.update()
         conformance_encoders.update()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models spend their time waiting when several threads share a busy machine."""
+    import torch  # not every test needs it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

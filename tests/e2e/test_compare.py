@@ -25,13 +25,7 @@ OPTIONS = ("--seeds", "0,1", "--max-steps", "3", "--rank", "2", "--batch-size", 
 WORDS = ("one", "two", "drei", "vier", "five", "six")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting when several threads share a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
@@ -20,13 +19,7 @@ from tests.tiny import write_checkpoint
 OPTIONS = Recipe(rank=4, batch_size=4, max_steps=10, warmup=2, learning_rate=0.02)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting when several threads share a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

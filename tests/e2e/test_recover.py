@@ -23,13 +23,7 @@ from tests import tiny
 QUICK = ("--max-length", "48", "--max-steps", "40", "--rank", "8", "--learning-rate", "0.01", "--warmup", "2")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting when several threads share a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

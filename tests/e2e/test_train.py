@@ -36,13 +36,7 @@ TEMPLATE = (
 QUICK = ("--max-steps", "30", "--batch-size", "4", "--rank", "4", "--warmup", "2", "--learning-rate", "0.02")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting when several threads share a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -25,13 +25,7 @@ from tests.e2e.train_json import train_json
 QUICK = ("--batch-size", "4", "--warmup", "0", "--learning-rate", "0.01", "--max-length", "64")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting when several threads share a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -42,3 +42,19 @@ def shared_artifact(
 def artifact(shared_artifact: Path, tmp_path: Path) -> Path:
     """A copy of the shared artifact that a test may change."""
     return Path(shutil.copytree(shared_artifact, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tokens that each call of a graph computed before an answer began."""
+    from edgelora_runtime import session as session_module
+
+    lengths: list[int] = []
+    run = session_module.Session._run
+
+    def counting(self, ids, counts, positions, first=0):  # type: ignore[no-untyped-def]
+        lengths.append(ids.shape[1])
+        return run(self, ids, counts, positions, first)
+
+    monkeypatch.setattr(session_module.Session, "_run", counting)
+    return lengths

@@ -9,14 +9,7 @@ from edgelora.grid.blocks import dequantize, quantize
 from edgelora.torch_model.packed import PackedConv1D, PackedLinear, PackedMatrix, pack_module, weigh
 from edgelora.values import QuantizedMatrix, QuantSpec
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small products spend their time waiting when several threads share a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_matrix(out_features: int, in_features: int, spec: QuantSpec) -> QuantizedMatrix:

@@ -13,7 +13,6 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-import edgelora_runtime.session as session_module
 from edgelora.artifact.store import add_adapter
 from edgelora_runtime import AdapterError, ArtifactError, InputError, Model, load
 from edgelora_runtime.invocation import find_last
@@ -52,20 +51,6 @@ def artifact(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, ad
 def model(artifact: Path, request: pytest.FixtureRequest) -> Iterator[Model]:
     with load(artifact, threads=1, twin=request.param == "twin") as opened:
         yield opened
-
-
-@pytest.fixture
-def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Tokens that each call of a graph computed before an answer began."""
-    lengths: list[int] = []
-    run = session_module.Session._run
-
-    def counting(self, ids, counts, positions, first=0):  # type: ignore[no-untyped-def]
-        lengths.append(ids.shape[1])
-        return run(self, ids, counts, positions, first)
-
-    monkeypatch.setattr(session_module.Session, "_run", counting)
-    return lengths
 
 
 def of_peft(checkpoint: Path, folder: Path, ids: list[int]) -> np.ndarray:

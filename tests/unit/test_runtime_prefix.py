@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import edgelora_runtime.session as session_module
 from edgelora_runtime import ArtifactError, InputError, Model, load
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 from tests.unit.test_runtime_model import ARTIFACT, CONTEXT, LONG
@@ -17,20 +16,6 @@ PREFIX, ENDS = LONG[:60], ([9, 9, 8], [7, 30], [11])
 @pytest.fixture
 def model() -> Model:
     return load(ARTIFACT, threads=1)
-
-
-@pytest.fixture
-def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lengths of what is computed at once."""
-    lengths: list[int] = []
-    run = session_module.Session._run
-
-    def counting(self, ids, counts, positions, first=0):  # type: ignore[no-untyped-def]
-        lengths.append(ids.shape[1])
-        return run(self, ids, counts, positions, first)
-
-    monkeypatch.setattr(session_module.Session, "_run", counting)
-    return lengths
 
 
 def expected(ids: list[int], spec: str) -> list[int]:

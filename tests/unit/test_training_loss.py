@@ -13,13 +13,7 @@ from tests.parity.architectures import MODELS, random_model
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting when several threads share a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def examples(shared: int, lengths: tuple[tuple[int, int], ...], seed: int = 0) -> list[Example]:

@@ -21,13 +21,7 @@ from tests.parity.architectures import MODELS, VOCAB_SIZE, checkpoint_of, random
 IDS = torch.tensor([[5, 9, 300, 41, 7, 7, 120, 499, 3, 18, 77]])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting when several threads share a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,23 +1,23 @@
-"""Makes one adapter of several by the methods of PEFT's ``add_weighted_adapter``, and by KnOTS.
+"""Makes one adapter of several by the methods of PEFT's ``add_weighted_adapter``, by KnOTS, and in core space.
 
 Parent, MergeOptions -> Adapter
 
-PEFT 0.21 is the reference, float32 as there. KnOTS is Stoica and others, 2024: products of several adapters are written
-in one basis of their outputs, and merged there.
+PEFT 0.21 is the reference, float32 as there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgelora.adapter.delta import add_deltas, distance, norm, shape_of
-from edgelora.adapter.merge_options import DELTAS, FACTORS, RANKS, MergeOptions
+from edgelora.adapter.merge_options import CORE, DELTAS, FACTORS, RANKS, MergeOptions
+from edgelora.adapter.one_basis import Join, join_cores, join_rights
 from edgelora.adapter.spectrum import find_spectrum
-from edgelora.adapter.task_vectors import Draw, add, add_agreeing, keep_largest
+from edgelora.adapter.task_vectors import Draw, add, add_agreeing, add_apart, keep_largest
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.values import FloatArray
 from edgelora_runtime.adapter import Adapter, Factors
@@ -25,9 +25,6 @@ from edgelora_runtime.parse_json import join_some
 
 _CANCELLED = 1e-6  # of the sizes of what was added: less is what float32 leaves of nothing
 _NO_WEIGHT = 1e-9
-_NO_DIRECTION = 1e-6  # of the largest singular value: float32 factors have no smaller ones
-
-Join = Callable[[Sequence[FloatArray], Sequence[float]], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +163,7 @@ def _merge(
         return _nearest(exact, rank)
     if space == DELTAS:
         return _factorize(join([item.delta() for item in items], weights), rank)
-    return _nearest(_join_in_one_basis(items, weights, join), rank)
+    return _nearest((join_cores if space == CORE else join_rights)(items, weights, join), rank)
 
 
 def _join(module: str, options: MergeOptions) -> Join:
@@ -175,6 +172,8 @@ def _join(module: str, options: MergeOptions) -> Join:
     draw = Draw(options.seed or 0, module)
 
     def join(vectors: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
+        if rule.parts:
+            return add_apart(vectors, weights)
         if rule.prunes:
             vectors = [draw.keep(item, density) if rule.draws else keep_largest(item, density) for item in vectors]
         return (
@@ -207,25 +206,3 @@ def _factorize(matrix: FloatArray, rank: int) -> Factors:
     root = np.sqrt(np.linalg.norm(right, axis=1))
     scale = np.where(root > 0, root, 1.0)
     return Factors((right / scale[:, None]).astype(np.float32), (left * root).astype(np.float32), 1.0)
-
-
-def _join_in_one_basis(items: Sequence[Factors], weights: Sequence[float], join: Join) -> Factors:
-    """KnOTS: the products side by side are U S [V1' V2' ...], and what is joined are the V'.
-
-    Q and R of the factors stand for the products, so that no matrix is larger than the ranks are together.
-    """
-    left, left_core = np.linalg.qr(np.concatenate([item.b for item in items], axis=1).astype(np.float64))
-    ends = np.cumsum([item.a.shape[0] for item in items])[:-1]
-    rights = [np.linalg.qr(item.a.T.astype(np.float64)) for item in items]
-    cores = [
-        item.scaling * core @ right_core.T
-        for item, core, (_, right_core) in zip(items, np.split(left_core, ends, axis=1), rights, strict=True)
-    ]
-    u, values, v = np.linalg.svd(np.concatenate(cores, axis=1), full_matrices=False)
-    count = max(1, int(np.count_nonzero(values > _NO_DIRECTION * values[0])))
-    widths = np.cumsum([core.shape[1] for core in cores])[:-1]
-    parts = [
-        (part[:count] @ right.T).astype(np.float32)
-        for part, (right, _) in zip(np.split(v, widths, axis=1), rights, strict=True)
-    ]
-    return Factors(join(parts, weights), (left @ u[:, :count] * values[:count]).astype(np.float32), 1.0)

@@ -13,21 +13,23 @@ from edgelora.adapter.task_vectors import SIGN_METHODS
 from edgelora.errors import ConfigError
 from edgelora.option import Option
 
-FACTORS, DELTAS, RANKS, SHARED = "factors", "deltas", "ranks", "shared"
+FACTORS, DELTAS, RANKS, SHARED, CORE = "factors", "deltas", "ranks", "shared", "core"
 _LARGEST_RANK = 65536
 _LARGEST_SEED = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
 class Method:
-    """What is added up: A to A and B to B (factors), whole products (deltas), ranks behind ranks, or what the products
-    are in a basis that they share; how it is pruned before, and whether signs are held an election over.
+    """What is added up: A to A and B to B (factors), whole products (deltas), ranks behind ranks, what the products are
+    in a basis of outputs that they share, or between two such bases (core); how it is pruned before, whether signs are
+    held an election over, and whether directions of one adapter are turned away from those of the others.
     """
 
     space: str
     prunes: bool = False
     draws: bool = False  # prunes by chance
     elects: bool = False
+    parts: bool = False  # directions
 
     @property
     def may_be_alone(self) -> bool:
@@ -48,6 +50,11 @@ METHODS = {
     "magnitude_prune": Method(FACTORS, prunes=True),
     "magnitude_prune_svd": Method(DELTAS, prunes=True),
     "knots_ties": Method(SHARED, prunes=True, elects=True),
+    "magnitude_prune_core": Method(CORE, prunes=True),
+    "dare_linear_core": Method(CORE, prunes=True, draws=True),
+    "ties_core": Method(CORE, prunes=True, elects=True),
+    "dare_ties_core": Method(CORE, prunes=True, draws=True, elects=True),
+    "tsv_core": Method(CORE, parts=True),
 }
 EXACT = ("cat", "svd")  # of the weighted sum; svd up to the rank that it is cut to
 
@@ -69,7 +76,7 @@ class MergeOptions:
     seed: Annotated[int | None, Option("Of what dare_* methods draw.  [default: 0]")] = None
     rank: Annotated[
         int | None,
-        Option("Rank of the result, for svd, *_svd and knots_ties.  [default: the largest of the adapters]"),
+        Option("Rank of the result, for svd, *_svd, knots_ties and *_core.  [default: the largest of the adapters]"),
     ] = None
     majority_sign_method: Annotated[
         str | None,
@@ -100,7 +107,7 @@ class MergeOptions:
             for name, value, has_say in (
                 ("--density", self.density, rule.prunes),
                 ("--seed", self.seed, rule.draws),
-                ("--rank", self.rank, rule.space in (DELTAS, SHARED)),
+                ("--rank", self.rank, rule.space in (DELTAS, SHARED, CORE)),
                 ("--majority-sign-method", self.majority_sign_method, rule.elects),
             )
             if value is not None and not has_say

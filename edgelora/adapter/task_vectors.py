@@ -2,7 +2,8 @@
 
 arrays of one shape, their weights -> an array of that shape
 
-Every rule is that of ``peft.utils.merge_utils`` in PEFT 0.21, draws included: both start the same Mersenne Twister.
+Every rule but TSV is that of ``peft.utils.merge_utils`` in PEFT 0.21, draws included: both start the same Mersenne
+Twister. TSV is Gargiulo and others, 2025.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from edgelora.values import FloatArray
 Prune = Callable[[FloatArray], FloatArray]
 SIGN_METHODS = ("total", "frequency")
 
+_NO_DIRECTION = 1e-6  # of the largest singular value: the rest of a float32 matrix is rounding
 _BITS = 24  # of a float32 that is drawn between 0 and 1
 
 
@@ -75,6 +77,32 @@ def add_agreeing(vectors: Sequence[FloatArray], weights: Sequence[float], sign_m
     total = (_weigh(stacked, weights) * agree).sum(axis=0)
     mean: FloatArray = total / np.maximum(agree.sum(axis=0), 1).astype(np.float32)
     return mean
+
+
+def add_apart(matrices: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
+    """TSV: the weighted sum after the singular directions of all matrices were made orthogonal to one another.
+
+    Matrices are (rows, columns), and orthogonal are the nearest such directions, on either side. Where the ranks
+    together are more than a matrix can have, each keeps its largest directions, in proportion to its rank: one or more.
+    """
+    spectra = [np.linalg.svd(item.astype(np.float64), full_matrices=False) for item in matrices]
+    ranks = [max(1, int(np.count_nonzero(values > _NO_DIRECTION * values[0]))) for _, values, _ in spectra]
+    room, wanted = min(matrices[0].shape), sum(ranks)
+    counts = ranks if wanted <= room else [max(1, rank * room // wanted) for rank in ranks]
+    values = np.concatenate(
+        [weight * s[:count] for (_, s, _), count, weight in zip(spectra, counts, weights, strict=True)]
+    )
+    left = _orthogonal(np.concatenate([u[:, :count] for (u, _, _), count in zip(spectra, counts, strict=True)], axis=1))
+    right = _orthogonal(np.concatenate([v[:count].T for (*_, v), count in zip(spectra, counts, strict=True)], axis=1))
+    total: FloatArray = ((left * values) @ right.T).astype(np.float32)
+    return total
+
+
+def _orthogonal(columns: FloatArray) -> FloatArray:
+    """The nearest matrix of that shape with orthonormal columns, or rows where those are fewer."""
+    u, _, v = np.linalg.svd(columns, full_matrices=False)
+    nearest: FloatArray = u @ v
+    return nearest
 
 
 def _weigh(stacked: FloatArray, weights: Sequence[float]) -> FloatArray:

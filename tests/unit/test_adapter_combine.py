@@ -14,13 +14,13 @@ from transformers import AutoModelForCausalLM
 
 from edgelora.adapter.combine import Combined, Parent, combine
 from edgelora.adapter.delta import add_deltas, distance, inner, norm
-from edgelora.adapter.merge_options import METHODS, MergeOptions
+from edgelora.adapter.merge_options import CORE, METHODS, SHARED, MergeOptions
 from edgelora.adapter.task_vectors import Draw, add_agreeing, keep_largest
 from edgelora.errors import AdapterError, ConfigError
 from edgelora_runtime.adapter import Adapter, Factors, read_adapter
 from tests.tiny import TARGETS, write_adapter
 
-OF_PEFT = [name for name in METHODS if name != "knots_ties"]
+OF_PEFT = [name for name, method in METHODS.items() if method.space not in (SHARED, CORE)]
 Folders = Sequence[tuple[Path, float]]
 
 

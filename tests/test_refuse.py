@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgelora_runtime.adapter_config import parse_config
+from edgelora_runtime.claims import claims
 from edgelora_runtime.errors import EdgeLoraError
 from edgelora_runtime.manifest import open_manifest, parse_manifest
 from edgelora_runtime.patterns import matches_ending, matches_whole
@@ -47,7 +48,9 @@ def test_case(case: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(content_of(case))
     if case.get("accepted"):
-        read(path)
+        found: Any = read(path)
+        told = {module: claims(module, found.targets, found.narrowing) for module in case.get("claims", {})}
+        assert told == case.get("claims", {})
         return
     with pytest.raises(EdgeLoraError) as caught:
         read(path)

@@ -21,6 +21,7 @@ from edgelora.adapter.task_vectors import Draw, add, add_agreeing, add_apart, ke
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.values import FloatArray
 from edgelora_runtime.adapter import Adapter, Factors
+from edgelora_runtime.claims import Narrowing
 from edgelora_runtime.parse_json import join_some
 
 _CANCELLED = 1e-6  # of the sizes of what was added: less is what float32 leaves of nothing
@@ -86,13 +87,13 @@ def combine(parents: Sequence[Parent], options: MergeOptions) -> Combined:
 
 
 def combine_targets(parents: Sequence[Parent]) -> str | tuple[str, ...] | None:
-    """``target_modules`` of the result, PEFT's union; None where some are lists and others patterns, or some layers
-    alone are meant: then the modules that have factors say it.
+    """``target_modules`` of the result, PEFT's union; None where some are lists and others patterns, or a parent has
+    them narrowed down: then the modules that have factors say it.
     """
     targets = [parent.adapter.targets for parent in parents]
     names = {name for item in targets if isinstance(item, tuple) for name in item}
     patterns = {item: None for item in targets if isinstance(item, str)}
-    if None in targets or (names and patterns):
+    if None in targets or (names and patterns) or any(parent.adapter.narrowing != Narrowing() for parent in parents):
         return None
     if names or not patterns:
         return tuple(sorted(names))

@@ -20,7 +20,6 @@ from edgelora.checkpoint.names import module_of, weight_of
 from edgelora.grid.make import Grid
 from edgelora.values import Checkpoint, QuantSpec
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
-from edgelora_runtime.adapter_config import is_target
 from edgelora_runtime.manifest import file_info
 from edgelora_runtime.receipt import Answer, LayerRecord, ModuleCount, Probe, Receipt, hash_text
 
@@ -79,11 +78,7 @@ def count_modules(checkpoint: Checkpoint, adapter: Adapter) -> ModuleCount:
     """Hold the adapter to the matrices of the base that its ``target_modules`` ask for."""
     modules = {module_of(name): name for name in checkpoint.names() if name.endswith(".weight")}
     matched = modules.keys() & adapter.factors.keys()
-    wanted = {
-        module
-        for module, name in modules.items()
-        if len(checkpoint.shape(name)) == 2 and is_target(module, adapter.targets)
-    }
+    wanted = {module for module, name in modules.items() if len(checkpoint.shape(name)) == 2 and adapter.claims(module)}
     missing = sorted(wanted - matched)
     return ModuleCount(len(matched), len(wanted | matched), tuple(missing))
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edgelora_runtime.adapter import parse_spec
-from edgelora_runtime.adapter_config import is_target, parse_config
+from edgelora_runtime.adapter_config import parse_config
+from edgelora_runtime.claims import claims
 from edgelora_runtime.errors import AdapterError, EdgeLoraError
 from edgelora_runtime.manifest import cache_bytes, parse_manifest
 from edgelora_runtime.names import find_unsafe
@@ -75,7 +76,7 @@ def config_values(path: Path) -> Any:
     config = parse_config(path.read_bytes())
     ranks = [config.rank_of(module) for module in MODULES]
     return [
-        [rank, config.scaling_of(module, rank), is_target(module, config.targets)]
+        [rank, config.scaling_of(module, rank), claims(module, config.targets, config.narrowing)]
         for module, rank in zip(MODULES, ranks, strict=True)
     ]
 
@@ -143,7 +144,10 @@ def test_every_hostile_file_is_refused_by_its_field(readers: Readers, kind: str,
     path, cases = tmp_path / "file", [case for case in FILE["cases"] if case["kind"] == kind]
     for case in cases:
         path.write_bytes(content_of(case))
-        found = readers.ask("config" if kind == "adapter_config" else kind, path=path)
+        told = case.get("claims", {})
+        found = readers.ask("config" if kind == "adapter_config" else kind, path=path, modules=list(told))
+        if told:
+            assert [claimed for *_, claimed in found["value"]] == list(told.values()), case["name"]
         assert case.get("message_has", "") in found.get("message", ""), case["name"]
         assert ("message" in found) != case.get("accepted", False), case["name"]
     assert len(cases) > 60

@@ -149,7 +149,9 @@ def test_patterns_that_are_pythons_alone_are_refused(tmp_path: Path, pattern: st
         ("target_modules", ["model.layers.0.self_attn.q_proj", "layers.0.mlp.up_proj"], False),
         ("target_modules", None, False),
         ("layers_to_transform", [0], False),
-        ("exclude_modules", ["layers.1.mlp.up_proj"], False),
+        ("layers_to_transform", [0, 1], True),
+        ("exclude_modules", r".*\.1\..*", False),
+        ("exclude_modules", ["o_proj"], True),
     ],
 )
 def test_target_modules_say_what_must_be_there(
@@ -167,6 +169,18 @@ def test_target_modules_say_what_must_be_there(
         return
     with pytest.raises(AdapterError, match=r"2 of the 4 modules that its target_modules ask for"):
         fit_adapter(read_adapter(folder), slots, "a")
+
+
+def test_factors_that_the_configuration_leaves_out_are_refused(shared_artifact: Path, tmp_path: Path) -> None:
+    """PEFT passes over them, so that they would act here alone."""
+    folder = write_adapter(tmp_path / "a", targets=("q_proj", "up_proj"))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    slots = read_manifest(shared_artifact).slots
+    told = {"exclude_modules": ["up_proj"], "layers_to_transform": [0], "target_modules": ["q_proj"]}
+    for field, value in told.items():
+        (folder / "adapter_config.json").write_text(json.dumps({**config, field: value}))
+        with pytest.raises(AdapterError, match=r"factors for 2 modules .* does not claim: .*up_proj.*; save or copy"):
+            fit_adapter(read_adapter(folder), slots, "a")
 
 
 def test_the_energy_curve_ends_at_one() -> None:

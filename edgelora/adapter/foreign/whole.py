@@ -19,7 +19,8 @@ from edgelora.checkpoint.names import HEAD, is_embedding, turned_shape, weight_o
 from edgelora.errors import AdapterError, ArtifactError
 from edgelora.values import Checkpoint, FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Factors
-from edgelora_runtime.adapter_config import CONFIG_FILE, FORMS, changes_base, is_saved, is_target
+from edgelora_runtime.adapter_config import CONFIG_FILE, FORMS, changes_base, is_saved
+from edgelora_runtime.claims import is_target
 from edgelora_runtime.parse_json import read_json
 from edgelora_runtime.safetensors import map_safetensors
 

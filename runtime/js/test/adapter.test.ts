@@ -169,7 +169,13 @@ test("an adapter that does not fit the slots is refused", async () => {
     {},
     /^adapter x does not fit: m\.q_proj maps 3 to 5 features, expected 3 to 4; use an adapter trained for this base$/,
   );
-  fitAdapter(await read(TENSORS, { target_modules: ".*_proj", layers_to_transform: [0] }), [SLOT], "narrowed");
+  fitAdapter(await read(TENSORS, { target_modules: ".*_proj", exclude_modules: ["k_proj"] }), [SLOT], "narrowed");
+  await unfit(TENSORS, { target_modules: ".*_proj", exclude_modules: "m.x_proj" }, /is incomplete: 1 of the 3 modules/);
+  await unfit(
+    TENSORS,
+    { exclude_modules: ["v_proj"] },
+    /^adapter x has factors for 1 modules that its adapter_config\.json does not claim: m\.v_proj; save or copy the/,
+  );
 });
 
 test("an adapter that changes nothing is refused", async () => {

@@ -39,6 +39,7 @@ const BASE = new Map([
 const adapterWith = (head: readonly (readonly [string, HeadValues])[], saved = ["classifier"]): Adapter => ({
   factors: new Map(),
   targets: null,
+  narrowing: { excluded: [], layers: [], lists: [] },
   head: new Map(head),
   saved,
   notes: [],

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { parseConfig } from "../src/core/adapter-config.js";
+import { type LoraConfig, parseConfig } from "../src/core/adapter-config.js";
+import { claims } from "../src/core/claims.js";
 import { EdgeLoraError } from "../src/core/errors.js";
 import { parseManifest } from "../src/core/manifest.js";
 import { inAddress } from "../src/core/names.js";
@@ -37,6 +38,7 @@ interface Case {
   readonly pattern?: string;
   readonly module?: string;
   readonly expected?: boolean;
+  readonly claims?: Readonly<Record<string, boolean>>;
 }
 
 const read = async (path: string) => JSON.parse(await readFile(`${CONFORMANCE}/${path}`, "utf8")) as Json;
@@ -95,7 +97,11 @@ test("every case is refused in one line, or read", () => {
       continue;
     }
     try {
-      READERS[item.kind]?.(contentOf(item));
+      const found = READERS[item.kind]?.(contentOf(item));
+      for (const [module, expected] of Object.entries(item.claims ?? {})) {
+        const { targets, narrowing } = found as LoraConfig;
+        if (claims(module, targets, narrowing) !== expected) wrong.push(`${told}: claims ${module}`);
+      }
       if (item.message_has !== undefined) wrong.push(`${told}: read`);
     } catch (error) {
       const { message } = error as Error;

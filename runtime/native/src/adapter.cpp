@@ -104,7 +104,7 @@ class Reader {
                         folder_.u8string() + " cannot be used: " + join_some(wrong_) + "; " + kExpected);
         }
         note_unknown(config.unknown);
-        adapter_.targets = config.targets;
+        adapter_.claims = config.claims;
         return std::move(adapter_);
     }
 
@@ -274,7 +274,7 @@ void fit_adapter(const Adapter& adapter, const std::vector<Slot>& slots, const s
     const std::vector<Place> places = places_of(slots);
     std::unordered_map<std::string_view, const Place*> by_module;
     for (const Place& place : places) by_module[place.module] = &place;
-    std::vector<std::string> missing, absent, wrong;
+    std::vector<std::string> missing, absent, unclaimed, wrong;
     for (const auto& [module, item] : adapter.factors) {
         const auto found = by_module.find(module);
         if (found == by_module.end()) {
@@ -297,13 +297,21 @@ void fit_adapter(const Adapter& adapter, const std::vector<Slot>& slots, const s
     }
     for (const Place& place : places) {
         std::string module(place.module);
-        if (adapter.factors.count(module) == 0 && adapter.targets.has(module)) absent.push_back(std::move(module));
+        if (adapter.factors.count(module) == 0 && adapter.claims.has(module)) absent.push_back(std::move(module));
     }
     if (!absent.empty()) {
         throw Error(Code::adapter, where + " is incomplete: " + std::to_string(absent.size()) + " of the " +
                                        std::to_string(absent.size() + count) +
                                        " modules that its target_modules ask for have no factors: " +
                                        join_some(absent, ", ") + "; save or copy the adapter again");
+    }
+    for (const auto& [module, item] : adapter.factors) {
+        if (adapter.claims.targets && !adapter.claims.has(module)) unclaimed.push_back(module);
+    }
+    if (!unclaimed.empty()) {
+        throw Error(Code::adapter, where + " has factors for " + std::to_string(unclaimed.size()) +
+                                       " modules that its " + std::string(kConfigFile) + " does not claim: " +
+                                       join_some(unclaimed, ", ") + "; save or copy the adapter again");
     }
     if (!wrong.empty()) throw Error(Code::adapter, where + " does not fit: " + join_some(wrong) + kTrainedFor);
     const bool changes = std::any_of(adapter.factors.begin(), adapter.factors.end(),

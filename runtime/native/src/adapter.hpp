@@ -48,7 +48,7 @@ using SavedTensors = std::map<std::string, SavedTensor>;
 // acts from their last place in a prompt on.
 struct Adapter {
     std::map<std::string, Factors> factors;
-    Targets targets;
+    Claims claims;
     SavedTensors head;
     std::vector<std::string> saved;
     std::vector<std::string> notes;  // lines about what was left unread, and changes nothing as far as anybody knows
@@ -68,8 +68,8 @@ Adapter read_adapter(const std::filesystem::path& folder, bool with_head = false
 bool are_finite(const float* values, std::size_t count);
 
 // Check that every module has its place in `slots` and that something changes; `where` names the adapter.
-// Throws one Error{adapter} that lists every module without a slot, every one that `target_modules` ask for and the
-// file lacks, and every wrong shape.
+// Throws one Error{adapter} that lists every module without a slot, every one that the configuration claims and the
+// file lacks, or the other way around, and every wrong shape.
 void fit_adapter(const Adapter& adapter, const std::vector<Slot>& slots, const std::string& where);
 
 }  // namespace edgelora

@@ -31,7 +31,6 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"velora_config", "VeLoRA"},
     {"monteclora_config", "MonteCLoRA"},
 };
-constexpr const char* kNarrowing[] = {"layers_to_transform", "layers_pattern", "exclude_modules"};
 constexpr std::string_view kBaseChangingStarts[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
 constexpr std::string_view kOtherStarts[] = {"gaussian", "eva", "orthogonal", "mica"};
 // Fields that are read; and those that say how it was trained, or for whom: PEFT's other ones.
@@ -41,7 +40,7 @@ constexpr std::string_view kRead[] = {
     "auto_mapping",     "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config",
     "fan_in_fan_out",   "inference_mode",    "loftq_config",    "lora_dropout",   "lora_ga_config",
     "megatron_config",  "megatron_core",     "peft_version",    "qalora_group_size", "revision",
-    "runtime_config",   "task_type",
+    "runtime_config",   "task_type",         "layers_to_transform", "layers_pattern", "exclude_modules",
 };
 
 const Json& value_of(const Json& config, const char* field) {
@@ -88,6 +87,31 @@ std::string pattern_problem(const std::string& pattern) {
     }
 }
 
+// A text, or a list of texts: each that says something.
+std::vector<std::string> texts_of(const Json& value) {
+    if (value.is_string() && value != "") return {value.get<std::string>()};
+    return value.is_array() ? value.get<std::vector<std::string>>() : std::vector<std::string>();
+}
+
+std::vector<double> layers_of(const Json& config) {
+    const Json& value = value_of(config, "layers_to_transform");
+    if (value.is_number()) return {value.get<double>()};
+    return value.is_array() ? value.get<std::vector<double>>() : std::vector<double>();
+}
+
+// Letters, digits, `_` and `-`, in parts joined by `.`.
+bool is_list_name(std::string_view name) {
+    bool is_begun = false;  // the part
+    for (const char byte : name) {
+        const bool is_letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
+        if (!is_letter && !(byte >= '0' && byte <= '9') && byte != '_' && byte != '-' && !(byte == '.' && is_begun)) {
+            return false;
+        }
+        is_begun = byte != '.';
+    }
+    return is_begun;
+}
+
 // Everything of one configuration that cannot be used.
 class Checker {
   public:
@@ -95,7 +119,9 @@ class Checker {
 
     std::vector<std::string> check() {
         refusals();
+        const std::size_t count = wrong_.size();
         types();
+        if (wrong_.size() == count) layers();
         number("r", "rank_pattern", rank_problem);
         number("lora_alpha", "alpha_pattern", alpha_problem);
         saved();
@@ -153,10 +179,24 @@ class Checker {
         if (!layers.is_null() && !is_whole(layers) && !is_list_of(layers, is_whole)) {
             add("layers_to_transform is " + show(layers) + ", expected whole numbers");
         }
-        const Json& targets = value_of(config_, "target_modules");
-        if (!targets.is_string()) return;
-        const std::string why = pattern_problem(targets.get<std::string>());
-        if (!why.empty()) add("target_modules: " + why);
+        for (const char* field : {"target_modules", "exclude_modules"}) {
+            const Json& value = value_of(config_, field);
+            const std::string why = value.is_string() ? pattern_problem(value.get<std::string>()) : "";
+            if (!why.empty()) add(field + (": " + why));
+        }
+    }
+
+    // What PEFT itself does not open, of fields that are of the right types; and patterns where names stand.
+    void layers() {
+        const std::vector<double> layers = layers_of(config_);
+        const std::vector<std::string> lists = texts_of(value_of(config_, "layers_pattern"));
+        if (!layers.empty() && value_of(config_, "target_modules").is_string()) {
+            add("layers_to_transform is " + show(value_of(config_, "layers_to_transform")) +
+                ", expected none where target_modules is a pattern");
+        }
+        const std::string told = "layers_pattern is " + show(value_of(config_, "layers_pattern")) + ", expected ";
+        if (!lists.empty() && layers.empty()) add(told + "layers_to_transform beside it");
+        if (!std::all_of(lists.begin(), lists.end(), is_list_name)) add(told + "names such as 'layers'");
     }
 
     void number(const std::string& field, const std::string& patterns_field, std::string (*problem)(const Json&)) {
@@ -200,26 +240,26 @@ class Checker {
     std::vector<std::string> wrong_;
 };
 
-// `target_modules` where nothing else in the configuration narrows them down to some layers.
-Targets targets_of(const Json& config) {
-    const Json& value = value_of(config, "target_modules");
-    const bool is_narrowed = std::any_of(std::begin(kNarrowing), std::end(kNarrowing), [&](const char* field) {
-        const Json& narrowing = value_of(config, field);  // text, a list or a number by now
-        return narrowing.is_string() ? narrowing != "" : !narrowing.empty();
-    });
+Targets read_targets(const Json& value) {
     Targets targets;
-    if (is_narrowed || value.is_null() || value == "all-linear") return targets;
-    if (value.is_string()) {
-        targets.pattern.push_back(Pattern::parse(value.get<std::string>()));
-    } else {
-        targets.endings = value.get<std::vector<std::string>>();
-    }
+    if (value.is_string() && value != "") targets.pattern.push_back(Pattern::parse(value.get<std::string>()));
+    if (value.is_array()) targets.endings = value.get<std::vector<std::string>>();
     return targets;
+}
+
+Claims claims_of(const Json& config) {
+    Claims claims;
+    if (const Json& targets = value_of(config, "target_modules"); !targets.is_null() && targets != "all-linear") {
+        claims.targets = read_targets(targets);
+    }
+    claims.excluded = read_targets(value_of(config, "exclude_modules"));
+    claims.layers = layers_of(config);
+    claims.lists = texts_of(value_of(config, "layers_pattern"));
+    return claims;
 }
 
 bool is_read(std::string_view field) {
     return std::find(std::begin(kRead), std::end(kRead), field) != std::end(kRead) ||
-           std::find(std::begin(kNarrowing), std::end(kNarrowing), field) != std::end(kNarrowing) ||
            std::any_of(std::begin(kRefused), std::end(kRefused), [&](const auto& form) { return form.first == field; });
 }
 
@@ -250,21 +290,7 @@ Value first_match(const std::vector<std::pair<Pattern, Value>>& patterns, std::s
     return found == patterns.end() ? otherwise : found->second;
 }
 
-// Whether a name is one of `endings`, or ends with one behind a `.`.
-bool is_any_ending(std::string_view name, const std::vector<std::string>& endings) {
-    return std::any_of(endings.begin(), endings.end(), [&](const std::string& ending) {
-        if (name == ending) return true;
-        if (name.size() <= ending.size()) return false;
-        const std::size_t start = name.size() - ending.size();
-        return name[start - 1] == '.' && name.substr(start) == ending;
-    });
-}
-
 }  // namespace
-
-bool Targets::has(std::string_view module) const {
-    return pattern.empty() ? is_any_ending(module, endings) : pattern[0].matches_whole(module);
-}
 
 bool is_saved(std::string_view tensor, const std::vector<std::string>& saved) {
     for (std::size_t end = tensor.find('.'); end != tensor.npos; end = tensor.find('.', end + 1)) {
@@ -296,7 +322,7 @@ LoraConfig parse_config(std::string_view content, const std::string& where, bool
     read.is_rank_stabilized = value_of(config, "use_rslora") == true;
     read.ranks = patterns_of<std::int64_t>(config, "rank_pattern");
     read.alphas = patterns_of<double>(config, "alpha_pattern");
-    read.targets = targets_of(config);
+    read.claims = claims_of(config);
     read.unknown = unknown_fields(config);
     if (const Json& saved = value_of(config, "modules_to_save"); !is_nothing(saved)) {
         read.saved = saved.get<std::vector<std::string>>();

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "claims.hpp"
 #include "patterns.hpp"
 
 namespace edgelora {
@@ -19,23 +20,13 @@ constexpr std::string_view kConfigFile = "adapter_config.json";
 constexpr const char* kExpected =
     "expected plain LoRA as PEFT saves it; `edgelora adapter convert` and `edgelora export --merge` take more kinds";
 
-// `target_modules`: nothing, a pattern for the whole name, or names and endings of names.
-struct Targets {
-    std::vector<Pattern> pattern;  // one or none
-    std::vector<std::string> endings;
-
-    // PEFT's rule: a text is a pattern for the whole name, a list holds endings of names.
-    bool has(std::string_view module) const;
-};
-
-// LoRA. `targets` are `target_modules` where they claim every layer, else nothing.
 struct LoraConfig {
     std::int64_t rank = 0;
     double alpha = 0;
     bool is_rank_stabilized = false;
     std::vector<std::pair<Pattern, std::int64_t>> ranks;
     std::vector<std::pair<Pattern, double>> alphas;
-    Targets targets;
+    Claims claims;
     std::vector<std::string> saved;        // modules_to_save: those of a head, trained whole
     std::vector<std::string> unknown;      // fields that say something nobody here has heard of
     std::vector<std::int32_t> invocation;  // alora_invocation_tokens: it acts from their last place in a prompt on

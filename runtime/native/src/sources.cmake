@@ -9,6 +9,7 @@ set(EDGELORA_CORE_SOURCES
   characters.cpp
   check_manifest.cpp
   check_receipt.cpp
+  claims.cpp
   encoder_model.cpp
   encoder_session.cpp
   files.cpp

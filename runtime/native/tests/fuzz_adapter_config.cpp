@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         for (const char* module : {"model.layers.0.self_attn.q_proj", "", "a.b", "aaaaaaaaaaaaaaaaaaaaaaaa"}) {
             const std::int64_t rank = config.rank_of(module);
             if (rank < 1 || rank > 65536 || !std::isfinite(config.scaling_of(module, rank))) std::abort();
-            config.targets.has(module);
+            config.claims.has(module);
         }
     });
 }

@@ -70,7 +70,7 @@ Json read_config_file(const Json& request) {
     for (const Json& item : request.value("modules", Json::array())) {
         const auto module = item.get<std::string>();
         const std::int64_t rank = config.rank_of(module);
-        modules.push_back({rank, config.scaling_of(module, rank), config.targets.has(module)});
+        modules.push_back({rank, config.scaling_of(module, rank), config.claims.has(module)});
     }
     return modules;
 }

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgelora_runtime.adapter_config import CONFIG_FILE, EXPECTED, is_saved, is_target, read_config
+from edgelora_runtime.adapter_config import CONFIG_FILE, EXPECTED, is_saved, read_config
+from edgelora_runtime.claims import Narrowing, Targets, claims
 from edgelora_runtime.errors import AdapterError, ArtifactError
 from edgelora_runtime.files import restore
 from edgelora_runtime.manifest import Slot
@@ -54,23 +55,29 @@ class Factors:
 class Adapter:
     """Every adapted module of a PEFT folder, by its name in the checkpoint.
 
-    ``targets`` are PEFT's ``target_modules``, a pattern or name endings, where they claim every layer; None elsewhere.
+    ``targets`` are PEFT's ``target_modules``, a pattern or name endings, None where they name no modules; ``narrowing``
+    is what other fields take out of them.
     ``head`` holds the tensors of ``modules_to_save`` by their names in the checkpoint; ``saved`` are those modules.
     ``notes`` are lines about what was left unread, and changes nothing as far as anybody knows.
     ``invocation`` are token ids of an activated adapter: it acts from their last place in a prompt on.
     """
 
     factors: Mapping[str, Factors]
-    targets: str | tuple[str, ...] | None = None
+    targets: Targets | None = None
     head: Mapping[str, FloatArray] = field(default_factory=dict)
     saved: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     invocation: tuple[int, ...] = ()
+    narrowing: Narrowing = field(default_factory=Narrowing)
 
     @property
     def rank(self) -> int:
         """The largest rank of any module; 0 of an adapter that is a head alone."""
         return max((int(item.a.shape[0]) for item in self.factors.values()), default=0)
+
+    def claims(self, module: str) -> bool:
+        """Whether its configuration says that ``module`` has factors."""
+        return claims(module, self.targets, self.narrowing)
 
 
 def read_adapter(folder: Path, with_head: bool = False) -> Adapter:
@@ -109,14 +116,14 @@ def read_adapter(folder: Path, with_head: bool = False) -> Adapter:
     if config.unknown:
         unknown = join_some(map(show, config.unknown), ", ")
         notes.append(f"{CONFIG_FILE} has {unknown}, which this release does not know and leaves unread")
-    return Adapter(factors, config.targets, head, config.saved, tuple(notes), config.invocation)
+    return Adapter(factors, config.targets, head, config.saved, tuple(notes), config.invocation, config.narrowing)
 
 
 def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
     """Check that every module has its place in ``slots`` and that something changes; ``where`` names the adapter.
 
-    Raises one AdapterError that lists every module without a slot, every one that ``target_modules`` ask for and the
-    file lacks, and every wrong shape.
+    Raises one AdapterError that lists every module without a slot, every one that the configuration claims and the
+    file lacks, or the other way around, and every wrong shape.
     """
     places = {part.module: (slot, part) for slot in slots for part in slot.parts}
     missing = [module for module in adapter.factors if module not in places]
@@ -127,11 +134,17 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
             f"{where}: {share} of its {len(adapter.factors)} modules are in this artifact (which has {known}, …); "
             f"missing: {join_some(missing, ', ')}; use an adapter trained for this base"
         )
-    absent = [module for module in places if module not in adapter.factors and is_target(module, adapter.targets)]
+    absent = [module for module in places if module not in adapter.factors and adapter.claims(module)]
     if absent:
         raise AdapterError(
             f"{where} is incomplete: {len(absent)} of the {len(absent) + len(adapter.factors)} modules that its "
             f"target_modules ask for have no factors: {join_some(absent, ', ')}; save or copy the adapter again"
+        )
+    unclaimed = [module for module in adapter.factors if adapter.targets is not None and not adapter.claims(module)]
+    if unclaimed:
+        raise AdapterError(
+            f"{where} has factors for {len(unclaimed)} modules that its {CONFIG_FILE} does not claim: "
+            f"{join_some(unclaimed, ', ')}; save or copy the adapter again"
         )
     wrong = []
     for module, item in adapter.factors.items():

@@ -9,14 +9,16 @@ express is refused, since ignoring it would give other answers silently.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelora_runtime.claims import Narrowing, Targets
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.parse_json import join_some, parse_json, read_json, show
-from edgelora_runtime.patterns import PatternError, matches_ending, matches_whole, parse_pattern
+from edgelora_runtime.patterns import PatternError, matches_ending, parse_pattern
 
 CONFIG_FILE = "adapter_config.json"
 EXPECTED = (
@@ -43,12 +45,13 @@ FORMS = {  # options of LoRA that make it more than A and B
     "velora_config": "VeLoRA",
     "monteclora_config": "MonteCLoRA",
 }
-_NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
+_LIST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _OTHER_STARTS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
 _READ = frozenset({
     "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules", "modules_to_save",
-    "bias", "init_lora_weights", "alora_invocation_tokens", *_NARROWING, *FORMS,
+    "bias", "init_lora_weights", "alora_invocation_tokens", "layers_to_transform", "layers_pattern",
+    "exclude_modules", *FORMS,
 })  # fmt: skip
 _HARMLESS = frozenset({  # what says how it was trained, or for whom; PEFT's other fields
     "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config", "fan_in_fan_out",
@@ -59,14 +62,15 @@ _HARMLESS = frozenset({  # what says how it was trained, or for whom; PEFT's oth
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """LoRA. ``targets`` are ``target_modules``, a pattern or endings, where they claim every layer, else None."""
+    """LoRA. ``targets`` are ``target_modules``, a pattern or endings; None where they name no modules."""
 
     rank: int
     alpha: float
     is_rank_stabilized: bool
     ranks: Mapping[str, int]  # pattern -> rank
     alphas: Mapping[str, float]  # pattern -> alpha
-    targets: str | tuple[str, ...] | None
+    targets: Targets | None
+    narrowing: Narrowing
     saved: tuple[str, ...] = ()  # modules_to_save: those of a head, trained whole
     unknown: tuple[str, ...] = ()  # fields that say something nobody here has heard of
     invocation: tuple[int, ...] = ()  # alora_invocation_tokens: it acts from their last place in a prompt on
@@ -98,13 +102,6 @@ def parse_config(content: bytes, where: str = CONFIG_FILE, with_head: bool = Fal
 def changes_base(start: str) -> bool:
     """Whether an adapter with these ``init_lora_weights`` took a part of the base away when it began."""
     return start.lower().startswith(_BASE_CHANGING_STARTS)
-
-
-def is_target(module: str, targets: str | tuple[str, ...] | None) -> bool:
-    """PEFT's rule: a text is a pattern for the whole name, a list holds endings of names."""
-    if isinstance(targets, str):
-        return matches_whole(targets, module)
-    return any(module == target or module.endswith(f".{target}") for target in targets or ())
 
 
 def is_saved(tensor: str, saved: Sequence[str]) -> bool:
@@ -140,6 +137,7 @@ def _check(config: Any, where: str, with_head: bool) -> LoraConfig:
         ranks={key: int(value) for key, value in (config.get("rank_pattern") or {}).items()},
         alphas={key: float(value) for key, value in (config.get("alpha_pattern") or {}).items()},
         targets=_targets(config),
+        narrowing=_narrowing(config),
         saved=tuple(saved),
         unknown=tuple(field for field, value in config.items() if value and field not in _READ | _HARMLESS),
         invocation=tuple(int(token) for token in config.get("alora_invocation_tokens") or ()),
@@ -176,8 +174,24 @@ def _wrong_types(config: Mapping[str, Any]) -> list[str]:
     layers = config.get("layers_to_transform")
     if layers is not None and not _is_list_of(layers if isinstance(layers, list) else [layers], int):
         wrong.append(f"layers_to_transform is {show(layers)}, expected whole numbers")
-    if isinstance(config.get("target_modules"), str) and (why := _pattern_problem(config["target_modules"])):
-        wrong.append(f"target_modules: {why}")
+    patterns = {name: config.get(name) for name in ("target_modules", "exclude_modules")}
+    wrong += [
+        f"{name}: {why}" for name, text in patterns.items() if isinstance(text, str) and (why := _pattern_problem(text))
+    ]
+    return wrong or _wrong_layers(config)
+
+
+def _wrong_layers(config: Mapping[str, Any]) -> list[str]:
+    """What PEFT itself does not open, of fields that are of the right types; and patterns where names stand."""
+    narrowing = _narrowing(config)
+    wrong = []
+    if narrowing.layers and isinstance(config.get("target_modules"), str):
+        told = show(config["layers_to_transform"])
+        wrong.append(f"layers_to_transform is {told}, expected none where target_modules is a pattern")
+    if narrowing.lists and not narrowing.layers:
+        wrong.append(f"layers_pattern is {show(config['layers_pattern'])}, expected layers_to_transform beside it")
+    if not all(map(_LIST_NAME.fullmatch, narrowing.lists)):
+        wrong.append(f"layers_pattern is {show(config['layers_pattern'])}, expected names such as 'layers'")
     return wrong
 
 
@@ -241,10 +255,18 @@ def _is_list_of(value: Any, kind: type) -> bool:
     return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
 
 
-def _targets(config: Mapping[str, Any]) -> str | tuple[str, ...] | None:
-    """``target_modules`` where nothing else in the configuration narrows them down to some layers."""
+def _targets(config: Mapping[str, Any]) -> Targets | None:
     targets = config.get("target_modules")
-    narrowed = any(config.get(field) not in (None, [], "") for field in _NARROWING)
-    if narrowed or targets is None or targets == "all-linear":
+    if targets is None or targets == "all-linear":
         return None
     return targets if isinstance(targets, str) else tuple(targets)
+
+
+def _narrowing(config: Mapping[str, Any]) -> Narrowing:
+    excluded, layers = config.get("exclude_modules") or (), config.get("layers_to_transform")
+    lists = config.get("layers_pattern") or ()
+    return Narrowing(
+        excluded=excluded if isinstance(excluded, str) else tuple(excluded),
+        layers=(layers,) if isinstance(layers, int) else tuple(layers or ()),
+        lists=(lists,) if isinstance(lists, str) else tuple(lists),
+    )

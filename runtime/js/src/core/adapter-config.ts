@@ -5,9 +5,10 @@
  * since ignoring it would give other answers silently.
  */
 
+import { isTarget, type Narrowing, type Targets } from "./claims.js";
 import { AdapterError } from "./errors.js";
 import { joinSome, parseJson, show } from "./parse-json.js";
-import { matchesEnding, matchesWhole, PatternError, parsePattern } from "./patterns.js";
+import { matchesEnding, PatternError, parsePattern } from "./patterns.js";
 
 export const CONFIG_FILE = "adapter_config.json";
 export const EXPECTED =
@@ -32,13 +33,13 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["velora_config", "VeLoRA"],
   ["monteclora_config", "MonteCLoRA"],
 ];
-const NARROWING = ["layers_to_transform", "layers_pattern", "exclude_modules"];
+const LIST_NAME = /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/;
 const BASE_CHANGING_START = /^(pissa|olora|corda|loftq|lora_ga)/i;
 const OTHER_START = /^(gaussian|eva|orthogonal|mica)$/i;
 const READ = new Set([
   ...["peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules"],
   ...["modules_to_save", "bias", "init_lora_weights", "alora_invocation_tokens"],
-  ...[...NARROWING, ...REFUSED.map(([field]) => field)],
+  ...["layers_to_transform", "layers_pattern", "exclude_modules", ...REFUSED.map(([field]) => field)],
   // What says how it was trained, or for whom: PEFT's other fields.
   ...["auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config"],
   ...["fan_in_fan_out", "inference_mode", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_config"],
@@ -47,20 +48,21 @@ const READ = new Set([
 
 type Config = Readonly<Record<string, unknown>>;
 
-/** LoRA. `targets` are `target_modules`, a pattern or endings, where they claim every layer; else null. */
+/** LoRA. `targets` are `target_modules`, a pattern or endings; null where they name no modules. */
 export interface LoraConfig {
   readonly rank: number;
   readonly alpha: number;
   readonly isRankStabilized: boolean;
   readonly ranks: readonly (readonly [string, number])[]; // pattern and rank
   readonly alphas: readonly (readonly [string, number])[]; // pattern and alpha
-  readonly targets: string | readonly string[] | null;
+  readonly targets: Targets | null;
   /** `modules_to_save`: those of a head, trained whole. */
   readonly saved: readonly string[];
   /** Fields that say something nobody here has heard of. */
   readonly unknown: readonly string[];
   /** `alora_invocation_tokens`: it acts from their last place in a prompt on; empty where it acts on every token. */
   readonly invocation: readonly number[];
+  readonly narrowing: Narrowing;
 }
 
 /**
@@ -101,6 +103,7 @@ export function parseConfig(
     saved: saved as string[],
     unknown: Object.keys(config).filter((field) => !READ.has(field) && !isEmpty(config[field])),
     invocation: invocation as number[],
+    narrowing: narrowingOf(config),
   };
 }
 
@@ -120,13 +123,6 @@ export function rankOf(config: LoraConfig, module: string): number {
 export function scalingOf(config: LoraConfig, module: string, rank: number): number {
   const alpha = config.alphas.find(([pattern]) => matchesEnding(pattern, module))?.[1] ?? config.alpha;
   return alpha / (config.isRankStabilized ? Math.sqrt(rank) : rank);
-}
-
-/** PEFT's rule: a text is a pattern for the whole name, a list holds endings of names. */
-export function isTarget(module: string, targets: string | readonly string[] | null): boolean {
-  if (targets === null) return false;
-  if (typeof targets === "string") return matchesWhole(targets, module);
-  return targets.some((target) => module === target || module.endsWith(`.${target}`));
 }
 
 function refusals(config: Config): string[] {
@@ -167,10 +163,24 @@ function wrongTypes(config: Config): string[] {
   if (!(Array.isArray(layers) ? layers : [layers]).every(Number.isInteger)) {
     refuse("layers_to_transform", "whole numbers");
   }
-  if (typeof config.target_modules === "string") {
-    const why = patternProblem(config.target_modules);
-    if (why !== null) wrong.push(`target_modules: ${why}`);
+  for (const field of ["target_modules", "exclude_modules"]) {
+    const why = typeof config[field] === "string" ? patternProblem(config[field]) : null;
+    if (why !== null) wrong.push(`${field}: ${why}`);
   }
+  return wrong.length > 0 ? wrong : wrongLayers(config);
+}
+
+/** What PEFT itself does not open, of fields that are of the right types; and patterns where names stand. */
+function wrongLayers(config: Config): string[] {
+  const { layers, lists } = narrowingOf(config);
+  const wrong: string[] = [];
+  if (layers.length > 0 && typeof config.target_modules === "string") {
+    const told = show(config.layers_to_transform);
+    wrong.push(`layers_to_transform is ${told}, expected none where target_modules is a pattern`);
+  }
+  const told = `layers_pattern is ${show(config.layers_pattern)}, expected`;
+  if (lists.length > 0 && layers.length === 0) wrong.push(`${told} layers_to_transform beside it`);
+  if (!lists.every((name) => LIST_NAME.test(name))) wrong.push(`${told} names such as "layers"`);
   return wrong;
 }
 
@@ -227,12 +237,17 @@ function isEmpty(value: unknown): boolean {
   return !value || (typeof value === "object" && Object.keys(value).length === 0);
 }
 
-/** `target_modules` where nothing else in the configuration narrows them down to some layers. */
-function targetsOf(config: Config): string | string[] | null {
-  const targets = (config.target_modules ?? null) as string | string[] | null;
-  const isNarrowed = NARROWING.some((field) => {
-    const value = config[field] ?? "";
-    return Array.isArray(value) ? value.length > 0 : value !== "";
-  });
-  return isNarrowed || targets === "all-linear" ? null : targets;
+function targetsOf(config: Config): Targets | null {
+  const targets = (config.target_modules ?? null) as Targets | null;
+  return targets === "all-linear" ? null : targets;
+}
+
+function narrowingOf(config: Config): Narrowing {
+  const layers = (config.layers_to_transform ?? []) as number | number[];
+  const lists = (config.layers_pattern || []) as string | string[];
+  return {
+    excluded: (config.exclude_modules || []) as Targets,
+    layers: typeof layers === "number" ? [layers] : layers,
+    lists: typeof lists === "string" ? [lists] : lists,
+  };
 }

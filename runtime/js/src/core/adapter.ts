@@ -8,12 +8,12 @@ import {
   CONFIG_FILE,
   EXPECTED,
   isSaved,
-  isTarget,
   type LoraConfig,
   parseConfig,
   rankOf,
   scalingOf,
 } from "./adapter-config.js";
+import { claims, type Narrowing, type Targets } from "./claims.js";
 import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Slot } from "./format.js";
@@ -44,11 +44,12 @@ export interface Factors {
 
 /**
  * Every adapted module of a PEFT folder, by its name in the checkpoint. `targets` are PEFT's `target_modules`, a
- * pattern or name endings, where they claim every layer; null elsewhere.
+ * pattern or name endings, null where they name no modules; `narrowing` is what other fields take out of them.
  */
 export interface Adapter {
   readonly factors: ReadonlyMap<string, Factors>;
-  readonly targets: string | readonly string[] | null;
+  readonly targets: Targets | null;
+  readonly narrowing: Narrowing;
   /** The tensors of fully trained modules, by their names in the checkpoint. */
   readonly head: HeadTensors;
   /** Those modules: `modules_to_save`. */
@@ -91,14 +92,14 @@ export async function readAdapter(source: FolderSource, withHead: boolean = fals
     const unknown = joinSome(config.unknown.map(show), ", ");
     notes.push(`${CONFIG_FILE} has ${unknown}, which this release does not know and leaves unread`);
   }
-  const { targets, saved, invocation } = config;
-  return { factors, targets, head, saved, notes, invocation };
+  const { targets, narrowing, saved, invocation } = config;
+  return { factors, targets, narrowing, head, saved, notes, invocation };
 }
 
 /**
  * Check that every module has its place in `slots` and that something changes; `where` names the adapter. Throws one
- * AdapterError that lists every module without a slot, every one that `target_modules` ask for and the file lacks, and
- * every wrong shape.
+ * AdapterError that lists every module without a slot, every one that the configuration claims and the file lacks, or
+ * the other way around, and every wrong shape.
  */
 export function fitAdapter(adapter: Adapter, slots: readonly Slot[], where: string): void {
   const places = new Map(slots.flatMap((slot) => slot.parts.map((part) => [part.module, { slot, part }] as const)));
@@ -112,13 +113,19 @@ export function fitAdapter(adapter: Adapter, slots: readonly Slot[], where: stri
         `missing: ${joinSome(missing, ", ")}; use an adapter trained for this base`,
     );
   }
-  const absent = [...places.keys()].filter(
-    (module) => !adapter.factors.has(module) && isTarget(module, adapter.targets),
-  );
+  const isClaimed = (module: string) => claims(module, adapter.targets, adapter.narrowing);
+  const absent = [...places.keys()].filter((module) => !adapter.factors.has(module) && isClaimed(module));
   if (absent.length > 0) {
     throw new AdapterError(
       `${where} is incomplete: ${absent.length} of the ${absent.length + count} modules that its ` +
         `target_modules ask for have no factors: ${joinSome(absent, ", ")}; save or copy the adapter again`,
+    );
+  }
+  const unclaimed = adapter.targets === null ? [] : [...adapter.factors.keys()].filter((module) => !isClaimed(module));
+  if (unclaimed.length > 0) {
+    throw new AdapterError(
+      `${where} has factors for ${unclaimed.length} modules that its ${CONFIG_FILE} does not claim: ` +
+        `${joinSome(unclaimed, ", ")}; save or copy the adapter again`,
     );
   }
   const wrong: string[] = [];

@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "runtime" / "native"
-TESTS = ("tests/native/test_readers.py", "tests/native/test_adapter_folders.py")
+TESTS = tuple(f"tests/native/test_{name}.py" for name in ("readers", "adapter_folders", "artifact_files"))
 COMPILE = ("c++", "-std=c++17", "-O0", "-DJSON_NO_IO", f"-I{NATIVE / 'src'}")
 PATIENCE = 120  # seconds; what hangs has failed, too
 

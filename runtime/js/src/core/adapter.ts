@@ -4,15 +4,7 @@
  * Knows nothing about sessions, tokens or how slot inputs are laid out; `docs/format.md` ("Slots") is the definition.
  */
 
-import {
-  CONFIG_FILE,
-  EXPECTED,
-  isSaved,
-  type LoraConfig,
-  parseConfig,
-  rankOf,
-  scalingOf,
-} from "./adapter-config.js";
+import { CONFIG_FILE, EXPECTED, isSaved, type LoraConfig, parseConfig, rankOf, scalingOf } from "./adapter-config.js";
 import { claims, type Narrowing, type Targets } from "./claims.js";
 import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";

@@ -2,7 +2,7 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz fuzz-native native packages check format web static docs bench bench-peers bench-web browser compilers clean distclean
+.PHONY: help install demo test test-javascript fuzz fuzz-native native packages check format web static docs bench bench-peers bench-web browser compilers clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -29,8 +29,16 @@ install: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train two adapters, export one int4 artifact, compare; the same of an encoder (about 20 minutes on 2 cores)
 	$(BIN)/python -m examples.demo
 
+# Python and JavaScript at the same time, each on half of the cores: OpenMP's threads would wait for each other where both
+# have all of them. What JavaScript says is kept until Python's tests have ended.
 test: $(STAMP) $(JS) $(PAGE) $(APP) $(OTHERS) browser native compilers ## run every test: Python, native, Node, Chromium, Firefox, WebKit, React Native's binding
-	$(BIN)/python -m pytest
+	@mkdir -p build; export OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )); \
+	$(MAKE) --no-print-directory test-javascript > build/test-javascript.log 2>&1 & javascript=$$!; \
+	trap 'kill $$javascript; exit 130' INT TERM; \
+	$(BIN)/python -m pytest; python=$$?; \
+	wait $$javascript; javascript=$$?; cat build/test-javascript.log; exit $$(( python || javascript ))
+
+test-javascript:
 	npm --prefix runtime/js test
 	npm --prefix runtime/js run test:package
 	npm --prefix runtime/js run test:jsi

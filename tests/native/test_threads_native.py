@@ -33,5 +33,6 @@ def test_calls_of_many_threads_with_the_thread_sanitizer(onnxruntime: Path) -> N
         "-DCMAKE_BUILD_TYPE=Debug",
         "-DEDGELORA_PROGRAM=OFF",
         "-DEDGELORA_OPERATORS=OFF",
+        target="calls",
     )
     check(folder / "calls", onnxruntime, TSAN_OPTIONS=f"exitcode=66 suppressions={SUPPRESSED}")

@@ -23,7 +23,7 @@ from edgelora.adapter.narrow import STORES, narrow_file
 from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora_runtime import Model, load
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
-from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.adapter_config import CONFIG_FILE, read_fields
 from edgelora_runtime.files import replace_folder, write_atomically
 from edgelora_runtime.manifest import read_manifest
 from examples.demo import ADAPTERS, LIMITS, trained_folders
@@ -76,7 +76,7 @@ def compress(folder: Path, place: Path, share: float, store: str) -> None:
     with replace_folder(place) as fresh:
         if share < 1:
             cut = truncate(whole, max_bytes=int(share * (folder / WEIGHTS_FILE).stat().st_size))
-            write_adapter(fresh, cut, json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+            write_adapter(fresh, cut, read_fields(folder))
         else:
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 shutil.copyfile(folder / name, fresh / name)

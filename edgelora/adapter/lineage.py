@@ -19,9 +19,8 @@ from edgelora.adapter.receipt import record_layers
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.option import record_options
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, read_adapter
-from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.adapter_config import read_fields
 from edgelora_runtime.manifest import HeadInfo, file_info
-from edgelora_runtime.parse_json import read_json
 from edgelora_runtime.receipt import (
     RECEIPT_FILE,
     ModuleCount,
@@ -77,8 +76,7 @@ def read_source(folder: Path) -> Source:
     receipt = read_receipt(folder)
     if receipt is not None and (wrong := find_other_factors(receipt, folder, adapter.factors)):
         raise AdapterError(f"{folder}: {wrong}")
-    config = read_json(folder / CONFIG_FILE, AdapterError, "save the adapter again")
-    return Source(folder, adapter, config, receipt)
+    return Source(folder, adapter, read_fields(folder), receipt)
 
 
 def check_agree(sources: Sequence[Source]) -> None:

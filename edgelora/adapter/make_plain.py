@@ -26,10 +26,9 @@ from edgelora.checkpoint.names import is_layer_linear, module_of, turned_shape
 from edgelora.errors import AdapterError, ArtifactError, ConfigError
 from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
-from edgelora_runtime.adapter_config import CONFIG_FILE, changes_base
+from edgelora_runtime.adapter_config import CONFIG_FILE, changes_base, read_fields
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import Manifest
-from edgelora_runtime.parse_json import read_json
 from edgelora_runtime.safetensors import map_safetensors
 
 CONVERSION_FILE = "conversion.json"
@@ -135,11 +134,9 @@ def is_foreign(folder: Path, places: Places) -> bool:
     if not (folder / CONFIG_FILE).is_file() or not ((folder / WEIGHTS_FILE).is_file() or _is_of_mlx(folder)):
         return False
     try:
-        config = read_json(folder / CONFIG_FILE, AdapterError, "save the adapter again")
+        config = read_fields(folder)
         names = map_safetensors(folder / WEIGHTS_FILE) if (folder / WEIGHTS_FILE).is_file() else {}
     except (AdapterError, ArtifactError):
-        return False
-    if not isinstance(config, dict):
         return False
     if config.get("peft_type") != "LORA":
         return True

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgelora.values import FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, read_adapter
-from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.adapter_config import CONFIG_FILE, read_fields
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.safetensors import map_safetensors, write_safetensors
 
@@ -53,8 +53,7 @@ def read_plain(folder: Path) -> PlainAdapter:
         for key, value in map_safetensors(folder / WEIGHTS_FILE).items()
         if value.dtype == np.float16
     }
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    return PlainAdapter(adapter, config, frozenset(halves))
+    return PlainAdapter(adapter, read_fields(folder), frozenset(halves))
 
 
 def write_plain(folder: Path, plain: PlainAdapter) -> None:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgelora.errors import AdapterError
-from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.adapter_config import read_fields
 from edgelora_runtime.manifest import FEATURE_EXTRACTION, TEXT_CLASSIFICATION, TEXT_GENERATION, TOKEN_CLASSIFICATION
-from edgelora_runtime.parse_json import read_json
 
 _TASKS = {
     "CAUSAL_LM": TEXT_GENERATION,
@@ -22,8 +20,4 @@ _TASKS = {
 
 def find_task(folder: Path) -> str | None:
     """The task of the manifest that PEFT wrote an adapter for, None where it says none; raises AdapterError."""
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise AdapterError(f"{folder} has no {CONFIG_FILE}; expected a folder saved by PEFT")
-    config = read_json(path, AdapterError, "save the adapter again")
-    return _TASKS.get(str(config.get("task_type"))) if isinstance(config, dict) else None
+    return _TASKS.get(str(read_fields(folder).get("task_type")))

@@ -29,7 +29,7 @@ from edgelora.cli.adapter_merge import merge
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
-from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.adapter_config import read_fields
 from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.receipt import RECEIPT_FILE, Receipt, read_receipt, write_receipt
@@ -127,7 +127,7 @@ def cut(
         before, energy=energy, rank=rank, max_bytes=None if budget_mb is None else int(budget_mb * 1_000_000)
     )
     receipt = read_receipt(adapter)
-    config = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = read_fields(adapter)
     with replace_folder(out) as fresh:
         write_adapter(fresh, after, config)
         record = carry_over(receipt or Receipt("", ""), fresh, before, after, bound)

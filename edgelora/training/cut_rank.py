@@ -8,7 +8,6 @@ wrapped model, Recipe -> Truncation
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from edgelora.training.lora import current_factors, restore_adapter, set_factors
 from edgelora.training.loss import Loss
 from edgelora.training.recipe import Recipe
 from edgelora_runtime.adapter import Adapter, read_adapter
-from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.adapter_config import read_fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +81,6 @@ def truncate_trained(
 
 def rewrite_truncated(folder: Path, adapter: Adapter) -> None:
     """Replace the factors in a PEFT folder by truncated ones, with ranks and scalings of their own."""
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = read_fields(folder)
     whole = read_adapter(folder, with_head=True)
     write_adapter(folder, dataclasses.replace(whole, factors=adapter.factors), config)

@@ -19,14 +19,13 @@ from edgelora.adapter.plain import PREFIX
 from edgelora.errors import AdapterError, ArtifactError
 from edgelora.values import Checkpoint, FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Factors
-from edgelora_runtime.adapter_config import CONFIG_FILE
-from edgelora_runtime.parse_json import join_some, read_json
+from edgelora_runtime.adapter_config import read_fields
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.patterns import PatternError, matches_ending
 from edgelora_runtime.safetensors import read_safetensors
 
 MLX_WEIGHTS_FILE = "adapters.safetensors"
 
-_LONGEST_CONFIG = 4 << 20  # bytes
 # What data parallelism, torch.compile and FSDP put between the parts of a name.
 _WRAPPINGS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|module)(?=\.)")
 
@@ -83,12 +82,7 @@ class Base:
 
 def read_stored(folder: Path) -> Stored:
     """Everything in the folder, floats as float32; raises AdapterError where there is nothing to read."""
-    config_path = folder / CONFIG_FILE
-    if not config_path.is_file():
-        raise AdapterError(f"{folder} has no {CONFIG_FILE}; expected a folder saved by PEFT or mlx-lm")
-    config = read_json(config_path, AdapterError, "save the adapter again", _LONGEST_CONFIG)
-    if not isinstance(config, dict):
-        raise AdapterError(f"{config_path} holds no object; save the adapter again")
+    config = read_fields(folder)
     path = next((path for name in (WEIGHTS_FILE, MLX_WEIGHTS_FILE) if (path := folder / name).is_file()), None)
     if path is None:
         raise AdapterError(f"{folder} has no {WEIGHTS_FILE}{_other_weights(folder)}")

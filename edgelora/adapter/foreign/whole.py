@@ -19,9 +19,8 @@ from edgelora.checkpoint.names import HEAD, is_embedding, turned_shape, weight_o
 from edgelora.errors import AdapterError, ArtifactError
 from edgelora.values import Checkpoint, FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Factors
-from edgelora_runtime.adapter_config import CONFIG_FILE, FORMS, changes_base, is_saved
+from edgelora_runtime.adapter_config import FORMS, changes_base, is_saved, read_fields
 from edgelora_runtime.claims import is_target
-from edgelora_runtime.parse_json import read_json
 from edgelora_runtime.safetensors import map_safetensors
 
 _MERGED = ("use_dora", "lora_bias", "trainable_token_indices")
@@ -42,11 +41,11 @@ class Whole:
 def needs_merge(folder: Path) -> bool:
     """Whether PEFT's folder holds more than slots can, all of which a merge may take; False where it is unreadable."""
     try:
-        config = read_json(folder / CONFIG_FILE, AdapterError, "save the adapter again")
+        config = read_fields(folder)
         names = map_safetensors(folder / WEIGHTS_FILE)
     except (AdapterError, ArtifactError):
         return False
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+    if config.get("peft_type") != "LORA":
         return False
     saved = config.get("modules_to_save") or config.get("bias", "none") not in ("none", None)
     of_table = any(".lora_embedding_" in name or ".base_layer." in name for name in names)

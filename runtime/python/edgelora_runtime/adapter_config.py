@@ -90,13 +90,20 @@ def read_config(folder: Path, with_head: bool = False) -> LoraConfig:
 
     ``with_head`` reads ``modules_to_save``, which is refused elsewhere: only a head can be swapped whole.
     """
-    content = read_json(folder / CONFIG_FILE, AdapterError, _ADVICE, _LONGEST)
-    return _check(content, str(folder / CONFIG_FILE), with_head)
+    return _check(read_fields(folder), str(folder / CONFIG_FILE), with_head)
+
+
+def read_fields(folder: Path) -> dict[str, Any]:
+    """The fields of ``adapter_config.json`` as they stand there, of whatever method; raises AdapterError."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise AdapterError(f"{folder} has no {CONFIG_FILE}; expected a folder saved by PEFT")
+    return _object(read_json(path, AdapterError, _ADVICE, _LONGEST), str(path))
 
 
 def parse_config(content: bytes, where: str = CONFIG_FILE, with_head: bool = False) -> LoraConfig:
     """The configuration that ``content`` is; raises what ``read_config`` raises."""
-    return _check(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where, with_head)
+    return _check(_object(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where), where, with_head)
 
 
 def changes_base(start: str) -> bool:
@@ -117,9 +124,13 @@ def check_target_pattern(targets: str) -> None:
         raise AdapterError(f"target_modules: {why}; expected a pattern as docs/format.md describes them, or names")
 
 
-def _check(config: Any, where: str, with_head: bool) -> LoraConfig:
-    if not isinstance(config, dict):
-        raise AdapterError(f"{where} holds {show(config)}, expected an object; {_ADVICE}")
+def _object(content: Any, where: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise AdapterError(f"{where} holds {show(content)}, expected an object; {_ADVICE}")
+    return content
+
+
+def _check(config: Mapping[str, Any], where: str, with_head: bool) -> LoraConfig:
     saved = config.get("modules_to_save") or []
     wrong = _refusals(config) + _wrong_types(config) + _wrong_numbers(config)
     if saved and not with_head:

@@ -6,9 +6,11 @@ folder or file, its base -> folder or file
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgelora.adapter.dora import GridWeights, convert_dora, is_dora, read_dora
 from edgelora.adapter.foreign.stored import Base
 from edgelora.adapter.make_plain import (
     Conversion,
@@ -49,20 +51,28 @@ def convert(
     *,
     initial: Path | None = None,
     rank: int | None = None,
+    weights_of: Callable[[Path], GridWeights] | None = None,
 ) -> Converted:
     """Write the adapter at ``source`` to ``out``, as a GGUF file where that ends in ``.gguf``, else as a PEFT folder.
 
     ``base`` is the model that it adapts, by default the one that its configuration names; GGUF files need it, and so do
-    kinds whose factors follow from its weights or widths, for which an artifact may do. ``initial`` is the adapter
-    before its training. ``rank`` cuts every module, else nothing is lost. With ``store`` the factors are rounded as
-    ``adapter add --store`` does, else they stay as they are. Raises ConfigError where ``out`` exists or the base is
-    needed, and what reading either raises.
+    kinds whose factors follow from its weights or widths, for which an artifact may do. DoRA needs an artifact, and
+    ``weights_of`` to read it. ``initial`` is the adapter before its training. ``rank`` cuts every module, else nothing
+    is lost. With ``store`` the factors are rounded as ``adapter add --store`` does, else they stay as they are. Raises
+    ConfigError where ``out`` exists or the base is needed, and what reading either raises.
     """
     if store is not None:
         check_store(store)
     if out.exists():
         raise ConfigError(f"{out} exists; choose another path")
-    conversion = _read(source, base, initial, rank)
+    if is_dora(source):
+        if out.suffix == GGUF_SUFFIX or initial is not None or rank is not None:
+            raise ConfigError(
+                f"{source} is DoRA, which a GGUF file, --rank and --initial have no place for; leave it out"
+            )
+        conversion = _read_dora(source, base, weights_of)
+    else:
+        conversion = _read(source, base, initial, rank)
     plain = conversion.plain
     if store is not None:
         plain = _rounded(plain, store)
@@ -94,6 +104,17 @@ def _read(source: Path, base: str | None, initial: Path | None, rank: int | None
     return make_plain(source, known, initial, rank)
 
 
+def _read_dora(source: Path, base: str | None, weights_of: Callable[[Path], GridWeights] | None) -> Conversion:
+    """DoRA for the grid of an artifact, the one base whose values are those that ship."""
+    if weights_of is None or base is None or not (Path(base) / MANIFEST_FILE).is_file():
+        raise ConfigError(
+            f"{source} is DoRA, which follows from the values that ship; give the artifact that it is for with --base, "
+            "or the folder itself to `edgelora adapter add`, which converts it"
+        )
+    places = base_of_artifact(read_manifest(Path(base))).places
+    return Conversion(convert_dora(read_dora(source, places), weights_of(Path(base))))
+
+
 def _find_base(base: str | None) -> Base:
     """What is known of a model, or of the slots of an artifact."""
     if base is None:
@@ -114,5 +135,6 @@ def _open_base(base: str | None, source: Path) -> Checkpoint:
 def _rounded(plain: PlainAdapter, store: str) -> PlainAdapter:
     """The factors rounded, each as float16 where that holds every number of it."""
     whole = dataclasses.replace(plain, adapter=narrow(plain.adapter, store), halves=frozenset())
-    halves = {name for name, value in whole.factors().items() if smallest(value).dtype.itemsize == 2}
+    narrow_ones = {name: smallest(value) for name, value in whole.factors().items() if not name.endswith(".lora_gain")}
+    halves = {name for name, value in narrow_ones.items() if value.dtype.itemsize == 2}
     return dataclasses.replace(whole, halves=frozenset(halves) if store != "float32" else plain.halves)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelora.adapter.dora import GridWeights, convert_dora, is_dora, read_dora
 from edgelora.adapter.foreign.read import PRODUCTS, read_foreign
 from edgelora.adapter.foreign.stored import MLX_WEIGHTS_FILE, Base, Places, Stored
 from edgelora.adapter.foreign.whole import needs_merge
@@ -26,9 +27,10 @@ from edgelora.checkpoint.names import is_layer_linear, module_of, turned_shape
 from edgelora.errors import AdapterError, ArtifactError, ConfigError
 from edgelora.values import Checkpoint
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
-from edgelora_runtime.adapter_config import CONFIG_FILE, changes_base, read_fields
+from edgelora_runtime.adapter_config import CONFIG_FILE, DORA_TYPE, changes_base, read_fields
 from edgelora_runtime.files import write_atomically
-from edgelora_runtime.manifest import Manifest
+from edgelora_runtime.manifest import Manifest, file_info
+from edgelora_runtime.receipt import Receipt, find_other_factors, read_receipt, write_receipt
 from edgelora_runtime.safetensors import map_safetensors
 
 CONVERSION_FILE = "conversion.json"
@@ -117,16 +119,35 @@ def write_record(folder: Path, conversion: Conversion) -> None:
 
 
 @contextlib.contextmanager
-def plain_folder(folder: Path, base: Base) -> Iterator[PlainFolder]:
-    """``folder`` itself where it is plain LoRA for ``base``, else what it becomes, for as long as the block runs."""
-    conversion = make_plain(folder, base) if is_foreign(folder, base.places) else None
-    if conversion is None or not conversion.plain.notes:
+def plain_folder(folder: Path, base: Base, weights: GridWeights | None = None) -> Iterator[PlainFolder]:
+    """``folder`` itself where it is plain LoRA for ``base``, else what it becomes, for as long as the block runs.
+
+    ``weights`` are what DoRA is converted for; it keeps its receipt, which tells of the same answers.
+    """
+    plain: PlainAdapter | None = None
+    receipt: Receipt | None = None
+    if weights is not None and is_dora(folder):
+        plain = convert_dora(read_dora(folder, base.places), weights)
+        receipt = _own_receipt(folder, plain)
+    elif is_foreign(folder, base.places):
+        plain = make_plain(folder, base).plain
+    if plain is None or not plain.notes:
         yield PlainFolder(folder)
         return
     with tempfile.TemporaryDirectory(prefix="edgelora-") as place:
         path = Path(place) / folder.absolute().name
-        write_plain(path, conversion.plain)
-        yield PlainFolder(path, conversion.plain.notes)
+        write_plain(path, plain)
+        if receipt is not None:
+            write_receipt(path, dataclasses.replace(receipt, weights=file_info(path / WEIGHTS_FILE).sha256))
+        yield PlainFolder(path, plain.notes)
+
+
+def _own_receipt(folder: Path, plain: PlainAdapter) -> Receipt | None:
+    """The receipt in ``folder``, which what it becomes can keep; raises AdapterError where it is of other factors."""
+    receipt = read_receipt(folder)
+    if receipt is not None and (other := find_other_factors(receipt, folder, plain.adapter.factors)):
+        raise AdapterError(f"{folder}: {other}")
+    return receipt
 
 
 def is_foreign(folder: Path, places: Places) -> bool:
@@ -139,7 +160,7 @@ def is_foreign(folder: Path, places: Places) -> bool:
     except (AdapterError, ArtifactError):
         return False
     if config.get("peft_type") != "LORA":
-        return True
+        return config.get("peft_type") != DORA_TYPE  # which is converted already
     start = config.get("init_lora_weights")
     if config.get("use_qalora") or (isinstance(start, str) and changes_base(start)):
         return True

@@ -35,17 +35,17 @@ def narrow(adapter: Adapter, store: str) -> Adapter:
     if store == FLOAT_STORE:
         return adapter
     rounded = {
-        module: Factors(_round(item.a, store, module), _round(item.b.T, store, module).T, item.scaling)
+        module: Factors(_round(item.a, store, module), _round(item.b.T, store, module).T, item.scaling, item.gain)
         for module, item in adapter.factors.items()
     }
     return dataclasses.replace(adapter, factors=rounded)
 
 
 def narrow_file(path: Path, store: str) -> None:
-    """Round the factors in a file of PEFT, each as float16 where that holds every number; a head stays as it is."""
+    """Round the factors in a file of PEFT, each as float16 where that holds all of it; head and gains stay."""
     tensors: dict[str, npt.NDArray[Any]] = {}
     for key, values in read_safetensors(path).items():
-        if ".lora_" not in key:
+        if ".lora_" not in key or ".lora_gain" in key:
             tensors[key] = values
             continue
         wide = values.astype(np.float32)

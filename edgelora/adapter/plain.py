@@ -26,7 +26,7 @@ PREFIX = "base_model.model."
 
 @dataclass(frozen=True)
 class PlainAdapter:
-    """Plain LoRA in float32, the ``adapter_config.json`` that it has, and what the way here was worth telling.
+    """Plain LoRA in float32, or DoRA with gains, its ``adapter_config.json``, and what the way here was worth telling.
 
     ``halves`` are the factors, such as ``model.layers.0.mlp.up_proj.lora_A``, that were stored as float16 and go back
     to that.
@@ -42,6 +42,8 @@ class PlainAdapter:
         wide: dict[str, FloatArray] = {}
         for module, item in self.adapter.factors.items():
             wide |= {f"{module}.lora_A": item.a, f"{module}.lora_B": item.b}
+            if item.gain is not None:
+                wide[f"{module}.lora_gain"] = item.gain
         return {name: value.astype(np.float16) if name in self.halves else value for name, value in wide.items()}
 
 

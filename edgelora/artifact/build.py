@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgelora.adapter.dora import has_gains
 from edgelora.artifact.context_length import choose_context_length
+from edgelora.artifact.convert_adapters import plain_for_all
 from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.kv_cache_steps import cache_scales
 from edgelora.artifact.options import ExportOptions
@@ -78,6 +80,7 @@ def build_artifact(
         linear_op=build.linear_op(checkpoint),
         fused=options.profile.has_operators,
         context_length=build.context_length(checkpoint),
+        gains=options.dora or any(map(has_gains, options.adapters.values())),
     )
     if options.genai:
         exporter.add_genai(folder, exported, parts.grid)
@@ -85,7 +88,8 @@ def build_artifact(
     # First with a float cache: what is measured is an artifact as a device would run it.
     package(folder, exported, parts, options, record, reference)
     if options.kv_cache == INT8_CACHE:
-        scales = cache_scales(folder, (*build.prompts(checkpoint), *build.cache_prompts), options.adapters)
+        with plain_for_all(folder, options.adapters) as adapters:
+            scales = cache_scales(folder, (*build.prompts(checkpoint), *build.cache_prompts), adapters)
         package(folder, exporter.quantize_cache(folder, exported, scales), parts, options, record, reference)
 
 

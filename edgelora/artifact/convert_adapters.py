@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from edgelora.adapter.dora import GridWeights, is_dora
 from edgelora.adapter.foreign.whole import needs_merge
 from edgelora.adapter.make_plain import PlainFolder, base_of_artifact, base_of_checkpoint, plain_folder
+from edgelora.artifact.exporter import find_exporter
 from edgelora.artifact.options import ExportOptions
+from edgelora.errors import AdapterError
 from edgelora.progress import Progress
-from edgelora.values import Checkpoint
+from edgelora.values import Checkpoint, FloatArray
+from edgelora_runtime.adapter import no_place_for_gains
 from edgelora_runtime.files import restore
 from edgelora_runtime.manifest import read_manifest
 
@@ -40,13 +44,36 @@ def plain_adapters(options: ExportOptions, checkpoint: Checkpoint, progress: Pro
         merge = options.merge
         if merge is not None and not needs_merge(merge):
             merge = plain("--merge", merge)
-        adapters = {name: plain(name, folder) for name, folder in options.adapters.items()}
+        # DoRA follows from the values that ship: it is converted for the artifact that is made.
+        adapters = {
+            name: folder if is_dora(folder) else plain(name, folder) for name, folder in options.adapters.items()
+        }
         yield dataclasses.replace(options, adapters=adapters, merge=merge)
+
+
+@contextlib.contextmanager
+def plain_for_all(artifact: Path, adapters: Mapping[str, Path]) -> Iterator[Mapping[str, Path]]:
+    """The same for several, by name."""
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(plain_for(artifact, folder)).path for name, folder in adapters.items()}
 
 
 @contextlib.contextmanager
 def plain_for(artifact: Path, folder: Path) -> Iterator[PlainFolder]:
     """A folder that the slots of ``artifact`` can use, for as long as the block runs; raises as ``plain_adapters``."""
     restore(artifact)
-    with plain_folder(folder, base_of_artifact(read_manifest(artifact))) as plain:
+    manifest = read_manifest(artifact)
+    if manifest.slots and is_dora(folder) and all(slot.gain is None for slot in manifest.slots):
+        raise AdapterError(no_place_for_gains(str(folder)))
+    with plain_folder(folder, base_of_artifact(manifest), weights_of(artifact)) as plain:
         yield plain
+
+
+def weights_of(artifact: Path) -> GridWeights:
+    """What the linears of an artifact multiply with, which are read when somebody asks for them."""
+    manifest = read_manifest(artifact)
+
+    def read(modules: Collection[str]) -> Iterator[tuple[str, FloatArray]]:
+        return find_exporter().slot_weights(artifact / manifest.graph.file, manifest.slots, modules)
+
+    return GridWeights(manifest.base.grid, read)

@@ -33,9 +33,10 @@ def open_bytes(model: bytes, folder: Path, threads: int | None) -> ort.Inference
 
 
 def zero_factors(slots: Sequence[Slot], rank: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Inputs of slots that add nothing: (1, in_features, rank) and (1, rank, out_features) zeros."""
+    """Inputs of slots that add nothing: zeros (1, in_features, rank), (1, rank, out_features), (1, 1, out_features)."""
     a = {slot.a: np.zeros((1, slot.in_features, rank), np.float32) for slot in slots}
-    return a | {slot.b: np.zeros((1, rank, slot.out_features), np.float32) for slot in slots}
+    b = {slot.b: np.zeros((1, rank, slot.out_features), np.float32) for slot in slots}
+    return a | b | {slot.gain: np.zeros((1, 1, slot.out_features), np.float32) for slot in slots if slot.gain}
 
 
 class ExactGraph:

@@ -11,11 +11,14 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edgelora.adapter.dora import is_dora, read_dora
 from edgelora.adapter.genai import check_genai
+from edgelora.artifact.about import read_about
 from edgelora.artifact.build import Build, build_artifact
 from edgelora.artifact.changing import changing, check_outside, check_replaceable
 from edgelora.artifact.check_answers import check_answers
 from edgelora.artifact.check_encoder import check_encoder
+from edgelora.artifact.convert_adapters import plain_for
 from edgelora.artifact.cost import rounding_cost
 from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.parts import Parts
@@ -46,7 +49,10 @@ def place_artifact(out: Path, checkpoint: Checkpoint, build: Build) -> Iterator[
     options = build.options
     _check_output(out, options.overwrite)
     for folder in options.adapters.values():
-        adapter = read_adapter(folder, with_head=not checkpoint.task.generates)
+        if is_dora(folder):
+            adapter = read_dora(folder, {}).adapter
+        else:
+            adapter = read_adapter(folder, with_head=not checkpoint.task.generates, with_gains=True)
         if options.genai:
             check_genai(folder, adapter)
     build.context_length(checkpoint)
@@ -72,7 +78,8 @@ def fill_artifact(folder: Path, parts: Parts, build: Build) -> Manifest:
     if taught:
         _record_cost(folder, build.exporter, rows, taught)
     for name, adapter in build.options.adapters.items():
-        add_adapter(folder, name, adapter, store=build.options.store)
+        with plain_for(folder, adapter) as plain:
+            add_adapter(folder, name, plain.path, store=build.options.store, about=read_about(adapter))
     if build.config is not None:
         write_options(folder / OPTIONS_FILE, build.config)
     return read_manifest(folder)

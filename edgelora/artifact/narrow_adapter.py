@@ -62,7 +62,7 @@ def _numbers(output: FloatArray) -> tuple[float, ...]:
 
 def _layers(receipt: Receipt, folder: Path) -> dict[str, LayerRecord]:
     layers = {}
-    for module, layer in record_layers(read_adapter(folder, with_head=True), {}).items():
+    for module, layer in record_layers(read_adapter(folder, with_head=True, with_gains=True), {}).items():
         old = receipt.layers.get(module)
         if old is not None:
             merged = (old.step_to_delta, old.codes_changed, old.correlation)

@@ -88,6 +88,13 @@ class ExportOptions:
             write=join_names,
         ),
     ] = None
+    dora: Annotated[
+        bool,
+        Option(
+            "Give slots a place for DoRA, one multiplication more of each; an --adapter that is DoRA brings it.",
+            names=("--dora",),
+        ),
+    ] = False
     merge: Annotated[Path | None, Option("Merge this adapter into the weights; the artifact then has no slots.")] = None
     merge_policy: Annotated[
         str,
@@ -151,6 +158,8 @@ class ExportOptions:
             raise ConfigError("--merge and --adapter exclude each other: a merged artifact has no slots")
         if self.merge is not None and self.slots:
             raise ConfigError("--merge and --slots exclude each other: a merged artifact has no slots")
+        if self.merge is not None and self.dora:
+            raise ConfigError("--merge and --dora exclude each other: a merged artifact has no slots")
         check_store(self.store)
         if self.store != FLOAT_STORE and not self.adapters:
             raise ConfigError("--store rounds the factors of adapters; give one with --adapter, or leave it out")

@@ -47,14 +47,16 @@ def convert(
     """Turn an adapter from one kind into another: PEFT folders and GGUF files of llama.cpp, without loss.
 
     VeRA, LoHa, LoKr, AdaLoRA, QALoRA, PiSSA, OLoRA, CorDA, LoRA-GA and mlx-lm's adapters become plain LoRA; projections
-    that are fused in the adapter or in the base alone are split or stacked.
+    that are fused in the adapter or in the base alone are split or stacked. DoRA becomes what the slots of one artifact
+    take, which --base names.
 
     Example: edgelora adapter convert legal -o legal.gguf --base SmolLM2-135M
     """
     from edgelora.adapter.convert import convert as convert_adapter  # what reads bases, which no neighbour asks for
+    from edgelora.artifact.convert_adapters import weights_of
 
     check_outside(out)
-    done = convert_adapter(adapter, out, base, store, initial=initial, rank=rank)
+    done = convert_adapter(adapter, out, base, store, initial=initial, rank=rank, weights_of=weights_of)
     files = [out] if out.is_file() else [path for path in out.iterdir() if path.is_file()]
     count = sum(path.stat().st_size for path in files)
     told = {"adapter": str(out), "modules": done.modules, "rank": done.rank, "bytes": count, "notes": list(done.notes)}

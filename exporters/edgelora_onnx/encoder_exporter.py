@@ -56,6 +56,7 @@ def export_encoder(
     linear_op: str,
     fused: bool,
     context_length: int,
+    gains: bool,
 ) -> ExportedModel:
     """Write graph, its fused twin and weights; the arguments are those of ``OnnxExporter.export``.
 
@@ -63,7 +64,7 @@ def export_encoder(
     """
     task = grid.checkpoint.task
     encoder = _build(grid, context_length)
-    add_slots = AddSlots(encoder.sources, slots)
+    add_slots = AddSlots(encoder.sources, slots, gains)
     may_pack, is_signed = may_pack_of(encoder.sources, grid), linear_op == MATMUL_SIGNED_BYTES
     integers = LowerToIntegers(encoder.sources, grid, linear_op in (MATMUL_BYTES, MATMUL_SIGNED_BYTES), is_signed)
     lower = LowerLinears(encoder.sources, grid, accuracy_level, as_floats=linear_op == MATMUL_INTEGER)
@@ -96,7 +97,7 @@ def export_encoder(
     one_adapter = _has_common_slot(graph, add_slots.slots, inputs)
     payloads = {**left_float(encoder.model, encoder.sources, grid), **integers.payloads, **lower.payloads}
     emit(encoder.model, payloads, folder, GRAPH_FILE, WEIGHTS_FILE)
-    has_fused = bool(add_slots.slots) and fused
+    has_fused = bool(add_slots.slots) and fused and not gains  # its operators have no place for them yet
     if has_fused:
         twin = ir.load(folder / GRAPH_FILE)
         FuseSlots(add_slots.slots)(twin)

@@ -8,7 +8,7 @@ Reading this file tells which passes run and in what order.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -37,8 +37,9 @@ from edgelora_onnx.passes.recognize_linears import RecognizeLinears
 from edgelora_onnx.passes.remove_slots import RemoveSlots
 from edgelora_onnx.passes.select_logits import SelectLogits
 from edgelora_onnx.passes.unpack_linears import UnpackLinears
+from edgelora_onnx.slot_weights import read_slot_weights
 from edgelora_runtime.adapter import Factors
-from edgelora_runtime.manifest import INT8_CACHE
+from edgelora_runtime.manifest import INT8_CACHE, Slot
 
 GRAPH_FILE = "decoder.onnx"
 TWIN_FILE = "decoder.plain.onnx"
@@ -59,12 +60,13 @@ class OnnxExporter:
         linear_op: str = MATMUL_NBITS,
         fused: bool = False,
         context_length: int | None = None,
+        gains: bool = False,
     ) -> ExportedModel:
         """Write weights, graph and its twin without slots; with ``fused`` also the one of our own operators.
 
         ``slots`` are the last parts of the names of modules that adapters may plug into: None for every linear of the
         layers, empty for none. ``baked`` are factors by module name that become constants of the graph, always on;
-        they need empty ``slots``.
+        they need empty ``slots``. ``gains`` gives slots a place for DoRA.
         ``linear_op`` multiplies with the grid: MatMulNBits, or MatMulIntegerToFloat (float32 weights at level 0).
         ``context_length`` is the most tokens that the graph takes, as ``choose_context_length`` says.
         Raises ConfigError for slots with ``baked``, for names that no linear has and for a context that the model does
@@ -75,10 +77,10 @@ class OnnxExporter:
             raise ConfigError("a graph has either adapter slots or a built-in adapter; export one without slots")
         length = choose_context_length(grid.checkpoint, context_length)
         if not grid.checkpoint.task.generates:
-            return export_encoder(grid, folder, accuracy_level, slots, baked, linear_op, fused, length)
+            return export_encoder(grid, folder, accuracy_level, slots, baked, linear_op, fused, length, gains)
         decoder = build_decoder(grid.checkpoint, length)
         may_pack = may_pack_of(decoder.sources, grid)
-        add_slots = AddSlots(decoder.sources, slots)
+        add_slots = AddSlots(decoder.sources, slots, gains)
         whole_rows = linear_op == MATMUL_INTEGER
         integers = LowerToIntegers(decoder.sources, grid)
         lower = LowerLinears(decoder.sources, grid, accuracy_level, as_floats=whole_rows)
@@ -98,6 +100,7 @@ class OnnxExporter:
         payloads = {**left_float(decoder.model, decoder.sources, grid), **integers.payloads, **lower.payloads}
         emit(decoder.model, payloads, folder, GRAPH_FILE, WEIGHTS_FILE)
         report = count_nodes(decoder.model)
+        fused = fused and not gains  # its operators have no place for them yet
         if add_slots.slots and fused:
             twin = ir.load(folder / GRAPH_FILE)
             FuseSlots(add_slots.slots)(twin)
@@ -138,6 +141,12 @@ class OnnxExporter:
         ExactArithmetic()(model)
         content: bytes = ir.to_proto(model).SerializeToString()
         return content
+
+    def slot_weights(
+        self, graph: Path, slots: Sequence[Slot], modules: Collection[str]
+    ) -> Iterator[tuple[str, FloatArray]]:
+        """What ``modules`` multiply with, each (out_features, in_features), read back from the files."""
+        return read_slot_weights(graph, slots, modules)
 
     def add_genai(self, folder: Path, exported: ExportedModel, grid: Grid) -> None:
         """Add what onnxruntime-genai needs to open ``folder``: a twin graph over the same weights, and its settings."""

@@ -94,9 +94,7 @@ class Matrix:
         return ask_javascript(self.artifact(base), *self.expected[base])
 
     def of_cpp(self, base: str) -> dict[str, FloatArray]:
-        model = _library().load(self.artifact(base))
-        every = range(len(IDS))
-        return {name: np.array(model.logits(IDS, name, every), np.float32) for name in self.expected[base]}
+        return ask_cpp(self.artifact(base), *self.expected[base])
 
 
 def ask_javascript(artifact: Path, *specs: str) -> dict[str, FloatArray]:
@@ -105,6 +103,12 @@ def ask_javascript(artifact: Path, *specs: str) -> dict[str, FloatArray]:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return {name: np.array(rows, np.float32) for name, rows in json.loads(done.stdout).items()}
+
+
+def ask_cpp(artifact: Path, *specs: str) -> dict[str, FloatArray]:
+    """The same, as the native runtime gives them."""
+    model, every = _library().load(artifact), range(len(IDS))
+    return {spec: np.array(model.logits(IDS, spec, every), np.float32) for spec in specs}
 
 
 def adapter_name(kind: str) -> str:
@@ -151,8 +155,7 @@ def _merged_answers(artifact: Path) -> tuple[FloatArray, FloatArray, FloatArray]
     """Of each runtime, of the artifact as it is."""
     with load(artifact) as model:
         python = model.logits(IDS)
-    cpp = np.array(_library().load(artifact).logits(IDS, "none", range(len(IDS))), np.float32)
-    return python, ask_javascript(artifact, "none")["none"], cpp
+    return python, ask_javascript(artifact, "none")["none"], ask_cpp(artifact, "none")["none"]
 
 
 def _way(kind: Kind, way: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from edgelora_onnx.slots import fuse_delta
+from edgelora_onnx.slots import fuse_delta, slot_inputs
 from edgelora_runtime.fused import BLOCKS, FACTORS, WEIGHTS
 from edgelora_runtime.manifest import Slot
 
@@ -20,14 +20,14 @@ LOW_RANK = "LowRank"
 
 
 class FuseSlots(ir.passes.InPlacePass):
-    """Two inputs for every slot become three for all of them; the linears and their initializers stay as they are."""
+    """Inputs of every slot become three for all of them; the linears and their initializers stay as they are."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         super().__init__()
         self._slots = slots
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Put one node in the place of the three of each slot."""
+        """Put one node in the place of those of each slot."""
         if not self._slots:
             return ir.passes.PassResult(model, False)
         inputs = {value.name: value for value in model.graph.inputs}
@@ -43,8 +43,8 @@ class FuseSlots(ir.passes.InPlacePass):
                 "slot": index,
             }
             fuse_delta(model.graph, inputs[slot.a], inputs[slot.b], adapters, (DOMAIN, LOW_RANK), attributes)
-            model.graph.inputs.remove(inputs[slot.a])
-            model.graph.inputs.remove(inputs[slot.b])
+            for name in slot_inputs(slot):
+                model.graph.inputs.remove(inputs[name])
         model.graph.inputs.extend(adapters)
         model.graph.opset_imports[DOMAIN] = 1
         return ir.passes.PassResult(model, True)

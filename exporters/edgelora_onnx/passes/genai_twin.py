@@ -39,6 +39,8 @@ class GenaiTwin(ir.passes.InPlacePass):
         for slot in self._slots:
             _give_default(graph, inputs[slot.a], (1, slot.in_features, 0))
             _give_default(graph, inputs[slot.b], (1, 0, slot.out_features))
+            if slot.gain is not None:
+                _give_default(graph, inputs[slot.gain], (1, 1, slot.out_features))
         for value in (*graph.inputs, *graph.outputs):
             _name_batch(value)
         return ir.passes.PassResult(model, True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from edgelora_onnx.slots import remove_delta
+from edgelora_onnx.slots import remove_delta, slot_inputs
 from edgelora_runtime.manifest import Slot
 
 
@@ -21,10 +21,10 @@ class RemoveSlots(ir.passes.InPlacePass):
         self._slots = slots
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Remove every slot with its two inputs."""
+        """Remove every slot with its inputs."""
         inputs = {value.name: value for value in model.graph.inputs}
         for slot in self._slots:
             remove_delta(model.graph, inputs[slot.a], inputs[slot.b])
-            model.graph.inputs.remove(inputs[slot.a])
-            model.graph.inputs.remove(inputs[slot.b])
+            for name in slot_inputs(slot):
+                model.graph.inputs.remove(inputs[name])
         return ir.passes.PassResult(model, bool(self._slots))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgelora_runtime.adapter_config import CONFIG_FILE, EXPECTED, is_saved, read_config
+from edgelora_runtime.adapter_config import CONFIG_FILE, EXPECTED, LoraConfig, is_saved, read_config
 from edgelora_runtime.claims import Narrowing, Targets, claims
 from edgelora_runtime.errors import AdapterError, ArtifactError
 from edgelora_runtime.files import restore
@@ -30,20 +30,22 @@ Spec = tuple[tuple[str, float], ...]  # adapter names with their weights; empty 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
 
-_KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+_KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>A|B|gain)(?:\.default)?\.weight")
 _SAVED = re.compile(r"\.modules_to_save(?:\.default)?(?=\.)")
 _TERM = re.compile(r"[^\s+:/\\]+")  # a name that nobody has is told as such, with the nearest one
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DIMENSIONS = {"A": (2, "two dimensions"), "B": (2, "two dimensions"), "gain": (1, "one dimension")}
 _NO_CHANGE = 1e-8  # root mean square of a delta that float32 weights cannot even hold
 
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """One adapted module: ``delta = scaling * b @ a``."""
+    """One adapted module: ``delta = scaling * b @ a``, and of DoRA ``gain`` times what the base's weight gives."""
 
     a: FloatArray  # (rank, in_features)
     b: FloatArray  # (out_features, rank)
     scaling: float
+    gain: FloatArray | None = None  # (out_features,)
 
     def delta(self, rows: npt.NDArray[np.int64] | None = None) -> FloatArray:
         """What is added to the weight, or to some rows of it: (rows, in_features) in float32."""
@@ -60,6 +62,7 @@ class Adapter:
     ``head`` holds the tensors of ``modules_to_save`` by their names in the checkpoint; ``saved`` are those modules.
     ``notes`` are lines about what was left unread, and changes nothing as far as anybody knows.
     ``invocation`` are token ids of an activated adapter: it acts from their last place in a prompt on.
+    ``grid`` is the one that the gains of DoRA were computed on.
     """
 
     factors: Mapping[str, Factors]
@@ -69,6 +72,7 @@ class Adapter:
     notes: tuple[str, ...] = ()
     invocation: tuple[int, ...] = ()
     narrowing: Narrowing = field(default_factory=Narrowing)
+    grid: str | None = None
 
     @property
     def rank(self) -> int:
@@ -80,10 +84,11 @@ class Adapter:
         return claims(module, self.targets, self.narrowing)
 
 
-def read_adapter(folder: Path, with_head: bool = False) -> Adapter:
+def read_adapter(folder: Path, with_head: bool = False, with_gains: bool = False) -> Adapter:
     """Read ``adapter_model.safetensors`` and ``adapter_config.json``; raises one AdapterError.
 
-    ``with_head`` takes fully trained modules too, as adapters of a model with a head have them.
+    ``with_head`` takes fully trained modules too, as adapters of a model with a head have them, and ``with_gains`` DoRA
+    that was converted for a grid, of which A and B alone are not all.
     Factors stored as float32 are read-only views of the file, which may be replaced, but not cut short, meanwhile.
     """
     restore(folder)
@@ -94,29 +99,36 @@ def read_adapter(folder: Path, with_head: bool = False) -> Adapter:
         if not (folder / file).is_file():
             found = f" but {PICKLE_FILE}, which can run code when it is opened" if _has_pickle(folder, file) else ""
             raise AdapterError(f"{folder} has no {file}{found}; {advice}")
-    config = read_config(folder, with_head)  # first: the tensors of another method would only add noise
+    config = read_config(folder, with_head, with_gains)  # first: the tensors of another method would only add noise
     try:
         tensors = map_safetensors(folder / WEIGHTS_FILE)
     except ArtifactError as error:
         raise AdapterError(str(error)) from error
+    return make_adapter(config, tensors, str(folder))
+
+
+def make_adapter(config: LoraConfig, tensors: Mapping[str, npt.NDArray[Any]], where: str) -> Adapter:
+    """The adapter that settings and tensors of PEFT are; raises one AdapterError, which calls it ``where``."""
     with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32 become infinite, and are refused
-        sides, head, wrong, notes = _collect(tensors, config.saved)
+        sides, head, wrong, notes = _collect(tensors, config)
     factors: dict[str, Factors] = {}
     for module, pair in sorted(sides.items()):
         rank = config.rank_of(module)
-        problem = _pair_problem(pair, rank)
+        problem = _pair_problem(pair, rank, config.grid is not None)
         if problem:
             wrong.append(f"{module}: {problem}")
         else:
-            factors[module] = Factors(pair["A"], pair["B"], config.scaling_of(module, rank))
+            factors[module] = Factors(pair["A"], pair["B"], config.scaling_of(module, rank), pair.get("gain"))
     if not tensors:
         wrong.append(f"{WEIGHTS_FILE} holds no tensors")
     if wrong:
-        raise AdapterError(f"{folder} cannot be used: {join_some(wrong)}; {EXPECTED}")
+        raise AdapterError(f"{where} cannot be used: {join_some(wrong)}; {EXPECTED}")
     if config.unknown:
         unknown = join_some(map(show, config.unknown), ", ")
         notes.append(f"{CONFIG_FILE} has {unknown}, which this release does not know and leaves unread")
-    return Adapter(factors, config.targets, head, config.saved, tuple(notes), config.invocation, config.narrowing)
+    return Adapter(
+        factors, config.targets, head, config.saved, tuple(notes), config.invocation, config.narrowing, config.grid
+    )
 
 
 def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
@@ -155,10 +167,20 @@ def fit_adapter(adapter: Adapter, slots: Sequence[Slot], where: str) -> None:
             wrong.append(f"{module} maps {found[0]} to {found[1]} features, expected {expected[0]} to {expected[1]}")
     if wrong:
         raise AdapterError(f"{where} does not fit: {join_some(wrong)}; use an adapter trained for this base")
-    if adapter.factors and not any(_largest_rms(item) > _NO_CHANGE for item in adapter.factors.values()):
+    if any(item.gain is not None and places[module][0].gain is None for module, item in adapter.factors.items()):
+        raise AdapterError(no_place_for_gains(where))
+    if adapter.factors and not any(_changes(item) for item in adapter.factors.values()):
         raise AdapterError(
             f"{where} changes nothing: alpha, A or B is zero or next to it in every module; was it trained and saved?"
         )
+
+
+def no_place_for_gains(where: str) -> str:
+    """Why DoRA is refused by slots that would leave its gains out."""
+    return (
+        f"{where} is DoRA, and the slots of this artifact have no place for its gains; export it again with --dora, or "
+        "with --merge ADAPTER_DIR"
+    )
 
 
 def parse_spec(text: str) -> Spec:
@@ -190,16 +212,16 @@ def check_name(name: str) -> None:
 
 
 def _collect(
-    tensors: Mapping[str, npt.NDArray[Any]], saved: Sequence[str]
+    tensors: Mapping[str, npt.NDArray[Any]], config: LoraConfig
 ) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray], list[str], list[str]]:
-    """For each module its sides A and B in float32, the tensors of ``saved`` modules, lines of what is wrong, notes."""
+    """For each module its sides in float32 (A, B, gain), tensors of saved modules, lines of what is wrong, notes."""
     sides: dict[str, dict[str, FloatArray]] = {}
     head: dict[str, FloatArray] = {}
     wrong: list[str] = []
     notes: list[str] = []
     for key, value in tensors.items():
         match = _KEY.fullmatch(key)
-        if match is None and is_saved(name := _SAVED.sub("", key.removeprefix("base_model.model."), 1), saved):
+        if match is None and is_saved(name := _SAVED.sub("", key.removeprefix("base_model.model."), 1), config.saved):
             if name in head:
                 twice = f"{name} is there twice, under two names"
                 (notes if _is_same(head[name], value) else wrong).append(twice)
@@ -209,10 +231,11 @@ def _collect(
                 wrong.append(f"{key} holds numbers that are not finite")
             else:
                 head[name] = tensor
-        elif match is None:
+        elif match is None or (match["side"] == "gain" and config.grid is None):
             wrong.append(f"{key} is no LoRA factor")
-        elif value.ndim != 2 or value.dtype.kind != "f" or not value.size:
-            wrong.append(f"{key} is {value.dtype} {value.shape}, expected two dimensions of floats")
+        elif value.ndim != _DIMENSIONS[match["side"]][0] or value.dtype.kind != "f" or not value.size:
+            expected = _DIMENSIONS[match["side"]][1]
+            wrong.append(f"{key} is {value.dtype} {value.shape}, expected {expected} of floats")
         elif (known := sides.get(match["module"], {}).get(match["side"])) is not None:
             twice = f"{match['module']} has lora_{match['side']} twice, under two names"
             (notes if _is_same(known, value) else wrong).append(twice)
@@ -237,17 +260,24 @@ def _is_finite(values: FloatArray) -> bool:
     return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(flat).all())
 
 
+def _changes(item: Factors) -> bool:
+    gains = item.gain is not None and float(np.abs(item.gain).max()) > _NO_CHANGE
+    return gains or _largest_rms(item) > _NO_CHANGE
+
+
 def _largest_rms(item: Factors) -> float:
     """An upper bound on the root mean square of the delta."""
     norms = float(np.linalg.norm(item.a)) * float(np.linalg.norm(item.b))
     return abs(item.scaling) * norms / math.sqrt(item.a.shape[1] * item.b.shape[0])
 
 
-def _pair_problem(pair: Mapping[str, FloatArray], rank: int) -> str | None:
-    missing: Iterable[str] = sorted({"A", "B"} - pair.keys())
+def _pair_problem(pair: Mapping[str, FloatArray], rank: int, has_gains: bool) -> str | None:
+    missing: Iterable[str] = sorted({"A", "B", *(["gain"] if has_gains else [])} - pair.keys())
     if missing:
         return f"lora_{', lora_'.join(missing)} is missing"
     found = (pair["A"].shape[0], pair["B"].shape[1])
     if found != (rank, rank):
         return f"ranks of A and B are {found[0]} and {found[1]}, the config says {rank}"
+    if has_gains and len(pair["gain"]) != len(pair["B"]):
+        return f"lora_gain has {len(pair['gain'])} numbers, B {len(pair['B'])} rows"
     return None

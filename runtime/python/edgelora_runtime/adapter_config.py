@@ -17,10 +17,15 @@ from typing import Any
 
 from edgelora_runtime.claims import Narrowing, Targets
 from edgelora_runtime.errors import AdapterError
+from edgelora_runtime.names import is_hash
 from edgelora_runtime.parse_json import join_some, parse_json, read_json, show
 from edgelora_runtime.patterns import PatternError, matches_ending, parse_pattern
 
 CONFIG_FILE = "adapter_config.json"
+# ``peft_type`` of DoRA that was converted for a grid, which its field GRID_FIELD names. PEFT, which would leave the
+# gains unread, does not open it.
+DORA_TYPE = "EDGELORA_DORA"
+GRID_FIELD = "edgelora_grid"
 EXPECTED = (
     "expected plain LoRA as PEFT saves it; `edgelora adapter convert` and `edgelora export --merge` take more kinds"
 )
@@ -51,7 +56,7 @@ _OTHER_STARTS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
 _READ = frozenset({
     "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules", "modules_to_save",
     "bias", "init_lora_weights", "alora_invocation_tokens", "layers_to_transform", "layers_pattern",
-    "exclude_modules", *FORMS,
+    "exclude_modules", GRID_FIELD, *FORMS,
 })  # fmt: skip
 _HARMLESS = frozenset({  # what says how it was trained, or for whom; PEFT's other fields
     "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config", "fan_in_fan_out",
@@ -74,6 +79,7 @@ class LoraConfig:
     saved: tuple[str, ...] = ()  # modules_to_save: those of a head, trained whole
     unknown: tuple[str, ...] = ()  # fields that say something nobody here has heard of
     invocation: tuple[int, ...] = ()  # alora_invocation_tokens: it acts from their last place in a prompt on
+    grid: str | None = None  # of DoRA: the grid that its gains were computed on
 
     def rank_of(self, module: str) -> int:
         """PEFT's rule: the first pattern that matches the end of the module's name, else ``r``."""
@@ -85,12 +91,13 @@ class LoraConfig:
         return alpha / math.sqrt(rank) if self.is_rank_stabilized else alpha / rank
 
 
-def read_config(folder: Path, with_head: bool = False) -> LoraConfig:
+def read_config(folder: Path, with_head: bool = False, with_gains: bool = False) -> LoraConfig:
     """The configuration in an adapter folder; raises one AdapterError with everything that cannot be used.
 
     ``with_head`` reads ``modules_to_save``, which is refused elsewhere: only a head can be swapped whole.
+    ``with_gains`` takes DoRA that was converted for a grid, which is more than A and B.
     """
-    return _check(read_fields(folder), str(folder / CONFIG_FILE), with_head)
+    return check_config(read_fields(folder), str(folder / CONFIG_FILE), with_head, with_gains)
 
 
 def read_fields(folder: Path) -> dict[str, Any]:
@@ -101,9 +108,12 @@ def read_fields(folder: Path) -> dict[str, Any]:
     return _object(read_json(path, AdapterError, _ADVICE, _LONGEST), str(path))
 
 
-def parse_config(content: bytes, where: str = CONFIG_FILE, with_head: bool = False) -> LoraConfig:
+def parse_config(
+    content: bytes, where: str = CONFIG_FILE, with_head: bool = False, with_gains: bool = False
+) -> LoraConfig:
     """The configuration that ``content`` is; raises what ``read_config`` raises."""
-    return _check(_object(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where), where, with_head)
+    fields = _object(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where)
+    return check_config(fields, where, with_head, with_gains)
 
 
 def changes_base(start: str) -> bool:
@@ -130,15 +140,21 @@ def _object(content: Any, where: str) -> dict[str, Any]:
     return content
 
 
-def _check(config: Mapping[str, Any], where: str, with_head: bool) -> LoraConfig:
+def check_config(
+    config: Mapping[str, Any], where: str, with_head: bool = False, with_gains: bool = False
+) -> LoraConfig:
+    """The configuration that its fields are; raises what ``read_config`` raises."""
     saved = config.get("modules_to_save") or []
-    wrong = _refusals(config) + _wrong_types(config) + _wrong_numbers(config)
+    is_dora = with_gains and config.get("peft_type") == DORA_TYPE
+    wrong = _refusals(config, DORA_TYPE if is_dora else "LORA") + _wrong_types(config) + _wrong_numbers(config)
     if saved and not with_head:
         wrong.append("it uses fully trained modules (modules_to_save), which only the head of an encoder can be")
     elif not _is_list_of(saved, str) or not all(saved):
         wrong.append(f"modules_to_save is {show(saved)}, expected a list of names")
     if why := _invocation_problem(config.get("alora_invocation_tokens")):
         wrong.append(why)
+    if is_dora and not (isinstance(grid := config.get(GRID_FIELD), str) and is_hash(grid)):
+        wrong.append(f"{GRID_FIELD} is {show(config.get(GRID_FIELD))}, expected 64 lower-case hexadecimal digits")
     if wrong:
         raise AdapterError(f"{where} cannot be used: {join_some(wrong)}; {EXPECTED}")
     return LoraConfig(
@@ -152,12 +168,13 @@ def _check(config: Mapping[str, Any], where: str, with_head: bool) -> LoraConfig
         saved=tuple(saved),
         unknown=tuple(field for field, value in config.items() if value and field not in _READ | _HARMLESS),
         invocation=tuple(int(token) for token in config.get("alora_invocation_tokens") or ()),
+        grid=config[GRID_FIELD] if is_dora else None,
     )
 
 
-def _refusals(config: Mapping[str, Any]) -> list[str]:
+def _refusals(config: Mapping[str, Any], kind: str) -> list[str]:
     wrong = []
-    if config.get("peft_type") != "LORA":
+    if config.get("peft_type") != kind:
         wrong.append(f"peft_type is {show(config.get('peft_type'))}, expected 'LORA'")
     wrong += [f"it uses {words}" for field, words in FORMS.items() if config.get(field)]
     if config.get("bias", "none") != "none":

@@ -196,7 +196,9 @@ class AdapterSet:
 
     def _invocation(self, name: str) -> tuple[int, ...]:
         kept = self._single.get(name)
-        return read_config(self._source(name).folder, bool(self._head)).invocation if kept is None else kept.invocation
+        if kept is not None:
+            return kept.invocation
+        return read_config(self._source(name).folder, bool(self._head), with_gains=True).invocation
 
     def _bound(self, spec: Spec) -> BoundAdapter:
         if not spec:
@@ -288,7 +290,7 @@ class AdapterSet:
             if self._cache is not None and path is not None:
                 self._cache.write(path, packed)
         else:
-            invocation = read_config(source.folder, bool(self._head)).invocation
+            invocation = read_config(source.folder, bool(self._head), with_gains=True).invocation
         before = self._before(invocation)
         return _Kept(packed, bind(packed, before), self._head_info(packed, source, where), invocation=invocation)
 

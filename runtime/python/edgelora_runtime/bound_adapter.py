@@ -9,8 +9,10 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 from edgelora_runtime.graph import value_over
@@ -26,7 +28,7 @@ class BoundAdapter:
     rows: int  # 1 (shared by every row) or the number of rows
     arrays: Packed
     inputs: Sequence[tuple[str, ort.OrtValue]]
-    is_none: bool  # every slot has rank 0
+    is_none: bool  # every slot has rank 0 and no gain
     before: BoundAdapter | None = None  # of an activated adapter: what the tokens before its invocation go through
 
     def n_through_base(self, start: int) -> int:
@@ -56,4 +58,9 @@ def bind(packed: Packed, before: BoundAdapter | None = None) -> BoundAdapter:
     rows = max((array.shape[0] for array in packed.values() if array.ndim > 1), default=1)
     arrays = {name: np.ascontiguousarray(item) for name, item in packed.items()}
     inputs = tuple((name, value_over(item)) for name, item in arrays.items())
-    return BoundAdapter(rows, arrays, inputs, all(item.size == 0 for item in arrays.values()), before)
+    return BoundAdapter(rows, arrays, inputs, all(map(_adds_nothing, arrays.values())), before)
+
+
+def _adds_nothing(item: npt.NDArray[Any]) -> bool:
+    """Whether a slot input is of rank 0, or the gain of no adapter: (rows, 1, out_features) zeros."""
+    return item.size == 0 or (item.ndim == 3 and item.shape[1] == 1 and not item.any())

@@ -149,9 +149,9 @@ def _slots(manifest: Manifest) -> Iterator[str]:
         where = f"slots[{index}]"
         for field in ("in_features", "out_features"):
             yield from count(f"{where}: {field}", getattr(slot, field), field)
-        for field in ("name", "a", "b"):
+        for field in ("name", "a", "b", "gain"):
             text = getattr(slot, field)
-            if not text or has_control(text):
+            if text is not None and (not text or has_control(text)):
                 yield f"{where}: {field} is {show(text)}, expected a name without control characters"
         end = 0
         for number, part in enumerate(slot.parts):
@@ -166,7 +166,7 @@ def _slots(manifest: Manifest) -> Iterator[str]:
             if end != slot.out_features:
                 yield f"{where}: parts end at {show(end)}, expected out_features {show(slot.out_features)}"
     yield from _twice("slots: name", (slot.name for slot in slots))
-    inputs = [name for slot in slots for name in (slot.a, slot.b)]
+    inputs = [name for slot in slots for name in (slot.a, slot.b, slot.gain) if name is not None]
     driven = DRIVEN if encoder is None else (*encoder.inputs, *(item.input for item in encoder.head))
     yield from _twice("slots: input", (*driven, *inputs))
     yield from _twice("slots: module", (part.module for slot in slots for part in slot.parts))

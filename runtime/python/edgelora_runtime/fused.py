@@ -112,7 +112,8 @@ def _block(slot: Slot, adapter: Adapter) -> list[Array]:
     a = np.concatenate([group[0][1].a for group in groups])
     sides = [places[part.module][2].b.T if part.module in places else _none(part.out_features) for part in slot.parts]
     kind, a, a_scales, codes = _narrow(a, sides)
-    scales, head = [], [_KINDS.index(kind), len(a), len(slot.parts), 0]
+    gains = _gains(slot, adapter)
+    scales, head = [], [_KINDS.index(kind), len(a), len(slot.parts), len(gains)]
     for part, (_, b_scales) in zip(slot.parts, codes, strict=True):
         start, rank, item = places.get(part.module, (0, 0, None))
         head += [start, rank]
@@ -121,7 +122,19 @@ def _block(slot: Slot, adapter: Adapter) -> list[Array]:
     columns = [_lanes(np.ascontiguousarray(side)) for side, _ in codes]  # (lanes, rank, 16)
     panels = [_lanes(a[start : start + _PANEL]) for start in range(0, len(a), _PANEL)]
     whole = np.concatenate([panel.reshape(-1) for panel in panels])
-    return [np.array(head, np.int32), np.concatenate(scales).astype(np.float32), whole, *columns]
+    return [np.array(head, np.int32), np.concatenate(scales).astype(np.float32), *gains, whole, *columns]
+
+
+def _gains(slot: Slot, adapter: Adapter) -> list[FloatArray]:
+    """DoRA's gain of every column (out_features,), zero where a part has none; nothing where no part has one."""
+    found = [(part, item.gain) for part in slot.parts if (item := adapter.factors.get(part.module)) is not None]
+    if all(gain is None for _, gain in found):
+        return []
+    gains = np.zeros(slot.out_features, np.float32)
+    for part, gain in found:
+        if gain is not None:
+            gains[part.offset : part.offset + part.out_features] = gain
+    return [gains]
 
 
 def _narrow(

@@ -87,7 +87,10 @@ def graph_file(manifest: Manifest, form: Form) -> str:
 
 
 def _slot_values(slot: Slot) -> dict[str, ValueType]:
-    return {
+    values = {
         slot.a: ValueType("tensor(float)", (None, slot.in_features, None)),
         slot.b: ValueType("tensor(float)", (None, None, slot.out_features)),
     }
+    if slot.gain is not None:
+        values[slot.gain] = ValueType("tensor(float)", (None, 1, slot.out_features))
+    return values

@@ -45,7 +45,7 @@ SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES
 
 PIECE_BYTES = 4 << 20  # what a download that breaks off loses at most, and what a phone holds of a file in memory
 
-_WORDS = ("title", "description", "examples", "license", "source")
+_OPTIONAL = ("title", "description", "examples", "license", "source", "gain")
 _LONGEST = 32 << 20  # bytes; an artifact of a hundred layers and a hundred adapters has one
 
 
@@ -60,7 +60,7 @@ class SlotPart:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in the graph where an adapter plugs in; ``a`` and ``b`` name its graph inputs."""
+    """A place in the graph where an adapter plugs in; ``a``, ``b`` and ``gain`` name its graph inputs."""
 
     name: str
     a: str  # input (n, in_features, rank)
@@ -68,18 +68,16 @@ class Slot:
     in_features: int
     out_features: int
     parts: tuple[SlotPart, ...]
+    gain: str | None = None  # input (n, 1, out_features), where DoRA has a place
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a runtime must know of the model to drive it; what has no KV cache has 0 for its three sizes.
-
-    ``vocab_size`` is 0 in a model of images.
-    """
+    """What a runtime must know of the model to drive it; what has no KV cache has 0 for its three sizes."""
 
     name: str
     architecture: str
-    vocab_size: int
+    vocab_size: int  # 0 in a model of images
     num_layers: int
     num_kv_heads: int
     head_dim: int
@@ -259,14 +257,14 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as it stands in ``manifest.json``."""
         files = {name: info.to_record() for name, info in self.files.items()}
-        adapters = [info.to_record() for info in self.adapters]
         plain = dataclasses.asdict(dataclasses.replace(self, files={}, adapters=()))
-        return manifest_text({**plain, "files": files, "adapters": adapters, "base": _said(plain["base"])})
+        lists = {"slots": list(map(_said, plain["slots"])), "adapters": [info.to_record() for info in self.adapters]}
+        return manifest_text({**plain, **lists, "files": files, "base": _said(plain["base"])})
 
 
 def _said(record: Mapping[str, Any]) -> dict[str, Any]:
-    """``record`` without the words for people that it does not have."""
-    return {name: value for name, value in record.items() if name not in _WORDS or value}
+    """``record`` without what may be left out and is not there, such as words for people."""
+    return {name: value for name, value in record.items() if name not in _OPTIONAL or value}
 
 
 def parse_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest:

@@ -39,13 +39,18 @@ def open_adapter(
             "without --merge"
         )
     head = () if manifest.encoder is None else manifest.encoder.head
-    adapter = read_adapter(folder, bool(head))
+    adapter = read_adapter(folder, bool(head), with_gains=True)
     receipt = None if trust else read_receipt(folder)
     foreign = None if receipt is None else find_mismatch(receipt, manifest)
     told = (
         [f"its head does not fit: {join_some(lines)}"] if (lines := find_wrong_head(adapter, head, base_head)) else []
     )
     told += [foreign] if foreign else []
+    if adapter.grid is not None and adapter.grid != manifest.base.grid:
+        told.append(
+            f"its DoRA was converted for grid {adapter.grid[:12]}, this artifact has {manifest.base.grid[:12]}; add it "
+            "from the folder that PEFT saved"
+        )
     if adapter.invocation and manifest.encoder is not None:
         told.append("it uses activated LoRA (alora_invocation_tokens), which only a decoder can run")
     elif (largest := max(adapter.invocation, default=-1)) >= manifest.model.vocab_size:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgelora_runtime.adapter import Adapter, Factors, FloatArray
 from edgelora_runtime.manifest import Slot, SlotPart
 
-# slot input name -> (1, in_features, rank) or (1, rank, out_features); or what ``fused.py`` says
+# slot input name -> (1, in_features, rank), (1, rank, out_features) or (1, 1, out_features); or what ``fused.py`` says
 Packed = Mapping[str, npt.NDArray[Any]]
 
 LINE = 64  # bytes; what is packed starts at a cache line
@@ -45,6 +45,8 @@ def pack_adapter(adapter: Adapter, slots: Sequence[Slot], weight: float = 1.0) -
                 # numpy transposes by a copy faster than by a product, and what was just written is still in the cache.
                 np.copyto(columns, item.b.T)
                 columns *= np.float32(weight * item.scaling)
+                if slot.gain is not None and item.gain is not None:
+                    packed[slot.gain][0, 0, part.offset : part.offset + part.out_features] = weight * item.gain
             start = end
     return packed
 
@@ -67,21 +69,25 @@ def copied(packed: Packed) -> Packed:
 
 def packed_size(slots: Sequence[Slot], ranks: Sequence[int]) -> int:
     """Floats of the one array that slot inputs of these ranks lie in."""
-    return sum(_extent(shape) for shape in _shapes(slots, ranks))
+    return sum(_extent(shape) for _, shape in _inputs(slots, ranks))
 
 
 def packed_views(memory: FloatArray, slots: Sequence[Slot], ranks: Sequence[int]) -> dict[str, FloatArray]:
     """The slot inputs of these ranks as views of ``memory`` (packed_size,), each from a cache line on."""
-    shapes = list(_shapes(slots, ranks))
-    starts = itertools.accumulate((_extent(shape) for shape in shapes), initial=0)
-    views = (memory[start:][: math.prod(shape)].reshape(shape) for start, shape in zip(starts, shapes, strict=False))
-    return dict(zip((name for slot in slots for name in (slot.a, slot.b)), views, strict=True))
+    inputs = list(_inputs(slots, ranks))
+    starts = itertools.accumulate((_extent(shape) for _, shape in inputs), initial=0)
+    return {
+        name: memory[start:][: math.prod(shape)].reshape(shape)
+        for start, (name, shape) in zip(starts, inputs, strict=False)
+    }
 
 
-def _shapes(slots: Sequence[Slot], ranks: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+def _inputs(slots: Sequence[Slot], ranks: Sequence[int]) -> Iterator[tuple[str, tuple[int, int, int]]]:
     for slot, rank in zip(slots, ranks, strict=True):
-        yield 1, slot.in_features, rank
-        yield 1, rank, slot.out_features
+        yield slot.a, (1, slot.in_features, rank)
+        yield slot.b, (1, rank, slot.out_features)
+        if slot.gain is not None:
+            yield slot.gain, (1, 1, slot.out_features)
 
 
 def _extent(shape: tuple[int, ...]) -> int:
@@ -110,7 +116,7 @@ def _are_equal(one: FloatArray, other: FloatArray) -> bool:
 
 
 def blend_packed(parts: Sequence[tuple[Packed, float]], slots: Sequence[Slot]) -> dict[str, FloatArray]:
-    """Packed adapters side by side along the rank axis, each times its weight; no parts give rank 0."""
+    """Packed adapters side by side along the rank axis, each times its weight; no parts give rank 0, and no gain."""
     blended: dict[str, FloatArray] = {}
     for slot in slots:
         empty_a = np.zeros((1, slot.in_features, 0), np.float32)
@@ -118,6 +124,11 @@ def blend_packed(parts: Sequence[tuple[Packed, float]], slots: Sequence[Slot]) -
         blended[slot.a] = np.concatenate([empty_a, *(packed[slot.a] for packed, _ in parts)], axis=2)
         scaled = (packed[slot.b] * np.float32(weight) for packed, weight in parts)
         blended[slot.b] = np.concatenate([empty_b, *scaled], axis=1)
+        if slot.gain is not None:
+            gain = np.zeros((1, 1, slot.out_features), np.float32)
+            for packed, weight in parts:
+                gain += packed[slot.gain] * np.float32(weight)
+            blended[slot.gain] = gain
     return blended
 
 
@@ -133,6 +144,8 @@ def stack_packed(rows: Sequence[Packed], slots: Sequence[Slot]) -> dict[str, Flo
             a[row, :, :row_rank] = packed[slot.a][0]
             b[row, :row_rank] = packed[slot.b][0]
         stacked[slot.a], stacked[slot.b] = a, b
+        if slot.gain is not None:
+            stacked[slot.gain] = np.concatenate([packed[slot.gain] for packed in rows])
     return stacked
 
 

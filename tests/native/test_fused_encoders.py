@@ -17,7 +17,7 @@ from edgelora.artifact.parts import Parts
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_onnx import OnnxExporter
-from edgelora_onnx.passes.fuse_rows import ROUND_ROWS, FuseRows
+from edgelora_onnx.passes.fuse_rows import LOW_RANK_GELU, ROUND_ROWS, FuseRows
 from edgelora_onnx.passes.fuse_slots import LOW_RANK
 from edgelora_runtime import EncoderModel, load
 from edgelora_runtime.manifest import TEXT_CLASSIFICATION, read_manifest
@@ -97,16 +97,19 @@ def test_answers_are_those_of_the_slots(name: str, tmp_path: Path) -> None:
         assert np.median(np.abs(found - expected)) < 2e-3 * np.abs(expected).max()
 
 
-def test_a_slot_takes_scales_and_bias_and_nothing_is_spelled_out(tmp_path: Path) -> None:
+def test_a_slot_takes_all_that_follows_a_product_and_nothing_is_spelled_out(tmp_path: Path) -> None:
     folder = export("bert", tmp_path)
     before, after = count(folder / "encoder.onnx"), count(folder / "encoder.fused.onnx")
     assert before["QuantizeLinear"] == after[ROUND_ROWS] == 8, "of two layers: q, k and v together, and three more"
     assert after["MatMulIntegerToFloat"] == before["MatMulIntegerToFloat"] == 8
     assert not SPELLED & set(after)
-    slots = [node for node in ir.load(folder / "encoder.fused.onnx").graph if node.op_type == LOW_RANK]
-    assert [len(node.inputs) for node in slots] == [7] * 8
+    nodes = list(ir.load(folder / "encoder.fused.onnx").graph)
+    slots = [node for node in nodes if node.op_type in (LOW_RANK, LOW_RANK_GELU)]
+    assert [len(node.inputs) for node in slots] == [7, 8, 7, 8] * 2, "those in front of a norm add the residual"
+    assert [node.op_type for node in slots] == [LOW_RANK, LOW_RANK, LOW_RANK_GELU, LOW_RANK] * 2
+    assert before["Erf"] == 2 and not after["Erf"]
     assert [len(node.outputs) for node in slots] == [3, 1, 1, 1] * 2 and before["Split"] == 2 and not after["Split"]
-    assert before["Add"] - after["Add"] >= 8 + 8 + 12, "reaches, deltas, biases"
+    assert before["Add"] - after["Add"] >= 8 + 8 + 12 + 4 + 2, "reaches, deltas, biases, residuals, one of GELU"
 
 
 def test_a_graph_without_rounded_rows_stays_as_it_is() -> None:

@@ -1,6 +1,7 @@
 """The operator ``LowRank`` against numpy: every path of this processor, odd sizes, adapters by row."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,10 @@ def make_adapter(seed: int, slot: Slot, ranks: Sequence[int], kind: str, shared:
     return Adapter(factors)
 
 
+def gelu(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.array([value / 2 * (1 + math.erf(value / 2**0.5)) for value in values.ravel()]).reshape(values.shape)
+
+
 def delta(x: Array, slot: Slot, adapter: Adapter) -> npt.NDArray[np.float64]:
     """What an adapter adds for the tokens of a row."""
     added = np.zeros((len(x), slot.out_features))
@@ -71,16 +76,17 @@ def open_node(
     threads: int = 1,
     more: Sequence[str] = (),
     names: Sequence[str] = ("z",),
+    kind: str = "LowRank",
     **attributes: Any,
 ) -> ort.InferenceSession:
-    """The operator alone, ``more`` of its inputs behind those of an adapter: ``scales``, ``bias`` or none.
+    """The operator alone, ``more`` of its inputs behind those of an adapter: scales, bias and residual, or none.
 
     ``names`` are those of its outputs.
     """
     slot = slots[-1]
     columns = [*(part.offset for part in slot.parts), slot.out_features]
     given = {"in_features": slot.in_features, "columns": columns, "slot": len(slots) - 1, "path": path} | attributes
-    node = helper.make_node("LowRank", ["x", "y", FACTORS, BLOCKS, WEIGHTS, *more], names, domain="edgelora", **given)
+    node = helper.make_node(kind, ["x", "y", FACTORS, BLOCKS, WEIGHTS, *more], names, domain="edgelora", **given)
     inputs = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", "tokens", None]),
         helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "tokens", None]),
@@ -166,24 +172,39 @@ def test_each_row_has_adapters_of_its_own(path: str, threads: int, tokens: int) 
 
 
 @pytest.mark.parametrize("path", paths())
-@pytest.mark.parametrize("more", [("scales",), ("", "bias"), ("scales", "bias")])
-def test_what_is_added_to_is_scaled_first(path: str, more: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("kind", ["LowRank", "LowRankGelu"])
+@pytest.mark.parametrize(
+    "more", [("scales",), ("", "bias"), ("scales", "bias"), ("", "", "residual"), ("scales", "bias", "residual"), ()]
+)
+def test_what_is_added_to_is_scaled_first_and_the_sum_is_curved(path: str, more: tuple[str, ...], kind: str) -> None:
     slots = make_slots(70, (33, 16))
     adapter = make_adapter(1, slots[1], [4, 2], "float32")
     one, none = pack_fused(adapter, slots), blend_fused([], slots)
     random = np.random.default_rng(3)
     for threads, tokens in ((1, 1), (3, 7), (1, 70)):
-        session = open_node(slots, path, threads, more)
+        session = open_node(slots, path, threads, more, kind=kind)
         for acts in ([1], [0], [0, 1, 1, 0], [1, 0, 0]):  # rows that an adapter changes, and others
             x, y = inputs_of(slots[1], len(acts), tokens)
             scales = random.random((len(acts), tokens, 1), np.float32)
             bias = random.standard_normal(y.shape[-1]).astype(np.float32)
-            given = {name: {"scales": scales, "bias": bias}[name] for name in more if name}
+            residual = random.standard_normal(y.shape).astype(np.float32)
+            every = {"scales": scales, "bias": bias, "residual": residual}
+            given = {name: every[name] for name in more if name}
             packed = stack_fused([one if acting else none for acting in acts])
             found: Array = session.run(None, {"x": x, "y": y, **packed, **given})[0]
             added = [delta(row, slots[1], adapter) * acting for row, acting in zip(x, acts, strict=True)]
             expected = y.astype(np.float64) * given.get("scales", 1) + given.get("bias", 0) + np.stack(added)
-            assert_close(found, expected)
+            expected += given.get("residual", 0)
+            assert_close(found, gelu(expected) if kind == "LowRankGelu" else expected)
+
+
+@pytest.mark.parametrize("path", paths())
+def test_gelu_is_that_of_the_error_function_everywhere(path: str) -> None:
+    y = np.concatenate([np.linspace(-12, 12, 4001), [0.0, -0.0, 1e-30, -1e30, 1e30, np.inf, np.nan]])
+    slots = make_slots(8, (len(y),))
+    x, given = np.zeros((1, 1, 8), np.float32), y.astype(np.float32)[None, None]
+    found = run(open_node(slots, path, kind="LowRankGelu"), x, given, blend_fused([], slots))[0, 0]
+    np.testing.assert_allclose(found, gelu(given[0, 0].astype(np.float64)), rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("path", paths())
@@ -208,13 +229,19 @@ def test_other_outputs_than_one_for_each_part_are_refused() -> None:
         open_node(make_slots(20, (17, 4, 5)), names=("a", "b"))
 
 
-def test_scales_and_bias_of_other_sizes_are_refused() -> None:
+def test_scales_bias_and_residual_of_other_sizes_are_refused() -> None:
     slots = make_slots(20, (17,))
     x, y = inputs_of(slots[1], 2, 3)
     given = {"x": x, "y": y, **blend_fused([], slots)}
-    for name, more, size in (("scales", ["scales"], 5), ("bias", ["", "bias"], 16)):
+    of_others: tuple[tuple[str, list[str], tuple[int, ...]], ...] = (
+        ("scales", ["scales"], (5,)),
+        ("bias", ["", "bias"], (16,)),
+        ("residual", ["", "", "residual"], (1, 3, 17)),
+        ("residual", ["", "", "residual"], (17,)),
+    )
+    for name, more, shape in of_others:
         with pytest.raises(REFUSALS, match=f"expected {name}"):
-            open_node(slots, more=more).run(None, {**given, name: np.ones(size, np.float32)})
+            open_node(slots, more=more).run(None, {**given, name: np.ones(shape, np.float32)})
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])

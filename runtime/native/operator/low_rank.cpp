@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t most_tokens = 32;       // of a prompt that a thread takes at once
 constexpr size_t worth_sharing = 40000;  // multiplications; fewer take less time than waking another thread
+constexpr size_t gelu_worth = 8;         // multiplications
 constexpr size_t most_shares = 4;        // of one token: more wait for each other longer than they work
 
 // Tokens that a thread takes at once, and what acts on them: null for no adapter.
@@ -28,6 +29,7 @@ void cut_tiles(size_t first, size_t end, const std::vector<Piece>* pieces, std::
 Scale cut(Scale job, size_t token, size_t tokens) {
   if (job.from != nullptr) job.from += token * job.from_stride;
   if (job.scales != nullptr) job.scales += token;
+  if (job.residual != nullptr) job.residual += token * job.residual_stride;
   job.y += token * job.y_stride;
   job.tokens = tokens;
   return job;
@@ -162,7 +164,8 @@ const char* path_names() {
 #endif
 }
 
-LowRank::LowRank(Layout layout, size_t slot, const Path& path) : layout_(std::move(layout)), slot_(slot), path_(&path) {}
+LowRank::LowRank(Layout layout, size_t slot, const Path& path, bool gelu)
+    : layout_(std::move(layout)), slot_(slot), path_(&path), gelu_(gelu) {}
 
 std::vector<Span> LowRank::spans(const Adapters& adapters, size_t rows) const {
   if (adapters.rows != 1 && adapters.rows != rows) throw std::invalid_argument("blocks have other rows than the input");
@@ -205,6 +208,13 @@ void LowRank::add(const Call& call, const std::vector<Span>& spans, const float*
   scale_and_add(call, spans, x, nothing, tokens);
 }
 
+void LowRank::finish(const std::vector<Scale>& columns, size_t token, size_t tokens) const {
+  if (!gelu_) return;
+  for (const Scale& part : columns) {
+    path_->gelu({part.y + token * part.y_stride, part.y_stride, tokens, part.columns});
+  }
+}
+
 void LowRank::scale_and_add(const Call& call, const std::vector<Span>& spans, const float* x, const Scale& scale,
                             size_t tokens, const std::vector<float*>& parts) const {
   std::vector<Scale> columns(layout_.parts(), scale);
@@ -215,9 +225,10 @@ void LowRank::scale_and_add(const Call& call, const std::vector<Span>& spans, co
     columns[i].y_stride = parts.empty() ? scale.y_stride : layout_.width(i);
     if (scale.from != nullptr) columns[i].from += begin;
     if (scale.bias != nullptr) columns[i].bias += begin;
+    if (scale.residual != nullptr) columns[i].residual += begin;
   }
   std::vector<Tile> tiles;
-  size_t work = scale.tokens * layout_.out_features(), end = 0;
+  size_t work = scale.tokens * layout_.out_features() * (gelu_ ? gelu_worth : 1), end = 0;
   for (const Span& span : spans) {
     const size_t first = span.row * tokens, count = span.count * tokens;
     if (end < scale.tokens) cut_tiles(end, first, nullptr, tiles);
@@ -235,17 +246,19 @@ void LowRank::scale_and_add(const Call& call, const std::vector<Span>& spans, co
     for (const Piece& piece : *tiles.front().pieces) {
       share_piece(call, *path_, layout_, piece, x + token * layout_.in_features, columns, shares);
     }
+    finish(columns, token, 1);
     return;
   }
   auto task = [&](size_t index) {
     const Tile& tile = tiles[index];
     if (tile.pieces == nullptr) {
       for (const Scale& part : columns) path_->scale(cut(part, tile.first, tile.count));
-      return;
+    } else {
+      for (size_t i = 0; i < tile.pieces->size(); ++i) {
+        add_piece(*path_, layout_, (*tile.pieces)[i], x, columns, i == 0, tile.first, tile.count);
+      }
     }
-    for (size_t i = 0; i < tile.pieces->size(); ++i) {
-      add_piece(*path_, layout_, (*tile.pieces)[i], x, columns, i == 0, tile.first, tile.count);
-    }
+    finish(columns, tile.first, tile.count);
   };
   if (work < worth_sharing) {
     for (size_t i = 0; i < tiles.size(); ++i) task(i);

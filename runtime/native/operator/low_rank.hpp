@@ -48,7 +48,7 @@ struct Span {
 
 class LowRank {
  public:
-  LowRank(Layout layout, size_t slot, const Path& path);
+  LowRank(Layout layout, size_t slot, const Path& path, bool gelu);  // gelu: of what comes out
 
   const Layout& layout() const { return layout_; }
   const Path& path() const { return *path_; }
@@ -65,9 +65,12 @@ class LowRank {
                      const std::vector<float*>& parts = {}) const;
 
  private:
+  void finish(const std::vector<Scale>& columns, size_t token, size_t tokens) const;
+
   Layout layout_;
   size_t slot_;
   const Path* path_;
+  bool gelu_;
 };
 
 }  // namespace edgelora::ops

@@ -27,6 +27,11 @@ struct V {
   static void store(float* to, V value) { _mm256_storeu_ps(to, value.n); }
   static V fma(V a, V b, V c) { return {_mm256_fmadd_ps(a.n, b.n, c.n)}; }
   static V add(V a, V b) { return {_mm256_add_ps(a.n, b.n)}; }
+  static V divide(V a, V b) { return {_mm256_div_ps(a.n, b.n)}; }
+  // NaN stays what it is: both instructions give their second operand then.
+  static V limit(V a, float most) {
+    return {_mm256_max_ps(_mm256_set1_ps(-most), _mm256_min_ps(_mm256_set1_ps(most), a.n))};
+  }
   template <int N>
   static void sum(const V (&sums)[N], float* to) {
     __m256 v[8];
@@ -48,5 +53,5 @@ struct V {
 #include "low_rank_kernels.hpp"
 
 namespace edgelora::ops {
-const Path avx2_path{"avx2", down, up, scale};
+const Path avx2_path{"avx2", down, up, scale, gelu};
 }  // namespace edgelora::ops

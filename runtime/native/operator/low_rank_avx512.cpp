@@ -31,6 +31,11 @@ struct V {
   static void store(float* to, V value) { _mm512_storeu_ps(to, value.n); }
   static V fma(V a, V b, V c) { return {_mm512_fmadd_ps(a.n, b.n, c.n)}; }
   static V add(V a, V b) { return {_mm512_add_ps(a.n, b.n)}; }
+  static V divide(V a, V b) { return {_mm512_div_ps(a.n, b.n)}; }
+  // NaN stays what it is: both instructions give their second operand then.
+  static V limit(V a, float most) {
+    return {_mm512_max_ps(_mm512_set1_ps(-most), _mm512_min_ps(_mm512_set1_ps(most), a.n))};
+  }
   template <int N>
   static void sum(const V (&sums)[N], float* to) {
     __m256 v[8];
@@ -52,5 +57,5 @@ struct V {
 #include "low_rank_kernels.hpp"
 
 namespace edgelora::ops {
-const Path avx512_path{"avx512", down, up, scale};
+const Path avx512_path{"avx512", down, up, scale, gelu};
 }  // namespace edgelora::ops

@@ -112,8 +112,10 @@ void down_typed(const Down& job) {
 
 V scaled(const Scale& job, size_t t, size_t column) {
   const V factor = V::all(job.scales == nullptr ? 1.0f : job.scales[t]);
-  return V::fma(factor, V::load(job.from + t * job.from_stride + column),
-                job.bias == nullptr ? V::zero() : V::load(job.bias + column));
+  const V found = V::fma(factor, V::load(job.from + t * job.from_stride + column),
+                         job.bias == nullptr ? V::zero() : V::load(job.bias + column));
+  if (job.residual == nullptr) return found;
+  return V::add(found, V::load(job.residual + t * job.residual_stride + column));
 }
 
 // Tokens from `t` to `end`, columns from `first` to `last`.
@@ -124,7 +126,10 @@ void scale_some(const Scale& job, size_t t, size_t end, size_t first, size_t las
     for (; n + V::lanes <= last; n += V::lanes) V::store(y + n, scaled(job, t, n));
     const float* from = job.from + t * job.from_stride;
     const float factor = job.scales == nullptr ? 1.0f : job.scales[t];
-    for (; n < last; ++n) y[n] = factor * from[n] + (job.bias == nullptr ? 0.0f : job.bias[n]);
+    const float* residual = job.residual == nullptr ? nullptr : job.residual + t * job.residual_stride;
+    for (; n < last; ++n) {
+      y[n] = factor * from[n] + (job.bias == nullptr ? 0.0f : job.bias[n]) + (residual == nullptr ? 0.0f : residual[n]);
+    }
   }
 }
 
@@ -247,6 +252,36 @@ void up_typed(const Up& job) {
     for (; n < end; ++n) up_lanes<T, 1>(job, b + n * size, n * lane);
   }
   if (job.last > whole && left > 0) up_tail(job, b + whole * size, whole * lane, left);
+}
+
+// erf(z) / z is a quotient of two polynomials in the square of z, within 4e-7 of it in float32 (found by least squares in 40
+// digits, reweighted until its largest error was least); beyond 4 it is 1 to float32.
+V gelu_of(V x) {
+  constexpr float above[] = {1.128378977f,    0.1962366711f,   0.05346578466f,
+                             0.004003080092f, 0.000288022027f, 1.974849054e-6f};
+  constexpr float below[] = {1.0f,          0.5072413887f,  0.1164712692f,
+                             0.01544332256f, 0.001216208622f, 3.748001883e-5f};
+  const V z = V::limit(V::fma(x, V::all(0.70710678f), V::zero()), 4.0f), square = V::fma(z, z, V::zero());
+  V p = V::all(above[5]), q = V::all(below[5]);
+  for (int i = 4; i >= 0; --i) {
+    p = V::fma(p, square, V::all(above[i]));
+    q = V::fma(q, square, V::all(below[i]));
+  }
+  const V half = V::fma(x, V::all(0.5f), V::zero());
+  return V::fma(half, V::divide(V::fma(z, p, V::zero()), q), half);
+}
+
+void gelu(const Gelu& job) {
+  const size_t whole = job.columns / V::lanes * V::lanes;
+  for (size_t t = 0; t < job.tokens; ++t) {
+    float* y = job.y + t * job.y_stride;
+    for (size_t n = 0; n < whole; n += V::lanes) V::store(y + n, gelu_of(V::load(y + n)));
+    if (whole == job.columns) continue;
+    float last[V::lanes] = {};
+    for (size_t n = whole; n < job.columns; ++n) last[n - whole] = y[n];
+    V::store(last, gelu_of(V::load(last)));
+    for (size_t n = whole; n < job.columns; ++n) y[n] = last[n - whole];
+  }
 }
 
 void scale(const Scale& job) { scale_some(job, 0, job.tokens, 0, job.columns); }

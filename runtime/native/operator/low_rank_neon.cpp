@@ -30,6 +30,10 @@ struct V {
   static void store(float* to, V value) { vst1q_f32(to, value.n); }
   static V fma(V a, V b, V c) { return {vfmaq_f32(c.n, a.n, b.n)}; }
   static V add(V a, V b) { return {vaddq_f32(a.n, b.n)}; }
+  static V divide(V a, V b) { return {vdivq_f32(a.n, b.n)}; }
+  static V limit(V a, float most) {
+    return {vmaxq_f32(vdupq_n_f32(-most), vminq_f32(vdupq_n_f32(most), a.n))};
+  }
   template <int N>
   static void sum(const V (&sums)[N], float* to) {
     for (int i = 0; i < N; ++i) to[i] = vaddvq_f32(sums[i].n);
@@ -42,5 +46,5 @@ struct V {
 #include "low_rank_kernels.hpp"
 
 namespace edgelora::ops {
-const Path neon_path{"neon", down, up, scale};
+const Path neon_path{"neon", down, up, scale, gelu};
 }  // namespace edgelora::ops

@@ -17,8 +17,9 @@ namespace edgelora::ops {
 
 constexpr int64_t most_features = int64_t{1} << 24;
 
-// `path` is the name of an implementation, or empty for the fastest.
-inline LowRank read_low_rank(const OrtApi& api, const OrtKernelInfo* info, size_t in_features, const std::string& path) {
+// `path` is the name of an implementation, or empty for the fastest; `gelu`: of what comes out.
+inline LowRank read_low_rank(const OrtApi& api, const OrtKernelInfo* info, size_t in_features, const std::string& path,
+                             bool gelu = false) {
   Layout layout;
   layout.in_features = in_features;
   const std::vector<int64_t> columns = integers(api, info, "columns");
@@ -31,7 +32,7 @@ inline LowRank read_low_rank(const OrtApi& api, const OrtKernelInfo* info, size_
   }
   const int64_t slot = integer(api, info, "slot", -1);
   if (slot < 0) throw std::invalid_argument("slot is missing or negative");
-  return LowRank(std::move(layout), static_cast<size_t>(slot), find_path(path));
+  return LowRank(std::move(layout), static_cast<size_t>(slot), find_path(path), gelu);
 }
 
 }  // namespace edgelora::ops

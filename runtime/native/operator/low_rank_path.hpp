@@ -21,7 +21,7 @@ struct Down {
   float* wide;  // room for a panel as floats (panel * lane * lanes(in_features)), used for more than a few tokens
 };
 
-// y[t][n] = from[t][n] scales[t] + bias[n].
+// y[t][n] = from[t][n] scales[t] + bias[n] + residual[t][n].
 struct Scale {
   const float* from = nullptr;
   size_t from_stride = 0;
@@ -29,6 +29,14 @@ struct Scale {
   size_t y_stride = 0, tokens = 0, columns = 0;
   const float* scales = nullptr;  // (tokens) or null: 1
   const float* bias = nullptr;    // (columns) or null: 0
+  const float* residual = nullptr;  // (tokens, columns) or null: 0
+  size_t residual_stride = 0;
+};
+
+// y[t][n] = gelu(y[t][n]), by the error function, which is meant where a model says no more than GELU.
+struct Gelu {
+  float* y;
+  size_t y_stride, tokens, columns;
 };
 
 // y[t][n] += sum of h[t][r] b[r][n] over the ranks of one part, for lanes `first` to `last` of its columns. With `scale`,
@@ -50,6 +58,7 @@ struct Path {
   void (*down)(const Down&);
   void (*up)(const Up&);
   void (*scale)(const Scale&);
+  void (*gelu)(const Gelu&);
 };
 
 extern const Path plain_path;

@@ -42,6 +42,11 @@ struct V {
     return found;
   }
   static V add(V a, V b) { return {{a.n[0] + b.n[0], a.n[1] + b.n[1], a.n[2] + b.n[2], a.n[3] + b.n[3]}}; }
+  static V divide(V a, V b) { return {{a.n[0] / b.n[0], a.n[1] / b.n[1], a.n[2] / b.n[2], a.n[3] / b.n[3]}}; }
+  static V limit(V a, float most) {
+    for (float& value : a.n) value = value > most ? most : value < -most ? -most : value;
+    return a;
+  }
   template <int N>
   static void sum(const V (&sums)[N], float* to) {
     for (int i = 0; i < N; ++i) to[i] = (sums[i].n[0] + sums[i].n[1]) + (sums[i].n[2] + sums[i].n[3]);
@@ -54,5 +59,5 @@ struct V {
 #include "low_rank_kernels.hpp"
 
 namespace edgelora::ops {
-const Path plain_path{"plain", down, up, scale};
+const Path plain_path{"plain", down, up, scale, gelu};
 }  // namespace edgelora::ops

@@ -5,9 +5,10 @@
 
 namespace edgelora::ops {
 
-const OrtCustomOp* low_rank();  // low_rank_operator.cpp
-const OrtCustomOp* linear();    // linear_operator.cpp
-const OrtCustomOp* embed();     // linear_operator.cpp
-const OrtCustomOp* round_rows();  // round_rows_operator.cpp
+const OrtCustomOp* low_rank();       // low_rank_operator.cpp
+const OrtCustomOp* low_rank_gelu();  // low_rank_operator.cpp
+const OrtCustomOp* linear();         // linear_operator.cpp
+const OrtCustomOp* embed();          // linear_operator.cpp
+const OrtCustomOp* round_rows();     // round_rows_operator.cpp
 
 }  // namespace edgelora::ops

@@ -13,6 +13,7 @@ namespace edgelora::ops {
 // One line for each operator.
 static const OrtCustomOp* (*const table[])() = {
     low_rank,
+    low_rank_gelu,
     linear,
     embed,
     round_rows,

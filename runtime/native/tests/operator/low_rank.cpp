@@ -200,7 +200,7 @@ double worst_of(const Path& path, const Layout& layout, Kind kind, size_t rank, 
     if (rows == 1 || row + 1 < rows) one.add(x.data() + t * layout.in_features, 1.0, to, most);
     if (row % 2) other.add(x.data() + t * layout.in_features, -0.5, to, most);
   }
-  const LowRank low_rank(layout, 0, path);
+  const LowRank low_rank(layout, 0, path, false), curved(layout, 0, path, true);
   const std::vector<Span> spans = low_rank.spans(adapters, rows);
   double worst = 0;
   if (Steps::can_cut(layout)) {  // each thread also a share of the columns, as beside a linear
@@ -217,23 +217,28 @@ double worst_of(const Path& path, const Layout& layout, Kind kind, size_t rank, 
   }
   const size_t n = layout.out_features();
   const std::vector<float> scales = draw(rows * tokens, random), bias = draw(n, random);
+  const std::vector<float> residual = draw(rows * tokens * n, random);
   Scale scale;
   scale.from = y.data();
   scale.from_stride = scale.y_stride = n;
   scale.tokens = rows * tokens;
   scale.scales = scales.data();
   scale.bias = bias.data();
+  scale.residual = residual.data();
+  scale.residual_stride = n;
   std::vector<float> scaled(y.size());
   std::vector<float*> parts;  // one behind the other
   for (size_t i = 0; i < layout.parts(); ++i) parts.push_back(scaled.data() + scale.tokens * layout.columns[i]);
-  low_rank.scale_and_add(call, spans, x.data(), scale, tokens, parts);
+  const bool has_gelu = tokens % 2 == 1;
+  (has_gelu ? curved : low_rank).scale_and_add(call, spans, x.data(), scale, tokens, parts);
   for (size_t i = 0; i < y.size(); ++i) {
     const size_t t = i / n, column = i % n;
     size_t part = 0;
     while (layout.columns[part + 1] <= column) ++part;
     const float found = parts[part][t * layout.width(part) + column - layout.columns[part]];
-    const double own = y[i], expected = want[i] - own + own * scales[t] + bias[column];
-    worst = std::max(worst, std::fabs(found - expected) / (reach[i] + std::fabs(own * scales[t]) + 1.0));
+    const double own = y[i], sum = want[i] - own + own * scales[t] + bias[column] + residual[i];
+    const double expected = has_gelu ? sum / 2 * (1 + std::erf(sum / std::sqrt(2.0))) : sum;
+    worst = std::max(worst, std::fabs(found - expected) / (reach[i] + std::fabs(own * scales[t]) + 2.0));
   }
   low_rank.add(call, spans, x.data(), y.data(), tokens);
   for (size_t i = 0; i < y.size(); ++i) worst = std::max(worst, std::fabs(y[i] - want[i]) / reach[i]);

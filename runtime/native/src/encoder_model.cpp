@@ -14,7 +14,8 @@ namespace edgelora {
 
 namespace {
 
-constexpr std::size_t kMostTokens = 128;  // of the rows of a call, padding included: more gain little, but take memory
+// Of the rows of a call, padding included: more gain little, but take memory. A fused graph takes less of it.
+constexpr std::size_t kMostTokens = 128, kMostTokensFused = 256;
 constexpr std::size_t kMostImages = 16;
 
 std::string method_of(std::string_view task) {
@@ -246,7 +247,7 @@ EncoderModel::Outputs EncoderModel::compute(const Rows& rows, const std::vector<
     for (std::size_t row = 0; row < rows.count; ++row) {
         lengths[row] = has_images ? 1 : rows.ids[row].size();
     }
-    const std::size_t most = has_images ? kMostImages : kMostTokens;
+    const std::size_t most = has_images ? kMostImages : has_operators_ ? kMostTokensFused : kMostTokens;
     for (const auto& call : plan_calls(lengths, specs, most, manifest().encoder->one_adapter)) {
         check_cancel(cancel);
         std::vector<std::string> of_call;

@@ -11,10 +11,10 @@ LoadedModel::LoadedModel(const Artifact& artifact, const char* instead)
     : folder_(artifact.folder),
       manifest_(artifact.manifest),
       ort_(artifact.ort),
+      has_operators_(!artifact.options.operator_library.empty()),
       instead_(instead),
       manifest_json_(read_file(folder_ / kManifestFile, Code::artifact, "export the artifact again", kLongestJson)),
-      threads_(artifact.options.threads > 0 ? artifact.options.threads : default_threads()),
-      has_operators_(!artifact.options.operator_library.empty()) {}
+      threads_(artifact.options.threads > 0 ? artifact.options.threads : default_threads()) {}
 
 Json LoadedModel::info() const {
     const auto& tokenizer = manifest().tokenizer;

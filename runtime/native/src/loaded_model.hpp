@@ -47,12 +47,12 @@ class LoadedModel {
     const std::filesystem::path folder_;
     const std::shared_ptr<const Manifest> manifest_;
     const std::shared_ptr<const Ort> ort_;
+    const bool has_operators_;  // the graph is the fused one
 
   private:
     const char* instead_;
     std::string manifest_json_;
     int threads_;
-    bool has_operators_;
     mutable std::mutex reading_;
     mutable std::shared_ptr<const Text> text_;  // under `reading_`
 };

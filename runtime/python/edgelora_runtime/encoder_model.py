@@ -37,7 +37,9 @@ from edgelora_runtime.windows import plan_windows
 FloatArray = npt.NDArray[np.float32]
 Adapters = str | list[str] | None
 
-MOST_TOKENS = 128  # of the rows of a call, padding included: more gain little, and every call of more keeps its memory
+# Tokens of the rows of a call, padding included: more gain little, and every call of more keeps its memory. A fused
+# graph keeps less of it.
+MOST_TOKENS, MOST_TOKENS_FUSED = 128, 256
 MOST_IMAGES = 16
 
 _METHODS = {
@@ -233,7 +235,7 @@ class EncoderModel(LoadedModel):
         found: list[FloatArray] = [np.zeros(0, np.float32)] * len(rows)
         images, shares = bool(self._encoder.image_size), self._encoder.one_adapter
         lengths = [1 if images else len(row) for row in rows]
-        most = MOST_IMAGES if images else MOST_TOKENS
+        most = MOST_IMAGES if images else MOST_TOKENS_FUSED if self.is_fused else MOST_TOKENS
         for call in plan_calls(lengths, specs, most, shares_adapter=shares):
             adapter = self._adapters.find_rows([specs[index] for index in call])
             output = self._session.run(self._inputs([rows[index] for index in call]), adapter)

@@ -39,6 +39,14 @@ test("every conformance case gives its answer", async () => {
   assert.equal(code, 0);
 });
 
+test("every case of encoders gives its answer", async () => {
+  const { cases } = JSON.parse(await readFile(join(CONFORMANCE, "encoders.json"), "utf8"));
+  const { code, lines, errors } = await runHost("encoders", CONFORMANCE);
+  assert.equal(errors, "");
+  assert.match(lines.at(-1), new RegExp(`^${cases.length} of ${cases.length} cases, \\d+ ms$`), lines.join("\n"));
+  assert.equal(code, 0);
+});
+
 test("the traps of the binding are closed, and bad input ends in one clear error", async (context) => {
   const scratch = await makeScratch();
   context.after(() => rm(scratch, { recursive: true }));

@@ -23,10 +23,12 @@ from edgelora.adapter.make_plain import (
 from edgelora.adapter.narrow import check_store, narrow, smallest
 from edgelora.adapter.plain import PlainAdapter, read_plain, write_plain
 from edgelora.checkpoint.folder import open_checkpoint
-from edgelora.errors import ConfigError
+from edgelora.errors import CheckpointError, ConfigError
 from edgelora.values import Checkpoint
+from edgelora_runtime.adapter_config import base_of
 from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import MANIFEST_FILE, read_manifest
+from edgelora_runtime.parse_json import show
 from edgelora_runtime.receipt import RECEIPT_FILE
 
 GGUF_SUFFIX = ".gguf"
@@ -82,7 +84,7 @@ def convert(
     if out.suffix == GGUF_SUFFIX:
         from edgelora.adapter.gguf_file import write_gguf_adapter  # the gguf package is only needed here
 
-        notes += write_gguf_adapter(out, plain, _open_base(base or plain.config.get("base_model_name_or_path"), source))
+        notes += write_gguf_adapter(out, plain, _open_base(base, plain, source))
     else:
         with replace_folder(out) as fresh:
             write_plain(fresh, plain)
@@ -124,12 +126,19 @@ def _find_base(base: str | None) -> Base:
     return base_of_checkpoint(open_checkpoint(base))
 
 
-def _open_base(base: str | None, source: Path) -> Checkpoint:
-    if not base:
+def _open_base(base: str | None, plain: PlainAdapter, source: Path) -> Checkpoint:
+    if base is not None:
+        return open_checkpoint(base)
+    named = base_of(plain.config)
+    if named is None:
         raise ConfigError(
             f"{source} does not name its base, whose layers a GGUF file is laid out for; give --base MODEL"
         )
-    return open_checkpoint(base)
+    try:
+        return open_checkpoint(named)
+    except CheckpointError as error:
+        told = f"{source} names its base {show(named)}, which cannot be opened; give --base MODEL"
+        raise ConfigError(f"{told} ({error})") from error
 
 
 def _rounded(plain: PlainAdapter, store: str) -> PlainAdapter:

@@ -19,8 +19,11 @@ from edgelora.errors import AdapterError
 from edgelora.progress import Progress
 from edgelora.values import Checkpoint, FloatArray
 from edgelora_runtime.adapter import no_place_for_gains
+from edgelora_runtime.adapter_config import base_of, read_fields
+from edgelora_runtime.base_name import find_other_name
 from edgelora_runtime.files import restore
 from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.receipt import RECEIPT_FILE
 
 
 @contextlib.contextmanager
@@ -42,6 +45,8 @@ def plain_adapters(options: ExportOptions, checkpoint: Checkpoint, progress: Pro
             return found.path
 
         merge = options.merge
+        if merge is not None and (note := _base_note(merge, checkpoint, options)):
+            progress.say(f"--merge: {note}")
         if merge is not None and not needs_merge(merge):
             merge = plain("--merge", merge)
         # DoRA follows from the values that ship: it is converted for the artifact that is made.
@@ -49,6 +54,13 @@ def plain_adapters(options: ExportOptions, checkpoint: Checkpoint, progress: Pro
             name: folder if is_dora(folder) else plain(name, folder) for name, folder in options.adapters.items()
         }
         yield dataclasses.replace(options, adapters=adapters, merge=merge)
+
+
+def _base_note(folder: Path, checkpoint: Checkpoint, options: ExportOptions) -> str | None:
+    """What adapters in slots are told when they are opened: a merge has no receipt to hold to afterwards."""
+    if (folder / RECEIPT_FILE).is_file():
+        return None
+    return find_other_name(base_of(read_fields(folder)), (checkpoint.name, options.source), "this export is of")
 
 
 @contextlib.contextmanager

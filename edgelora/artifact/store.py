@@ -56,12 +56,14 @@ def split_assignment(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def check_adapter(folder: Path, manifest: Manifest, base_head: Tensors = MappingProxyType({})) -> Adapter:
+def check_adapter(
+    folder: Path, manifest: Manifest, base_head: Tensors = MappingProxyType({}), *, quiet: bool = False
+) -> Adapter:
     """Read an adapter and hold it to an artifact; raises one AdapterError with everything that does not fit.
 
-    ``base_head`` is what the artifact has of a head itself.
+    ``base_head`` is what the artifact has of a head itself. What is noted is a warning unless it is ``quiet``.
     """
-    return open_adapter(folder, manifest, str(folder), base_head=base_head)
+    return open_adapter(folder, manifest, str(folder), base_head=base_head, quiet=quiet)
 
 
 def add_adapter(
@@ -108,7 +110,7 @@ def add_adapter(
                 if store != FLOAT_STORE:
                     narrow_adapter(place, fresh, store)
                     files = {file: listed_info(fresh / file) for file in files}
-                    adapter = check_adapter(fresh, manifest, base_head)
+                    adapter = check_adapter(fresh, manifest, base_head, quiet=True)  # what it noted was told
                 if GENAI_CONFIG_FILE in manifest.files:
                     write_genai_adapter(fresh / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
                     files[GENAI_ADAPTER_FILE] = listed_info(fresh / GENAI_ADAPTER_FILE)

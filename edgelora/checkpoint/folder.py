@@ -32,7 +32,9 @@ from edgelora.checkpoint.tokenizer_files import read_tokenizer
 from edgelora.checkpoint.vocabulary import read_vocabulary
 from edgelora.errors import CheckpointError
 from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, Task, TokenizerFiles
+from edgelora_runtime.adapter_config import base_of
 from edgelora_runtime.manifest import IMAGE_CLASSIFICATION, TEXT_GENERATION
+from edgelora_runtime.parse_json import show
 
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@[\w./-]+)?")  # a revision is a branch, a tag or a commit
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
@@ -150,7 +152,9 @@ def _download(repository: str, revision: str | None) -> Path:
 def _open_folder(folder: Path, name: str, asked: str | None) -> FolderCheckpoint:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise CheckpointError(f"{folder.name} is an adapter; give the base model that it was trained on")
+            base = base_of(read_object(folder / "adapter_config.json"))
+            named = "" if base is None else f", which it calls {show(base)}"
+            raise CheckpointError(f"{folder.name} is an adapter; give the base model that it was trained on{named}")
         raise CheckpointError(f"{folder.name} has no config.json; give the folder of a Hugging Face model")
     written = read_object(folder / "config.json")
     check_config(written, name)

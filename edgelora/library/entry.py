@@ -18,7 +18,7 @@ from edgelora.adapter.task import find_task
 from edgelora.artifact.about import ABOUT_FILE, read_about
 from edgelora.errors import AdapterError, ArtifactError
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, read_adapter
-from edgelora_runtime.adapter_config import CONFIG_FILE, read_fields
+from edgelora_runtime.adapter_config import CONFIG_FILE
 from edgelora_runtime.json_fields import build
 from edgelora_runtime.manifest import FileInfo, file_info
 from edgelora_runtime.names import is_adapter_name, is_hash
@@ -72,7 +72,6 @@ def describe(folder: Path, name: str, files: Mapping[str, FileInfo], added: date
     adapter = read_adapter(folder, with_head=True)
     receipt = read_receipt(folder) or Receipt("", "")
     about = read_about(folder)
-    base = read_fields(folder).get("base_model_name_or_path")
     return Entry(
         key=key_of(files),
         name=name,
@@ -81,7 +80,7 @@ def describe(folder: Path, name: str, files: Mapping[str, FileInfo], added: date
         rank=adapter.rank,
         modules=len(adapter.factors),
         factors=_digest_factors(adapter),
-        base=receipt.name or (base if isinstance(base, str) and base else None),
+        base=receipt.name or adapter.base,
         fingerprint=receipt.fingerprint or None,
         grid=receipt.grid,
         task=find_task(folder),

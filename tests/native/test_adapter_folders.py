@@ -17,7 +17,7 @@ from edgelora_runtime.manifest import file_info, read_manifest
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 from tests.native.asking import Readers
-from tests.test_refuse import FOLDER
+from tests.test_refuse import FILE, FOLDER
 
 TINY = FOLDER / "tiny-float"
 WEIGHTS, CONFIG, RECEIPT = "adapter_model.safetensors", "adapter_config.json", "receipt.json"
@@ -130,6 +130,27 @@ def test_what_the_configuration_says_of_a_module_is_read_alike(
 ) -> None:
     change_config(folder, **change)
     assert "value" in both(readers, folder)
+
+
+def test_a_base_of_another_name_is_a_note_where_no_receipt_says_more(readers: Readers, folder: Path) -> None:
+    for name, is_other in FILE["base_names"].items():
+        change_config(folder, base_model_name_or_path=name)
+        assert bool(both(readers, folder)["value"]["notes"]) is is_other, name
+        assert both(readers, folder, trust=True)["value"]["notes"] == []
+    write_receipt(folder, {})
+    change_config(folder, base_model_name_or_path="other")
+    assert both(readers, folder)["value"]["notes"] == []
+
+
+def test_a_source_of_another_name_is_known(readers: Readers, folder: Path, tmp_path: Path) -> None:
+    artifact = Path(shutil.copytree(TINY, tmp_path / "inside"))
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    manifest["base"]["source"] = "org/other@main"
+    (artifact / "manifest.json").write_text(json.dumps(manifest))
+    change_config(folder, base_model_name_or_path="/models/other")
+    assert both(readers, folder, artifact)["value"]["notes"] == []
+    change_config(folder, base_model_name_or_path="/models/third")
+    assert len(both(readers, folder, artifact)["value"]["notes"]) == 1
 
 
 def test_a_tensor_under_two_names_is_a_note_where_both_are_equal(readers: Readers, folder: Path) -> None:

@@ -40,6 +40,7 @@ const adapterWith = (head: readonly (readonly [string, HeadValues])[], saved = [
   factors: new Map(),
   targets: null,
   narrowing: { excluded: [], layers: [], lists: [] },
+  base: null,
   head: new Map(head),
   saved,
   notes: [],

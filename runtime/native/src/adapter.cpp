@@ -95,6 +95,7 @@ class Reader {
         adapter_.kept.push_back(file);
         adapter_.saved = config.saved;
         adapter_.invocation = config.invocation;
+        adapter_.base = config.base;
         const auto tensors = parse(file->bytes(), path.u8string());
         for (const auto& [key, tensor] : tensors) collect(key, tensor);
         for (const auto& [module, pair] : pairs_) put_together(module, pair, config);

@@ -45,7 +45,7 @@ using SavedTensors = std::map<std::string, SavedTensor>;
 
 // Every adapted module of a PEFT folder, by its name in the checkpoint. `head` holds the tensors of `modules_to_save`
 // by their names in the checkpoint, `saved` are those modules; `invocation` are token ids of an activated adapter, which
-// acts from their last place in a prompt on.
+// acts from their last place in a prompt on; `base` is what the configuration calls the base model.
 struct Adapter {
     std::map<std::string, Factors> factors;
     Claims claims;
@@ -53,6 +53,7 @@ struct Adapter {
     std::vector<std::string> saved;
     std::vector<std::string> notes;  // lines about what was left unread, and changes nothing as far as anybody knows
     std::vector<std::int32_t> invocation;
+    std::string base;
     std::vector<std::shared_ptr<const void>> kept;  // the mapped file and what was widened: what all point into
 
     // The largest rank of any module; 0 of an adapter that is a head alone.

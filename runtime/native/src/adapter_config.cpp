@@ -324,6 +324,9 @@ LoraConfig parse_config(std::string_view content, const std::string& where, bool
     read.alphas = patterns_of<double>(config, "alpha_pattern");
     read.claims = claims_of(config);
     read.unknown = unknown_fields(config);
+    if (const Json& base = value_of(config, "base_model_name_or_path"); base.is_string()) {
+        read.base = base.get<std::string>();
+    }
     if (const Json& saved = value_of(config, "modules_to_save"); !is_nothing(saved)) {
         read.saved = saved.get<std::vector<std::string>>();
     }

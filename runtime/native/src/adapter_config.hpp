@@ -29,6 +29,7 @@ struct LoraConfig {
     Claims claims;
     std::vector<std::string> saved;        // modules_to_save: those of a head, trained whole
     std::vector<std::string> unknown;      // fields that say something nobody here has heard of
+    std::string base;                      // base_model_name_or_path
     std::vector<std::int32_t> invocation;  // alora_invocation_tokens: it acts from their last place in a prompt on
 
     // PEFT's rule: the first pattern that matches the end of the module's name, else `r`.

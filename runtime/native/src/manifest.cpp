@@ -135,8 +135,8 @@ Manifest build(const Field& field) {
     manifest.model = read_model(field.at("model"));
     manifest.graph = read_graph(field.at("graph"));
     const Field base = field.at("base");
-    manifest.base = {base.at("fingerprint").text(), base.at("grid").text()};
-    check_words(base, {"source", "license"});
+    manifest.base = {base.at("fingerprint").text(), base.at("grid").text(), base.find_text("source").value_or("")};
+    check_words(base, {"license"});
     manifest.slots = list_of(field.at("slots"), read_slot);
     manifest.adapters = list_of(field.at("adapters"), read_info);
     for (const auto& [name, info] : field.at("files").entries()) {

@@ -116,6 +116,7 @@ struct TokenizerInfo {
 struct BaseInfo {
     std::string fingerprint;
     std::string grid;
+    std::string source;  // where it is from, such as owner/name@revision; empty where nobody says
 };
 
 // One adapter of the artifact: a PEFT folder at `path`, its factors rounded as `store` says.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "base_name.hpp"
 #include "head.hpp"
 #include "receipt.hpp"
 
@@ -53,6 +54,11 @@ Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manife
         for (const auto& item : adapter.factors) modules.push_back(item.first);
         const std::string other = find_other_factors(*receipt, folder, modules);
         if (!other.empty()) throw Error(Code::adapter, where + ": " + other);
+    }
+    if (!trust && !receipt) {
+        const std::vector<std::string> names = {manifest.model.name, manifest.base.source};
+        const std::string note = find_other_name(adapter.base, names, "this artifact holds");
+        if (!note.empty()) adapter.notes.push_back(note);
     }
     // No iostream: a program with a libstdc++ of its own would share parts of its locales with onnxruntime's, and crash.
     for (const std::string& note : adapter.notes) {

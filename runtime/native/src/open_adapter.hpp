@@ -12,7 +12,8 @@ namespace edgelora {
 
 // The adapter in `folder`; throws one Error{adapter}, which calls it `where`, with everything that does not fit.
 // `base` is what the artifact itself has of the head. `trust` leaves the receipt unread: which base, grid, tokenizer and
-// template it names, and of which factors it is; and takes a head at its initial values.
+// template it names, and of which factors it is; and takes a head at its initial values. What the folder says and nobody
+// reads is a line on standard error, and so is a base of another name where there is no receipt.
 Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manifest, const std::string& where,
                      bool trust = false, const SavedTensors& base = {});
 

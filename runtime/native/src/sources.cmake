@@ -3,6 +3,7 @@ set(EDGELORA_CORE_SOURCES
   adapter.cpp
   adapter_config.cpp
   adapter_set.cpp
+  base_name.cpp
   cache.cpp
   byte_products.cpp
   callers.cpp

@@ -62,7 +62,7 @@ class Adapter:
     ``head`` holds the tensors of ``modules_to_save`` by their names in the checkpoint; ``saved`` are those modules.
     ``notes`` are lines about what was left unread, and changes nothing as far as anybody knows.
     ``invocation`` are token ids of an activated adapter: it acts from their last place in a prompt on.
-    ``grid`` is the one that the gains of DoRA were computed on.
+    ``grid`` is the one that the gains of DoRA were computed on, ``base`` what its configuration calls the base model.
     """
 
     factors: Mapping[str, Factors]
@@ -73,6 +73,7 @@ class Adapter:
     invocation: tuple[int, ...] = ()
     narrowing: Narrowing = field(default_factory=Narrowing)
     grid: str | None = None
+    base: str | None = None
 
     @property
     def rank(self) -> int:
@@ -127,7 +128,15 @@ def make_adapter(config: LoraConfig, tensors: Mapping[str, npt.NDArray[Any]], wh
         unknown = join_some(map(show, config.unknown), ", ")
         notes.append(f"{CONFIG_FILE} has {unknown}, which this release does not know and leaves unread")
     return Adapter(
-        factors, config.targets, head, config.saved, tuple(notes), config.invocation, config.narrowing, config.grid
+        factors,
+        config.targets,
+        head,
+        config.saved,
+        tuple(notes),
+        config.invocation,
+        config.narrowing,
+        grid=config.grid,
+        base=config.base,
     )
 
 

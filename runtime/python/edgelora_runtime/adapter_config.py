@@ -80,6 +80,7 @@ class LoraConfig:
     unknown: tuple[str, ...] = ()  # fields that say something nobody here has heard of
     invocation: tuple[int, ...] = ()  # alora_invocation_tokens: it acts from their last place in a prompt on
     grid: str | None = None  # of DoRA: the grid that its gains were computed on
+    base: str | None = None  # base_model_name_or_path
 
     def rank_of(self, module: str) -> int:
         """PEFT's rule: the first pattern that matches the end of the module's name, else ``r``."""
@@ -114,6 +115,12 @@ def parse_config(
     """The configuration that ``content`` is; raises what ``read_config`` raises."""
     fields = _object(parse_json(content, where, AdapterError, _ADVICE, _LONGEST), where)
     return check_config(fields, where, with_head, with_gains)
+
+
+def base_of(config: Mapping[str, Any]) -> str | None:
+    """What ``base_model_name_or_path`` calls the base of an adapter; None where it calls it nothing."""
+    name = config.get("base_model_name_or_path")
+    return name if isinstance(name, str) and name else None
 
 
 def changes_base(start: str) -> bool:
@@ -169,6 +176,7 @@ def check_config(
         unknown=tuple(field for field, value in config.items() if value and field not in _READ | _HARMLESS),
         invocation=tuple(int(token) for token in config.get("alora_invocation_tokens") or ()),
         grid=config[GRID_FIELD] if is_dora else None,
+        base=base_of(config),
     )
 
 

@@ -5,11 +5,13 @@ PEFT folder, Manifest -> Adapter
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from types import MappingProxyType
 
 from edgelora_runtime.adapter import Adapter, fit_adapter, read_adapter
+from edgelora_runtime.base_name import find_other_name
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.head import Tensors, find_untrained, find_wrong_head
 from edgelora_runtime.manifest import Manifest
@@ -26,12 +28,14 @@ def open_adapter(
     *,
     base_head: Tensors = MappingProxyType({}),
     trust: bool = False,
+    quiet: bool = False,
 ) -> Adapter:
     """The adapter in ``folder``; raises one AdapterError, which calls it ``where``, with everything that does not fit.
 
     ``base_head`` is what ``head.py`` reads of the artifact. ``trust`` leaves the receipt unread: which base, grid,
     tokenizer and template it names, and of which factors it is; and takes a head at its initial values. What the
-    folder says and nobody reads is a warning.
+    folder says and nobody reads is a warning, and so is a base of another name where there is no receipt;
+    ``quiet`` leaves that to ``notes``.
     """
     if not manifest.slots:
         raise AdapterError(
@@ -69,6 +73,14 @@ def open_adapter(
     other = None if receipt is None else find_other_factors(receipt, folder, adapter.factors)
     if other:
         raise AdapterError(f"{where}: {other}")
-    for note in adapter.notes:
+    if not trust and receipt is None:
+        adapter = _with_base_note(adapter, manifest)
+    for note in () if quiet else adapter.notes:
         _log.warning("%s: %s", where, note)
     return adapter
+
+
+def _with_base_note(adapter: Adapter, manifest: Manifest) -> Adapter:
+    """With a note where the adapter names another base, and no receipt says that it is this one."""
+    note = find_other_name(adapter.base, (manifest.model.name, manifest.base.source), "this artifact holds")
+    return adapter if note is None else dataclasses.replace(adapter, notes=(*adapter.notes, note))

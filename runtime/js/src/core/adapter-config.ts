@@ -63,6 +63,8 @@ export interface LoraConfig {
   /** `alora_invocation_tokens`: it acts from their last place in a prompt on; empty where it acts on every token. */
   readonly invocation: readonly number[];
   readonly narrowing: Narrowing;
+  /** `base_model_name_or_path`: what it calls the base model; null where it calls it nothing. */
+  readonly base: string | null;
 }
 
 /**
@@ -104,6 +106,7 @@ export function parseConfig(
     unknown: Object.keys(config).filter((field) => !READ.has(field) && !isEmpty(config[field])),
     invocation: invocation as number[],
     narrowing: narrowingOf(config),
+    base: typeof config.base_model_name_or_path === "string" ? config.base_model_name_or_path : null,
   };
 }
 

@@ -50,6 +50,8 @@ export interface Adapter {
   readonly notes: readonly string[];
   /** Token ids of an activated adapter: it acts from their last place in a prompt on. */
   readonly invocation: readonly number[];
+  /** What its configuration calls the base model. */
+  readonly base: string | null;
 }
 
 /** Tensors of a head by their names in the checkpoint. */
@@ -84,8 +86,8 @@ export async function readAdapter(source: FolderSource, withHead: boolean = fals
     const unknown = joinSome(config.unknown.map(show), ", ");
     notes.push(`${CONFIG_FILE} has ${unknown}, which this release does not know and leaves unread`);
   }
-  const { targets, narrowing, saved, invocation } = config;
-  return { factors, targets, narrowing, head, saved, notes, invocation };
+  const { targets, narrowing, saved, invocation, base } = config;
+  return { factors, targets, narrowing, head, saved, notes, invocation, base };
 }
 
 /**

@@ -6,6 +6,7 @@
  */
 
 import { type Adapter, fitAdapter, readAdapter } from "./adapter.js";
+import { findOtherName } from "./base-name.js";
 import { AdapterError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Manifest } from "./format.js";
@@ -32,7 +33,8 @@ export interface OpenedAdapter {
 /**
  * The adapter in `folder`; throws one AdapterError, which calls it `where`, with everything that does not fit. `trust`
  * leaves the receipt unread: which base, grid, tokenizer and template it names, and of which factors it is; and takes a
- * head at its initial values. What the folder says and nobody reads is a warning on the console.
+ * head at its initial values. What the folder says and nobody reads is a warning on the console, and so is a base of
+ * another name where there is no receipt.
  */
 export async function openAdapter(
   folder: FolderSource,
@@ -71,6 +73,8 @@ export async function openAdapter(
   if (untrained !== null) throw new AdapterError(`${where}: ${untrained}`);
   const other = receipt === null ? null : await findOtherFactors(receipt, folder, [...adapter.factors.keys()]);
   if (other !== null) throw new AdapterError(`${where}: ${other}`);
-  for (const note of adapter.notes) console.warn(`${where}: ${note}`);
+  const named = trust || receipt !== null ? null : adapter.base;
+  const note = findOtherName(named, [manifest.model.name, manifest.base.source], "this artifact holds");
+  for (const line of note === null ? adapter.notes : [...adapter.notes, note]) console.warn(`${where}: ${line}`);
   return { adapter, packed: packAdapter(adapter, manifest.slots), receipt };
 }

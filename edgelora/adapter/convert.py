@@ -13,10 +13,12 @@ from pathlib import Path
 from edgelora.adapter.dora import GridWeights, convert_dora, is_dora, read_dora
 from edgelora.adapter.foreign.stored import Base
 from edgelora.adapter.make_plain import (
+    GGUF_SUFFIX,
     Conversion,
     base_of_artifact,
     base_of_checkpoint,
     is_foreign,
+    is_gguf,
     make_plain,
     write_record,
 )
@@ -30,8 +32,6 @@ from edgelora_runtime.files import replace_folder
 from edgelora_runtime.manifest import MANIFEST_FILE, read_manifest
 from edgelora_runtime.parse_json import show
 from edgelora_runtime.receipt import RECEIPT_FILE
-
-GGUF_SUFFIX = ".gguf"
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ def convert(
 
 
 def _read(source: Path, base: str | None, initial: Path | None, rank: int | None) -> Conversion:
-    if source.suffix == GGUF_SUFFIX:
+    if is_gguf(source):
         from edgelora.adapter.gguf_file import read_gguf_adapter
 
         if initial is not None or rank is not None:
             raise ConfigError("--initial and --rank are for folders; convert the GGUF file to one first")
-        return Conversion(read_gguf_adapter(source, None if base is None else open_checkpoint(base)))
+        return Conversion(read_gguf_adapter(source, _find_base(base)))
     known = _find_base(base)
     if initial is None and rank is None and not is_foreign(source, known.places):
         return Conversion(read_plain(source))

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelora.adapter.delta import shape_of
+from edgelora.adapter.foreign.stored import Base
 from edgelora.adapter.plain import PlainAdapter, with_ranks
 from edgelora.checkpoint.gguf.config import MODEL_TYPES, Metadata
 from edgelora.checkpoint.gguf.names import is_permuted, modules_by_stem, row_order
@@ -93,10 +94,11 @@ def write_gguf_adapter(path: Path, plain: PlainAdapter, base: Checkpoint) -> tup
     return (f"{len(folded)} modules have another scaling than alpha / rank, which B now holds, in float32: {few}",)
 
 
-def read_gguf_adapter(path: Path, base: Checkpoint | None = None) -> PlainAdapter:
+def read_gguf_adapter(path: Path, base: Base) -> PlainAdapter:
     """Read a LoRA adapter that llama.cpp, or ``write_gguf_adapter``, wrote.
 
-    ``base`` says how many heads a model has, where rows of q and k lie in another order and the file does not say it.
+    ``base``, of a model or of an artifact, says how many heads there are, where rows of q and k lie in another order
+    and the file does not say it.
     Raises CheckpointError for a torn file, AdapterError for another kind of file and for all that plain LoRA cannot
     hold, ConfigError where the base is needed.
     """
@@ -120,8 +122,8 @@ def read_gguf_adapter(path: Path, base: Checkpoint | None = None) -> PlainAdapte
             b = np.ascontiguousarray(b[row_order(len(b), count)])
         factors[module] = Factors(pair["A"], b, _scaling(alpha, pair["A"].shape[0]))
     adapter = Adapter(factors)
-    if base is not None:
-        _check_base(adapter, base)
+    if base.checkpoint is not None:
+        _check_base(adapter, base.checkpoint)
     return PlainAdapter(adapter, _config_of(metadata, adapter), halves, _notes(metadata, reader))
 
 
@@ -211,13 +213,17 @@ def _collect(
     return pairs, frozenset(halves)
 
 
-def _find_heads(
-    metadata: Metadata, architecture: str, pairs: Mapping[str, Any], base: Checkpoint | None
-) -> dict[str, int]:
-    if base is not None:
-        if (expected := _architecture_of(base)) != architecture:
-            raise AdapterError(f"{metadata.file} is an adapter for {architecture}, and {base.name} is {expected}")
-        return _heads_of(base.config)
+def _find_heads(metadata: Metadata, architecture: str, pairs: Mapping[str, Any], base: Base) -> Mapping[str, int]:
+    if base.checkpoint is not None:
+        if (expected := _architecture_of(base.checkpoint)) != architecture:
+            raise AdapterError(
+                f"{metadata.file} is an adapter for {architecture}, and {base.checkpoint.name} is {expected}"
+            )
+        return _heads_of(base.checkpoint.config)
+    if base.model_type is not None and _ARCHITECTURES.get(base.model_type) != architecture:
+        raise AdapterError(f"{metadata.file} is an adapter for {architecture}, and the artifact is {base.model_type}")
+    if base.heads.keys() == {"q_proj", "k_proj"}:
+        return base.heads
     keys = {
         "q_proj": f"{architecture}.attention.head_count",
         "k_proj": f"{architecture}.attention.head_count_kv",

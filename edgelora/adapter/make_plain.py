@@ -34,6 +34,7 @@ from edgelora_runtime.receipt import Receipt, find_other_factors, read_receipt, 
 from edgelora_runtime.safetensors import map_safetensors
 
 CONVERSION_FILE = "conversion.json"
+GGUF_SUFFIX = ".gguf"
 
 _LARGEST_RANK = 256  # of a module that nobody has said a rank for; more is a second copy of the base
 _NOISE = 1e-6  # singular values below this share of the largest are float32's own
@@ -72,8 +73,15 @@ class PlainFolder:
 
 
 def base_of_artifact(manifest: Manifest) -> Base:
-    """The places of an artifact's slots."""
-    return Base({part.module: (part.out_features, slot.in_features) for slot in manifest.slots for part in slot.parts})
+    """The places of an artifact's slots, and how many heads its projections have."""
+    parts = [(part, slot) for slot in manifest.slots for part in slot.parts]
+    width = manifest.model.head_dim
+    rows = {part.module.rpartition(".")[2]: part.out_features for part, _ in parts}
+    return Base(
+        {part.module: (part.out_features, slot.in_features) for part, slot in parts},
+        model_type=manifest.model.architecture,
+        heads={kind: rows[kind] // width for kind in ("q_proj", "k_proj") if width and kind in rows},
+    )
 
 
 def base_of_checkpoint(checkpoint: Checkpoint) -> Base:
@@ -122,11 +130,17 @@ def write_record(folder: Path, conversion: Conversion) -> None:
 def plain_folder(folder: Path, base: Base, weights: GridWeights | None = None) -> Iterator[PlainFolder]:
     """``folder`` itself where it is plain LoRA for ``base``, else what it becomes, for as long as the block runs.
 
+    It may be a GGUF file of llama.cpp.
     ``weights`` are what DoRA is converted for; it keeps its receipt, which tells of the same answers.
     """
     plain: PlainAdapter | None = None
     receipt: Receipt | None = None
-    if weights is not None and is_dora(folder):
+    if is_gguf(folder):
+        from edgelora.adapter.gguf_file import read_gguf_adapter  # the gguf package is only needed here
+
+        plain = read_gguf_adapter(folder, base)
+        plain = dataclasses.replace(plain, notes=("llama.cpp's file as a folder of PEFT", *plain.notes))
+    elif weights is not None and is_dora(folder):
         plain = convert_dora(read_dora(folder, base.places), weights)
         receipt = _own_receipt(folder, plain)
     elif is_foreign(folder, base.places):
@@ -135,11 +149,16 @@ def plain_folder(folder: Path, base: Base, weights: GridWeights | None = None) -
         yield PlainFolder(folder)
         return
     with tempfile.TemporaryDirectory(prefix="edgelora-") as place:
-        path = Path(place) / folder.absolute().name
+        path = Path(place) / folder.absolute().name.removesuffix(GGUF_SUFFIX)
         write_plain(path, plain)
         if receipt is not None:
             write_receipt(path, dataclasses.replace(receipt, weights=file_info(path / WEIGHTS_FILE).sha256))
         yield PlainFolder(path, plain.notes)
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether the path is called like a file of llama.cpp; one that is missing or torn is told by its reader."""
+    return path.suffix == GGUF_SUFFIX and not path.is_dir()
 
 
 def _own_receipt(folder: Path, plain: PlainAdapter) -> Receipt | None:

@@ -45,10 +45,10 @@ def plain_adapters(options: ExportOptions, checkpoint: Checkpoint, progress: Pro
             return found.path
 
         merge = options.merge
-        if merge is not None and (note := _base_note(merge, checkpoint, options)):
-            progress.say(f"--merge: {note}")
         if merge is not None and not needs_merge(merge):
             merge = plain("--merge", merge)
+        if merge is not None and (note := _base_note(merge, checkpoint, options)):
+            progress.say(f"--merge: {note}")
         # DoRA follows from the values that ship: it is converted for the artifact that is made.
         adapters = {
             name: folder if is_dora(folder) else plain(name, folder) for name, folder in options.adapters.items()

@@ -44,7 +44,9 @@ Folder = Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT fold
 @app.command()
 def add(
     artifact: Artifact,
-    adapter: Annotated[str, typer.Argument(metavar="NAME=ADAPTER_DIR", help="Its name and its PEFT folder.")],
+    adapter: Annotated[
+        str, typer.Argument(metavar="NAME=ADAPTER_DIR", help="Its name and its PEFT folder, or GGUF file.")
+    ],
     probe: Annotated[
         bool, typer.Option("--probe/--no-probe", help="Replay a probe of the receipt on the artifact first.")
     ] = True,
@@ -63,7 +65,7 @@ def add(
 ) -> None:
     """Add an adapter to an artifact; the base is not touched. Its folder's about.json introduces it to people.
 
-    One that is no plain LoRA is converted first, where that loses nothing, as by `edgelora adapter convert`.
+    One that is no plain LoRA, or a GGUF file, is converted first, where that loses nothing, as by `adapter convert`.
 
     Example: edgelora adapter add smol legal=adapters/legal
     """

@@ -78,6 +78,8 @@ class Base:
 
     places: Places = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
+    model_type: str | None = None  # of an artifact; a checkpoint says it itself, and so with the heads
+    heads: Mapping[str, int] = field(default_factory=dict)  # of q_proj and k_proj
 
 
 def read_stored(folder: Path) -> Stored:

@@ -6,6 +6,7 @@
 
 import type { AddressOptions } from "./address.js";
 import { ArtifactError, BackendError, InputError } from "./errors.js";
+import type { AdapterTime } from "./needed-files.js";
 
 /** One artifact that is kept, or on its way. */
 export interface StoredModel {
@@ -15,6 +16,7 @@ export interface StoredModel {
   readonly bytes: number | null;
   /** Bytes that are there; of a download that broke off fewer than `bytes`. Artifacts may share files. */
   readonly storedBytes: number;
+  /** All that `load` brings unless it is told otherwise is there. */
   readonly isComplete: boolean;
   /** When it was last loaded, or its download began. */
   readonly usedAt: Date;
@@ -37,6 +39,8 @@ export interface Estimate {
 /** Options of `estimate`. */
 export interface EstimateOptions extends AddressOptions {
   readonly signal?: AbortSignal | undefined;
+  /** That of `load` in a browser; elsewhere all adapters come with their artifact. */
+  readonly adapters?: AdapterTime | undefined;
 }
 
 /** Artifacts that are kept. Addresses are written as for `load`. */

@@ -20,6 +20,24 @@ export function neededFiles(manifest: Manifest): ReadonlyMap<string, FileInfo> {
   return listed([...baseNames(manifest), ...folders], manifest);
 }
 
+/** When the files of an artifact's adapters are brought: with the base, or each when it is first used. */
+export type AdapterTime = "all" | "used";
+
+const MOST_ADAPTERS = 16; // that come with their base unasked
+const FEW_BYTES = 16 << 20; // that they may have in any case, however small the base
+
+/**
+ * The files that are brought before an artifact is open. Where nobody says `when`, adapters come along if they are few and
+ * together no larger than their base: all of it is there without a network then.
+ */
+export function filesAtFirst(manifest: Manifest, when?: AdapterTime): ReadonlyMap<string, FileInfo> {
+  const [all, base] = [neededFiles(manifest), baseFiles(manifest)];
+  if (when !== undefined) return when === "all" ? all : base;
+  const adapters = bytesOf(all) - bytesOf(base);
+  const isLittle = manifest.adapters.length <= MOST_ADAPTERS && adapters <= Math.max(bytesOf(base), FEW_BYTES);
+  return isLittle ? all : base;
+}
+
 /** Those of them that are no adapter's: what must be right before an artifact is open. */
 export function baseFiles(manifest: Manifest): ReadonlyMap<string, FileInfo> {
   return listed(baseNames(manifest), manifest);

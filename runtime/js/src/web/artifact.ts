@@ -6,6 +6,7 @@
 
 import type { FileInfo } from "../core/format.js";
 import type { MakeRoom } from "../core/models.js";
+import type { AdapterTime } from "../core/needed-files.js";
 import type { ArtifactSource } from "../core/ports.js";
 import type { FolderCopy } from "./folders.js";
 
@@ -62,5 +63,14 @@ export interface RoomOptions {
   readonly mustKeep?: boolean | undefined;
 }
 
+/** Which adapters of an artifact come when. */
+export interface AdapterOptions {
+  /**
+   * Bring the adapters of an artifact with it ("all"), or each when it is first used ("used"). Where it is left out they
+   * come along if they are few and together no larger than the base.
+   */
+  readonly adapters?: AdapterTime | undefined;
+}
+
 /** Options of a source. */
-export type SourceOptions = LoadWatcher & RoomOptions;
+export type SourceOptions = LoadWatcher & RoomOptions & AdapterOptions;

@@ -18,7 +18,7 @@ import {
   noManifest,
   type StoredModel,
 } from "../core/models.js";
-import { bytesOf, neededFiles } from "../core/needed-files.js";
+import { bytesOf, filesAtFirst, neededFiles } from "../core/needed-files.js";
 import { resolve } from "../core/resolve.js";
 import { artifactName, inUse } from "./locks.js";
 import { baseAddress } from "./place.js";
@@ -66,7 +66,7 @@ export class WebModels implements Models {
     const stored = (await this.#store?.manifest(remote.where)) ?? null;
     const found = await fetchManifest(remote, stored, options);
     if (found === null) throw noManifest(remote.where);
-    return this.estimateFiles(neededFiles(found.manifest));
+    return this.estimateFiles(filesAtFirst(found.manifest, options.adapters));
   }
 
   /** What the files would take; the browser's word for the room is a guess by its own account. */
@@ -96,15 +96,14 @@ async function describe(
   used: ReadonlySet<string>,
 ): Promise<StoredModel> {
   const parsed = parseManifest(new Uint8Array(await entry.arrayBuffer()), address);
-  const files = neededFiles(parsed);
-  const bytes = bytesOf(files);
+  const [files, first] = [neededFiles(parsed), filesAtFirst(parsed)];
   const storedBytes = await store.heldBytes(files.values());
   return {
     address,
     name: parsed.model.name,
-    bytes,
+    bytes: bytesOf(files),
     storedBytes,
-    isComplete: storedBytes === bytes,
+    isComplete: (await store.heldBytes(first.values())) === bytesOf(first),
     usedAt: timeOf(entry),
     isInUse: used.has(artifactName(address)),
   };

@@ -9,14 +9,14 @@ import { type AddressOptions, askingFor, type Remote } from "../core/address.js"
 import { bringEach } from "../core/bring-each.js";
 import { ArtifactError } from "../core/errors.js";
 import { type FoundManifest, fetchManifest } from "../core/fetch-manifest.js";
-import { type FolderSource, lazyFolder } from "../core/files.js";
+import { type FolderSource, lazyFolder, type Watch } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
 import { noRoom } from "../core/models.js";
-import { neededFiles } from "../core/needed-files.js";
+import { filesAtFirst, neededFiles } from "../core/needed-files.js";
 import { PIECE_BYTES, pieceCount, pieceSize } from "../core/piece-check.js";
 import type { GraphSource } from "../core/ports.js";
 import { resolve } from "../core/resolve.js";
-import type { LoadWatcher, RoomOptions, SourceOptions, WebArtifact } from "./artifact.js";
+import type { AdapterOptions, LoadWatcher, RoomOptions, SourceOptions, WebArtifact } from "./artifact.js";
 import { digest } from "./hash.js";
 import { alone, artifactName, use } from "./locks.js";
 import { explainMemory } from "./memory.js";
@@ -55,7 +55,8 @@ export class WebSource implements WebArtifact {
   #found: Promise<FoundManifest | null> | null = null;
   #files: ReadonlyMap<string, FileInfo> = new Map();
   #isAllKept: boolean;
-  readonly #room: RoomOptions;
+  #later: ReadonlyMap<string, FileInfo> = new Map(); // files that come when they are first read
+  readonly #room: RoomOptions & AdapterOptions;
   #isFull = false;
   #hasAsked = false;
 
@@ -89,10 +90,23 @@ export class WebSource implements WebArtifact {
   }
 
   async has(path: string): Promise<boolean> {
-    return path === MANIFEST_FILE ? (await this.#readManifest()) !== null : this.#files.has(path);
+    return path === MANIFEST_FILE ? (await this.#readManifest()) !== null : this.#find(path) !== undefined;
   }
 
-  async bytes(path: string): Promise<Uint8Array> {
+  bytes(path: string): Promise<Uint8Array> {
+    return this.#bytes(path, {});
+  }
+
+  reading(watch: Watch): FolderSource {
+    return {
+      where: this.where,
+      has: (path) => this.has(path),
+      bytes: (path) => this.#bytes(path, watch),
+      sha256: (path) => this.sha256(path),
+    };
+  }
+
+  async #bytes(path: string, { signal, onProgress }: Watch): Promise<Uint8Array> {
     if (path === MANIFEST_FILE) {
       const found = await this.#readManifest();
       if (found === null) throw new ArtifactError(`${this.where} has no ${MANIFEST_FILE}`);
@@ -100,7 +114,11 @@ export class WebSource implements WebArtifact {
     }
     const info = this.#info(path);
     // What had no room in the store and was let go of after loading is asked for once more.
-    if (!this.#isAllKept && !(await this.#isThere(info))) await this.#fillOne(path, info, false, () => {});
+    const mayMiss = !this.#isAllKept || this.#later.has(path);
+    if (mayMiss && !(await this.#isThere(info))) {
+      const onBytes = (loadedBytes: number) => onProgress?.({ file: path, loadedBytes, totalBytes: info.bytes });
+      await this.#fillOne(path, info, false, onBytes, signal);
+    }
     return this.#memory?.whole(info) ?? readWhole(path, info, this.#cached);
   }
 
@@ -112,7 +130,8 @@ export class WebSource implements WebArtifact {
   async prepare(manifest: Manifest, hashes: boolean): Promise<void> {
     this.#release ??= use(artifactName(this.where)); // until it is closed nothing of it is deleted
     const { bytes } = (await this.#readManifest()) as FoundManifest;
-    const needed = neededFiles(manifest);
+    const needed = filesAtFirst(manifest, this.#room.adapters);
+    this.#later = new Map([...neededFiles(manifest)].filter(([name]) => !needed.has(name)));
     const missing = await this.#missing(needed);
     if (missing.size > 0) await this.#checkRoom(needed);
     await this.#write(() => this.#cached.announce(this.where, bytes));
@@ -189,9 +208,14 @@ export class WebSource implements WebArtifact {
   }
 
   /** One file into the store; into memory where the store has no room for it. */
-  async #fillOne(name: string, info: FileInfo, hashes: boolean, onBytes: (loaded: number) => void): Promise<void> {
+  async #fillOne(
+    name: string,
+    info: FileInfo,
+    hashes: boolean,
+    onBytes: (loaded: number) => void,
+    signal = this.#watcher.signal,
+  ): Promise<void> {
     const file = { name, address: this.#remote.addressOf(name), info };
-    const { signal } = this.#watcher;
     const { download } = await import("./later.js"); // a page that has all of it needs none
     const options = { ...this.#asking, signal, onBytes, rechecks: hashes };
     if (this.#cached === NO_STORE || (this.#isFull && info.bytes > PIECE_BYTES)) {
@@ -209,7 +233,7 @@ export class WebSource implements WebArtifact {
       );
     } catch (error) {
       if ((error as Error).name !== "QuotaExceededError") throw error;
-      if (await this.#makeRoom()) return this.#fillOne(name, info, hashes, onBytes);
+      if (await this.#makeRoom()) return this.#fillOne(name, info, hashes, onBytes, signal);
       if (this.#room.mustKeep) throw noRoom(name, { missingBytes: info.bytes, freeBytes: 0 });
       this.#warnOfMemory(name, info.bytes);
       this.#isAllKept = false;
@@ -269,9 +293,13 @@ export class WebSource implements WebArtifact {
   }
 
   #info(path: string): FileInfo {
-    const info = this.#files.get(path);
+    const info = this.#find(path);
     if (info === undefined) throw new ArtifactError(`${this.where} has no ${path}; export the artifact again`);
     return info;
+  }
+
+  #find(path: string): FileInfo | undefined {
+    return this.#files.get(path) ?? this.#later.get(path);
   }
 }
 

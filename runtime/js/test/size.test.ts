@@ -10,7 +10,7 @@ import { PACKAGE } from "./places.js";
 
 const LATER_BYTES = 14_000; // what text needs, its chat template with it; reading adapters likewise, and downloads
 const ENCODER_BYTES = 17_000; // a model that classifies, tags or embeds, beside what is loaded at first
-const WORKER_BYTES = 103_500; // in one file: tokenizers, templates, adapters, encoders and forms too
+const WORKER_BYTES = 105_000; // in one file: tokenizers, templates, adapters, encoders and forms too
 const FORMS_BYTES = 10_000; // answers that keep a schema or a regular expression
 /** What is loaded at first, how large it may be, and how large with a model that generates. */
 const USES = {

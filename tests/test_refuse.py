@@ -33,7 +33,7 @@ LONGEST_LINE = 500
 READERS: dict[str, Callable[[Path], object]] = {
     "manifest": lambda path: parse_manifest(path.read_bytes()),
     "receipt": lambda path: parse_receipt(path.read_bytes()),
-    "adapter_config": lambda path: parse_config(path.read_bytes()),
+    "adapter_config": lambda path: parse_config(path.read_bytes(), with_gains=True),
     "safetensors": read_safetensors,
 }
 MATCHES = {"target_modules": matches_whole, "rank_pattern": matches_ending}

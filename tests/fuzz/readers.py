@@ -68,7 +68,9 @@ def make_readers(scratch: Path) -> dict[str, Reader]:
     readers = {
         "manifest": Reader((manifest,), lambda path: parse_manifest(path.read_bytes()).to_json()),
         "receipt": Reader((json.dumps(RECEIPT).encode(),), _read_receipt, "receipt.json"),
-        "config": Reader((one[config], eight[config]), lambda path: parse_config(path.read_bytes()), config),
+        "config": Reader(
+            (one[config], eight[config]), lambda path: parse_config(path.read_bytes(), with_gains=True), config
+        ),
         "adapter config": Reader((eight[config],), _read_adapter, config, {weights: eight[weights]}),
         "factors": Reader((eight[weights],), _read_adapter, weights, {config: eight[config]}),
         "safetensors": Reader(safetensors_files(), _read_safetensors),

@@ -1,6 +1,7 @@
 """Packed adapters of the native runtime are those of the Python runtime, byte for byte, for both graphs."""
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ def lines(what: str, packed: Packed) -> Iterator[str]:
 
 
 def expected(packer: Packer, folders: list[Path]) -> list[str]:
-    packed = [packer.pack(read_adapter(folder)) for folder in folders]
+    packed = [packer.pack(read_adapter(folder, with_gains=True)) for folder in folders]
     weights = [0.5, -1.25, 2.0][: len(packed)]
     blend = packer.blend([(packed[0], 0.5), (packed[-1], weights[-1])])
     told = [line for index, item in enumerate(packed) for line in lines(f"adapter {index}", item)]
@@ -66,6 +67,38 @@ def test_packed_bytes(artifact: str, form: str, built: Path, tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, "")
     packer = SlotPacker(slots) if form == "slots" else FusedPacker(slots)
     assert done.stdout.splitlines() == expected(packer, folders)
+
+
+@pytest.mark.parametrize("form", ["slots", "fused"])
+def test_packed_gains(form: str, built: Path, tmp_path: Path) -> None:
+    manifest = json.loads((FOLDER / "tiny-float" / "manifest.json").read_text())
+    for slot in manifest["slots"][:-1]:  # the last has no place for them
+        slot["gain"] = f"{slot['name']}.gain"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    slots = read_manifest(tmp_path).slots
+    folders = [
+        with_gains(stored(tmp_path / name, FOLDER / "tiny-float" / "adapters" / name, store), seed)
+        for seed, (name, store) in enumerate(zip(NAMES, STORES, strict=True))
+    ]
+    done = subprocess.run([built / "pack", tmp_path, form, *folders], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    packer = SlotPacker(slots) if form == "slots" else FusedPacker(slots)
+    assert sorted(done.stdout.splitlines()) == sorted(expected(packer, folders))
+
+
+def with_gains(folder: Path, seed: int) -> Path:
+    """The adapter as DoRA of a grid."""
+    rng = np.random.default_rng(seed)
+    tensors = dict(map_safetensors(folder / "adapter_model.safetensors"))
+    for name, b in list(tensors.items()):
+        if ".lora_B." in name:
+            gain = rng.standard_normal(len(b)).astype(np.float32)
+            tensors[name.replace(".lora_B.", ".lora_gain.")] = gain
+    write_safetensors(folder / "adapter_model.safetensors", {name: np.array(item) for name, item in tensors.items()})
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config |= {"peft_type": "EDGELORA_DORA", "edgelora_grid": "0f" * 32}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
 
 
 def test_each_store_has_a_block_of_its_own_kind(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def receipt_values(path: Path) -> Any:
 
 
 def config_values(path: Path) -> Any:
-    config = parse_config(path.read_bytes())
+    config = parse_config(path.read_bytes(), with_gains=True)
     ranks = [config.rank_of(module) for module in MODULES]
     return [
         [rank, config.scaling_of(module, rank), claims(module, config.targets, config.narrowing)]

@@ -25,7 +25,7 @@ from edgelora_runtime.manifest import file_info, read_manifest
 from edgelora_runtime.receipt import Receipt, read_receipt, write_receipt
 from edgelora_runtime.safetensors import map_safetensors
 from tests.parity.peft_kinds import IDS, Kind, base_model, lora, make_adapter, torch_logits
-from tests.parity.peft_matrix import far
+from tests.parity.peft_matrix import ask_cpp, ask_javascript, far
 
 Ask = Callable[[Path, list[str]], Mapping[str, FloatArray]]
 
@@ -50,6 +50,8 @@ def _ask_python(artifact: Path, specs: list[str]) -> Mapping[str, FloatArray]:
 
 RUNTIMES: Mapping[str, Ask] = {
     "python": _ask_python,
+    "javascript": lambda artifact, specs: ask_javascript(artifact, *specs),
+    "cpp": lambda artifact, specs: ask_cpp(artifact, *specs),
 }
 
 

@@ -9,7 +9,7 @@ import { AdapterError } from "../src/core/errors.js";
 import type { Slot } from "../src/core/format.js";
 import { parseManifest } from "../src/core/manifest.js";
 import { packAdapter } from "../src/core/pack-adapter.js";
-import { blendPacked, type SlotMatrices, slotInputs } from "../src/core/packing.js";
+import { blendPacked, isNothing, type SlotMatrices, slotInputs } from "../src/core/packing.js";
 import { folder } from "../src/node.js";
 import { float32, memoryFolder, type TensorToWrite, writeSafetensors } from "./folders.js";
 import { CONFORMANCE } from "./places.js";
@@ -21,6 +21,7 @@ const SLOT: Slot = {
   name: "qkv",
   a: "qkv.a",
   b: "qkv.b",
+  gain: null,
   inFeatures: 3,
   outFeatures: 7,
   parts: [
@@ -248,7 +249,7 @@ test("a blend is the weighted sum, and of nothing it is rank 0", async () => {
   const expected = delta(one, SLOT).map((value, index) => 0.7 * value - 0.3 * (delta(other, SLOT)[index] as number));
   assert.equal(blended?.rank, 6);
   near(product(blended as SlotMatrices, SLOT), expected);
-  assert.deepEqual(blendPacked([], [SLOT]), [{ rank: 0, a: new Float32Array(0), b: new Float32Array(0) }]);
+  assert.deepEqual(blendPacked([], [SLOT]), [{ rank: 0, a: new Float32Array(0), b: new Float32Array(0), gain: null }]);
 });
 
 test("slot inputs: one adapter as it is, rows padded to the largest rank, rank 0 as zeros of rank 1 where it must be", async () => {
@@ -287,6 +288,61 @@ test("slot inputs: one adapter as it is, rows padded to the largest rank, rank 0
   );
   assert.ok(zeros.every((input) => input.data.every((value) => value === 0)));
   assert.ok(stacked.concat(zeros).every((input) => input.data.byteOffset === 0));
+});
+
+const GAINED: Slot = { ...SLOT, gain: "qkv.gain" };
+const GRID = "a1".repeat(32);
+const OF_DORA = { peft_type: "EDGELORA_DORA", edgelora_grid: GRID };
+
+function gains(module: string, count: number, start = 0.5): Tensors {
+  return { [`${PREFIX}${module}.lora_gain.weight`]: float32([count], (index) => start - index / 4) };
+}
+
+test("gains are packed by part, blended by weight, and stacked by row", async () => {
+  const tensors = {
+    ...pair("m.q_proj", 4),
+    ...gains("m.q_proj", 4),
+    ...pair("m.v_proj", 2),
+    ...gains("m.v_proj", 2, 3),
+  };
+  const adapter = await read(tensors, OF_DORA);
+  assert.equal(adapter.grid, GRID);
+  fitAdapter(adapter, [GAINED], "it");
+  const packed = packAdapter(adapter, [GAINED]);
+  assert.deepEqual(packed[0]?.gain, Float32Array.of(0.5, 0.25, 0, -0.25, 0, 3, 2.75));
+  const none = blendPacked([], [GAINED]);
+  const blend = blendPacked(
+    [
+      [packed, 0.5],
+      [packed, -2],
+    ],
+    [GAINED],
+  );
+  assert.deepEqual(blend[0]?.gain, Float32Array.of(-0.75, -0.375, 0, 0.375, 0, -4.5, -4.125));
+  const [, , stacked] = slotInputs([none, packed], [GAINED], true);
+  assert.deepEqual([stacked?.name, stacked?.dims], ["qkv.gain", [2, 1, 7]]);
+  assert.deepEqual(stacked?.data, Float32Array.of(0, 0, 0, 0, 0, 0, 0, ...(packed[0]?.gain ?? [])));
+  assert.deepEqual([none, packed].map(isNothing), [true, false]);
+  const alone = [{ ...(none[0] as SlotMatrices), gain: packed[0]?.gain ?? null }];
+  assert.equal(isNothing(alone), false);
+});
+
+test("DoRA that is not of a grid, or has odd gains, is refused", async () => {
+  const whole = { ...pair("m.q_proj", 4), ...gains("m.q_proj", 4) };
+  await refused(whole, { ...OF_DORA, edgelora_grid: GRID.toUpperCase() }, /expected 64 lower-case hexadecimal digits/);
+  await refused(whole, { ...OF_DORA, edgelora_grid: null }, /edgelora_grid is null, expected 64/);
+  await refused(whole, {}, /m\.q_proj\.lora_gain\.weight is no LoRA factor/);
+  await refused(pair("m.q_proj", 4), OF_DORA, /m\.q_proj: lora_gain is missing/);
+  await refused({ ...whole, ...gains("m.q_proj", 3) }, OF_DORA, /m\.q_proj: lora_gain has 3 numbers, B 4 rows/);
+  const square = { [`${PREFIX}m.q_proj.lora_gain.weight`]: float32([4, 1], () => 1) };
+  await refused({ ...whole, ...square }, OF_DORA, /expected one dimension of floats/);
+  const broken = { [`${PREFIX}m.q_proj.lora_gain.weight`]: float32([4], () => Number.NaN) };
+  await refused({ ...whole, ...broken }, OF_DORA, /lora_gain\.weight holds numbers that are not finite/);
+  await unfit(
+    whole,
+    { ...OF_DORA, target_modules: ["q_proj"] },
+    /^adapter x is DoRA, and the slots of this artifact have no place for its gains; export it again with --dora, or with --merge/,
+  );
 });
 
 test("the adapters of the conformance artifacts fit theirs and no other", async () => {

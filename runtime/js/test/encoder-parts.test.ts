@@ -45,6 +45,7 @@ const adapterWith = (head: readonly (readonly [string, HeadValues])[], saved = [
   saved,
   notes: [],
   invocation: [],
+  grid: null,
 });
 
 test("a head is fed transposed, in its own labels or filled up with zeros", () => {

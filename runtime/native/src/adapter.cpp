@@ -22,21 +22,22 @@ constexpr const char* kPickleFile = "adapter_model.bin";
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr const char* kTrainedFor = "; use an adapter trained for this base";
 
-// One side of a module: A or B.
+// One side of a module: A, B or the gain of DoRA.
 struct Side {
     std::int64_t rows = 0;
     std::int64_t columns = 0;
     const float* values = nullptr;
 };
 
-struct Pair {
+struct Sides {
     std::optional<Side> a;
     std::optional<Side> b;
+    std::optional<Side> gain;  // one column
 };
 
 struct Key {
     std::string module;
-    char side;
+    std::string side;  // A, B or gain
 };
 
 bool take_ending(std::string_view& text, std::string_view ending) {
@@ -68,8 +69,11 @@ std::string saved_name(std::string_view key) {
 std::optional<Key> parse_key(std::string_view key) {
     if (!take_ending(key, ".weight")) return std::nullopt;
     take_ending(key, ".default");
-    const char side = key.empty() ? '\0' : key.back();
-    if (!take_ending(key, ".lora_A") && !take_ending(key, ".lora_B")) return std::nullopt;
+    std::string side;
+    for (const char* known : {"A", "B", "gain"}) {
+        if (side.empty() && take_ending(key, std::string(".lora_") + known)) side = known;
+    }
+    if (side.empty()) return std::nullopt;
     if (key.size() > kPrefix.size()) take_beginning(key, kPrefix);
     if (key.empty()) return std::nullopt;
     return Key{std::string(key), side};
@@ -96,9 +100,10 @@ class Reader {
         adapter_.saved = config.saved;
         adapter_.invocation = config.invocation;
         adapter_.base = config.base;
+        adapter_.grid = config.grid;
         const auto tensors = parse(file->bytes(), path.u8string());
         for (const auto& [key, tensor] : tensors) collect(key, tensor);
-        for (const auto& [module, pair] : pairs_) put_together(module, pair, config);
+        for (const auto& [module, sides] : sides_) put_together(module, sides, config);
         if (tensors.empty()) wrong_.push_back(std::string(kWeightsFile) + " holds no tensors");
         if (!wrong_.empty()) {
             throw Error(Code::adapter,
@@ -143,30 +148,32 @@ class Reader {
     void collect(const std::string& name, const StoredTensor& tensor) {
         const std::optional<Key> key = parse_key(name);
         if (!key && collect_head(name, tensor)) return;
-        if (!key) {
+        const bool is_gain = key && key->side == "gain";
+        if (!key || (is_gain && adapter_.grid.empty())) {
             wrong_.push_back(name + " is no LoRA factor");
             return;
         }
-        if (tensor.shape.size() != 2 || !tensor.is_float() || tensor.bytes.empty()) {
-            wrong_.push_back(name + " is " + tensor.dtype + " " + shape_of(tensor) +
-                             ", expected two dimensions of floats");
+        if (tensor.shape.size() != (is_gain ? 1 : 2) || !tensor.is_float() || tensor.bytes.empty()) {
+            wrong_.push_back(name + " is " + tensor.dtype + " " + shape_of(tensor) + ", expected " +
+                             (is_gain ? "one dimension" : "two dimensions") + " of floats");
             return;
         }
-        Pair& pair = pairs_[key->module];
-        std::optional<Side>& side = key->side == 'A' ? pair.a : pair.b;
+        Sides& sides = sides_[key->module];
+        std::optional<Side>& side = is_gain ? sides.gain : key->side == "A" ? sides.a : sides.b;
+        const std::int64_t columns = is_gain ? 1 : tensor.shape[1];
         const float* values = values_of(tensor);
         if (side) {
-            const bool is_same = side->rows == tensor.shape[0] && side->columns == tensor.shape[1] &&
+            const bool is_same = side->rows == tensor.shape[0] && side->columns == columns &&
                                  std::equal(values, values + tensor.count(), side->values);
             tell_twice(key->module + " has lora_" + key->side, is_same);
             return;
         }
         if (!are_finite(values, tensor.count())) {
             wrong_.push_back(name + " holds numbers that are not finite");
-            if (!pair.a && !pair.b) pairs_.erase(key->module);
+            if (!sides.a && !sides.b && !sides.gain) sides_.erase(key->module);
             return;
         }
-        side = Side{tensor.shape[0], tensor.shape[1], values};
+        side = Side{tensor.shape[0], columns, values};
     }
 
     // Whether the tensor is one of the head.
@@ -194,25 +201,31 @@ class Reader {
         return widened->data();
     }
 
-    void put_together(const std::string& module, const Pair& pair, const LoraConfig& config) {
-        if (!pair.a || !pair.b) {
-            wrong_.push_back(module + ": " + (pair.a ? "lora_B" : "lora_A") + " is missing");
+    void put_together(const std::string& module, const Sides& sides, const LoraConfig& config) {
+        const auto& [a, b, gain] = sides;
+        if (!a || !b || (!gain && !adapter_.grid.empty())) {
+            wrong_.push_back(module + ": lora_" + (!a ? "A" : !b ? "B" : "gain") + " is missing");
             return;
         }
         const std::int64_t rank = config.rank_of(module);
-        if (pair.a->rows != rank || pair.b->columns != rank) {
-            wrong_.push_back(module + ": ranks of A and B are " + std::to_string(pair.a->rows) + " and " +
-                             std::to_string(pair.b->columns) + ", the config says " + std::to_string(rank));
+        if (a->rows != rank || b->columns != rank) {
+            wrong_.push_back(module + ": ranks of A and B are " + std::to_string(a->rows) + " and " +
+                             std::to_string(b->columns) + ", the config says " + std::to_string(rank));
             return;
         }
-        adapter_.factors[module] = {rank,           pair.a->columns, pair.b->rows,
-                                    pair.a->values, pair.b->values,  config.scaling_of(module, rank)};
+        if (gain && gain->rows != b->rows) {
+            wrong_.push_back(module + ": lora_gain has " + std::to_string(gain->rows) + " numbers, B " +
+                             std::to_string(b->rows) + " rows");
+            return;
+        }
+        adapter_.factors[module] = {rank,      a->columns, b->rows, a->values,
+                                    b->values, config.scaling_of(module, rank), gain ? gain->values : nullptr};
     }
 
     const fs::path& folder_;
     bool with_head_;
     Adapter adapter_;
-    std::map<std::string, Pair> pairs_;
+    std::map<std::string, Sides> sides_;
     std::vector<std::string> wrong_;
 };
 
@@ -231,16 +244,26 @@ double largest_rms(const Factors& item) {
     return std::abs(item.scaling) * norms / std::sqrt(size);
 }
 
+bool changes(const Factors& item) {
+    const bool has_gain = item.gain != nullptr && std::any_of(item.gain, item.gain + item.out_features, [](float value) {
+                              return std::abs(value) > kNoChange;
+                          });
+    return has_gain || largest_rms(item) > kNoChange;
+}
+
 struct Place {
     std::string_view module;
     std::int64_t in_features;
     std::int64_t out_features;
+    bool has_gain;
 };
 
 std::vector<Place> places_of(const std::vector<Slot>& slots) {
     std::vector<Place> places;
     for (const Slot& slot : slots) {
-        for (const SlotPart& part : slot.parts) places.push_back({part.module, slot.in_features, part.out_features});
+        for (const SlotPart& part : slot.parts) {
+            places.push_back({part.module, slot.in_features, part.out_features, slot.gain.has_value()});
+        }
     }
     return places;
 }
@@ -315,9 +338,14 @@ void fit_adapter(const Adapter& adapter, const std::vector<Slot>& slots, const s
                                        join_some(unclaimed, ", ") + "; save or copy the adapter again");
     }
     if (!wrong.empty()) throw Error(Code::adapter, where + " does not fit: " + join_some(wrong) + kTrainedFor);
-    const bool changes = std::any_of(adapter.factors.begin(), adapter.factors.end(),
-                                     [](const auto& item) { return largest_rms(item.second) > kNoChange; });
-    if (!changes && count > 0) {
+    for (const auto& [module, item] : adapter.factors) {
+        if (item.gain == nullptr || by_module[module]->has_gain) continue;
+        throw Error(Code::adapter, where + " is DoRA, and the slots of this artifact have no place for its gains; "
+                                           "export it again with --dora, or with --merge ADAPTER_DIR");
+    }
+    const bool does_change = std::any_of(adapter.factors.begin(), adapter.factors.end(),
+                                         [](const auto& item) { return changes(item.second); });
+    if (!does_change && count > 0) {
         throw Error(Code::adapter,
                     where + " changes nothing: alpha, A or B is zero or next to it in every module; was it trained "
                             "and saved?");

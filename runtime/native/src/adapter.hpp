@@ -19,7 +19,8 @@ namespace edgelora {
 
 constexpr std::string_view kWeightsFile = "adapter_model.safetensors";
 
-// One adapted module: `delta = scaling * b @ a`. The numbers belong to the adapter and live as long as it.
+// One adapted module: `delta = scaling * b @ a`, and of DoRA `gain` times what the base's weight gives. The numbers
+// belong to the adapter and live as long as it.
 struct Factors {
     std::int64_t rank = 0;
     std::int64_t in_features = 0;
@@ -27,6 +28,7 @@ struct Factors {
     const float* a = nullptr;  // (rank, in_features), row by row
     const float* b = nullptr;  // (out_features, rank), row by row
     double scaling = 0;
+    const float* gain = nullptr;  // (out_features) or null
 };
 
 // A tensor of the head, by rows; the numbers belong to the adapter or to whoever read the file.
@@ -54,6 +56,7 @@ struct Adapter {
     std::vector<std::string> notes;  // lines about what was left unread, and changes nothing as far as anybody knows
     std::vector<std::int32_t> invocation;
     std::string base;
+    std::string grid;  // of DoRA: the grid that its gains were computed on; else empty
     std::vector<std::shared_ptr<const void>> kept;  // the mapped file and what was widened: what all point into
 
     // The largest rank of any module; 0 of an adapter that is a head alone.

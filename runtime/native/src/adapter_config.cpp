@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "files.hpp"
+#include "names.hpp"
 #include "parse_json.hpp"
 
 namespace edgelora {
@@ -16,6 +17,9 @@ constexpr double kLargestAlpha = 1e6;
 constexpr std::size_t kMostPatterns = 4096;
 constexpr std::size_t kLongestInvocation = 1024;  // tokens
 constexpr double kLargestToken = 2147483647;
+constexpr const char* kPlainType = "LORA";
+constexpr const char* kDoraType = "EDGELORA_DORA";  // DoRA that was converted for a grid, which its field kGrid names
+constexpr const char* kGrid = "edgelora_grid";
 constexpr const char* kAdvice = "save the adapter again";
 
 constexpr std::pair<const char*, const char*> kRefused[] = {
@@ -41,6 +45,7 @@ constexpr std::string_view kRead[] = {
     "fan_in_fan_out",   "inference_mode",    "loftq_config",    "lora_dropout",   "lora_ga_config",
     "megatron_config",  "megatron_core",     "peft_version",    "qalora_group_size", "revision",
     "runtime_config",   "task_type",         "layers_to_transform", "layers_pattern", "exclude_modules",
+    "edgelora_grid",
 };
 
 const Json& value_of(const Json& config, const char* field) {
@@ -126,13 +131,14 @@ class Checker {
         number("lora_alpha", "alpha_pattern", alpha_problem);
         saved();
         invocation();
+        grid();
         return std::move(wrong_);
     }
 
   private:
     void refusals() {
-        if (const Json& kind = value_of(config_, "peft_type"); kind != "LORA") {
-            add("peft_type is " + show(kind) + ", expected 'LORA'");
+        if (const Json& kind = value_of(config_, "peft_type"); kind != kPlainType && kind != kDoraType) {
+            add("peft_type is " + show(kind) + ", expected '" + kPlainType + "'");
         }
         for (const auto& [field, words] : kRefused) {
             if (!is_nothing(value_of(config_, field))) add(std::string("it uses ") + words);
@@ -231,6 +237,13 @@ class Checker {
         if (is_nothing(tokens) || (is_list_of(tokens, is_token) && tokens.size() <= kLongestInvocation)) return;
         add("alora_invocation_tokens is " + show(tokens) + ", expected at most " +
             std::to_string(kLongestInvocation) + " token ids");
+    }
+
+    void grid() {
+        if (value_of(config_, "peft_type") != kDoraType) return;
+        const Json& grid = value_of(config_, kGrid);
+        if (grid.is_string() && is_hash(grid.get_ref<const std::string&>())) return;
+        add(kGrid + (" is " + show(grid)) + ", expected 64 lower-case hexadecimal digits");
     }
 
     void add(std::string line) { wrong_.push_back(std::move(line)); }
@@ -333,6 +346,7 @@ LoraConfig parse_config(std::string_view content, const std::string& where, bool
     if (const Json& tokens = value_of(config, "alora_invocation_tokens"); !is_nothing(tokens)) {
         for (const Json& token : tokens) read.invocation.push_back(static_cast<std::int32_t>(token.get<double>()));
     }
+    if (value_of(config, "peft_type") == kDoraType) read.grid = value_of(config, kGrid).get<std::string>();
     return read;
 }
 

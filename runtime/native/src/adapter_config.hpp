@@ -31,6 +31,7 @@ struct LoraConfig {
     std::vector<std::string> unknown;      // fields that say something nobody here has heard of
     std::string base;                      // base_model_name_or_path
     std::vector<std::int32_t> invocation;  // alora_invocation_tokens: it acts from their last place in a prompt on
+    std::string grid;                      // of DoRA: the grid that its gains were computed on; else empty
 
     // PEFT's rule: the first pattern that matches the end of the module's name, else `r`.
     std::int64_t rank_of(std::string_view module) const;

@@ -128,10 +128,12 @@ class Checker {
             named(where + ": name", slot.name);
             named(where + ": a", slot.a);
             named(where + ": b", slot.b);
+            if (slot.gain) named(where + ": gain", *slot.gain);
             parts(where, slot);
             names.push_back(slot.name);
             inputs.push_back(slot.a);
             inputs.push_back(slot.b);
+            if (slot.gain) inputs.push_back(*slot.gain);
             for (const SlotPart& part : slot.parts) modules.push_back(part.module);
         }
         twice("slots: name", names);

@@ -113,6 +113,19 @@ std::vector<RankRows> slot_sides(const Slot& slot, const std::vector<RankGroup>&
     return sides;
 }
 
+// DoRA's gain of every column, zero where a part has none; empty where no part has one.
+std::vector<float> slot_gains(const Slot& slot, const std::vector<PartRanks>& places) {
+    std::vector<float> gains;
+    for (std::size_t part = 0; part < places.size(); ++part) {
+        const Factors* factors = places[part].factors;
+        if (factors == nullptr || factors->gain == nullptr) continue;
+        gains.resize(static_cast<std::size_t>(slot.out_features), 0.0F);
+        std::copy_n(factors->gain, factors->out_features,
+                    gains.begin() + static_cast<std::ptrdiff_t>(slot.parts[part].offset));
+    }
+    return gains;
+}
+
 // The block of a slot; empty where the adapter does not touch it. Its factors are as narrow as they are without loss.
 std::vector<char> make_block(const Slot& slot, const Adapter& adapter) {
     const std::vector<RankGroup> groups = rank_groups(slot, adapter);
@@ -125,8 +138,9 @@ std::vector<char> make_block(const Slot& slot, const Adapter& adapter) {
     const auto codes = find_codes(sides);
     const auto halves = codes ? std::nullopt : find_halves(sides);
     const Kind kind = codes ? kInt8 : halves ? kFloat16 : kFloat32;
+    const std::vector<float> gains = slot_gains(slot, places);
     std::vector<std::int32_t> head = {kind, static_cast<std::int32_t>(sides.front().ranks),
-                                      static_cast<std::int32_t>(places.size()), 0};
+                                      static_cast<std::int32_t>(places.size()), gains.empty() ? 0 : 1};
     std::vector<float> scales;
     for (std::size_t part = 0; part < places.size(); ++part) {
         head.push_back(places[part].start);
@@ -140,6 +154,7 @@ std::vector<char> make_block(const Slot& slot, const Adapter& adapter) {
     }
     append(block, head);
     append(block, scales);
+    append(block, gains);
     if (codes) {
         std::vector<std::vector<std::int8_t>> numbers;
         for (const RankCodes& side : *codes) {

@@ -33,7 +33,8 @@ SlotPart read_part(const Field& field) {
 Slot read_slot(const Field& field) {
     return {field.at("name").text(),         field.at("a").text(),
             field.at("b").text(),            field.at("in_features").whole(),
-            field.at("out_features").whole(), list_of(field.at("parts"), read_part)};
+            field.at("out_features").whole(), list_of(field.at("parts"), read_part),
+            field.find_text("gain")};
 }
 
 ModelInfo read_model(const Field& field) {

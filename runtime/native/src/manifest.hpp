@@ -45,6 +45,7 @@ struct Slot {
     std::int64_t in_features = 0;
     std::int64_t out_features = 0;
     std::vector<SlotPart> parts;
+    std::optional<std::string> gain;  // input (n, 1, out_features), where DoRA has a place
 };
 
 // What a runtime must know of the model to drive it; what has no KV cache has 0 for its three sizes, and a model of

@@ -22,6 +22,12 @@ std::string wrong_invocation(const Adapter& adapter, const Manifest& manifest) {
            std::to_string(manifest.model.vocab_size - 1) + "; use an adapter trained for this base";
 }
 
+std::string wrong_grid(const Adapter& adapter, const Manifest& manifest) {
+    if (adapter.grid.empty() || adapter.grid == manifest.base.grid) return "";
+    return "its DoRA was converted for grid " + adapter.grid.substr(0, 12) + ", this artifact has " +
+           manifest.base.grid.substr(0, 12) + "; add it from the folder that PEFT saved";
+}
+
 }  // namespace
 
 Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manifest, const std::string& where,
@@ -37,7 +43,7 @@ Adapter open_adapter(const std::filesystem::path& folder, const Manifest& manife
     const std::vector<std::string> wrong = find_wrong_head(adapter, head, base);
     std::string told = wrong.empty() ? "" : "its head does not fit: " + join_some(wrong);
     const std::string foreign = receipt ? find_mismatch(*receipt, manifest) : "";
-    for (const std::string& line : {foreign, wrong_invocation(adapter, manifest)}) {
+    for (const std::string& line : {foreign, wrong_grid(adapter, manifest), wrong_invocation(adapter, manifest)}) {
         if (!line.empty()) told += (told.empty() ? "" : "; ") + line;
     }
     try {

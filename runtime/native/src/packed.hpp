@@ -44,7 +44,9 @@ struct Packed {
     std::vector<PackedInput> inputs;
     std::size_t rows = 1;  // 1 (shared by every row) or the number of rows
 
-    bool is_none() const { return n_bytes() == 0; }
+    std::size_t idle_bytes = 0;  // of gains, where all of them are zero
+
+    bool is_none() const { return n_bytes() == idle_bytes; }
     std::size_t n_bytes() const {
         std::size_t total = 0;
         for (const PackedInput& input : inputs) {

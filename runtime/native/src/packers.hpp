@@ -32,7 +32,7 @@ class Packer {
     virtual Packed stack(const std::vector<const Packed*>& rows) const = 0;
 };
 
-// For the graph with slots: two inputs for each slot.
+// For the graph with slots: two inputs for each slot, and behind them one for each that has a place for gains.
 std::unique_ptr<Packer> make_slot_packer(const std::vector<Slot>& slots);
 // For the fused graph: three inputs for all slots.
 std::unique_ptr<Packer> make_fused_packer(const std::vector<Slot>& slots);

@@ -20,6 +20,9 @@ class SlotPacker : public Packer {
             names.push_back(slot.a);
             names.push_back(slot.b);
         }
+        for (const Slot& slot : slots_) {
+            if (slot.gain) names.push_back(*slot.gain);
+        }
         return names;
     }
 
@@ -29,6 +32,9 @@ class SlotPacker : public Packer {
         for (const Slot& slot : slots_) {
             types.push_back({ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {any, slot.in_features, any}});
             types.push_back({ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {any, any, slot.out_features}});
+        }
+        for (const Slot& slot : slots_) {
+            if (slot.gain) types.push_back({ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {any, 1, slot.out_features}});
         }
         return types;
     }
@@ -41,24 +47,20 @@ class SlotPacker : public Packer {
     std::vector<Slot> slots_;
 };
 
-// Zeros to be written to, a (rows, in_features, rank) and b (rows, rank, out_features) of each slot in turn, each from a
-// cache line on, in one block of memory.
+// Zeros to be written to, a (rows, in_features, rank) and b (rows, rank, out_features) of each slot in turn, then gains
+// (rows, 1, out_features) where there is a place for them, each from a cache line on, in one block of memory.
 class Slots {
   public:
     Slots(const std::vector<Slot>& slots, std::vector<size_t> ranks, size_t rows) : ranks_(std::move(ranks)) {
-        size_t total = 0;
         for (size_t index = 0; index < slots.size(); ++index) {
-            const auto n_rows = static_cast<std::int64_t>(rows);
             const auto rank = static_cast<std::int64_t>(ranks_[index]);
-            for (const auto& shape : {std::vector<std::int64_t>{n_rows, slots[index].in_features, rank},
-                                      std::vector<std::int64_t>{n_rows, rank, slots[index].out_features}}) {
-                const size_t width = static_cast<size_t>(shape[1]) * static_cast<size_t>(shape[2]);
-                const size_t n_bytes = checked_product(checked_product(rows, width), sizeof(float));
-                packed_.inputs.push_back({nullptr, total, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape, true});
-                total += (n_bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
-            }
+            add_input(rows, slots[index].in_features, rank);
+            add_input(rows, rank, slots[index].out_features);
         }
-        memory_ = std::make_shared<Memory>(total);
+        for (const Slot& slot : slots) {
+            if (slot.gain) add_input(rows, 1, slot.out_features);
+        }
+        memory_ = std::make_shared<Memory>(total_);
         packed_.rows = rows;
         for (PackedInput& input : packed_.inputs) {
             input.memory = memory_;
@@ -67,18 +69,51 @@ class Slots {
 
     float* a(size_t slot) { return at(2 * slot); }
     float* b(size_t slot) { return at(2 * slot + 1); }
-    size_t rank(size_t slot) const { return ranks_[slot]; }
-    Packed take() { return std::move(packed_); }
+    // `input` is what `gain_input` says.
+    float* gain(size_t input) { return at(input); }
+
+    Packed take() {
+        packed_.idle_bytes = idle_bytes();
+        return std::move(packed_);
+    }
 
   private:
+    void add_input(size_t rows, std::int64_t height, std::int64_t width) {
+        const size_t count = checked_product(static_cast<size_t>(height), static_cast<size_t>(width));
+        const size_t n_bytes = checked_product(checked_product(rows, count), sizeof(float));
+        packed_.inputs.push_back({nullptr, total_, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+                                  {static_cast<std::int64_t>(rows), height, width}, true});
+        total_ += (n_bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+    }
+
+    size_t idle_bytes() const {
+        size_t found = 0;
+        for (size_t input = 2 * ranks_.size(); input < packed_.inputs.size(); ++input) {
+            const PackedInput& gain = packed_.inputs[input];
+            const float* values = gain.as<float>();
+            if (std::any_of(values, values + gain.count(), [](float value) { return value != 0; })) return 0;
+            found += gain.n_bytes();
+        }
+        return found;
+    }
+
     float* at(size_t input) {
         return reinterpret_cast<float*>(memory_->as<char>() + packed_.inputs[input].start);
     }
 
     std::vector<size_t> ranks_;
+    size_t total_ = 0;
     std::shared_ptr<Memory> memory_;
     Packed packed_;
 };
+
+// The place of a slot's gain among the inputs.
+size_t gain_input(const std::vector<Slot>& slots, size_t slot) {
+    const auto begin = slots.begin();
+    const auto before = std::count_if(begin, begin + static_cast<std::ptrdiff_t>(slot),
+                                      [](const Slot& one) { return one.gain.has_value(); });
+    return 2 * slots.size() + static_cast<size_t>(before);
+}
 
 size_t rank_of(const Packed& packed, size_t slot) {
     return static_cast<size_t>(packed.inputs[2 * slot].shape[2]);
@@ -170,6 +205,10 @@ Packed SlotPacker::pack(const Adapter& adapter) const {
             for (const auto& [part, item] : group.parts) {
                 transpose(item->b, static_cast<size_t>(part->out_features), rank_of(*item),
                           static_cast<float>(item->scaling), packed.b(index) + start * out + part->offset, out);
+                if (slots_[index].gain && item->gain != nullptr) {
+                    std::copy_n(item->gain, part->out_features,
+                                packed.gain(gain_input(slots_, index)) + part->offset);
+                }
             }
             start += rank_of(first);
         }
@@ -199,6 +238,13 @@ Packed SlotPacker::blend(const WeightedParts& parts) const {
             const auto factor = static_cast<float>(weight);
             std::transform(from, from + rank * out, blended.b(index) + start * out,
                            [factor](float value) { return value * factor; });
+            if (slots_[index].gain) {
+                const size_t input = gain_input(slots_, index);
+                const float* own = packed->inputs[input].as<float>();
+                float* sum = blended.gain(input);
+                std::transform(own, own + out, sum, sum,
+                               [factor](float value, float before) { return before + value * factor; });
+            }
             start += rank;
         }
     }
@@ -225,6 +271,10 @@ Packed SlotPacker::stack(const std::vector<const Packed*>& rows) const {
             if (rank > 0) {
                 std::memcpy(stacked.b(index) + row * ranks[index] * out, b_of(*rows[row], index),
                             rank * out * sizeof(float));
+            }
+            if (slots_[index].gain) {
+                const size_t input = gain_input(slots_, index);
+                std::copy_n(rows[row]->inputs[input].as<float>(), out, stacked.gain(input) + row * out);
             }
         }
     }

@@ -7,6 +7,7 @@
 
 import { isTarget, type Narrowing, type Targets } from "./claims.js";
 import { AdapterError } from "./errors.js";
+import { isHash } from "./names.js";
 import { joinSome, parseJson, show } from "./parse-json.js";
 import { matchesEnding, PatternError, parsePattern } from "./patterns.js";
 
@@ -14,6 +15,9 @@ export const CONFIG_FILE = "adapter_config.json";
 export const EXPECTED =
   "expected plain LoRA as PEFT saves it; `edgelora adapter convert` and `edgelora export --merge` take more kinds";
 
+const PLAIN_TYPE = "LORA";
+const DORA_TYPE = "EDGELORA_DORA"; // DoRA that was converted for a grid, which its field GRID_FIELD names
+const GRID_FIELD = "edgelora_grid";
 const LONGEST = 4 * 1024 * 1024; // bytes; one with a rank for each of thousands of modules has a tenth
 const LARGEST_RANK = 65536;
 const LARGEST_ALPHA = 1e6;
@@ -38,7 +42,7 @@ const BASE_CHANGING_START = /^(pissa|olora|corda|loftq|lora_ga)/i;
 const OTHER_START = /^(gaussian|eva|orthogonal|mica)$/i;
 const READ = new Set([
   ...["peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules"],
-  ...["modules_to_save", "bias", "init_lora_weights", "alora_invocation_tokens"],
+  ...["modules_to_save", "bias", "init_lora_weights", "alora_invocation_tokens", GRID_FIELD],
   ...["layers_to_transform", "layers_pattern", "exclude_modules", ...REFUSED.map(([field]) => field)],
   // What says how it was trained, or for whom: PEFT's other fields.
   ...["auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config"],
@@ -65,6 +69,8 @@ export interface LoraConfig {
   readonly narrowing: Narrowing;
   /** `base_model_name_or_path`: what it calls the base model; null where it calls it nothing. */
   readonly base: string | null;
+  /** Of DoRA the grid that its gains were computed on, else null. */
+  readonly grid: string | null;
 }
 
 /**
@@ -82,6 +88,7 @@ export function parseConfig(
   }
   const config = found as Config;
   const saved = isEmpty(config.modules_to_save) ? [] : config.modules_to_save;
+  const isDora = config.peft_type === DORA_TYPE;
   const wrong = [...refusals(config), ...wrongTypes(config), ...wrongNumbers(config)];
   if (!isEmpty(saved) && !withHead) {
     wrong.push("it uses fully trained modules (modules_to_save), which only the head of an encoder can be");
@@ -91,6 +98,10 @@ export function parseConfig(
   const invocation = isEmpty(config.alora_invocation_tokens) ? [] : config.alora_invocation_tokens;
   if (!Array.isArray(invocation) || invocation.length > LONGEST_INVOCATION || !invocation.every(isToken)) {
     wrong.push(`alora_invocation_tokens is ${show(invocation)}, expected at most ${LONGEST_INVOCATION} token ids`);
+  }
+  const grid = config[GRID_FIELD] ?? null;
+  if (isDora && !(typeof grid === "string" && isHash(grid))) {
+    wrong.push(`${GRID_FIELD} is ${show(grid)}, expected 64 lower-case hexadecimal digits`);
   }
   if (wrong.length > 0) {
     throw new AdapterError(`${where} cannot be used: ${joinSome(wrong)}; ${EXPECTED}`);
@@ -107,6 +118,7 @@ export function parseConfig(
     invocation: invocation as number[],
     narrowing: narrowingOf(config),
     base: typeof config.base_model_name_or_path === "string" ? config.base_model_name_or_path : null,
+    grid: isDora ? (grid as string) : null,
   };
 }
 
@@ -130,7 +142,9 @@ export function scalingOf(config: LoraConfig, module: string, rank: number): num
 
 function refusals(config: Config): string[] {
   const wrong: string[] = [];
-  if (config.peft_type !== "LORA") wrong.push(`peft_type is ${show(config.peft_type)}, expected "LORA"`);
+  if (config.peft_type !== PLAIN_TYPE && config.peft_type !== DORA_TYPE) {
+    wrong.push(`peft_type is ${show(config.peft_type)}, expected "${PLAIN_TYPE}"`);
+  }
   for (const [field, words] of REFUSED) if (!isEmpty(config[field])) wrong.push(`it uses ${words}`);
   if (config.bias !== undefined && config.bias !== "none") {
     wrong.push(`bias is ${show(config.bias)}, expected "none"`);

@@ -15,7 +15,7 @@ import { isFloat, readSafetensors, type StoredTensor, toFloat32 } from "./safete
 export const WEIGHTS_FILE = "adapter_model.safetensors";
 const PICKLE_FILE = "adapter_model.bin";
 
-const KEY = /^(?:base_model\.model\.)?(?<module>.+)\.lora_(?<side>[AB])(?:\.default)?\.weight$/;
+const KEY = /^(?:base_model\.model\.)?(?<module>.+)\.lora_(?<side>A|B|gain)(?:\.default)?\.weight$/;
 const PREFIX = /^base_model\.model\./;
 const SAVED = /\.modules_to_save(?:\.default)?(?=\.)/;
 const NO_CHANGE = 1e-8; // root mean square of a delta that float32 weights cannot even hold
@@ -27,11 +27,12 @@ export interface Matrix {
   readonly values: Float32Array; // (rows, columns)
 }
 
-/** One adapted module: `delta = scaling * b @ a`. */
+/** One adapted module: `delta = scaling * b @ a`, and of DoRA `gain` times what the base's weight gives. */
 export interface Factors {
   readonly a: Matrix; // (rank, in_features)
   readonly b: Matrix; // (out_features, rank)
   readonly scaling: number;
+  readonly gain: Float32Array | null; // (out_features,)
 }
 
 /**
@@ -42,6 +43,8 @@ export interface Adapter {
   readonly factors: ReadonlyMap<string, Factors>;
   readonly targets: Targets | null;
   readonly narrowing: Narrowing;
+  /** Of DoRA the grid that its gains were computed on, else null. */
+  readonly grid: string | null;
   /** The tensors of fully trained modules, by their names in the checkpoint. */
   readonly head: HeadTensors;
   /** Those modules: `modules_to_save`. */
@@ -70,11 +73,11 @@ export interface HeadValues {
 export async function readAdapter(source: FolderSource, withHead: boolean = false): Promise<Adapter> {
   const config = await readConfig(source, withHead); // first: the tensors of another method would only add noise
   const tensors = await readTensors(source);
-  const { sides, head, odd: wrong, notes } = collect(tensors, config.saved);
+  const { sides, head, odd: wrong, notes } = collect(tensors, config);
   const factors = new Map<string, Factors>();
   for (const module of [...sides.keys()].sort()) {
     const rank = rankOf(config, module);
-    const found = pair(sides.get(module) as Sides, rank);
+    const found = pair(sides.get(module) as Sides, rank, config.grid !== null);
     if (typeof found === "string") wrong.push(`${module}: ${found}`);
     else factors.set(module, { ...found, scaling: scalingOf(config, module, rank) });
   }
@@ -86,8 +89,8 @@ export async function readAdapter(source: FolderSource, withHead: boolean = fals
     const unknown = joinSome(config.unknown.map(show), ", ");
     notes.push(`${CONFIG_FILE} has ${unknown}, which this release does not know and leaves unread`);
   }
-  const { targets, narrowing, saved, invocation, base } = config;
-  return { factors, targets, narrowing, head, saved, notes, invocation, base };
+  const { targets, narrowing, saved, invocation, base, grid } = config;
+  return { factors, targets, narrowing, head, saved, notes, invocation, base, grid };
 }
 
 /**
@@ -133,7 +136,13 @@ export function fitAdapter(adapter: Adapter, slots: readonly Slot[], where: stri
   if (wrong.length > 0) {
     throw new AdapterError(`${where} does not fit: ${joinSome(wrong)}; use an adapter trained for this base`);
   }
-  if (count > 0 && ![...adapter.factors.values()].some((item) => largestRms(item) > NO_CHANGE)) {
+  if ([...adapter.factors].some(([module, { gain }]) => gain !== null && places.get(module)?.slot.gain === null)) {
+    throw new AdapterError(
+      `${where} is DoRA, and the slots of this artifact have no place for its gains; export it again with --dora, or ` +
+        "with --merge ADAPTER_DIR",
+    );
+  }
+  if (count > 0 && ![...adapter.factors.values()].some(changes)) {
     throw new AdapterError(
       `${where} changes nothing: alpha, A or B is zero or next to it in every module; was it trained and saved?`,
     );
@@ -169,18 +178,20 @@ async function readTensors(source: FolderSource): Promise<Map<string, StoredTens
 interface Sides {
   A?: Matrix;
   B?: Matrix;
+  gain?: Matrix; // one column
 }
 
-/** For each module its sides A and B in float32, the head's tensors, and a line for every tensor that cannot be one. */
-function collect(tensors: ReadonlyMap<string, StoredTensor>, saved: readonly string[]) {
+/** For each module its sides in float32 (A, B, gain), the head's tensors, and a line for every tensor that cannot be one. */
+function collect(tensors: ReadonlyMap<string, StoredTensor>, { saved, grid }: LoraConfig) {
   const sides = new Map<string, Sides>();
   const head = new Map<string, HeadValues>();
   const odd: string[] = [];
   const notes: string[] = [];
   for (const [key, tensor] of tensors) {
-    const names = KEY.exec(key)?.groups as { module: string; side: "A" | "B" } | undefined;
+    const names = KEY.exec(key)?.groups as { module: string; side: keyof Sides } | undefined;
     const name = key.replace(PREFIX, "").replace(SAVED, "");
-    const [rows, columns] = tensor.shape;
+    const [size, expected] = names?.side === "gain" ? [1, "one dimension"] : [2, "two dimensions"];
+    const [rows, columns = 1] = tensor.shape;
     if (names === undefined && isSaved(name, saved)) {
       const known = head.get(name);
       if (known !== undefined) {
@@ -193,13 +204,13 @@ function collect(tensors: ReadonlyMap<string, StoredTensor>, saved: readonly str
         if (!areFinite(values)) odd.push(`${key} holds numbers that are not finite`);
         else head.set(name, { sizes: tensor.shape, values });
       }
-    } else if (names === undefined) {
+    } else if (names === undefined || (names.side === "gain" && grid === null)) {
       odd.push(`${key} is no LoRA factor`);
-    } else if (tensor.shape.length !== 2 || !rows || !columns || !isFloat(tensor)) {
-      odd.push(`${key} is ${tensor.dtype} ${show(tensor.shape)}, expected two dimensions of floats`);
+    } else if (tensor.shape.length !== size || !rows || !columns || !isFloat(tensor)) {
+      odd.push(`${key} is ${tensor.dtype} ${show(tensor.shape)}, expected ${expected} of floats`);
     } else if (sides.get(names.module)?.[names.side] !== undefined) {
       const known = sides.get(names.module)?.[names.side] as Matrix;
-      const lines = isSame([known.rows, known.columns], known.values, tensor) ? notes : odd;
+      const lines = isSame([known.rows, known.columns].slice(0, size), known.values, tensor) ? notes : odd;
       lines.push(`${names.module} has lora_${names.side} twice, under two names`);
     } else {
       const values = toFloat32(tensor);
@@ -223,12 +234,20 @@ function areFinite(values: Float32Array): boolean {
   return sum === 0;
 }
 
-/** Both sides of a module, or why they are no pair of the given rank. */
-function pair(sides: Sides, rank: number): { a: Matrix; b: Matrix } | string {
-  const { A: a, B: b } = sides;
+/** The sides of a module, or why they are no pair of the given rank, or have no gain beside them. */
+function pair(sides: Sides, rank: number, hasGains: boolean): Omit<Factors, "scaling"> | string {
+  const { A: a, B: b, gain } = sides;
   if (a === undefined || b === undefined) return `lora_${a === undefined ? "A" : "B"} is missing`;
-  if (a.rows === rank && b.columns === rank) return { a, b };
-  return `ranks of A and B are ${a.rows} and ${b.columns}, the config says ${rank}`;
+  if (hasGains && gain === undefined) return "lora_gain is missing";
+  if (a.rows !== rank || b.columns !== rank) {
+    return `ranks of A and B are ${a.rows} and ${b.columns}, the config says ${rank}`;
+  }
+  if (gain !== undefined && gain.rows !== b.rows) return `lora_gain has ${gain.rows} numbers, B ${b.rows} rows`;
+  return { a, b, gain: gain?.values ?? null };
+}
+
+function changes(item: Factors): boolean {
+  return (item.gain?.some((value) => Math.abs(value) > NO_CHANGE) ?? false) || largestRms(item) > NO_CHANGE;
 }
 
 /** An upper bound on the root mean square of the delta. */

@@ -130,7 +130,10 @@ function* checkSlots({ slots, encoder }: Manifest): Generator<string> {
     const where = `slots[${index}]`;
     yield* count(`${where}: in_features`, slot.inFeatures, "in_features");
     yield* count(`${where}: out_features`, slot.outFeatures, "out_features");
-    for (const field of ["name", "a", "b"] as const) yield* named(`${where}: ${field} is`, slot[field]);
+    for (const field of ["name", "a", "b", "gain"] as const) {
+      const text = slot[field];
+      if (text !== null) yield* named(`${where}: ${field} is`, text);
+    }
     let end = 0;
     let hasGap = false;
     for (const [number, part] of slot.parts.entries()) {
@@ -155,7 +158,10 @@ function* checkSlots({ slots, encoder }: Manifest): Generator<string> {
     slots.map((slot) => slot.name),
   );
   const driven = encoder === null ? DRIVEN : [...encoder.inputs, ...encoder.head.map((item) => item.input)];
-  yield* twice("slots: input", [...driven, ...slots.flatMap((slot) => [slot.a, slot.b])]);
+  yield* twice("slots: input", [
+    ...driven,
+    ...slots.flatMap(({ a, b, gain }) => (gain === null ? [a, b] : [a, b, gain])),
+  ]);
   yield* twice(
     "slots: module",
     slots.flatMap((slot) => slot.parts.map((part) => part.module)),

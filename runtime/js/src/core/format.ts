@@ -17,13 +17,15 @@ export interface SlotPart {
   readonly outFeatures: number;
 }
 
-/** A place in the graph where an adapter plugs in; `a` and `b` name its graph inputs. */
+/** A place in the graph where an adapter plugs in; `a`, `b` and `gain` name its graph inputs. */
 export interface Slot {
   readonly name: string;
   /** Input (n, in_features, rank). */
   readonly a: string;
   /** Input (n, rank, out_features). */
   readonly b: string;
+  /** Input (n, 1, out_features) where DoRA has a place, else null. */
+  readonly gain: string | null;
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly parts: readonly SlotPart[];

@@ -52,8 +52,9 @@ export function decoderForm(manifest: Manifest, backend: Backend, withSlots: boo
 
 /** The inputs of slots. */
 export function slotValues(slots: readonly Slot[]): (readonly [string, ValueType])[] {
-  return slots.flatMap(({ a, b, inFeatures, outFeatures }) => [
+  return slots.flatMap(({ a, b, gain, inFeatures, outFeatures }) => [
     [a, ["float32", null, inFeatures, null]] as const,
     [b, ["float32", null, null, outFeatures]] as const,
+    ...(gain === null ? [] : [[gain, ["float32", null, 1, outFeatures]] as const]),
   ]);
 }

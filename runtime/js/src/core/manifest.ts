@@ -262,6 +262,7 @@ function readSlot(data: Fields): Slot {
     name: data.text("name"),
     a: data.text("a"),
     b: data.text("b"),
+    gain: data.textOrNull("gain"),
     inFeatures: data.whole("in_features"),
     outFeatures: data.whole("out_features"),
     parts: data.list("parts").map((part) => ({

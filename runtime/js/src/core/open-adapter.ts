@@ -54,6 +54,13 @@ export async function openAdapter(
   const told = lines.length > 0 ? [`its head does not fit: ${joinSome(lines)}`] : [];
   const foreign = receipt === null ? null : findMismatch(receipt, manifest);
   if (foreign !== null) told.push(foreign);
+  const { grid } = manifest.base;
+  if (adapter.grid !== null && adapter.grid !== grid) {
+    told.push(
+      `its DoRA was converted for grid ${adapter.grid.slice(0, 12)}, this artifact has ${grid.slice(0, 12)}; add it ` +
+        "from the folder that PEFT saved",
+    );
+  }
   const [largest, end] = [Math.max(-1, ...adapter.invocation), manifest.model.vocabSize];
   if (adapter.invocation.length > 0 && manifest.encoder !== null) {
     told.push("it uses activated LoRA (alora_invocation_tokens), which only a decoder can run");

@@ -7,7 +7,7 @@
 
 import type { Adapter, Factors, Matrix } from "./adapter.js";
 import type { Slot, SlotPart } from "./format.js";
-import type { Packed } from "./packing.js";
+import { emptyGain, type Packed } from "./packing.js";
 
 /** The matrices of an adapter; a slot that it does not touch gets rank 0. */
 export function packAdapter(adapter: Adapter, slots: readonly Slot[]): Packed {
@@ -16,16 +16,18 @@ export function packAdapter(adapter: Adapter, slots: readonly Slot[]): Packed {
     const rank = groups.reduce((sum, group) => sum + group.a.rows, 0);
     const a = new Float32Array(slot.inFeatures * rank);
     const b = new Float32Array(rank * slot.outFeatures);
+    const gain = emptyGain(slot);
     let start = 0;
     for (const group of groups) {
       writeTransposed(group.a, a, start, rank, 1);
       for (const { part, factors } of group.members) {
         const first = start * slot.outFeatures + part.offset;
         writeTransposed(factors.b, b, first, slot.outFeatures, Math.fround(factors.scaling));
+        if (factors.gain !== null) gain?.set(factors.gain, part.offset);
       }
       start += group.a.rows;
     }
-    return { rank, a, b };
+    return { rank, a, b, gain };
   });
 }
 

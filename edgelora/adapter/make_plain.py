@@ -30,12 +30,14 @@ from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors
 from edgelora_runtime.adapter_config import CONFIG_FILE, DORA_TYPE, changes_base, read_fields
 from edgelora_runtime.files import write_atomically
 from edgelora_runtime.manifest import Manifest, file_info
+from edgelora_runtime.parse_json import read_json
 from edgelora_runtime.receipt import Receipt, find_other_factors, read_receipt, write_receipt
 from edgelora_runtime.safetensors import map_safetensors
 
 CONVERSION_FILE = "conversion.json"
 GGUF_SUFFIX = ".gguf"
 
+_LONGEST_RECORD = 4 << 20  # bytes
 _LARGEST_RANK = 256  # of a module that nobody has said a rank for; more is a second copy of the base
 _NOISE = 1e-6  # singular values below this share of the largest are float32's own
 _KEPT = ("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "alora_invocation_tokens")
@@ -122,8 +124,25 @@ def make_plain(folder: Path, base: Base, initial: Path | None = None, rank: int 
 
 def write_record(folder: Path, conversion: Conversion) -> None:
     """Write ``conversion.json`` beside a PEFT folder: the steps, and what a lower rank cost each module."""
-    text = json.dumps(conversion.record(), indent=1, ensure_ascii=False)
-    write_atomically(folder / CONVERSION_FILE, text + "\n")
+    record = {**conversion.record(), "weights": file_info(folder / WEIGHTS_FILE).sha256}
+    write_atomically(folder / CONVERSION_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def find_loss(folder: Path) -> dict[str, Any] | None:
+    """What a receipt says of the conversion that made the factors in ``folder``; None where it lost nothing.
+
+    A ``conversion.json`` of other factors is passed over; raises AdapterError for one that cannot be read.
+    """
+    path = folder / CONVERSION_FILE
+    if not path.is_file():
+        return None
+    record = read_json(path, AdapterError, "convert the adapter again, or delete the file", _LONGEST_RECORD)
+    error = record.get("relative_error") if isinstance(record, dict) else None
+    if isinstance(error, bool) or not isinstance(error, int | float):
+        raise AdapterError(f"{path} has no relative_error; convert the adapter again, or delete the file")
+    if not error or record.get("weights") != file_info(folder / WEIGHTS_FILE).sha256:
+        return None
+    return {field: record.get(field) for field in ("steps", "rank", "relative_error", "errors")}
 
 
 @contextlib.contextmanager

@@ -50,6 +50,8 @@ def page_lines(receipt: Receipt, decode: Decode | None = None) -> list[str]:
     lines += _training(receipt.training)
     if receipt.truncation:
         lines += ["", "## Truncated", "", *_truncation(receipt.truncation)]
+    if receipt.conversion:
+        lines += ["", "## Converted", "", *_conversion(receipt.conversion)]
     if receipt.parents:
         lines += ["", "## Merged", "", *parent_lines(receipt.parents)]
     if receipt.layers:
@@ -166,6 +168,14 @@ def _truncation(truncation: Mapping[str, Any]) -> list[str]:
         *(f"- {key}: {_plain(item)}" for key, item in told),
         "",
         "The probes below are those of the whole adapter.",
+    ]
+
+
+def _conversion(conversion: Mapping[str, Any]) -> list[str]:
+    steps, told = conversion.get("steps"), ("rank", "relative_error")
+    return [
+        *(f"- {step}" for step in (steps if isinstance(steps, list) else ())),
+        *(f"- {key}: {_plain(conversion[key])}" for key in told if key in conversion),
     ]
 
 

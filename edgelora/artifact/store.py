@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, check_genai, write_genai_adapter
+from edgelora.adapter.make_plain import find_loss
 from edgelora.adapter.narrow import check_store
 from edgelora.artifact.about import NOTHING, About, read_about
 from edgelora.artifact.changing import FOLDER, MARK_FILE, changing
@@ -33,6 +34,7 @@ from edgelora_runtime.manifest import (
     FileInfo,
     HeadInfo,
     Manifest,
+    file_info,
     listed_info,
     read_manifest,
 )
@@ -41,7 +43,7 @@ from edgelora_runtime.model import load
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packing import pack_adapter
 from edgelora_runtime.parse_json import join_some
-from edgelora_runtime.receipt import RECEIPT_FILE, read_receipt
+from edgelora_runtime.receipt import RECEIPT_FILE, Receipt, read_receipt, write_receipt
 
 _COPIED = (WEIGHTS_FILE, CONFIG_FILE, RECEIPT_FILE)
 _KEPT = {*_COPIED, GENAI_ADAPTER_FILE, MARK_FILE}  # all that the folder of an adapter may hold
@@ -79,7 +81,8 @@ def add_adapter(
 
     ``probe`` replays a probe of its receipt on the artifact first. ``store`` rounds the factors that go in, to float16
     or int8, and the receipt then tells of those. ``labels`` name the rows of its head where no receipt does. ``about``
-    goes before what the folder says of it. Whatever fails, the artifact stays as it was.
+    goes before what the folder says of it. A conversion that lost something, as ``conversion.json`` beside it tells, is
+    told in the receipt. Whatever fails, the artifact stays as it was.
     """
     check_name(name)
     check_store(store)
@@ -107,6 +110,9 @@ def add_adapter(
                 _copy(folder, fresh, files)
                 if probe:
                     _replay(place, name, fresh)
+                if (loss := find_loss(folder)) is not None:
+                    _record_loss(fresh, manifest, loss)
+                    files[RECEIPT_FILE] = listed_info(fresh / RECEIPT_FILE)
                 if store != FLOAT_STORE:
                     narrow_adapter(place, fresh, store)
                     files = {file: listed_info(fresh / file) for file in files}
@@ -183,6 +189,12 @@ def _replay(artifact: Path, name: str, target: Path) -> None:
         model = load(artifact)
         model.load_adapter(name, target)
         model.probe(name)
+
+
+def _record_loss(fresh: Path, manifest: Manifest, loss: Mapping[str, Any]) -> None:
+    """Write into the receipt what a conversion cost; where there is none, one of the base that it is added to."""
+    begun = Receipt(manifest.model.name, manifest.base.fingerprint, weights=file_info(fresh / WEIGHTS_FILE).sha256)
+    write_receipt(fresh, dataclasses.replace(read_receipt(fresh) or begun, conversion=loss))
 
 
 def _copy(folder: Path, fresh: Path, files: Mapping[str, FileInfo]) -> None:

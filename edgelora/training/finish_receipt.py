@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgelora.adapter.make_plain import find_loss
 from edgelora.adapter.page import write_page
 from edgelora.adapter.receipt import begin_receipt, complete_receipt
 from edgelora.checkpoint.placing import head_modules
@@ -74,8 +75,9 @@ def make_receipt(checkpoint: Checkpoint, folder: Path, make_grid: Callable[[Chec
                 f"{folder} was trained on {found or 'the float weights'} of {old.name}, the options give "
                 f"{given or 'the float weights'}; use the --quant and --block-size of its training"
             )
-        fresh = dataclasses.replace(fresh, training=old.training, truncation=old.truncation, parents=old.parents)
-    fresh = dataclasses.replace(fresh, head=checkpoint.task.head)
+        kept = {field: getattr(old, field) for field in ("training", "truncation", "parents", "conversion")}
+        fresh = dataclasses.replace(fresh, **kept)
+    fresh = dataclasses.replace(fresh, head=checkpoint.task.head, conversion=find_loss(folder) or fresh.conversion)
     return finish_receipt(folder, fresh, grid, load_torch(checkpoint, grid))
 
 

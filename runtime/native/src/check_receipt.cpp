@@ -65,7 +65,7 @@ class Checker {
 
     std::vector<std::string> check() {
         base(find_key(receipt_, "base"));
-        for (const char* field : {"quantization", "training", "merge", "truncation", "parents"}) {
+        for (const char* field : {"quantization", "training", "merge", "truncation", "parents", "conversion"}) {
             const Json* value = find_key(receipt_, field);
             if (is_unknown(value) || value->is_object()) continue;
             add(field, value, "an object or null");

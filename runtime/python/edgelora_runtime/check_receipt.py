@@ -16,7 +16,7 @@ from edgelora_runtime.check_manifest import PROBLEM_TYPES
 from edgelora_runtime.names import has_control, is_hash
 from edgelora_runtime.parse_json import show
 
-_OBJECTS = ("quantization", "training", "merge", "truncation", "parents")
+_OBJECTS = ("quantization", "training", "merge", "truncation", "parents", "conversion")
 _MOST_TOKENS = 1 << 16  # of a probe
 _STEP = re.compile(r"[1-9][0-9]{0,8}")  # a rank that energy is told up to
 

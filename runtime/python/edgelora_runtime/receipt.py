@@ -107,6 +107,7 @@ class Receipt:
     answers: tuple[Answer, ...] = ()  # of tasks without a KV cache, in the place of probes
     truncation: Mapping[str, Any] | None = None  # what was cut after training, and its cost
     parents: Mapping[str, Any] | None = None  # the adapters that were merged into this one, and how
+    conversion: Mapping[str, Any] | None = None  # how it became plain LoRA, and what that cost
 
     def to_json(self) -> str:
         """The receipt as it stands in ``receipt.json``."""
@@ -159,6 +160,7 @@ def parse_receipt(content: bytes, where: str = RECEIPT_FILE) -> Receipt:
         answers=tuple(_build(Answer, answer) for answer in data.get("answers") or ()),
         truncation=data.get("truncation"),
         parents=data.get("parents"),
+        conversion=data.get("conversion"),
     )
 
 

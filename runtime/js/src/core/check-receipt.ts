@@ -10,7 +10,7 @@ import { isFields, show } from "./parse-json.js";
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const OBJECTS = ["quantization", "training", "merge", "truncation", "parents"];
+const OBJECTS = ["quantization", "training", "merge", "truncation", "parents", "conversion"];
 const MOST_TOKENS = 65536; // of a probe
 const STEP = /^[1-9][0-9]{0,8}$/; // a rank that energy is told up to
 

@@ -97,7 +97,7 @@ def export_encoder(
     one_adapter = _has_common_slot(graph, add_slots.slots, inputs)
     payloads = {**left_float(encoder.model, encoder.sources, grid), **integers.payloads, **lower.payloads}
     emit(encoder.model, payloads, folder, GRAPH_FILE, WEIGHTS_FILE)
-    has_fused = bool(add_slots.slots) and fused and not gains  # its operators have no place for them yet
+    has_fused = bool(add_slots.slots) and fused
     if has_fused:
         twin = ir.load(folder / GRAPH_FILE)
         FuseSlots(add_slots.slots)(twin)

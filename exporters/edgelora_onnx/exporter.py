@@ -100,7 +100,6 @@ class OnnxExporter:
         payloads = {**left_float(decoder.model, decoder.sources, grid), **integers.payloads, **lower.payloads}
         emit(decoder.model, payloads, folder, GRAPH_FILE, WEIGHTS_FILE)
         report = count_nodes(decoder.model)
-        fused = fused and not gains  # its operators have no place for them yet
         if add_slots.slots and fused:
             twin = ir.load(folder / GRAPH_FILE)
             FuseSlots(add_slots.slots)(twin)

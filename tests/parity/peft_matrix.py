@@ -105,9 +105,9 @@ def ask_javascript(artifact: Path, *specs: str) -> dict[str, FloatArray]:
     return {name: np.array(rows, np.float32) for name, rows in json.loads(done.stdout).items()}
 
 
-def ask_cpp(artifact: Path, *specs: str) -> dict[str, FloatArray]:
-    """The same, as the native runtime gives them."""
-    model, every = _library().load(artifact), range(len(IDS))
+def ask_cpp(artifact: Path, *specs: str, operators: Path | None = None) -> dict[str, FloatArray]:
+    """The same, as the native runtime gives them; of the fused graph with a library of ``operators``."""
+    model, every = _library().load(artifact, operators=operators), range(len(IDS))
     return {spec: np.array(model.logits(IDS, spec, every), np.float32) for spec in specs}
 
 

@@ -155,12 +155,12 @@ class Linear {
     if (in_floats_) {
       in_floats(call, m, x.as<float>(), tokens, offsets, y);
     } else if (!spans.empty() && tokens <= tokens_in_steps && Steps::can_cut(low_rank_->layout())) {
-      Steps steps(*low_rank_, spans, x.as<float>(), row_tokens);
+      Steps steps(*low_rank_, spans, x.as<float>(), row_tokens, offsets);
       return in_bytes(call, m, x.as<float>(), tokens, offsets, y, &steps);
     } else {
       in_bytes(call, m, x.as<float>(), tokens, offsets, y, nullptr);
     }
-    if (!spans.empty()) low_rank_->add(call, spans, x.as<float>(), y, row_tokens);
+    if (!spans.empty()) low_rank_->add(call, spans, x.as<float>(), y, row_tokens, offsets);
   }
 
  private:

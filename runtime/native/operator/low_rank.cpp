@@ -18,11 +18,11 @@ constexpr size_t most_shares = 4;        // of one token: more wait for each oth
 // Tokens that a thread takes at once, and what acts on them: null for no adapter.
 struct Tile {
   size_t first, count;
-  const std::vector<Piece>* pieces;
+  const Span* span;
 };
 
-void cut_tiles(size_t first, size_t end, const std::vector<Piece>* pieces, std::vector<Tile>& tiles) {
-  for (; first < end; first += most_tokens) tiles.push_back({first, std::min(most_tokens, end - first), pieces});
+void cut_tiles(size_t first, size_t end, const Span* span, std::vector<Tile>& tiles) {
+  for (; first < end; first += most_tokens) tiles.push_back({first, std::min(most_tokens, end - first), span});
 }
 
 // Some of the tokens of a job.
@@ -123,7 +123,27 @@ void share_piece(const Call& call, const Path& path, const Layout& layout, const
   call.parallel(shares, up);
 }
 
+void add_gains(const Piece& piece, size_t columns, std::vector<float>& gains) {
+  if (piece.block.gains == nullptr) return;
+  gains.resize(columns, 0.0f);
+  for (size_t i = 0; i < columns; ++i) gains[i] += piece.weight * piece.block.gains[i];
+}
+
 }  // namespace
+
+void scale_with_gains(const Scale& scale, const float* gains) {
+  for (size_t t = 0; t < scale.tokens; ++t) {
+    float* y = scale.y + t * scale.y_stride;
+    const float* from = scale.from == nullptr ? nullptr : scale.from + t * scale.from_stride;
+    const float times = scale.scales == nullptr ? 1.0f : scale.scales[t];
+    for (size_t n = 0; n < scale.columns; ++n) {
+      const float bias = scale.bias == nullptr ? 0.0f : scale.bias[n];
+      const float rest = scale.residual == nullptr ? 0.0f : scale.residual[t * scale.residual_stride + n];
+      const float product = from == nullptr ? y[n] - bias : from[n] * times;
+      y[n] = product * (1.0f + gains[n]) + bias + rest;
+    }
+  }
+}
 
 Adapters read_adapters(const Tensor& factors, const Tensor& blocks, const Tensor& weights) {
   if (factors.n_dims != 1 || blocks.n_dims != 3 || weights.n_dims != 2) {
@@ -192,6 +212,7 @@ std::vector<Span> LowRank::spans(const Adapters& adapters, size_t rows) const {
       const Piece piece{read_block(adapters.bytes, adapters.size, offset, layout_), weights[i]};
       if (piece.block.rank == 0) continue;
       span.products += products_of(piece.block, layout_);
+      add_gains(piece, layout_.out_features(), span.gains);
       span.pieces.push_back(piece);
     }
     spans.push_back(std::move(span));
@@ -201,11 +222,24 @@ std::vector<Span> LowRank::spans(const Adapters& adapters, size_t rows) const {
   return spans;
 }
 
-void LowRank::add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens) const {
+void LowRank::add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens,
+                  const float* bias) const {
   Scale nothing;
   nothing.y = y;
+  nothing.bias = bias;
   nothing.y_stride = layout_.out_features();
   scale_and_add(call, spans, x, nothing, tokens);
+}
+
+void LowRank::begin(const std::vector<Scale>& columns, const Span& span, size_t token, size_t tokens) const {
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const Scale here = cut(columns[i], token, tokens);
+    if (!span.gains.empty()) {
+      scale_with_gains(here, span.gains.data() + layout_.columns[i]);
+    } else if (here.from != nullptr) {
+      path_->scale(here);
+    }
+  }
 }
 
 void LowRank::finish(const std::vector<Scale>& columns, size_t token, size_t tokens) const {
@@ -232,18 +266,16 @@ void LowRank::scale_and_add(const Call& call, const std::vector<Span>& spans, co
   for (const Span& span : spans) {
     const size_t first = span.row * tokens, count = span.count * tokens;
     if (end < scale.tokens) cut_tiles(end, first, nullptr, tiles);
-    cut_tiles(first, first + count, &span.pieces, tiles);
+    cut_tiles(first, first + count, &span, tiles);
     work += span.products * count;
     end = first + count;
   }
   if (end < scale.tokens) cut_tiles(end, scale.tokens, nullptr, tiles);
-  if (tiles.size() == 1 && tiles.front().count == 1 && work >= 2 * worth_sharing && tiles.front().pieces != nullptr) {
+  if (tiles.size() == 1 && tiles.front().count == 1 && work >= 2 * worth_sharing && tiles.front().span != nullptr) {
     const size_t token = tiles.front().first, shares = std::min(most_shares, work / worth_sharing);
-    for (Scale& part : columns) {
-      part = cut(part, token, 1);
-      if (part.from != nullptr) path_->scale(part);
-    }
-    for (const Piece& piece : *tiles.front().pieces) {
+    begin(columns, *tiles.front().span, token, 1);
+    for (Scale& part : columns) part = cut(part, token, 1);
+    for (const Piece& piece : tiles.front().span->pieces) {
       share_piece(call, *path_, layout_, piece, x + token * layout_.in_features, columns, shares);
     }
     finish(columns, token, 1);
@@ -251,11 +283,14 @@ void LowRank::scale_and_add(const Call& call, const std::vector<Span>& spans, co
   }
   auto task = [&](size_t index) {
     const Tile& tile = tiles[index];
-    if (tile.pieces == nullptr) {
+    if (tile.span == nullptr) {
       for (const Scale& part : columns) path_->scale(cut(part, tile.first, tile.count));
     } else {
-      for (size_t i = 0; i < tile.pieces->size(); ++i) {
-        add_piece(*path_, layout_, (*tile.pieces)[i], x, columns, i == 0, tile.first, tile.count);
+      const std::vector<Piece>& pieces = tile.span->pieces;
+      const bool is_begun = !tile.span->gains.empty();  // they multiply before anything is added
+      if (is_begun) begin(columns, *tile.span, tile.first, tile.count);
+      for (size_t i = 0; i < pieces.size(); ++i) {
+        add_piece(*path_, layout_, pieces[i], x, columns, i == 0 && !is_begun, tile.first, tile.count);
       }
     }
     finish(columns, tile.first, tile.count);

@@ -44,7 +44,12 @@ struct Span {
   size_t row, count;
   std::vector<Piece> pieces;
   size_t products;  // of one token
+  std::vector<float> gains = {};  // (out_features,) of all pieces, times their weights; empty where none has any
 };
+
+// What `scale` makes of its tokens and columns, but that a product is first multiplied with 1 and the column's gain.
+void scale_with_gains(const Scale& scale, const float* gains);
+
 
 class LowRank {
  public:
@@ -56,8 +61,9 @@ class LowRank {
   // The rows of which some adapter changes something; throws std::invalid_argument for adapters that are no such thing.
   std::vector<Span> spans(const Adapters& adapters, size_t rows) const;
 
-  // Adds in place.
-  void add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens) const;
+  // Adds in place. `bias`, (out_features,) or null, is in y already, and no gain multiplies it.
+  void add(const Call& call, const std::vector<Span>& spans, const float* x, float* y, size_t tokens,
+           const float* bias = nullptr) const;
 
   // The same to what `scale` makes of all rows' tokens. With `parts`, one for each part of the columns and as wide as
   // it, they are where that goes, not `scale.y`.
@@ -65,6 +71,8 @@ class LowRank {
                      const std::vector<float*>& parts = {}) const;
 
  private:
+  // What stands before anything is added, for the columns of each part.
+  void begin(const std::vector<Scale>& columns, const Span& span, size_t token, size_t tokens) const;
   void finish(const std::vector<Scale>& columns, size_t token, size_t tokens) const;
 
   Layout layout_;

@@ -47,10 +47,11 @@ Block read_block(const unsigned char* bytes, size_t size, int64_t offset, const 
   Reader reader(bytes + offset, size - static_cast<size_t>(offset));
   const size_t count = layout.parts();
   const unsigned char* head = reader.take(4 * (4 + 2 * count));
-  const int32_t kind = word(head, 0), rank = word(head, 1), parts = word(head, 2);
+  const int32_t kind = word(head, 0), rank = word(head, 1), parts = word(head, 2), gains = word(head, 3);
   if (kind < 0 || kind > 2) refuse("kind", kind);
   if (rank < 0 || rank > largest_rank) refuse("rank", rank);
   if (parts != static_cast<int32_t>(count)) refuse("number of parts", parts);
+  if (gains != 0 && gains != 1) refuse("number of gains for a column", gains);
   Block block;
   block.kind = static_cast<Kind>(kind);
   block.rank = static_cast<size_t>(rank);
@@ -64,6 +65,7 @@ Block read_block(const unsigned char* bytes, size_t size, int64_t offset, const 
   }
   const size_t wide = width_of(block.kind);
   const auto* scales = reinterpret_cast<const float*>(reader.take(4 * ranks));
+  if (gains == 1) block.gains = reinterpret_cast<const float*>(reader.take(4 * layout.out_features()));
   block.a = reader.take(lanes(layout.in_features) * lane * block.rank * wide);
   for (size_t i = 0; i < count; ++i) {
     Part& part = block.parts[i];

@@ -40,6 +40,7 @@ struct Part {
 struct Block {
   Kind kind = Kind::float32;
   size_t rank = 0;                   // of A, all parts together
+  const float* gains = nullptr;      // (out_features,) beside 1, what is added to is multiplied with; null for none
   const unsigned char* a = nullptr;  // panels of (lanes(in_features), 8 or fewer ranks, 16), of the block's kind
   Part parts[most_parts];
 };

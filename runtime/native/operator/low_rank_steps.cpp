@@ -7,8 +7,8 @@ namespace edgelora::ops {
 
 static constexpr int patience = 2000;  // looks at a counter, some microseconds, before another thread may have the core
 
-Steps::Steps(const LowRank& low_rank, const std::vector<Span>& spans, const float* x, size_t tokens)
-    : low_rank_(&low_rank), x_(x) {
+Steps::Steps(const LowRank& low_rank, const std::vector<Span>& spans, const float* x, size_t tokens, const float* bias)
+    : low_rank_(&low_rank), spans_(&spans), x_(x), bias_(bias), tokens_(tokens) {
   size_t floats = 0;
   for (const Span& span : spans) {
     for (const Piece& piece : span.pieces) {
@@ -72,6 +72,16 @@ void Steps::down(size_t index) {
 void Steps::up(float* y, size_t first, size_t last) const {
   const Layout& layout = low_rank_->layout();
   const size_t n = layout.out_features();
+  for (const Span& span : *spans_) {
+    if (span.gains.empty()) continue;
+    Scale there;
+    there.y = y + span.row * tokens_ * n + first;
+    there.y_stride = n;
+    there.tokens = span.count * tokens_;
+    there.columns = last - first;
+    there.bias = bias_ == nullptr ? nullptr : bias_ + first;
+    scale_with_gains(there, span.gains.data() + first);
+  }
   for (const Job& job : jobs_) {
     const Block& block = job.piece->block;
     const float* scaled = memory_.data() + job.scaled;

@@ -13,8 +13,8 @@ namespace edgelora::ops {
 
 class Steps {
  public:
-  // x (rows, tokens, in_features); all have to outlive the steps.
-  Steps(const LowRank& low_rank, const std::vector<Span>& spans, const float* x, size_t tokens);
+  // x (rows, tokens, in_features), bias (out_features) or null, which no gain multiplies; all have to outlive the steps.
+  Steps(const LowRank& low_rank, const std::vector<Span>& spans, const float* x, size_t tokens, const float* bias);
 
   // Whether columns can be cut at every multiple of `lane`: each part begins at one.
   static bool can_cut(const Layout& layout);
@@ -40,7 +40,10 @@ class Steps {
   void down(size_t index);
 
   const LowRank* low_rank_;
+  const std::vector<Span>* spans_;
   const float* x_;
+  const float* bias_;
+  size_t tokens_;
   std::vector<Job> jobs_;
   std::vector<float> memory_;
   size_t panels_ = 0;

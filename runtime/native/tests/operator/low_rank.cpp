@@ -205,7 +205,7 @@ double worst_of(const Path& path, const Layout& layout, Kind kind, size_t rank, 
   double worst = 0;
   if (Steps::can_cut(layout)) {  // each thread also a share of the columns, as beside a linear
     std::vector<float> cut = y;
-    Steps steps(low_rank, spans, x.data(), tokens);
+    Steps steps(low_rank, spans, x.data(), tokens, nullptr);
     const size_t n = layout.out_features(), shares = std::min<size_t>(4, lanes(n));
     auto share = [&](size_t i) {
       steps.work();

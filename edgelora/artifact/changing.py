@@ -48,14 +48,24 @@ def changing(artifact: Path, wait: float = WAIT_SECONDS) -> Iterator[Path]:
     try:
         _settle(place)
         yield place
-    finally:
+    except BaseException:
         with contextlib.suppress(OSError):  # what cannot be put right now is the matter of the next command
             _settle(place)
+        raise
+    finally:
         with contextlib.suppress(OSError):
             # Only the holder removes the file, while it holds it: others then see that they locked a nameless one.
             if os.path.samestat(held, place.stat()) and not (place / LOCK_FILE).stat().st_size:
                 (place / LOCK_FILE).unlink()
         lock.release()
+
+
+def finish_adapter(place: Path, name: str, *, is_listed: bool) -> None:
+    """Do for one marked adapter what a later command would do for all, which takes a look at each of a thousand."""
+    with contextlib.suppress(OSError):
+        _finish(place / FOLDER / name, is_listed)
+    with contextlib.suppress(OSError):  # unless it is empty
+        (place / FOLDER).rmdir()
 
 
 def check_replaceable(folder: Path) -> None:
@@ -118,12 +128,16 @@ def _settle(place: Path) -> None:
     if index is not None:
         listed = {str(item.get("path")) for item in index.get("adapters", []) if isinstance(item, dict)}
         for item in marked:
-            if f"{FOLDER}/{item.name}" in listed:
-                (item / MARK_FILE).unlink()
-            else:
-                discard_folder(item)
+            _finish(item, f"{FOLDER}/{item.name}" in listed)
     with contextlib.suppress(OSError):  # unless it is empty
         adapters.rmdir()
+
+
+def _finish(marked: Path, is_listed: bool) -> None:
+    if is_listed:
+        (marked / MARK_FILE).unlink()
+    elif (marked / MARK_FILE).is_file():
+        discard_folder(marked)
 
 
 def _is_marked(item: os.DirEntry[str]) -> bool:

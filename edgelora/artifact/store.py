@@ -19,7 +19,7 @@ from edgelora.adapter.genai import GENAI_ADAPTER_FILE, GENAI_CONFIG_FILE, check_
 from edgelora.adapter.make_plain import find_loss
 from edgelora.adapter.narrow import check_store
 from edgelora.artifact.about import NOTHING, About, read_about
-from edgelora.artifact.changing import FOLDER, MARK_FILE, changing
+from edgelora.artifact.changing import FOLDER, MARK_FILE, changing, finish_adapter
 from edgelora.artifact.narrow_adapter import narrow_adapter
 from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name
@@ -126,6 +126,7 @@ def add_adapter(
         data["adapters"] = [*data["adapters"], info.to_record()]
         data["files"] |= {f"{info.path}/{file}": found.to_record() for file, found in files.items()}
         _write(place, data)  # the moment from which it is there
+        finish_adapter(place, name, is_listed=True)
     return info
 
 
@@ -151,7 +152,8 @@ def remove_adapter(artifact: Path, name: str) -> AdapterInfo:
         data = _read(place)
         data["adapters"] = [item for item in data["adapters"] if item["name"] != name]
         data["files"] = {file: info for file, info in data["files"].items() if not file.startswith(f"{path}/")}
-        _write(place, data)  # the moment from which it is gone; leaving the block deletes what is marked and not listed
+        _write(place, data)  # the moment from which it is gone; what is marked and not listed is deleted
+        finish_adapter(place, name, is_listed=False)
     return found
 
 

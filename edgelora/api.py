@@ -231,6 +231,7 @@ def add_adapter(
     store: str = FLOAT_STORE,
     labels: Sequence[str] | None = None,
     about: About | None = None,
+    share: str | None = None,
 ) -> AdapterInfo:
     """Copy a PEFT folder into an artifact under ``name``; what does not fit is refused and changes nothing.
 
@@ -239,7 +240,7 @@ def add_adapter(
     ``probe`` replays a probe of its receipt on the artifact first. ``store`` float16 or int8 rounds its factors: less
     to read for each token where the operators of edgelora-ops are, and the same numbers everywhere. ``labels`` name the
     rows of a classifier's head where its folder does not. ``about`` introduces it to people, before the ``about.json``
-    of its folder.
+    of its folder. ``share`` a or b stores that side of its factors once for all adapters that have the same.
     """
     from edgelora.artifact.about import NOTHING, read_about
     from edgelora.artifact.convert_adapters import plain_for
@@ -247,7 +248,7 @@ def add_adapter(
 
     about = (about or NOTHING).before(read_about(Path(folder)))
     with plain_for(Path(artifact), Path(folder)) as plain:
-        return add_adapter(Path(artifact), name, plain.path, probe, store, labels, about)
+        return add_adapter(Path(artifact), name, plain.path, probe, store, labels, about, share)
 
 
 def merge_adapters(

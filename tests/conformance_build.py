@@ -20,6 +20,7 @@ from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 from edgelora_runtime.model import Model
 from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
 from tests.conformance_models import ACTIVATED, BLANK, CONTEXT, QUANTS, SPECIAL, TorchAnswer, write_artifact
+from tests.conformance_shared import add_shared
 from tests.conformance_text import render_cases
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
@@ -63,11 +64,10 @@ def update() -> None:
             else:
                 found += _model_cases(model, TorchAnswer(work, artifact, folder))
             cases += [{"artifact": artifact, **case} for case in found]
+        cases += add_shared(out, Path(name) / "plain", cases)
         # One line for each case, so that a change shows which cases it touches.
         lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
-        text = f'{{"format_version": 1, "cases": [\n{lines}\n]}}\n'
-        (out / "cases.json").write_text(text, encoding="utf-8")
-        FOLDER.mkdir(parents=True, exist_ok=True)
+        (out / "cases.json").write_text(f'{{"format_version": 1, "cases": [\n{lines}\n]}}\n', encoding="utf-8")
         for old in FOLDER.glob("tiny-*"):
             shutil.rmtree(old)
         shutil.copytree(out, FOLDER, dirs_exist_ok=True)

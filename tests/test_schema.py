@@ -44,7 +44,9 @@ FULL = Manifest(
     base=BaseInfo("ab" * 32, "cd" * 32, "owner/name", "apache-2.0"),
     slots=(Slot("l.0.qkv", "l.0.qkv.a", "l.0.qkv.b", 16, 24, (SlotPart("q_proj", 0, 16), SlotPart("k_proj", 16, 8))),),
     adapters=(
-        AdapterInfo("mail", "adapters/mail", 4, "int8", None, "Mail", "Sorts mail.", ("Where is my parcel?",), "mit"),
+        AdapterInfo(
+            "mail", "adapters/mail", 4, "int8", None, "Mail", "Sorts mail.", ("Where is my parcel?",), "mit", "ee" * 32
+        ),
     ),
     files={
         "decoder.onnx": FileInfo((9 << 20) + 1, "00" * 32, Pieces(4 << 20, ("a1" * 32, "a2" * 32, "a3" * 32))),
@@ -55,6 +57,7 @@ FULL = Manifest(
         "reference.safetensors": FileInfo(5, "55" * 32),
         "adapters/mail/adapter_config.json": FileInfo(0, "11" * 32),
         "adapters/mail/adapter_model.safetensors": FileInfo(9, "66" * 32),
+        f"adapters/{'ee' * 32}.safetensors": FileInfo(10, "ee" * 32),
     },
     tokenizer=TokenizerInfo("tokenizer.json", "chat_template.jinja", "<s>", "</s>", None, "<unk>"),
     reference="reference.safetensors",

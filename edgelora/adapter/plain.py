@@ -19,7 +19,8 @@ from edgelora.values import FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE, read_fields
 from edgelora_runtime.files import write_atomically
-from edgelora_runtime.safetensors import map_safetensors, write_safetensors
+from edgelora_runtime.safetensors import write_safetensors
+from edgelora_runtime.shared_factors import map_tensors
 
 PREFIX = "base_model.model."
 
@@ -52,7 +53,7 @@ def read_plain(folder: Path) -> PlainAdapter:
     adapter = read_adapter(folder, with_head=True)
     halves = {
         key.removeprefix(PREFIX).replace(".default.", ".").removesuffix(".weight")
-        for key, value in map_safetensors(folder / WEIGHTS_FILE).items()
+        for key, value in map_tensors(folder / WEIGHTS_FILE).items()
         if value.dtype == np.float16
     }
     return PlainAdapter(adapter, read_fields(folder), frozenset(halves))

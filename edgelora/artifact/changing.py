@@ -19,10 +19,13 @@ from edgelora.errors import AdapterError, ConfigError
 from edgelora.option import OPTIONS_FILE, is_options_of
 from edgelora_runtime.files import discard_folder, follow, is_temporary, restore, sweep
 from edgelora_runtime.manifest import FORMAT, MANIFEST_FILE, read_manifest
+from edgelora_runtime.names import is_hash, shared_file
 
 FOLDER = "adapters"
 LOCK_FILE = ".lock"  # never listed, there only while a command changes the artifact
-MARK_FILE = ".changing"  # in the folder of an adapter that is coming or going: listed it stays, unlisted it goes
+# In the folder of an adapter that is coming or going, and in that of all adapters where files that they share are:
+# what is listed stays, what is not goes.
+MARK_FILE = ".changing"
 WAIT_SECONDS = 10.0
 
 
@@ -60,10 +63,17 @@ def changing(artifact: Path, wait: float = WAIT_SECONDS) -> Iterator[Path]:
         lock.release()
 
 
-def finish_adapter(place: Path, name: str, *, is_listed: bool) -> None:
-    """Do for one marked adapter what a later command would do for all, which takes a look at each of a thousand."""
+def finish_adapter(place: Path, name: str, *, is_listed: bool, unshared: str | None = None) -> None:
+    """Do for one marked adapter what a later command would do for all, which takes a look at each of a thousand.
+
+    ``unshared`` is the name of a file that nobody shares with it any more.
+    """
     with contextlib.suppress(OSError):
         _finish(place / FOLDER / name, is_listed)
+    with contextlib.suppress(OSError):
+        if unshared is not None:
+            (place / FOLDER / unshared).unlink()
+        (place / FOLDER / MARK_FILE).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # unless it is empty
         (place / FOLDER).rmdir()
 
@@ -123,10 +133,17 @@ def _settle(place: Path) -> None:
     sweep(adapters)
     # A path for each of a thousand adapters would take longer than looking.
     with os.scandir(adapters) as items:
-        marked = [adapters / item.name for item in items if _is_marked(item)]
-    index = _read_index(place) if marked else None
+        found = list(items)
+    marked = [adapters / item.name for item in found if _is_marked(item)]
+    has_shared = any(item.name == MARK_FILE for item in found)
+    index = _read_index(place) if marked or has_shared else None
     if index is not None:
         listed = {str(item.get("path")) for item in index.get("adapters", []) if isinstance(item, dict)}
+        if has_shared:
+            for name in [item.name for item in found if _is_shared(item.name)]:
+                if f"{FOLDER}/{name}" not in index["files"]:
+                    (adapters / name).unlink()
+            (adapters / MARK_FILE).unlink()
         for item in marked:
             _finish(item, f"{FOLDER}/{item.name}" in listed)
     with contextlib.suppress(OSError):  # unless it is empty
@@ -142,6 +159,11 @@ def _finish(marked: Path, is_listed: bool) -> None:
 
 def _is_marked(item: os.DirEntry[str]) -> bool:
     return item.is_dir(follow_symlinks=False) and os.path.isfile(f"{item.path}/{MARK_FILE}")
+
+
+def _is_shared(name: str) -> bool:
+    stem = Path(name).stem
+    return is_hash(stem) and name == shared_file(stem)
 
 
 def _read_index(folder: Path) -> Mapping[str, Any] | None:
@@ -161,6 +183,8 @@ def _walk(folder: Path) -> Iterator[str]:
         if MARK_FILE in names and relative.parent == Path(FOLDER):
             folders.clear()
             continue
+        if MARK_FILE in names and relative == Path(FOLDER):
+            names[:] = [name for name in names if name != MARK_FILE and not _is_shared(name)]
         links = [name for name in folders if Path(place, name).is_symlink()]
         folders[:] = [name for name in folders if not is_temporary(name)]
         yield from ((relative / name).as_posix() for name in (*names, *links) if not is_temporary(name))

@@ -79,7 +79,8 @@ def fill_artifact(folder: Path, parts: Parts, build: Build) -> Manifest:
         _record_cost(folder, build.exporter, rows, taught)
     for name, adapter in build.options.adapters.items():
         with plain_for(folder, adapter) as plain:
-            add_adapter(folder, name, plain.path, store=build.options.store, about=read_about(adapter))
+            about, options = read_about(adapter), build.options
+            add_adapter(folder, name, plain.path, store=options.store, about=about, share=options.share)
     if build.config is not None:
         write_options(folder / OPTIONS_FILE, build.config)
     return read_manifest(folder)

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from edgelora.adapter.narrow import check_store
 from edgelora.artifact.context_length import DEFAULT_CONTEXT
+from edgelora.artifact.sharing import check_share
 from edgelora.artifact.store import split_assignment
 from edgelora.artifact.targets import TARGETS, Target, find_target
 from edgelora.checkpoint.task import TASK_WORDS, find_task_word
@@ -77,6 +78,10 @@ class ExportOptions:
         str,
         Option("What the factors of each --adapter are rounded to, on every device.", metavar="float32|float16|int8"),
     ] = FLOAT_STORE
+    share: Annotated[
+        str | None,
+        Option("Factors of each --adapter that others have too: stored once for all of them.", metavar="a|b"),
+    ] = None
     slots: Annotated[
         tuple[str, ...] | None,
         Option(
@@ -163,6 +168,9 @@ class ExportOptions:
         check_store(self.store)
         if self.store != FLOAT_STORE and not self.adapters:
             raise ConfigError("--store rounds the factors of adapters; give one with --adapter, or leave it out")
+        check_share(self.share)
+        if self.share is not None and not self.adapters:
+            raise ConfigError("--share is for the factors of adapters; give one with --adapter, or leave it out")
         if self.kv_cache not in (FLOAT_CACHE, INT8_CACHE):
             raise ConfigError(f"--kv-cache is {self.kv_cache!r}; choose {FLOAT_CACHE} or {INT8_CACHE}")
         if self.kv_cache == INT8_CACHE and (self.genai or not profile.has_int8_cache):

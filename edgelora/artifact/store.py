@@ -21,6 +21,7 @@ from edgelora.adapter.narrow import check_store
 from edgelora.artifact.about import NOTHING, About, read_about
 from edgelora.artifact.changing import FOLDER, MARK_FILE, changing, finish_adapter
 from edgelora.artifact.narrow_adapter import narrow_adapter
+from edgelora.artifact.sharing import check_share, share_factors, whole_folder
 from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name
 from edgelora_runtime.adapter_config import CONFIG_FILE
@@ -40,6 +41,7 @@ from edgelora_runtime.manifest import (
 )
 from edgelora_runtime.manifest_text import manifest_text
 from edgelora_runtime.model import load
+from edgelora_runtime.names import shared_file
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packing import pack_adapter
 from edgelora_runtime.parse_json import join_some
@@ -76,17 +78,20 @@ def add_adapter(
     store: str = FLOAT_STORE,
     labels: Sequence[str] | None = None,
     about: About = NOTHING,
+    share: str | None = None,
 ) -> AdapterInfo:
     """Copy a PEFT folder into an artifact; raises AdapterError when it does not fit, OSError when writing fails.
 
     ``probe`` replays a probe of its receipt on the artifact first. ``store`` rounds the factors that go in, to float16
     or int8, and the receipt then tells of those. ``labels`` name the rows of its head where no receipt does. ``about``
     goes before what the folder says of it. A conversion that lost something, as ``conversion.json`` beside it tells, is
-    told in the receipt. Whatever fails, the artifact stays as it was.
+    told in the receipt. ``share`` a or b puts that side of its factors into a file of their own, which adapters with
+    the same ones have together. Whatever fails, the artifact stays as it was.
     """
     check_name(name)
     check_store(store)
-    with changing(artifact) as place:
+    check_share(share)
+    with whole_folder(folder) as whole, changing(artifact) as place:
         manifest = read_manifest(place)
         if name in manifest.adapter_names:
             raise AdapterError(f"{artifact} already has an adapter {name!r}; remove it first or choose another name")
@@ -96,18 +101,19 @@ def add_adapter(
                 f"{artifact / FOLDER / name} is in the way: it is not listed in {MANIFEST_FILE}, so somebody put it "
                 "there; move it out of the artifact, or choose another name"
             )
-        files = {file: listed_info(folder / file) for file in _COPIED if (folder / file).is_file()}
+        files = {file: listed_info(whole / file) for file in _COPIED if (whole / file).is_file()}
         base_head = read_base_head(place, manifest)
-        adapter = check_adapter(folder, manifest, base_head)
+        adapter = check_adapter(whole, manifest, base_head)
         if GENAI_CONFIG_FILE in manifest.files:
-            check_genai(folder, adapter)
-        head = _head_info(folder, manifest, {**base_head, **adapter.head}, labels)
-        said = dataclasses.asdict(about.before(read_about(folder)))
+            check_genai(whole, adapter)
+        head = _head_info(whole, manifest, {**base_head, **adapter.head}, labels)
+        said = dataclasses.asdict(about.before(read_about(whole)))
         info = AdapterInfo(name, f"{FOLDER}/{name}", adapter.rank, store, head, **said)
+        beside: dict[str, FileInfo] = {}
         with naming(artifact / FOLDER / name):
             target.parent.mkdir(exist_ok=True)
             with temporary_folder(target.parent) as fresh:
-                _copy(folder, fresh, files)
+                _copy(whole, fresh, files)
                 if probe:
                     _replay(place, name, fresh)
                 if (loss := find_loss(folder)) is not None:
@@ -120,11 +126,15 @@ def add_adapter(
                 if GENAI_CONFIG_FILE in manifest.files:
                     write_genai_adapter(fresh / GENAI_ADAPTER_FILE, pack_adapter(adapter, manifest.slots))
                     files[GENAI_ADAPTER_FILE] = listed_info(fresh / GENAI_ADAPTER_FILE)
+                if share is not None:
+                    info, beside = _share(fresh, share, info)
+                    files |= {file: listed_info(fresh / file) for file in _COPIED if file in files}
                 (fresh / MARK_FILE).touch()
                 put_folder(fresh, target)
         data = _read(place)
         data["adapters"] = [*data["adapters"], info.to_record()]
-        data["files"] |= {f"{info.path}/{file}": found.to_record() for file, found in files.items()}
+        listed = {f"{info.path}/{file}": found for file, found in files.items()} | beside
+        data["files"] |= {file: found.to_record() for file, found in listed.items()}
         _write(place, data)  # the moment from which it is there
         finish_adapter(place, name, is_listed=True)
     return info
@@ -133,8 +143,8 @@ def add_adapter(
 def remove_adapter(artifact: Path, name: str) -> AdapterInfo:
     """Take an adapter out of an artifact; raises AdapterError for an unknown name.
 
-    What is deleted is ``adapters/NAME`` alone, never anything that a manifest or a link names, and nothing at all where
-    somebody has put a file of his own there.
+    What is deleted is ``adapters/NAME`` alone, and a file that no other adapter shares with it, never anything that a
+    manifest or a link names, and nothing at all where somebody has put a file of his own there.
     """
     with changing(artifact) as place:
         manifest = read_manifest(place)
@@ -152,9 +162,25 @@ def remove_adapter(artifact: Path, name: str) -> AdapterInfo:
         data = _read(place)
         data["adapters"] = [item for item in data["adapters"] if item["name"] != name]
         data["files"] = {file: info for file, info in data["files"].items() if not file.startswith(f"{path}/")}
+        unshared = None
+        if found.shared is not None and found.shared not in [item.get("shared") for item in data["adapters"]]:
+            unshared = shared_file(found.shared)
+            (place / FOLDER / MARK_FILE).touch()
+            data["files"].pop(f"{FOLDER}/{unshared}")
         _write(place, data)  # the moment from which it is gone; what is marked and not listed is deleted
-        finish_adapter(place, name, is_listed=False)
+        finish_adapter(place, name, is_listed=False, unshared=unshared)
     return found
+
+
+def _share(fresh: Path, side: str, info: AdapterInfo) -> tuple[AdapterInfo, dict[str, FileInfo]]:
+    """The entry of an adapter in ``fresh``, whose factors of one side are shared from now on, and the shared file."""
+    place = fresh.parent
+    (place / MARK_FILE).touch()  # what is made here and never listed goes
+    sha256 = share_factors(fresh, side, place)
+    if sha256 is None:
+        return info, {}
+    path = place / shared_file(sha256)
+    return dataclasses.replace(info, shared=sha256), {f"{FOLDER}/{path.name}": listed_info(path)}
 
 
 def _check_folder(folder: Path, manifest: Manifest) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from edgelora.adapter.truncate import truncate, write_adapter
 from edgelora.artifact.about import About, read_about
 from edgelora.artifact.changing import check_outside
 from edgelora.artifact.convert_adapters import plain_for
+from edgelora.artifact.sharing import shared_bytes
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.checkpoint.task import TASK_WORDS, find_task_word
 from edgelora.cli.adapter_convert import convert
@@ -31,7 +32,8 @@ from edgelora.errors import ConfigError
 from edgelora_runtime.adapter import WEIGHTS_FILE, read_adapter
 from edgelora_runtime.adapter_config import read_fields
 from edgelora_runtime.files import replace_folder
-from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.manifest import AdapterInfo, Manifest, read_manifest
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.receipt import RECEIPT_FILE, Receipt, read_receipt, write_receipt
 
 app = typer.Typer(rich_markup_mode=None)
@@ -53,6 +55,10 @@ def add(
     store: Annotated[
         str, typer.Option(metavar="float32|float16|int8", help="What its factors are rounded to, on every device.")
     ] = "float32",
+    share: Annotated[
+        str | None,
+        typer.Option(metavar="a|b", help="Factors that other adapters have too: stored once for all of them."),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(metavar="A,B,C", help="Labels of its head in order, where its folder does not name them."),
@@ -73,9 +79,11 @@ def add(
     names = None if labels is None else [label.strip() for label in labels.split(",")]
     about = About(title, description, tuple(example or ()), license)
     with plain_for(artifact, folder) as plain:
-        info = add_adapter(artifact, name, plain.path, probe, store, names, about.before(read_about(folder)))
+        info = add_adapter(artifact, name, plain.path, probe, store, names, about.before(read_about(folder)), share)
     told = f"rank {info.rank}" + ("" if info.head is None else f", {len(info.head.labels)} labels")
     lines = [f"added {info.name} ({told}) to {artifact}", *plain.steps]
+    if share is not None:
+        lines.append(_shared_line(read_manifest(artifact), info, share))
     emit(as_json, {"added": dataclasses.asdict(info), "converted": list(plain.steps)}, lines)
 
 
@@ -95,16 +103,33 @@ def show(artifact: Artifact, as_json: Json = False) -> None:
     """List the adapters of an artifact."""
     manifest = read_manifest(artifact)
     files_of = manifest.files_by_adapter()
-    found = []
+    found: list[dict[str, Any]] = []
     for info in manifest.adapters:
         files = files_of[info.name]
         count = sum(manifest.files[file].bytes for file in files)
+        shared = shared_bytes(manifest, info)
         # The receipt is listed like every file that an adapter has; reading a thousand takes seconds.
         has_receipt = f"{info.path}/{RECEIPT_FILE}" in files
-        found.append({**dataclasses.asdict(info), "bytes": count, "receipt": has_receipt})
+        found.append({**dataclasses.asdict(info), "bytes": count, "shared_bytes": shared, "receipt": has_receipt})
     rows = [("name", "rank", "size", "receipt")]
-    rows += [(a["name"], str(a["rank"]), size(a["bytes"]), "yes" if a["receipt"] else "no") for a in found]
+    rows += [(a["name"], str(a["rank"]), _size(a, found), "yes" if a["receipt"] else "no") for a in found]
     emit(as_json, {"adapters": found}, table(rows) if found else [f"{artifact} has no adapters"])
+
+
+def _size(adapter: Mapping[str, Any], adapters: Sequence[Mapping[str, Any]]) -> str:
+    """What an adapter takes, and beside it what several take together."""
+    if adapter["shared"] is None:
+        return size(adapter["bytes"])
+    count = sum(item["shared"] == adapter["shared"] for item in adapters)
+    return f"{size(adapter['bytes'])} + {size(adapter['shared_bytes'])} of {count}"
+
+
+def _shared_line(manifest: Manifest, info: AdapterInfo, share: str) -> str:
+    if info.shared is None:
+        return f"its factors {share.upper()} are too small to be stored apart"
+    others = [item.name for item in manifest.adapters if item.shared == info.shared and item.name != info.name]
+    told = f"shared with {join_some(others, ', ')}" if others else "which no other adapter has so far"
+    return f"its factors {share.upper()} take {size(shared_bytes(manifest, info))} in a file of their own, {told}"
 
 
 @app.command("truncate")

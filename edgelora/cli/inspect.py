@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from edgelora.adapter.page import headline, layer_rows
+from edgelora.artifact.sharing import shared_bytes
 from edgelora.cli.merge_lines import merge_lines
 from edgelora.cli.output import Json, emit, size, table
 from edgelora.errors import ConfigError
@@ -75,6 +76,7 @@ def artifact_payload(folder: Path, manifest: Manifest) -> dict[str, Any]:
             {
                 **dataclasses.asdict(info),
                 "bytes": sum(files[name] for name in files_of[info.name]),
+                "shared_bytes": shared_bytes(manifest, info),
                 "receipt": _receipt(read_receipt(folder / info.path)),
             }
             for info in manifest.adapters
@@ -135,7 +137,7 @@ def _artifact_lines(data: dict[str, Any]) -> list[str]:
     if data["adapters"]:
         rows = [("adapter", "rank", "size", "labels", "trained on")]
         rows += [
-            (a["name"], str(a["rank"]), size(a["bytes"]), _labels(a["head"]), _trained_on(a["receipt"]))
+            (a["name"], str(a["rank"]), _size(a), _labels(a["head"]), _trained_on(a["receipt"]))
             for a in data["adapters"]
         ]
         shown = rows if any(a["head"] for a in data["adapters"]) else [(*row[:3], row[4]) for row in rows]
@@ -154,6 +156,11 @@ def _task_lines(data: dict[str, Any]) -> list[str]:
         own = encoder["base_head"]
         lines.append(f"labels     {_labels(own) if own else 'of adapters alone: the base has no whole head'}")
     return lines
+
+
+def _size(adapter: dict[str, Any]) -> str:
+    own, shared = adapter["bytes"], adapter["shared_bytes"]
+    return f"{size(own)} + {size(shared)} shared" if shared else size(own)
 
 
 def _labels(head: dict[str, Any] | None) -> str:

@@ -196,6 +196,7 @@ def export_set(
     tag: Tags = None,
     task: Task = None,
     store: Annotated[str, typer.Option(metavar="float32|float16|int8", help="As of `adapter add`.")] = FLOAT_STORE,
+    share: Annotated[str | None, typer.Option(metavar="a|b", help="As of `adapter add`.")] = None,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="As of `adapter add`.")] = True,
     library: Library = None,
     as_json: Json = False,
@@ -206,7 +207,7 @@ def export_set(
     have = {*read_manifest(artifact).adapter_names}
     if taken := [entry.name for entry in chosen if entry.name in have]:
         raise ConfigError(f"{artifact} already has {join_some(taken, ', ')}; remove them first, or name others")
-    infos = [add_adapter(artifact, entry.name, folder_of(place, entry), probe, store) for entry in chosen]
+    infos = [add_adapter(artifact, entry.name, folder_of(place, entry), probe, store, share=share) for entry in chosen]
     lines = [f"added {info.name} (rank {info.rank}) to {artifact}" for info in infos]
     emit(as_json, {"artifact": str(artifact), "added": [dataclasses.asdict(info) for info in infos]}, lines)
 

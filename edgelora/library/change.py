@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelora.artifact.about import ABOUT_FILE, NOTHING, About, read_about
+from edgelora.artifact.sharing import whole_folder
 from edgelora.errors import AdapterError
 from edgelora.library.entry import ENTRY_FILE, SHOWN_KEY, Entry, describe, entry_line, list_files
 from edgelora.library.index import (
@@ -62,10 +63,10 @@ def add(
             raise AdapterError(f"the tag {show(tag)} cannot be used; expected a word without commas")
     check_library(library)
     (library / FOLDER).mkdir(parents=True, exist_ok=True)
-    with temporary_folder(library / FOLDER) as fresh:
-        for file in list_files(folder):
-            shutil.copyfile(folder / file, fresh / file)
-        words = dataclasses.asdict(about.before(read_about(folder)))
+    with whole_folder(folder) as whole, temporary_folder(library / FOLDER) as fresh:
+        for file in list_files(whole):
+            shutil.copyfile(whole / file, fresh / file)
+        words = dataclasses.asdict(about.before(read_about(whole)))
         if any(words.values()):
             (fresh / ABOUT_FILE).write_text(json.dumps(words, ensure_ascii=False) + "\n", encoding="utf-8")
         made = describe(fresh, name, list_files(fresh), datetime.datetime.now(datetime.UTC))

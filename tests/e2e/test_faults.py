@@ -35,20 +35,20 @@ def report(folder: Path, way: str, **counts: int) -> dict[str, dict[str, object]
 
 
 def test_kills_at_200_moments_leave_old_or_new_and_nothing_in_the_way(tmp_path: Path) -> None:
-    found = report(tmp_path, "kills", add=70, remove=66, export=28, train=36)
+    found = report(tmp_path, "kills", add=45, remove=40, share=40, unshare=35, export=18, train=22)
     assert sum(int(str(item["moments"])) for item in found.values()) == 200
     assert sum(int(str(item["killed"])) for item in found.values()) > 150  # the others had ended before
     assert all(int(str(item["changes"])) > 10 for item in found.values())
 
 
 def test_a_disk_without_room_is_one_line_and_leaves_the_old(tmp_path: Path) -> None:
-    found = report(tmp_path, "disk", add=9, remove=9, export=6, genai=6, train=6)
+    found = report(tmp_path, "disk", add=6, remove=6, share=9, unshare=3, export=6, genai=6, train=6)
     assert all(int(str(item["refused"])) > 0 for item in found.values())
     assert all("RLIMIT_FSIZE" in item["ways"] for item in found.values())  # type: ignore[operator]
 
 
 def test_a_place_that_cannot_be_written_is_one_line_and_leaves_the_old(tmp_path: Path) -> None:
-    report(tmp_path, "read-only", add=1, remove=1, export=1, train=1)
+    report(tmp_path, "read-only", add=1, remove=1, share=1, export=1, train=1)
 
 
 def test_a_real_export_that_is_killed_while_it_writes_is_repeated(tmp_path: Path) -> None:

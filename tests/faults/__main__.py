@@ -46,11 +46,10 @@ class Stage:
         self.place, self.log = folder / name / "place", folder / name / "log"
         self.place.mkdir(parents=True)
         self.case = build_cases(folder / "inputs", self.place)[name]
-        first = (
-            build_cases(folder / "inputs", self.place)["export"].back if name in ("add", "remove") else self.case.back
-        )
+        changes = name in ("add", "remove", "share", "unshare")
+        first = build_cases(folder / "inputs", self.place)["export"].back if changes else self.case.back
         assert fork(lambda: run(first), self.log) == 0, self.log.read_text()
-        if name == "remove":
+        if name in ("remove", "unshare"):
             assert fork(lambda: run(self.case.back), self.log) == 0, self.log.read_text()
         self.kept = folder / name / "kept"
         shutil.copytree(self.case.folder, self.kept)

@@ -44,7 +44,7 @@ def build_cases(inputs: Path, place: Path) -> dict[str, Case]:
     if not base.exists():
         write_checkpoint(base)
         write_adapter(inputs / "one", rank=2, seed=1)
-        write_adapter(inputs / "two", rank=3, seed=2)
+        write_adapter(inputs / "two", rank=4, seed=2)
         rows = [{"prompt": f"say {word}", "completion": word.upper()} for word in ("one", "two", "drei", "四")]
         (inputs / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     artifact, adapter = place / "artifact", place / "adapter"
@@ -61,6 +61,8 @@ def build_cases(inputs: Path, place: Path) -> dict[str, Case]:
         Case("train", (*train, "--seed", "2", "--resume"), (*train, "--seed", "1"), adapter, check_adapter),
         Case("add", add, remove, artifact, check_artifact),
         Case("remove", remove, add, artifact, check_artifact),
+        Case("share", (*add, "--share", "a"), remove, artifact, check_artifact),
+        Case("unshare", remove, (*add, "--share", "a"), artifact, check_artifact),
     )
     return {case.name: case for case in cases}
 
@@ -84,11 +86,12 @@ def files_of(folder: Path) -> Files:
     manifest = folder / "manifest.json"
     listed = manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
     unseen = {mark.parent for mark in folder.glob("adapters/*/.changing") if f"/{mark.parent.name}/" not in listed}
+    unseen |= {path for path in folder.glob("adapters/*.safetensors") if path.name not in listed}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if (
             path.is_file()
-            and path.parent not in unseen
+            and not {path, path.parent} & unseen
             and not any(is_temporary(part) or part in {".checkpoint", *_PASSING} for part in name.parts)
         ):
             content = path.read_bytes()

@@ -44,7 +44,8 @@ def test_case(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_fused_graphs_of_all_native_artifacts() -> None:
-    assert FUSED == ["tiny-activated", "tiny-blank", "tiny-cache", "tiny-float", "tiny-int4", "tiny-int8"]
+    names = ("activated", "blank", "cache", "float", "int4", "int8", "shared")
+    assert [f"tiny-{name}" for name in names] == FUSED
     assert {case["kind"] for case in CASES} == KINDS
 
 

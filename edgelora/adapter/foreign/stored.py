@@ -22,7 +22,7 @@ from edgelora_runtime.adapter import WEIGHTS_FILE, Factors
 from edgelora_runtime.adapter_config import read_fields
 from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.patterns import PatternError, matches_ending
-from edgelora_runtime.safetensors import read_safetensors
+from edgelora_runtime.shared_factors import map_tensors
 
 MLX_WEIGHTS_FILE = "adapters.safetensors"
 
@@ -89,7 +89,7 @@ def read_stored(folder: Path) -> Stored:
     if path is None:
         raise AdapterError(f"{folder} has no {WEIGHTS_FILE}{_other_weights(folder)}")
     try:
-        tensors = read_safetensors(path)
+        tensors = map_tensors(path)
     except ArtifactError as error:
         raise AdapterError(str(error)) from error
     named: dict[str, FloatArray] = {}
@@ -101,7 +101,7 @@ def read_stored(folder: Path) -> Stored:
             odd.append(f"{name} is {tensor.dtype}, expected floats")
         elif short in named and not np.array_equal(named[short], tensor):
             odd.append(f"{short} is there twice, with different numbers")
-        elif not np.isfinite(value := tensor.astype(np.float32, copy=False)).all():
+        elif not np.isfinite(value := tensor.astype(np.float32)).all():
             odd.append(f"{name} holds numbers that are not finite")
         else:
             named[short] = value

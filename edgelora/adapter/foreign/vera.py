@@ -14,7 +14,8 @@ _SHARED = ("base_model.vera_A", "base_model.vera_B")
 def read_vera(stored: Stored, places: Places) -> Plain:
     """``diag(b) B diag(d) A`` of every module, cut to its width; raises AdapterError where widths are not known.
 
-    The file holds neither the width of a module's input, nor, saved without its projections, A and B themselves.
+    B takes both vectors, so that modules of one width have the same A, and so do adapters of one draw. The file holds
+    neither the width of a module's input, nor, saved without its projections, A and B themselves.
     """
     check_alone(stored)
     shared = [stored.tensors.get(name, stored.tensors.get(name.removeprefix("base_model."))) for name in _SHARED]
@@ -31,5 +32,5 @@ def read_vera(stored: Stored, places: Places) -> Plain:
         out_features, in_features = places[module]
         if b.shape != (out_features,) or d.shape != all_a.shape[:1] or all_a.shape[1] < in_features:
             raise stored.refused([f"{module} has vectors {b.shape} and {d.shape} for {out_features} rows"])
-        factors[module] = Factors(d[:, None] * all_a[:, :in_features], b[:, None] * all_b[:out_features], 1.0)
+        factors[module] = Factors(all_a[:, :in_features], b[:, None] * all_b[:out_features] * d, 1.0)
     return Plain(factors, ("VeRA as the LoRA that it is, exactly",))

@@ -11,6 +11,7 @@
 #include "files.hpp"
 #include "parse_json.hpp"
 #include "safetensors.hpp"
+#include "shared_factors.hpp"
 
 namespace edgelora {
 namespace {
@@ -137,9 +138,11 @@ class Reader {
         (is_same ? adapter_.notes : wrong_).push_back(told + " twice, under two names");
     }
 
-    static std::vector<std::pair<std::string, StoredTensor>> parse(std::string_view bytes, const std::string& where) {
+    std::vector<std::pair<std::string, StoredTensor>> parse(std::string_view bytes, const std::string& where) {
         try {
-            return parse_safetensors(bytes, where);
+            auto tensors = parse_safetensors(bytes, where);
+            look_up_shared(tensors, folder_, adapter_.kept);
+            return tensors;
         } catch (const Error& error) {
             throw Error(Code::adapter, error.what());
         }

@@ -180,6 +180,10 @@ class Checker {
             if (info.store != "float32" && info.store != "float16" && info.store != "int8") {
                 add(where + ": store is " + show(info.store) + ", expected 'float32' or 'float16' or 'int8'");
             }
+            if (info.shared) {
+                hash(where + ": shared", *info.shared);
+                listed(where + ": shared", "adapters/" + shared_file(*info.shared));
+            }
             head(where + ": head", info.head);
             names.push_back(info.name);
         }

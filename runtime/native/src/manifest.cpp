@@ -108,6 +108,7 @@ AdapterInfo read_info(const Field& field) {
     info.rank = field.at("rank").whole();
     if (const auto store = field.find("store")) info.store = store->text();
     info.head = find_head(field, "head");
+    info.shared = field.find_text("shared");
     check_words(field, {"title", "description", "license"});
     if (const auto examples = field.find("examples")) (void)examples->texts();
     return info;
@@ -227,6 +228,9 @@ std::vector<std::string> files_of_adapter(const Manifest& manifest, const std::s
     for (auto item = manifest.files.lower_bound(start); item != manifest.files.end(); ++item) {
         if (item->first.compare(0, start.size(), start) != 0) break;
         found.push_back(item->first);
+    }
+    for (const AdapterInfo& info : manifest.adapters) {
+        if (info.name == name && info.shared) found.push_back(std::string(kAdapterFolder) + shared_file(*info.shared));
     }
     return found;
 }

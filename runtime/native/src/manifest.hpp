@@ -17,7 +17,7 @@
 namespace edgelora {
 
 constexpr std::string_view kManifestFile = "manifest.json";
-constexpr std::string_view kAdapterFolder = "adapters/";  // of every adapter's folder, and of nothing else
+constexpr std::string_view kAdapterFolder = "adapters/";  // of all adapters' folders and shared files
 constexpr std::int64_t kSmallFile = 4 << 20;  // bytes; hashing a file up to here costs nothing beside reading it
 constexpr std::string_view kFloatCache = "float32";
 constexpr std::string_view kInt8Cache = "int8";
@@ -127,6 +127,7 @@ struct AdapterInfo {
     std::int64_t rank = 0;
     std::string store = "float32";
     std::optional<HeadInfo> head;
+    std::optional<std::string> shared;  // SHA-256 of a file beside that folder with factors that others may have too
 };
 
 // SHA-256 (hex) of each `size` bytes of a file in their order; the last piece may be shorter.

@@ -52,6 +52,8 @@ bool is_hash(std::string_view text) {
            });
 }
 
+std::string shared_file(const std::string& sha256) { return sha256 + ".safetensors"; }
+
 bool is_adapter_name(std::string_view name) {
     if (name.empty() || name.size() > kLongestName || name == kNoAdapter) return false;
     if (!is_letter(name[0]) && !is_digit(name[0])) return false;

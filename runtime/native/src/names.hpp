@@ -17,6 +17,9 @@ bool has_control(std::string_view text);
 // Whether `text` is a SHA-256: 64 lower-case hexadecimal digits.
 bool is_hash(std::string_view text);
 
+// The name of a file of factors that adapters share, beside their folders: too long for that of an adapter.
+std::string shared_file(const std::string& sha256);
+
 // Whether `name` can be that of an adapter: in a SPEC, on a command line, as a folder everywhere.
 bool is_adapter_name(std::string_view name);
 

@@ -49,6 +49,7 @@ set(EDGELORA_CORE_SOURCES
   session.cpp
   sha256.cpp
   sha256_instructions.cpp
+  shared_factors.cpp
   spans.cpp
   spec.cpp
   stream.cpp

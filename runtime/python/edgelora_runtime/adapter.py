@@ -22,7 +22,7 @@ from edgelora_runtime.files import restore
 from edgelora_runtime.manifest import Slot
 from edgelora_runtime.names import NO_ADAPTER, is_adapter_name
 from edgelora_runtime.parse_json import join_some, show
-from edgelora_runtime.safetensors import map_safetensors
+from edgelora_runtime.shared_factors import map_tensors
 
 FloatArray = npt.NDArray[np.float32]
 Spec = tuple[tuple[str, float], ...]  # adapter names with their weights; empty means no adapter
@@ -102,7 +102,7 @@ def read_adapter(folder: Path, with_head: bool = False, with_gains: bool = False
             raise AdapterError(f"{folder} has no {file}{found}; {advice}")
     config = read_config(folder, with_head, with_gains)  # first: the tensors of another method would only add noise
     try:
-        tensors = map_safetensors(folder / WEIGHTS_FILE)
+        tensors = map_tensors(folder / WEIGHTS_FILE)
     except ArtifactError as error:
         raise AdapterError(str(error)) from error
     return make_adapter(config, tensors, str(folder))

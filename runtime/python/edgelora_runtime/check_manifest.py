@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from edgelora_runtime.names import find_unsafe, has_control, is_adapter_name, is_hash, is_variable
+from edgelora_runtime.names import find_unsafe, has_control, is_adapter_name, is_hash, is_variable, shared_file
 from edgelora_runtime.parse_json import show
 
 if TYPE_CHECKING:
@@ -140,6 +140,9 @@ def find_wrong_adapter(index: int, info: AdapterInfo, manifest: Manifest) -> Ite
         yield from count(f"{where}: rank", info.rank, "rank")
     if info.store not in STORES:
         yield f"{where}: store is {show(info.store)}, expected {' or '.join(map(repr, STORES))}"
+    if info.shared is not None:
+        yield from _hash(f"{where}: shared", info.shared)
+        yield from _listed(f"{where}: shared", f"adapters/{shared_file(info.shared)}", manifest)
     yield from find_wrong_head(f"{where}: head", info.head, manifest)
 
 

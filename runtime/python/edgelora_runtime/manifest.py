@@ -29,13 +29,13 @@ from edgelora_runtime.files import restore
 from edgelora_runtime.json_fields import build
 from edgelora_runtime.listed import ListedEntries, NamedEntries
 from edgelora_runtime.manifest_text import manifest_text
-from edgelora_runtime.names import is_adapter_name, resolve_inside
+from edgelora_runtime.names import is_adapter_name, resolve_inside, shared_file
 from edgelora_runtime.parse_json import join_some, parse_json, show
 
 FORMAT = "edgelora"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
-ADAPTER_FOLDER = "adapters/"  # of every adapter's folder, and of nothing else
+ADAPTER_FOLDER = "adapters/"  # of every adapter's folder, and of files that adapters share
 SMALL_FILE = 4 << 20  # bytes; hashing a file up to here costs nothing beside reading it
 
 FLOAT_CACHE, INT8_CACHE = CACHES
@@ -45,7 +45,7 @@ SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES
 
 PIECE_BYTES = 4 << 20  # what a download that breaks off loses at most, and what a phone holds of a file in memory
 
-_OPTIONAL = ("title", "description", "examples", "license", "source", "gain")
+_OPTIONAL = ("title", "description", "examples", "license", "source", "gain", "shared")
 _LONGEST = 32 << 20  # bytes; an artifact of a hundred layers and a hundred adapters has one
 
 
@@ -173,6 +173,7 @@ class BaseInfo:
 class AdapterInfo:
     """One adapter of the artifact: a PEFT folder at ``path``, its factors rounded as ``store`` says.
 
+    ``shared`` is the SHA-256 of a file beside that folder with factors that others may have too.
     ``title``, ``description``, ``examples`` (texts to give it) and ``license`` are for people.
     """
 
@@ -185,9 +186,10 @@ class AdapterInfo:
     description: str | None = None
     examples: tuple[str, ...] = ()
     license: str | None = None
+    shared: str | None = None
 
     def to_record(self) -> dict[str, Any]:
-        """What stands in ``manifest.json``; words that nobody has said are left out."""
+        """What stands in ``manifest.json``; words that nobody has said, and what is not shared, are left out."""
         return _said(dataclasses.asdict(self))
 
 
@@ -241,12 +243,13 @@ class Manifest:
         return known.names if isinstance(known, ListedEntries) else tuple(info.name for info in known)
 
     def files_of(self, adapter: str) -> tuple[str, ...]:
-        """Names of the files in the folder of an adapter."""
-        start = f"{ADAPTER_FOLDER}{adapter}/"
-        return tuple(name for name in self.files if name.startswith(start))
+        """Names of the files in the folder of an adapter, and of the one that it shares with others."""
+        names, found = self.adapter_names, [name for name in self.files if name.startswith(f"adapters/{adapter}/")]
+        shared = self.adapters[names.index(adapter)].shared if adapter in names else None
+        return (*found, *(() if shared is None else (ADAPTER_FOLDER + shared_file(shared),)))
 
     def files_by_adapter(self) -> Mapping[str, tuple[str, ...]]:
-        """What ``files_of`` gives of every adapter, in one pass over all files."""
+        """The files in the folder of every adapter, in one pass over all files."""
         found: dict[str, list[str]] = {name: [] for name in self.adapter_names}
         for file in self.files:
             parts = file.split("/", 2)
@@ -348,17 +351,14 @@ def read_manifest(folder: Path) -> Manifest:
 def cache_bytes(manifest: Manifest) -> int:
     """Bytes of the KV cache for each token of a row."""
     model = manifest.model
-    numbers = 2 * model.num_layers * model.num_kv_heads * model.head_dim
-    return numbers if manifest.graph.kv_cache == INT8_CACHE else 4 * numbers
+    size = 1 if manifest.graph.kv_cache == INT8_CACHE else 4
+    return 2 * model.num_layers * model.num_kv_heads * model.head_dim * size
 
 
 def file_info(path: Path) -> FileInfo:
     """Size and hash of a file on disk."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return FileInfo(path.stat().st_size, digest.hexdigest())
+        return FileInfo(path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def listed_info(path: Path) -> FileInfo:

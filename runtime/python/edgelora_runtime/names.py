@@ -33,6 +33,11 @@ def is_hash(text: str) -> bool:
     return _HASH.fullmatch(text) is not None
 
 
+def shared_file(sha256: str) -> str:
+    """The name of a file of factors that adapters share, beside their folders: too long for that of an adapter."""
+    return f"{sha256}.safetensors"
+
+
 def is_adapter_name(name: str) -> bool:
     """Whether ``name`` can be that of an adapter: in a SPEC, on a command line, as a folder everywhere."""
     return _ADAPTER.fullmatch(name) is not None and name != NO_ADAPTER

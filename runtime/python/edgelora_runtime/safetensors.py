@@ -7,11 +7,12 @@ The header is checked before anything is trusted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,6 +40,15 @@ _MOST_NUMBERS = 1 << 53
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A tensor as a file has it: its type by the name there, and its bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True)
 class _Entry:
     """One tensor of a header; bytes ``start`` to ``end`` of what follows the header."""
 
@@ -63,6 +73,22 @@ def map_safetensors(path: Path) -> dict[str, Array]:
     The file must not be cut short while any of the views lives; replacing it by another one does no harm. Raises what
     ``read_safetensors`` raises.
     """
+    data, first, entries = _map(path)
+    return {name: _view(data, first, entry) for name, entry in entries.items()}
+
+
+def map_stored(path: Path) -> dict[str, Stored]:
+    """Every tensor of the mapped file without a change of type; raises what ``read_safetensors`` raises."""
+    data, first, entries = _map(path)
+    view = memoryview(data)
+    return {
+        name: Stored(entry.dtype, entry.shape, view[first + entry.start : first + entry.end])
+        for name, entry in entries.items()
+    }
+
+
+def _map(path: Path) -> tuple[mmap.mmap, int, dict[str, _Entry]]:
+    """The mapped file, where its data begins, and its tensors."""
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; expected a safetensors file")
     with path.open("rb") as stream:
@@ -78,34 +104,55 @@ def map_safetensors(path: Path) -> dict[str, Array]:
     first = 8 + header_bytes
     entries = _read_header(data[8:first], str(path))
     _check_tiling(entries, n_bytes - first, str(path))
-    return {name: _view(data, first, entry) for name, entry in entries.items()}
+    return data, first, entries
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
     """Write ``tensors`` sorted by name; no half file is ever seen."""
-    header: dict[str, Any] = {}
-    offset = 0
-    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in sorted(tensors.items())}
-    for name, array in arrays.items():
+    for name, array in sorted(tensors.items()):
         if array.dtype not in _NAMES:
             raise ArtifactError(
                 f"{path}: {name} is {array.dtype}, expected one of {', '.join(sorted(_NAMES.values()))}"
             )
-        header[name] = {
-            "dtype": _NAMES[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
-        }
-        offset += array.nbytes
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # keeps every tensor aligned for readers that map the file
+    write_stored(
+        path,
+        {
+            name: Stored(_NAMES[array.dtype], array.shape, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            for name, array in tensors.items()
+        },
+    )
+
+
+def write_stored(path: Path, tensors: Mapping[str, Stored]) -> None:
+    """Write ``tensors`` sorted by name, as they are; no half file is ever seen."""
 
     def write(stream: BinaryIO) -> None:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for array in arrays.values():
-            stream.write(array.tobytes())
+        stream.writelines(_parts(tensors))
 
     write_atomically(path, write)
+
+
+def hash_stored(tensors: Mapping[str, Stored]) -> str:
+    """SHA-256 (hex) of the file that ``write_stored`` would write."""
+    digest = hashlib.sha256()
+    for part in _parts(tensors):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(tensors: Mapping[str, Stored]) -> Iterator[bytes | memoryview]:
+    """A file, piece after piece."""
+    header: dict[str, Any] = {}
+    offset = 0
+    for name, tensor in sorted(tensors.items()):
+        end = offset + len(tensor.data)
+        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # keeps every tensor aligned for readers that map the file
+    yield len(text).to_bytes(8, "little") + text
+    for _, tensor in sorted(tensors.items()):
+        yield tensor.data
 
 
 def _read_header(content: bytes, where: str) -> dict[str, _Entry]:

@@ -52,8 +52,8 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
       ]),
     );
     if (source.prepareAdapter === undefined) return;
-    for (const { name, path } of manifest.adapters) {
-      this.#unchecked.set(name, async () => source.prepareAdapter?.(adapterFiles(manifest, path)));
+    for (const info of manifest.adapters) {
+      this.#unchecked.set(info.name, async () => source.prepareAdapter?.(adapterFiles(manifest, info)));
     }
   }
 

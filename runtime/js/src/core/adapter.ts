@@ -11,6 +11,7 @@ import type { FolderSource } from "./files.js";
 import type { Slot } from "./format.js";
 import { joinSome, show } from "./parse-json.js";
 import { isFloat, readSafetensors, type StoredTensor, toFloat32 } from "./safetensors.js";
+import { lookUpShared } from "./shared-factors.js";
 
 export const WEIGHTS_FILE = "adapter_model.safetensors";
 const PICKLE_FILE = "adapter_model.bin";
@@ -169,7 +170,8 @@ async function readConfig(source: FolderSource, withHead: boolean): Promise<Lora
 
 async function readTensors(source: FolderSource): Promise<Map<string, StoredTensor>> {
   try {
-    return readSafetensors(await source.bytes(WEIGHTS_FILE), `${source.where}/${WEIGHTS_FILE}`);
+    const tensors = readSafetensors(await source.bytes(WEIGHTS_FILE), `${source.where}/${WEIGHTS_FILE}`);
+    return await lookUpShared(tensors, source);
   } catch (error) {
     throw error instanceof ArtifactError ? new AdapterError(error.message) : error;
   }

@@ -5,7 +5,7 @@
  */
 
 import { type FileInfo, type HeadInfo, isTemperature, type Manifest, PROBLEM_TYPES, TASKS } from "./format.js";
-import { findUnsafe, hasControl, isHash, isVariable } from "./names.js";
+import { findUnsafe, hasControl, isHash, isVariable, sharedPath } from "./names.js";
 import { show } from "./parse-json.js";
 import { isAdapterName } from "./spec.js";
 
@@ -117,6 +117,10 @@ function* checkAdapters(manifest: Manifest): Generator<string> {
     }
     // A head alone has no factors.
     if (info.rank !== 0 || info.head === null) yield* count(`${where}: rank`, info.rank, "rank");
+    if (info.shared !== null) {
+      yield* hash(`${where}: shared`, info.shared);
+      yield* listed(`${where}: shared`, sharedPath(info.shared), manifest);
+    }
     yield* checkHead(`${where}: head`, info.head, manifest);
   }
   yield* twice(

@@ -37,9 +37,9 @@ export interface Watch {
   readonly onProgress?: ((progress: FileProgress) => void) | undefined;
 }
 
-/** A folder inside another one. */
+/** A folder inside another one; what lies beside it there is its `../NAME`. */
 export function within(source: FolderSource, path: string): FolderSource {
-  const inside = (name: string) => `${path}/${name}`;
+  const inside = (name: string) => `${path}/${name}`.replace(/[^/]+\/\.\.\//, "");
   return {
     where: `${source.where}/${path}`,
     has: (name) => source.has(inside(name)),

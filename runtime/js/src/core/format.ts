@@ -134,6 +134,8 @@ export interface AdapterInfo {
   readonly store: "float32" | "float16" | "int8";
   /** What its head means, null where it brings none. */
   readonly head: HeadInfo | null;
+  /** SHA-256 (hex) of a file beside its folder with factors that other adapters may have too, null where it has none. */
+  readonly shared: string | null;
   /** For people, as what follows. */
   readonly title: string | null;
   readonly description: string | null;

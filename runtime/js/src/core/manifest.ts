@@ -285,6 +285,7 @@ function readAdapterInfo(data: Fields): AdapterInfo {
     rank: data.whole("rank"),
     store,
     head,
+    shared: data.textOrNull("shared"),
     title: data.textOrNull("title"),
     description: data.textOrNull("description"),
     examples: data.raw("examples") === undefined ? [] : data.texts("examples"),

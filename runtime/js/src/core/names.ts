@@ -35,6 +35,11 @@ export function isHash(text: string): boolean {
   return HASH.test(text);
 }
 
+/** The file of factors that adapters share, beside their folders: a name too long for that of an adapter. */
+export function sharedPath(sha256: string): string {
+  return `adapters/${sha256}.safetensors`;
+}
+
 /** Whether `name` can be that of a variable for the chat template: a word that no template gets anyway. */
 export function isVariable(name: string): boolean {
   return VARIABLE.test(name) && !GIVEN_VARIABLES.includes(name);

@@ -4,7 +4,8 @@
  * Knows nothing about where the files are.
  */
 
-import type { FileInfo, Manifest } from "./format.js";
+import type { AdapterInfo, FileInfo, Manifest } from "./format.js";
+import { sharedPath } from "./names.js";
 
 /** What a runtime reads of an adapter; the last two may be missing. */
 export const ADAPTER_FILES: readonly string[] = [
@@ -16,8 +17,7 @@ export const ADAPTER_FILES: readonly string[] = [
 
 /** The files of a manifest that a runtime reads, the small ones first: what is missing shows before the weights come. */
 export function neededFiles(manifest: Manifest): ReadonlyMap<string, FileInfo> {
-  const folders = manifest.adapters.flatMap(({ path }) => ADAPTER_FILES.map((file) => `${path}/${file}`));
-  return listed([...baseNames(manifest), ...folders], manifest);
+  return listed([...baseNames(manifest), ...manifest.adapters.flatMap(adapterNames)], manifest);
 }
 
 /** When the files of an artifact's adapters are brought: with the base, or each when it is first used. */
@@ -43,10 +43,13 @@ export function baseFiles(manifest: Manifest): ReadonlyMap<string, FileInfo> {
   return listed(baseNames(manifest), manifest);
 }
 
-/** The files that a runtime reads in the folder `path` of an adapter: what must be right before it is first used. */
-export function adapterFiles(manifest: Manifest, path: string): ReadonlyMap<string, FileInfo> {
-  const names = ADAPTER_FILES.map((file) => `${path}/${file}`);
-  return listed(names, manifest);
+/** The files that a runtime reads of an adapter: what must be right before it is first used. */
+export function adapterFiles(manifest: Manifest, adapter: AdapterInfo): ReadonlyMap<string, FileInfo> {
+  return listed(adapterNames(adapter), manifest);
+}
+
+function adapterNames({ path, shared }: AdapterInfo): readonly MaybeName[] {
+  return [...ADAPTER_FILES.map((file) => `${path}/${file}`), shared && sharedPath(shared)];
 }
 
 type MaybeName = string | null | undefined;

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+import edgelora
 from edgelora.adapter.make_plain import base_of_artifact, base_of_checkpoint, make_plain
 from edgelora.adapter.plain import write_plain
 from edgelora.artifact.build import Build
@@ -31,6 +32,7 @@ from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.merging.merge_all import merge_all
+from edgelora.torch_model.choose_grid import GridChoice
 from edgelora.values import FloatArray
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime.manifest import read_manifest
@@ -84,6 +86,16 @@ class Matrix:
         make_grid = functools.partial(plan_grid, plan=parse_quant("none"))
         parts = merge_all(open_checkpoint(str(self.root / kind.base)), folder, make_grid, accept_lossy=False)
         export_artifact(parts, out, Build(OnnxExporter(), ExportOptions(accuracy_level=0)))
+        return out, expected
+
+    def factored(self, kind: Kind) -> tuple[Path, FloatArray]:
+        """The kind's adapter, which is DoRA, by its name beside an artifact whose slots have a place for it."""
+        self.artifact(kind.base)
+        name = adapter_name(kind.name)
+        folder, out = self.root / "adapters" / name, self.root / f"{name}.factored"
+        expected = make_adapter(kind, folder)
+        options = ExportOptions(accuracy_level=0, adapters={name: folder})
+        edgelora.export(self.root / kind.base, out, options, grid=GridChoice("none"))
         return out, expected
 
     def of_python(self, base: str) -> dict[str, FloatArray]:
@@ -143,19 +155,22 @@ def _print(matrix: Matrix) -> int:
             figures = [far(found[name], matrix.expected[kind.base][name]) for found in answers[kind.base]]
             worst = max(worst, *figures)
             print(f"| {kind.name} | {kind.base} | {_way(kind, way)} | {' | '.join(_told(figures))} |")
-    for kind in MERGED:
-        artifact, expected = matrix.merged(kind)
-        figures = [far(found, expected) for found in _merged_answers(artifact)]
+    dora = [kind for kind in MERGED if kind.refused == "DoRA"]
+    ways = [("converted for the grid", kind) for kind in dora] + [("merged", kind) for kind in MERGED]
+    for way, kind in ways:
+        artifact, expected = matrix.merged(kind) if way == "merged" else matrix.factored(kind)
+        spec = "none" if way == "merged" else adapter_name(kind.name)
+        figures = [far(found, expected) for found in _answers(artifact, spec)]
         worst = max(worst, *figures)
-        print(f"| {kind.name} | {kind.base} | merged | {' | '.join(_told(figures))} |")
+        print(f"| {kind.name} | {kind.base} | {way} | {' | '.join(_told(figures))} |")
     return 1 if worst > 1e-4 else 0
 
 
-def _merged_answers(artifact: Path) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of each runtime, of the artifact as it is."""
+def _answers(artifact: Path, spec: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of each runtime, with one adapter of the artifact or none."""
     with load(artifact) as model:
-        python = model.logits(IDS)
-    return python, ask_javascript(artifact, "none")["none"], ask_cpp(artifact, "none")["none"]
+        python = model.logits(IDS, adapter=spec)
+    return python, ask_javascript(artifact, spec)[spec], ask_cpp(artifact, spec)[spec]
 
 
 def _way(kind: Kind, way: str) -> str:

@@ -17,7 +17,7 @@ from edgelora.errors import AdapterError
 from edgelora.merging.merge import merge_adapter
 from edgelora_runtime.model import load
 from tests.parity.peft_kinds import CONVERTED, IDS, MERGED, PLAIN, REFUSED, Kind, make_adapter
-from tests.parity.peft_matrix import Matrix, adapter_name, far
+from tests.parity.peft_matrix import ROOT, Matrix, adapter_name, far
 
 BASES = ("llama", "phi3", "gpt2")
 
@@ -46,6 +46,9 @@ def test_no_kind_is_left_out(matrix: Matrix) -> None:
     names = [adapter_name(kind.name) for kind in (*PLAIN, *CONVERTED, *MERGED, *REFUSED)]
     assert len(names) == len(set(names))
     assert sum(map(len, matrix.expected.values())) == len(PLAIN) + len(CONVERTED)
+    page = (ROOT / "docs" / "peft.md").read_text(encoding="utf-8")
+    assert [kind.name for kind in (*PLAIN, *CONVERTED, *MERGED) if f"\n| {kind.name} | {kind.base} |" not in page] == []
+    assert [kind.name for kind in REFUSED if f"\n- {kind.name}\n" not in page] == []
 
 
 @pytest.mark.parametrize("kind", MERGED, ids=lambda kind: kind.name)

@@ -257,5 +257,5 @@ def test_adding_does_not_take_longer_with_many(artifact: Path, tenants: list[Pat
     (artifact / "manifest.json").write_text(json.dumps(data))
     began = time.perf_counter()
     add_adapter(artifact, "bob", tenants[1], probe=False, share="a")
-    assert time.perf_counter() - began < 1.0  # 0.05 on an idle machine
+    assert time.perf_counter() - began < 1.0  # a look at each of the thousand takes longer
     assert shared_files(artifact) == [name]

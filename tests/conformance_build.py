@@ -18,8 +18,9 @@ from edgelora_runtime import load
 from edgelora_runtime.adapter import parse_spec
 from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
 from edgelora_runtime.model import Model
-from edgelora_runtime.sampling import Pcg32, Sampler, SamplingOptions
-from tests.conformance_models import ACTIVATED, BLANK, CONTEXT, QUANTS, SPECIAL, TorchAnswer, write_artifact
+from edgelora_runtime.sampling import Sampler, SamplingOptions
+from tests.conformance_arithmetic import SAMPLING, arithmetic_cases
+from tests.conformance_models import ACTIVATED, BLANK, CONTEXT, DORA, QUANTS, SPECIAL, TorchAnswer, write_artifact
 from tests.conformance_shared import add_shared
 from tests.conformance_text import render_cases
 
@@ -32,14 +33,6 @@ LARGEST_BYTES = 300_000
 _NOISE = {FLOAT_CACHE: 1e-3, INT8_CACHE: 5e-2}
 _SPECS = ("none", "one", "four", "eight", "four:0.5", "one:0.7+eight:0.3", "four+eight:-0.25")
 _TEXTS = ("The quick brown fox", "Zürich und 東京, 12 🚀", "", "yes", "Le garçon à midi", "Погода сегодня")
-_SAMPLING: tuple[dict[str, Any], ...] = (
-    {"temperature": 1.0, "seed": 1},
-    {"temperature": 0.7, "top_k": 20, "seed": 2},
-    {"temperature": 1.3, "top_p": 0.8, "seed": 3},
-    {"temperature": 2.0, "min_p": 0.05, "seed": 2**53 - 5},
-    {"temperature": 0.9, "top_k": 50, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.3, "seed": 0},
-    {"temperature": 0.0, "repetition_penalty": 1.5},
-)
 
 
 class NearTieError(Exception):
@@ -50,7 +43,7 @@ def update() -> None:
     """Write the folder anew; README.md stays."""
     with tempfile.TemporaryDirectory() as name:
         work, out = Path(name) / "work", Path(name) / "out"
-        cases = [*_arithmetic_cases(), *render_cases()]
+        cases = [*arithmetic_cases(), *render_cases()]
         for artifact in QUANTS:
             folder = write_artifact(artifact, work, out)
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -59,6 +52,8 @@ def update() -> None:
             found = list(_answer_cases(model) if artifact in (BLANK, "tiny-float") else ())
             if artifact == BLANK:
                 found += _blank_cases(model)
+            elif artifact == DORA:
+                found += _dora_cases(model, TorchAnswer(work, artifact, folder))
             elif artifact == ACTIVATED:
                 found += _activated_cases(model, TorchAnswer(work, artifact, folder))
             else:
@@ -73,25 +68,6 @@ def update() -> None:
         shutil.copytree(out, FOLDER, dirs_exist_ok=True)
 
 
-def _arithmetic_cases() -> Iterator[dict[str, Any]]:
-    for seed, stream in ((42, 54), (0, 54), (2**53 - 1, 55)):
-        generator = Pcg32(seed, stream)
-        numbers = [generator.next_uint32() for _ in range(8)]
-        yield {"kind": "pcg32", "name": f"pcg32 seed {seed}", "seed": seed, "stream": stream, "expected": numbers}
-    rng = np.random.default_rng(0)
-    for index, options in enumerate(_SAMPLING):
-        logits = np.round(rng.standard_normal((6, 90)) * 3, 2).astype(np.float32)
-        logits[:, 40] = logits[:, 7]  # a tie in every step
-        prompt = [7, 3, 3]
-        sampler = Sampler(SamplingOptions(**options), prompt, row=index % 2)
-        yield {
-            "kind": "sampler", "name": f"sampler {options}", "sampling": options, "row": index % 2,
-            "prompt_ids": prompt,
-            "logits": [[round(float(item), 2) for item in row] for row in logits],
-            "expected": [sampler.choose(row) for row in logits],
-        }  # fmt: skip
-
-
 def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, Any]]:
     tokenizer = model.tokenizer
     assert tokenizer is not None
@@ -104,7 +80,7 @@ def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, 
         yield first_clear(lambda n, s=spec: _tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 24))
     # Drawing does not depend on the cache, and draws that survive its noise are hard to find.
     is_exact = model.manifest.graph.kv_cache == FLOAT_CACHE
-    for index, options in enumerate(_SAMPLING if is_exact else ()):
+    for index, options in enumerate(SAMPLING if is_exact else ()):
         spec = _SPECS[index % len(_SPECS)]
         yield first_clear(lambda n, o=options, s=spec: _tokens_case(model, tokenizer.encode(f"dog {n}"), s, o, 12))
     # Growing the cache, and a prompt so long that the answer ends with the context.
@@ -143,6 +119,20 @@ def _blank_cases(model: Model) -> Iterator[dict[str, Any]]:
         yield first_clear(lambda n, r=raw: _stopped_case(model, f"fox {n}", r, "four"))
 
 
+def _dora_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, Any]]:
+    """Gains alone, in blends and by row; what has nothing to do with them is that of the other artifacts."""
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    for index, spec in enumerate((*_SPECS, "eight:-0.5", "four:2", "none")):
+        ids = tokenizer.encode(_TEXTS[index % len(_TEXTS)] + " and the dog")
+        yield {**_logits_case(model, torch_answer, ids, spec), "name": f"logits {index}, {spec}"}
+    for spec in _SPECS:
+        yield first_clear(lambda n, s=spec: _tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 16))
+    yield first_clear(lambda n: _tokens_case(model, _random_ids(n, 250), "four", {}, 8))
+    for adapters in (["four", "none", "one"], ["eight", "one:0.7+eight:0.3", "four"], ["none", "none", "eight"]):
+        yield first_clear(lambda n, a=adapters: _batch_case(model, a, n, {}))
+
+
 def _activated_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, Any]]:
     """Switches on one context, in an order in which most go on from what the one before computed."""
     tokenizer = model.tokenizer
@@ -169,7 +159,7 @@ def _activated_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[s
         yield case
     for index, spec in enumerate(("four", "eight:0.5")):
         opening = call if index == 0 else words
-        options = _SAMPLING[index]
+        options = SAMPLING[index]
         yield first_clear(
             lambda n, s=spec, e=opening, o=options: _tokens_case(model, [*_random_ids(n, 30), *e], s, o, 8)
         )

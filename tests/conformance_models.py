@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from edgelora.artifact.build import Build
+from edgelora.artifact.convert_adapters import plain_for
 from edgelora.artifact.export import export_artifact
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.parts import Parts
@@ -35,10 +36,11 @@ VOCAB_SIZE = 384
 CONTEXT = 320  # more than the first capacity of the cache, so that growing is covered
 QUANTS = {
     "tiny-float": "none", "tiny-int4": "int4", "tiny-int8": "int8", "tiny-web": "int4", "tiny-cache": "none",
-    "tiny-blank": "none", "tiny-activated": "int4",
+    "tiny-blank": "none", "tiny-activated": "int4", "tiny-dora": "int4",
 }  # fmt: skip
 BLANK = "tiny-blank"  # a tokenizer that puts a blank in front, as SentencePiece does
 ACTIVATED = "tiny-activated"  # adapters that act from their invocation on, beside a plain one
+DORA = "tiny-dora"  # DoRA beside a plain adapter, on linears with biases
 _CACHE = "tiny-cache"  # keys and values in 8 bits
 _WEB = "tiny-web"  # the form of web-wasm: the grid's values as 8 bits a row, activations of 16 bits
 TEMPLATE = (
@@ -121,10 +123,10 @@ def write_checkpoint(folder: Path, name: str) -> Path:
         "bos_token_id": tokenizer.token_to_id("<|begin|>"),
         "eos_token_id": [tokenizer.token_to_id("<|end|>"), tokenizer.token_to_id("<|pad|>")],
     }
-    if name == "tiny-int4":  # biases, an untied head, and widths that are no multiple of the block
+    if name in ("tiny-int4", DORA):  # biases, an untied head, and widths that are no multiple of the block
         config: Any = Qwen2Config(
             hidden_size=48, intermediate_size=80, num_attention_heads=3, num_key_value_heads=1, head_dim=16,
-            tie_word_embeddings=False, **shared,
+            tie_word_embeddings=name == DORA, **shared,
         )  # fmt: skip
     else:
         kv_heads = 2 if name == _CACHE else 1  # each head of the cache has steps of its own
@@ -149,10 +151,13 @@ def write_checkpoint(folder: Path, name: str) -> Path:
     return folder
 
 
-def write_adapters(checkpoint: Path, folder: Path, is_activated: bool = False) -> dict[str, Path]:
+def write_adapters(
+    checkpoint: Path, folder: Path, is_activated: bool = False, is_dora: bool = False
+) -> dict[str, Path]:
     """Ranks 1, 4 and 8, saved by PEFT: attention alone, everything, and patterns with rank-stabilized scaling.
 
     Of activated ones the first stays plain, the second acts from the generation prompt on, the third from other words.
+    Of DoRA the first stays plain likewise.
     """
     attention, mlp = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
     options: dict[str, dict[str, Any]] = {
@@ -168,6 +173,9 @@ def write_adapters(checkpoint: Path, folder: Path, is_activated: bool = False) -
         words = [tokenizer.encode(text, add_special_tokens=False).ids for text in ("<|assistant|>", " the dog")]
         for name, invocation in zip(("four", "eight"), words, strict=True):
             options[name]["alora_invocation_tokens"] = invocation
+    if is_dora:
+        for name in ("four", "eight"):
+            options[name]["use_dora"] = True
     for seed, (name, settings) in enumerate(options.items()):
         base = AutoModelForCausalLM.from_pretrained(checkpoint)
         torch.manual_seed(100 + seed)
@@ -176,6 +184,8 @@ def write_adapters(checkpoint: Path, folder: Path, is_activated: bool = False) -
             for key, value in model.named_parameters():
                 if "lora_B" in key:
                     value.normal_(0, 0.3)
+                elif "lora_magnitude_vector" in key:
+                    value.mul_(torch.empty_like(value).uniform_(0.6, 1.6))
         model.save_pretrained(folder / name)
         _settle_config(folder / name, checkpoint.name)
     return {name: folder / name for name in options}
@@ -189,11 +199,15 @@ def write_artifact(name: str, work: Path, out: Path) -> Path:
         # Float activations, or those of 16 bits: the same answer on every machine within rounding.
         accuracy_level=4 if name == _WEB else 0,
         kv_cache=INT8_CACHE if name == _CACHE else FLOAT_CACHE,
+        dora=name == DORA,
     )
     grid = plan_grid(open_checkpoint(str(checkpoint)), parse_quant(QUANTS[name]))
     export_artifact(Parts(grid), out / name, Build(OnnxExporter(), options))
-    for adapter, folder in write_adapters(checkpoint, work / name / "adapters", name == ACTIVATED).items():
-        add_adapter(out / name, adapter, folder)
+    for adapter, folder in write_adapters(
+        checkpoint, work / name / "adapters", name == ACTIVATED, name == DORA
+    ).items():
+        with plain_for(out / name, folder) as plain:
+            add_adapter(out / name, adapter, plain.path)
     return out / name
 
 

@@ -44,7 +44,7 @@ def test_case(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_fused_graphs_of_all_native_artifacts() -> None:
-    names = ("activated", "blank", "cache", "float", "int4", "int8", "shared")
+    names = ("activated", "blank", "cache", "dora", "float", "int4", "int8", "shared")
     assert [f"tiny-{name}" for name in names] == FUSED
     assert {case["kind"] for case in CASES} == KINDS
 

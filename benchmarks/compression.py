@@ -29,7 +29,9 @@ from edgelora_runtime.manifest import read_manifest
 from examples.demo import ADAPTERS, LIMITS, trained_folders
 
 RESULTS = Path(__file__).parent / "results"
-SHARES = (1.0, 0.5, 0.25)  # of the bytes, that cutting ranks leaves
+_FLOATS, _HALVES, _CODES = STORES
+# The share of the bytes that cutting ranks leaves, and what is left is stored as.
+WAYS = ((1.0, _FLOATS), (1.0, _HALVES), (1.0, _CODES), (0.5, _FLOATS), (0.5, _CODES), (0.25, _FLOATS))
 _NAME = "compressed"
 
 
@@ -45,12 +47,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     artifact, folders = options.demo / "artifact", trained_folders(options.demo)
-    ways = [(share, store) for share in SHARES for store in STORES]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in ADAPTERS}
     with load(artifact, threads=options.threads) as model:
         for name in ADAPTERS:
             limit = options.limit or LIMITS[name]
-            for share, store in tqdm(ways, name, unit="way"):
+            for share, store in tqdm(WAYS, name, unit="way"):
                 place = options.work / f"{name}-{share:g}-{store}"
                 if not place.exists():
                     compress(folders[name], place, share, store)
@@ -59,7 +60,7 @@ def main() -> None:
         "model": read_manifest(artifact).model.name,
         "date": time.strftime("%Y-%m-%d"),
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__},
-        "ways": [{"share": share, "store": store} for share, store in ways],
+        "ways": [{"share": share, "store": store} for share, store in WAYS],
         "adapters": found,
     }
     options.results.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def compress(folder: Path, place: Path, share: float, store: str) -> None:
         else:
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 shutil.copyfile(folder / name, fresh / name)
-        if store != STORES[0]:
+        if store != _FLOATS:
             narrow_file(fresh / WEIGHTS_FILE, store)
 
 

@@ -22,8 +22,9 @@ from edgelora.adapter.make_plain import (
     make_plain,
     write_record,
 )
-from edgelora.adapter.narrow import check_store, narrow, smallest
+from edgelora.adapter.narrow import check_store, narrow
 from edgelora.adapter.plain import PlainAdapter, read_plain, write_plain
+from edgelora.adapter.smallest import smallest
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import CheckpointError, ConfigError
 from edgelora.values import Checkpoint

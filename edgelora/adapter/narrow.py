@@ -2,7 +2,8 @@
 
 Adapter, store -> Adapter
 
-The rounded numbers are what every device multiplies with; those that have an operator for it pack them as codes.
+The rounded numbers are what every device multiplies with; those that have an operator for it pack them as codes. A file
+holds the codes themselves, a quarter of what floats take.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.adapter.smallest import smallest
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.values import FloatArray
 from edgelora_runtime.adapter import Adapter, Factors
+from edgelora_runtime.code_rows import join_rows, widen_rows
 from edgelora_runtime.grid_of_factors import round_to_codes
 from edgelora_runtime.manifest import FLOAT_STORE, HALF_STORE, INT8_STORE
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
@@ -42,15 +45,19 @@ def narrow(adapter: Adapter, store: str) -> Adapter:
 
 
 def narrow_file(path: Path, store: str) -> None:
-    """Round the factors in a file of PEFT, each as float16 where that holds all of it; head and gains stay."""
+    """Round the factors in an adapter's file, to codes or to float16; head and gains stay."""
     tensors: dict[str, npt.NDArray[Any]] = {}
-    for key, values in read_safetensors(path).items():
+    for key, values in widen_rows(read_safetensors(path), str(path.parent)).items():
         if ".lora_" not in key or ".lora_gain" in key:
             tensors[key] = values
             continue
         wide = values.astype(np.float32)
         is_b = ".lora_B." in key
-        rounded = _round(wide.T if is_b else wide, store, key)
+        rows = wide.T if is_b else wide
+        if store == INT8_STORE:
+            tensors[key] = join_rows(*round_to_codes(rows))
+            continue
+        rounded = _round(rows, store, key)
         tensors[key] = smallest(np.ascontiguousarray(rounded.T if is_b else rounded))
     write_safetensors(path, tensors)
 
@@ -78,10 +85,3 @@ def _round(values: FloatArray, store: str, where: str) -> FloatArray:
         return half.astype(np.float32)
     codes, scales = round_to_codes(values)
     return codes * scales[:, None]
-
-
-def smallest(values: FloatArray) -> npt.NDArray[Any]:
-    """``values`` as float16 where that holds every one of them, else as they are."""
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    return half if bool((half == values).all()) else values

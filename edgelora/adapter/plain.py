@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgelora.adapter.smallest import smallest
 from edgelora.values import FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, read_adapter
 from edgelora_runtime.adapter_config import CONFIG_FILE, read_fields
 from edgelora_runtime.files import write_atomically
-from edgelora_runtime.safetensors import write_safetensors
+from edgelora_runtime.safetensors import map_safetensors, write_safetensors
 from edgelora_runtime.shared_factors import map_tensors
 
 PREFIX = "base_model.model."
@@ -30,7 +31,7 @@ class PlainAdapter:
     """Plain LoRA in float32, or DoRA with gains, its ``adapter_config.json``, and what the way here was worth telling.
 
     ``halves`` are the factors, such as ``model.layers.0.mlp.up_proj.lora_A``, that were stored as float16 and go back
-    to that.
+    to that, or as codes of which float16 holds every product.
     """
 
     adapter: Adapter
@@ -51,10 +52,11 @@ class PlainAdapter:
 def read_plain(folder: Path) -> PlainAdapter:
     """A folder of PEFT that holds plain LoRA, and a head where it has one; raises AdapterError for any other."""
     adapter = read_adapter(folder, with_head=True)
+    stored = map_safetensors(folder / WEIGHTS_FILE)
     halves = {
         key.removeprefix(PREFIX).replace(".default.", ".").removesuffix(".weight")
         for key, value in map_tensors(folder / WEIGHTS_FILE).items()
-        if value.dtype == np.float16
+        if value.dtype == np.float16 or (stored[key].dtype == np.int8 and smallest(value).dtype == np.float16)
     }
     return PlainAdapter(adapter, read_fields(folder), frozenset(halves))
 

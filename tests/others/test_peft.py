@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from edgelora.artifact.store import add_adapter
 from edgelora.checkpoint.folder import open_checkpoint
+from edgelora.cli import main
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.training.finish_receipt import make_receipt
 from edgelora_runtime.model import load
@@ -26,12 +27,18 @@ def test_peft_gives_the_logits_of_our_runtime(shared: Shared, store: str, tmp_pa
     add_adapter(artifact, "a", folder, store=store)
     inside = artifact / "adapters" / "a"
     assert (inside / "receipt.json").is_file()
+    opened = inside
+    if store == "int8":
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(shared.base), inside)
+        opened = tmp_path / "plain"
+        assert main(["adapter", "convert", str(inside), "-o", str(opened)]) == 0
     with load(artifact) as model:
         ours = np.stack([model.logits(list(PROMPT), adapter=spec) for spec in ("none", "a")])
     base = AutoModelForCausalLM.from_pretrained(shared.base).eval()
     with torch.no_grad():
         theirs = [base(torch.tensor([PROMPT])).logits[0].numpy()]
-        adapted = peft.PeftModel.from_pretrained(base, inside).eval()
+        adapted = peft.PeftModel.from_pretrained(base, opened).eval()
         theirs.append(adapted(torch.tensor([PROMPT])).logits[0].numpy())
     assert np.abs(ours[0] - ours[1]).max() > 0.1
     np.testing.assert_allclose(ours, np.stack(theirs), atol=1e-4)

@@ -106,7 +106,7 @@ def test_the_fused_packer_takes_the_narrow_form(artifact: Path, tmp_path: Path) 
         packed = pack_fused(read_adapter(artifact / info.path), read_manifest(artifact).slots)
         sizes.append(packed[FACTORS].nbytes)
         types = {str(item.dtype) for item in read_safetensors(artifact / info.path / WEIGHTS_FILE).values()}
-        assert types == {"float32" if store == FLOAT_STORE else "float16"}
+        assert types == {{FLOAT_STORE: "float32", HALF_STORE: "float16", INT8_STORE: "int8"}[store]}
     assert sizes[0] > 1.8 * sizes[1] > 3 * sizes[2]
 
 

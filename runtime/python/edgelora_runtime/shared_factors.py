@@ -1,4 +1,4 @@
-"""The tensors of an adapter, those too that lie in a file which adapters of one artifact share.
+"""The tensors of an adapter: those too that lie in a file which adapters of one artifact share, codes as floats.
 
 adapter_model.safetensors -> arrays by name
 
@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from edgelora_runtime.code_rows import widen_rows
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.manifest import file_info
 from edgelora_runtime.names import shared_file
@@ -28,9 +29,10 @@ Tensor = TypeVar("Tensor")
 
 
 def map_tensors(path: Path) -> dict[str, Array]:
-    """Every tensor of an adapter whose own file is ``path``, as ``map_safetensors`` gives them.
+    """Every tensor of an adapter whose own file is ``path``, as ``map_safetensors`` gives them, codes as float32.
 
-    Raises ArtifactError for a file that cannot be read, AdapterError for a shared one that is missing or another.
+    Raises ArtifactError for a file that cannot be read, AdapterError for a shared one that is missing or another, and
+    for codes that are none.
     """
     tensors = map_safetensors(path)
     references = {
@@ -38,7 +40,7 @@ def map_tensors(path: Path) -> dict[str, Array]:
         for name, value in tensors.items()
         if value.dtype == np.uint8 and value.shape == (REFERENCE_BYTES,)
     }
-    return {**tensors, **_look_up(path.parent, references, map_safetensors)}
+    return widen_rows({**tensors, **_look_up(path.parent, references, map_safetensors)}, str(path.parent))
 
 
 def map_whole(path: Path) -> dict[str, Stored] | None:

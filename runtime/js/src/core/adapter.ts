@@ -6,6 +6,7 @@
 
 import { CONFIG_FILE, EXPECTED, isSaved, type LoraConfig, parseConfig, rankOf, scalingOf } from "./adapter-config.js";
 import { claims, type Narrowing, type Targets } from "./claims.js";
+import { widenRows } from "./code-rows.js";
 import { AdapterError, ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import type { Slot } from "./format.js";
@@ -171,7 +172,7 @@ async function readConfig(source: FolderSource, withHead: boolean): Promise<Lora
 async function readTensors(source: FolderSource): Promise<Map<string, StoredTensor>> {
   try {
     const tensors = readSafetensors(await source.bytes(WEIGHTS_FILE), `${source.where}/${WEIGHTS_FILE}`);
-    return await lookUpShared(tensors, source);
+    return widenRows(await lookUpShared(tensors, source), source.where);
   } catch (error) {
     throw error instanceof ArtifactError ? new AdapterError(error.message) : error;
   }

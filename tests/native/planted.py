@@ -20,7 +20,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "runtime" / "native"
-TESTS = tuple(f"tests/native/test_{name}.py" for name in ("readers", "adapter_folders", "artifact_files"))
+TESTS = tuple(
+    f"tests/native/test_{name}.py" for name in ("readers", "adapter_folders", "artifact_files", "codes_native")
+)
 COMPILE = ("c++", "-std=c++17", "-O0", "-DJSON_NO_IO", f"-I{NATIVE / 'src'}")
 PATIENCE = 120  # seconds; what hangs has failed, too
 
@@ -97,6 +99,12 @@ FAULTS = (
     Fault("adapter.cpp", "a->rows != rank || b->columns != rank", "false"),
     Fault("adapter.cpp", "tensor.shape.size() != (is_gain ? 1 : 2) || ", ""),
     Fault("adapter.cpp", "item.in_features != place.in_features || ", ""),
+    Fault("code_rows.cpp", "shape[0] < 1 || ", ""),
+    Fault("code_rows.cpp", "if (shape[1] <= static_cast<std::int64_t>(kScaleBytes)) return false;", ""),
+    Fault("code_rows.cpp", "!std::isfinite(scale) || ", ""),
+    Fault("code_rows.cpp", " || !(scale > 0)", ""),
+    Fault("code_rows.cpp", ".substr(0, codes_of(tensor))", ""),
+    Fault("code_rows.cpp", ".find(kNoCode) == std::string_view::npos", ".empty() || true"),
     Fault("receipt.cpp", "receipt.fingerprint != ours.fingerprint", "false"),
     Fault("receipt.cpp", "if (found == *receipt.weights)", "if (true)"),
 )  # fmt: skip
@@ -112,6 +120,7 @@ def main() -> int:
     unseen = []
     with tempfile.TemporaryDirectory() as made:
         subprocess.run([*COMPILE, "-c", str(NATIVE / "tests/readers.cpp"), "-o", f"{made}/readers.o"], check=True)
+        (Path(made) / "libedgelora.so").symlink_to(build / "libedgelora.so")  # for answers, without any fault
         assert not is_seen(SOUND, build, Path(made)), "a test fails without any fault"
         for fault in FAULTS if len(sys.argv) < 3 else [item for item in FAULTS if item.file == sys.argv[2]]:
             seen = is_seen(fault, build, Path(made))

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "code_rows.hpp"
 #include "files.hpp"
 #include "parse_json.hpp"
 #include "safetensors.hpp"
@@ -17,6 +18,9 @@ namespace edgelora {
 namespace {
 
 namespace fs = std::filesystem;
+
+using Shape = std::vector<std::int64_t>;
+using Tensors = std::vector<std::pair<std::string, StoredTensor>>;
 
 constexpr double kNoChange = 1e-8;  // root mean square of a delta that float32 weights cannot even hold
 constexpr const char* kPickleFile = "adapter_model.bin";
@@ -80,6 +84,10 @@ std::optional<Key> parse_key(std::string_view key) {
     return Key{std::string(key), side};
 }
 
+std::string_view bytes_of(const std::vector<float>& values) {
+    return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+}
+
 std::string shape_of(const StoredTensor& tensor) {
     std::string told;
     for (const std::int64_t size : tensor.shape) told += (told.empty() ? "" : ", ") + std::to_string(size);
@@ -102,7 +110,8 @@ class Reader {
         adapter_.invocation = config.invocation;
         adapter_.base = config.base;
         adapter_.grid = config.grid;
-        const auto tensors = parse(file->bytes(), path.u8string());
+        auto tensors = parse(file->bytes(), path.u8string());
+        widen(tensors);
         for (const auto& [key, tensor] : tensors) collect(key, tensor);
         for (const auto& [module, sides] : sides_) put_together(module, sides, config);
         if (tensors.empty()) wrong_.push_back(std::string(kWeightsFile) + " holds no tensors");
@@ -138,13 +147,36 @@ class Reader {
         (is_same ? adapter_.notes : wrong_).push_back(told + " twice, under two names");
     }
 
-    std::vector<std::pair<std::string, StoredTensor>> parse(std::string_view bytes, const std::string& where) {
+    Tensors parse(std::string_view bytes, const std::string& where) {
         try {
             auto tensors = parse_safetensors(bytes, where);
             look_up_shared(tensors, folder_, adapter_.kept);
             return tensors;
         } catch (const Error& error) {
             throw Error(Code::adapter, error.what());
+        }
+    }
+
+    // Codes become floats, once for all names that stand for one tensor of a shared file. Where they are wrong that is
+    // told, and zeros take their place: nothing else is then said of them.
+    void widen(Tensors& tensors) {
+        std::map<std::pair<const char*, bool>, std::pair<StoredTensor, std::string>> done;  // by place and side
+        for (auto& [name, tensor] : tensors) {
+            const std::optional<Key> key = parse_key(name);
+            if (!key || key->side == "gain" || !are_code_rows(tensor)) continue;
+            const bool is_b = key->side == "B";
+            const auto [found, is_new] = done.try_emplace({tensor.bytes.data(), is_b});
+            auto& [widened, wrong] = found->second;
+            if (is_new) {
+                wrong = find_wrong_codes(tensor);
+                auto values = std::make_shared<std::vector<float>>(widen_codes(tensor, is_b));
+                if (!wrong.empty()) std::fill(values->begin(), values->end(), 0.0F);
+                const std::int64_t rank = tensor.shape[0], count = static_cast<std::int64_t>(values->size()) / rank;
+                widened = {"F32", is_b ? Shape{count, rank} : Shape{rank, count}, bytes_of(*values)};
+                adapter_.kept.push_back(std::move(values));
+            }
+            if (!wrong.empty()) wrong_.push_back(name + " " + wrong);
+            tensor = widened;
         }
     }
 

@@ -11,6 +11,7 @@ set(EDGELORA_CORE_SOURCES
   check_manifest.cpp
   check_receipt.cpp
   claims.cpp
+  code_rows.cpp
   encoder_model.cpp
   encoder_session.cpp
   files.cpp

@@ -6,10 +6,12 @@ Knows nothing about what is tested.
 import importlib.util
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.native.asking import Readers
 from tests.native.interface import Library
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,3 +45,10 @@ def onnxruntime() -> Path:
 @pytest.fixture(scope="session")
 def library(built: Path, onnxruntime: Path) -> Library:
     return Library(built / "libedgelora.so", onnxruntime)
+
+
+@pytest.fixture(scope="module")
+def readers(built: Path) -> Iterator[Readers]:
+    process = Readers(built / "readers")
+    yield process
+    process.close()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,6 @@ TINY = FOLDER / "tiny-float"
 WEIGHTS, CONFIG, RECEIPT = "adapter_model.safetensors", "adapter_config.json", "receipt.json"
 ARTIFACTS = sorted(path.parent for path in FOLDER.glob("*/manifest.json"))
 Change = Callable[[Path], object]
-
-
-@pytest.fixture(scope="module")
-def readers(built: Path) -> Iterator[Readers]:
-    process = Readers(built / "readers")
-    yield process
-    process.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,6 @@ from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.manifest import check_files, read_manifest
 from tests.native.asking import Readers
 from tests.native.test_adapter_folders import ARTIFACTS, CONFIG, RECEIPT, TINY, WEIGHTS, Change, both
-
-
-@pytest.fixture(scope="module")
-def readers(built: Path) -> Iterator[Readers]:
-    process = Readers(built / "readers")
-    yield process
-    process.close()
 
 
 def both_artifacts(readers: Readers, folder: Path) -> dict[str, Any]:

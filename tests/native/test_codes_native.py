@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from ctypes import c_int32
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,6 @@ from tests.test_refuse import FOLDER
 Tensors = dict[str, npt.NDArray[Any]]
 MODULE = "model.layers.0.mlp.up_proj"
 A, B = (f"base_model.model.{MODULE}.lora_{side}.weight" for side in "AB")
-
-
-@pytest.fixture(scope="module")
-def readers(built: Path) -> Iterator[Readers]:
-    process = Readers(built / "readers")
-    yield process
-    process.close()
 
 
 def draw(rank: int, n: int, seed: int) -> npt.NDArray[np.int8]:

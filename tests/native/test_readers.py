@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,6 @@ from tests.test_refuse import FILE, FOLDER, content_of
 
 MODULES = ("model.layers.0.self_attn.q_proj", "model.layers.11.mlp.down_proj", "q_proj", "x", "")
 ROUNDS = 250
-
-
-@pytest.fixture(scope="module")
-def readers(built: Path) -> Iterator[Readers]:
-    process = Readers(built / "readers")
-    yield process
-    process.close()
 
 
 def seeds(kind: str) -> tuple[bytes, ...]:

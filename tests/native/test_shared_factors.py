@@ -1,7 +1,7 @@
 """Factors that adapters share, read by the native runtime as Python reads them, and refused in the same words."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,6 @@ from tests.native.test_adapter_folders import WEIGHTS, both
 from tests.test_refuse import FOLDER
 
 SHARED = FOLDER / "tiny-shared"
-
-
-@pytest.fixture(scope="module")
-def readers(built: Path) -> Iterator[Readers]:
-    process = Readers(built / "readers")
-    yield process
-    process.close()
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
 """Artifacts that several unit tests share; made once, copied by tests that change them."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edgelora.cli import main
 from tests.tiny import write_adapter, write_artifact, write_checkpoint
+
+Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +62,15 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(session_module.Session, "_run", counting)
     return lengths
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """``edgelora adapter`` with some words: exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main(["adapter", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 import edgelora
 from edgelora.adapter.lineage import split_weight
 from edgelora.checkpoint.folder import open_checkpoint
-from edgelora.cli import main
 from edgelora.errors import AdapterError, ConfigError
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora.training.finish_receipt import make_receipt
@@ -46,16 +45,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) ->
 def parents(measured: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
     """Copies that a test may change."""
     return {name: Path(shutil.copytree(folder, tmp_path / name)) for name, folder in measured.items()}
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main(["adapter", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def receipt_of(folder: Path) -> Receipt:

@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM
 import edgelora
 from edgelora.artifact.changing import changing
 from edgelora.artifact.store import add_adapter, remove_adapter
-from edgelora.cli import main
 from edgelora.errors import AdapterError, ArtifactError, ConfigError
 from edgelora.library.change import add as add_to_library
 from edgelora_runtime import load
@@ -22,8 +21,8 @@ from edgelora_runtime.receipt import Receipt, read_receipt, write_receipt
 from edgelora_runtime.safetensors import map_stored, read_safetensors, write_safetensors
 from tests.tiny import write_adapter
 
-WEIGHTS = "adapter_model.safetensors"
 Call = Callable[..., tuple[int, str, str]]
+WEIGHTS = "adapter_model.safetensors"
 
 
 def with_one_a(folder: Path, seed: int, rank: int = 16, start: int = 7) -> Path:
@@ -38,16 +37,6 @@ def with_one_a(folder: Path, seed: int, rank: int = 16, start: int = 7) -> Path:
 @pytest.fixture
 def tenants(tmp_path: Path) -> list[Path]:
     return [with_one_a(tmp_path / name, seed) for seed, name in enumerate(("ann", "bob", "cid"))]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main(["adapter", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def shared_files(artifact: Path) -> list[str]:

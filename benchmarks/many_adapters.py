@@ -2,7 +2,8 @@
 
 tiny artifact -> milliseconds and memory of opening in each runtime, of adding an adapter and of listing all
 
-Every figure comes from a process of its own, in random order: a median of the processes.
+With ``--artifact`` another one is opened, and no more. Every figure comes from a process of its own, in random order: a
+median of the processes.
 """
 
 from __future__ import annotations
@@ -47,22 +48,24 @@ process.exit(0);
 
 
 def main() -> None:
-    """Write ``many_adapters.json`` and ``many_adapters.md`` into ``benchmarks/results``."""
+    """Write ``many_adapters.json`` and ``.md`` into ``benchmarks/results``, of another artifact beside them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_adapters", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--counts", type=int, nargs=2, default=list(COUNTS))
     parser.add_argument("--native", type=Path, default=Path("build/native"), help="as `make native` builds it")
+    parser.add_argument("--artifact", type=Path, default=TINY, help="to open instead, with two adapters or more in it")
     parser.add_argument("--child", nargs=2, metavar=("ARM", "ARTIFACT"), help="internal: one process")
     options = parser.parse_args()
     if options.child:
         arm, artifact = options.child
         print(json.dumps(CHILDREN[arm](Path(artifact))))
         return
-    artifacts = {count: make(count) for count in options.counts}
+    is_tiny = options.artifact.resolve() == TINY
+    artifacts = {count: make(options.artifact, count) for count in options.counts}
     native = options.native / "edgelora-run"
-    for count, artifact in artifacts.items():
+    for count, artifact in artifacts.items() if is_tiny else ():
         make_library(artifact, count)
-    arms = [PYTHON, NODE, ADD, LIST, KEEP, FIND, *([CPP] if native.exists() else [])]
+    arms = [PYTHON, NODE, *((ADD, LIST, KEEP, FIND) if is_tiny else ()), *([CPP] if native.exists() else [])]
     if CPP not in arms:
         print(f"{native} is not there, so C++ is left out; `make native` builds it", file=sys.stderr)
     found: dict[tuple[str, int], list[Mapping[str, float]]] = {}
@@ -71,6 +74,7 @@ def main() -> None:
     for arm, count in order:
         found.setdefault((arm, count), []).append(_measure(arm, artifacts[count], native))
     result = {
+        "model": "A tiny artifact" if is_tiny else read_manifest(options.artifact).model.name,
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__},
         "date": time.strftime("%Y-%m-%d"),
         "rounds": options.rounds,
@@ -81,18 +85,19 @@ def main() -> None:
             if arm in arms
         },
     }
-    write_atomically(RESULTS / "many_adapters.json", json.dumps(result, indent=1) + "\n")
+    place = RESULTS / ("many_adapters" if is_tiny else "many_adapters_real")
+    write_atomically(place.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
     page = write_page(result)
-    write_atomically(RESULTS / "many_adapters.md", page)
+    write_atomically(place.with_suffix(".md"), page)
     print(page)
 
 
-def make(count: int) -> Path:
-    """The tiny artifact with ``count`` adapters of equal factors under names of their own."""
+def make(artifact: Path, count: int) -> Path:
+    """The artifact with ``count`` adapters of equal factors under names of their own, on the same file system."""
     folder = WORK / f"with-{count}"
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("adapters"))
-    data = json.loads((TINY / MANIFEST_FILE).read_text(encoding="utf-8"))
+    shutil.copytree(artifact, folder, ignore=shutil.ignore_patterns("adapters"))
+    data = json.loads((artifact / MANIFEST_FILE).read_text(encoding="utf-8"))
     one = data["adapters"][1]
     files = {name: info for name, info in data["files"].items() if name.startswith(f"{one['path']}/")}
     data["files"] = {name: info for name, info in data["files"].items() if not name.startswith(ADAPTER_FOLDER)}
@@ -104,7 +109,7 @@ def make(count: int) -> Path:
             target = f"{ADAPTER_FOLDER}{name}/{Path(file).name}"
             data["files"][target] = info
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(TINY / file, folder / target)
+            os.link(artifact / file, folder / target)  # a thousand real ones take gigabytes
     (folder / MANIFEST_FILE).write_text(manifest_text(data), encoding="utf-8")
     return folder
 
@@ -224,11 +229,12 @@ def _median(runs: list[Mapping[str, float]]) -> dict[str, float]:
 def write_page(result: Mapping[str, Any]) -> str:
     """The figures as a page."""
     few, many = (str(count) for count in result["adapters"])
+    given = "" if ADD in result["arms"] else " --artifact FOLDER"
     lines = [
-        f"# A tiny artifact with {few} and with {many} adapters",
+        f"# {result['model']} with {few} and with {many} adapters",
         "",
         "Medians of processes of their own; memory is what opening adds, of C++ the peak of the process.",
-        "`python -m benchmarks.many_adapters` makes this page.",
+        f"`python -m benchmarks.many_adapters{given}` makes this page.",
         "",
         f"| | {few} adapters | {many} adapters | memory, {few} | memory, {many} |",
         "|---|---:|---:|---:|---:|",

@@ -6,20 +6,25 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { build } from "esbuild";
 import { bundleWorker, workerModule } from "./worker-source.mjs";
 
 const ROOT = dirname(import.meta.dirname);
-const DIST = join(ROOT, "dist");
+const DONE = join(ROOT, "dist"); // others may be reading it: it is replaced when all is there
+const DIST = join(ROOT, "dist-fresh");
 const TSC = createRequire(import.meta.url).resolve("typescript/package.json");
 
 rmSync(DIST, { recursive: true, force: true });
-execFileSync(process.execPath, [join(dirname(TSC), "bin", "tsc"), "-p", join(ROOT, "tsconfig.build.json")], {
-  stdio: "inherit",
-});
+execFileSync(
+  process.execPath,
+  [join(dirname(TSC), "bin", "tsc"), "-p", join(ROOT, "tsconfig.build.json"), "--outDir", DIST],
+  {
+    stdio: "inherit",
+  },
+);
 const { code, map, inputs } = await bundleWorker(ROOT);
 writeFileSync(join(DIST, "worker.js"), code);
 writeFileSync(join(DIST, "worker.js.map"), map);
@@ -48,3 +53,5 @@ const licences = [...new Set(names)].sort().flatMap((name) => {
   return [`${name}\n\n${readFileSync(join(ROOT, "node_modules", name, "LICENSE"), "utf8").trim()}\n`];
 });
 writeFileSync(join(DIST, "THIRD_PARTY_LICENSES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
+rmSync(DONE, { recursive: true, force: true });
+renameSync(DIST, DONE);

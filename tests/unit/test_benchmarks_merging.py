@@ -8,6 +8,7 @@ import pytest
 
 import edgelora
 from benchmarks import merging
+from edgelora.adapter.merge_options import METHODS
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.torch_model.choose_grid import GridChoice, grid_maker
 from edgelora.training.finish_receipt import make_receipt
@@ -38,7 +39,7 @@ def test_every_way_is_measured_and_told(demo: Path, tmp_path: Path, monkeypatch:
     folders = {name: demo / "adapters" / name for name in merging.ADAPTERS}
     ways = merging.make_ways(folders, (1.0, 0.5), tmp_path / "work")
     assert [way.label for way in ways[:5]] == ["addresses alone", "icd alone", merging.BLEND, "linear", "cat"]
-    assert len(ways) == 3 + 12
+    assert len(ways) == 3 + len(METHODS)
     assert {way.label: way.rank for way in ways if way.folder}["cat"] == 4
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
     assert merging.make_ways(folders, (1.0, 0.5), tmp_path / "work") == ways

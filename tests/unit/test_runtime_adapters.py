@@ -163,9 +163,9 @@ def read_folders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     folders: list[str] = []
     original = module.read_adapter
 
-    def record(folder: Path, with_head: bool) -> object:
+    def record(folder: Path, *given: bool, **named: bool) -> object:
         folders.append(folder.name)
-        return original(folder, with_head)
+        return original(folder, *given, **named)
 
     monkeypatch.setattr(module, "read_adapter", record)
     return folders

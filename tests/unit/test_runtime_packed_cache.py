@@ -24,9 +24,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     folders: list[str] = []
     original = open_module.read_adapter
 
-    def record(folder: Path, with_head: bool) -> object:
+    def record(folder: Path, *given: bool, **named: bool) -> object:
         folders.append(folder.name)
-        return original(folder, with_head)
+        return original(folder, *given, **named)
 
     monkeypatch.setattr(open_module, "read_adapter", record)
     return folders
@@ -83,8 +83,8 @@ def test_an_adapter_that_is_replaced_while_it_is_read_is_not_kept_as_the_new_one
     folder, cache = write_adapter(tmp_path / "mine", seed=5), tmp_path / "cache"
     original = open_module.read_adapter
 
-    def read_and_replace(path: Path, with_head: bool) -> object:
-        found = original(path, with_head)
+    def read_and_replace(path: Path, *given: bool, **named: bool) -> object:
+        found = original(path, *given, **named)
         found = dataclasses.replace(found, factors={name: copy.deepcopy(item) for name, item in found.factors.items()})
         write_adapter(folder, seed=6)
         return found

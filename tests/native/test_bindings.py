@@ -62,5 +62,5 @@ def test_every_case_of_encoders(binding: Binding) -> None:
 def test_what_a_binding_adds(language: str, built: Path, environment: dict[str, str]) -> None:
     """Listeners that throw, handles that are closed, texts that are no Unicode, threads."""
     command = [*HANDLING[language](built), str(FOLDER / "tiny-float")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), (done.stdout + done.stderr)[-4000:]

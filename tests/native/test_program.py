@@ -38,7 +38,7 @@ class Program:
         given = stdin.encode() if isinstance(stdin, str) else stdin
         command = [self.path, *map(str, words)]
         source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if given is None else {"input": given}
-        done = subprocess.run(command, capture_output=True, env=self.environment, timeout=300, **source)
+        done = subprocess.run(command, capture_output=True, env=self.environment, timeout=900, **source)
         return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def fails(self, code: int, *words: object, stdin: str | bytes | None = None) -> str:

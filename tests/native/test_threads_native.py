@@ -17,7 +17,7 @@ def check(program: Path, onnxruntime: Path, **environment: str) -> None:
         text=True,
         env={**os.environ, "EDGELORA_ONNXRUNTIME": str(onnxruntime), **environment},
         check=False,
-        timeout=300,
+        timeout=1200,
     )
     assert (done.returncode, done.stdout) == (0, "24 checks, 0 failed\n"), (done.stdout + done.stderr)[-6000:]
 

@@ -57,7 +57,7 @@ def emulated(*words: object, **environment: str) -> str:
     """What a program prints on Haswell; unsupported features are told on standard error alone."""
     assert shutil.which(EMULATOR), f"found no {EMULATOR}; run: apt-get install qemu-user-static"
     command = [EMULATOR, "-cpu", "Haswell", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

@@ -30,13 +30,13 @@ demo: $(STAMP) ## train two adapters, export one int4 artifact, compare; the sam
 	$(BIN)/python -m examples.demo
 
 # Python and JavaScript at the same time, each on half of the cores: OpenMP's threads would wait for each other where both
-# have all of them. What JavaScript says is kept until Python's tests have ended.
+# have all of them. What JavaScript says comes when Python's tests have ended: it is in build/test-javascript.log before.
 test: $(STAMP) $(JS) $(PAGE) $(APP) $(OTHERS) browser native compilers ## run every test: Python, native, Node, Chromium, Firefox, WebKit, React Native's binding
 	@mkdir -p build; export OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )); \
 	$(MAKE) --no-print-directory test-javascript > build/test-javascript.log 2>&1 & javascript=$$!; \
-	trap 'kill $$javascript; exit 130' INT TERM; \
-	$(BIN)/python -m pytest; python=$$?; \
-	wait $$javascript; javascript=$$?; cat build/test-javascript.log; exit $$(( python || javascript ))
+	trap 'kill $$javascript $$log; exit 130' INT TERM; \
+	$(BIN)/python -m pytest; python=$$?; tail -n +1 -f build/test-javascript.log & log=$$!; \
+	wait $$javascript; javascript=$$?; sleep 2; kill $$log; exit $$(( python || javascript ))
 
 test-javascript:
 	npm --prefix runtime/js test

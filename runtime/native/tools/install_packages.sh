@@ -12,6 +12,6 @@ done <"$1"
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 fail() { echo "edgelora: $1" >&2; exit 2; }
-install=(apt-get install -y --no-install-recommends "${missing[@]}")
+install=(apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${missing[@]}")
 [ "$(id -u)" = 0 ] || fail "$2 needs ${missing[*]}; run: sudo ${install[*]}"
 apt-get update >&2 && "${install[@]}" >&2 || fail "could not install ${missing[*]}; run: ${install[*]}"

@@ -104,6 +104,27 @@ def test_one_row_of_bytes_says_the_same_with_and_without_a_sign(is_signed: bool,
     np.testing.assert_allclose(found, rounded @ values.T, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_layers_that_share_signed_weights_have_one_initializer_each_and_their_bytes_once(
+    is_signed: bool, tmp_path: Path
+) -> None:
+    """onnxruntime takes the sign from each by itself, where products of bytes overflow, and wants a name for each."""
+    rng = np.random.default_rng(5)
+    grid = _grid(QuantSpec(8), **{NAMES[0]: rng.standard_normal((40, 64)).astype(np.float32)})
+    x = rng.standard_normal((1, 4, 64)).astype(np.float32)
+    model = _linears(40, 64, packed=False)
+    first, second = model.graph
+    second.replace_input_with(1, first.inputs[1])
+    lower = LowerToIntegers({NAMES[0]: WeightSource(NAMES[0], 0, 40)}, grid, one_row=True, is_signed=is_signed)
+    one, other = _run(model, lower, tmp_path, x=x)
+    np.testing.assert_array_equal(one, other)
+    codes = [node.inputs[1] for node in model.graph if node.op_type == "MatMulIntegerToFloat"]
+    assert len(set(codes)) == (2 if is_signed else 1)
+    tensors = [value.const_value for value in codes]
+    assert len({(tensor.offset, tensor.length) for tensor in tensors}) == 1
+    assert len({value.name for value in codes if value.const_value.dtype == ir.DataType.INT8}) == 2 * is_signed
+
+
 def test_wide_linears_are_cut_into_pieces(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     weight = rng.standard_normal((3100, 32)).astype(np.float32)

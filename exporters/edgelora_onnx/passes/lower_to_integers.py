@@ -148,8 +148,12 @@ class LowerToIntegers(ir.passes.InPlacePass):
             shape = (in_features, part.stop - part.start)
             codes = functools.partial(lambda part: self._codes(sources, part).T, part)
             steps = functools.partial(lambda part: self._rounded(sources).steps[part], part)
+            name = f"{key}.{start}.codes"
+            # As with the zero, where layers share their weights each has an initializer of its own, of the same bytes.
+            is_taken = self._dtype is np.int8 and name in graph.initializers
+            own = f"{before.outputs[0].name}.{start}.codes" if is_taken else name
             yield (
-                add_payload(graph, self.payloads, f"{key}.{start}.codes", shape, self._dtype, codes),
+                add_payload(graph, self.payloads, own, shape, self._dtype, codes, key=name),
                 add_payload(graph, self.payloads, f"{key}.{start}.steps", shape[1:], np.float32, steps),
             )
 

@@ -146,35 +146,48 @@ for (const moment of MOMENTS) {
 for (const inWorker of [false, true]) {
   test(`the signal of a load has no say when the model is there; disposing, ${inWorker ? "in a worker" : "in the page"}`, async () => {
     const place = await bench(browser);
-    const found = await place.page.evaluate(async (given) => {
-      await edgelora.watchSessions();
-      const ending = new AbortController();
-      const { signal } = ending;
-      const options = { backend: "wasm", wasmPaths: "/ort/", threads: 1, signal, inWorker: given } as const;
-      const model = await edgelora.open("/conformance/tiny-float", options);
-      ending.abort();
-      const ids = await model.generateIds([5, 6, 7], { maxNewTokens: 3, adapter: "four" });
-      const tell = (error: Error) => `${error.name}: ${error.message}`;
-      const long = { maxNewTokens: 300, temperature: 1, seed: 2, adapter: "four" };
-      const written = model.generate("hello", long);
-      const answers = [written.then(String, tell), model.generateIds([5], long).catch(tell)];
-      const pieces: string[] = [];
-      const reading = (async () => {
-        for await (const piece of model.generate("hello", long)) pieces.push(piece);
-      })().catch(tell);
-      await written[Symbol.asyncIterator]().next(); // it is under way, and far from its end
-      const both = Promise.all([model.dispose(), model.dispose()]);
-      const beside = model.setAdapter("one").catch(tell);
-      await both;
-      await model.dispose();
-      return { ids, ended: await Promise.all([...answers, reading, beside]), pieces };
-    }, inWorker);
-    assert.equal(found.ids.length, 3);
-    const gone = "InputError: this model was disposed of; load the artifact again";
-    assert.deepEqual(found.ended, [gone, gone, gone, gone]);
-    assert.deepEqual(found.pieces, []); // its turn had not come
-    assert.deepEqual(await place.page.evaluate(left), { open: 0, locks: [] });
-    await assertNoWorkers(place.page);
-    await place.close();
+    try {
+      const found = await place.page.evaluate(disposeAmidAnswers, inWorker);
+      assert.equal(found.ids.length, 3);
+      const gone = "InputError: this model was disposed of; load the artifact again";
+      const first = found.answers.indexOf(gone);
+      const before = found.answers.slice(0, first).map(() => "answered");
+      const after = found.answers.slice(first).map(() => gone);
+      assert.deepEqual(found.answers, [...before, ...after]);
+      assert.deepEqual(found.others, [gone, gone, gone]);
+      assert.deepEqual(found.pieces, []); // its turn had not come
+      assert.deepEqual(await place.page.evaluate(left), { open: 0, locks: [] });
+      await assertNoWorkers(place.page);
+    } finally {
+      await place.close();
+    }
   });
+}
+
+/** In the page: dispose of a model while one answer is under way and others wait for their turn. */
+async function disposeAmidAnswers(inWorker: boolean) {
+  await edgelora.watchSessions();
+  const ending = new AbortController();
+  const { signal } = ending;
+  const options = { backend: "wasm", wasmPaths: "/ort/", threads: 1, signal, inWorker } as const;
+  const model = await edgelora.open("/conformance/tiny-float", options);
+  ending.abort();
+  const ids = await model.generateIds([5, 6, 7], { maxNewTokens: 3, adapter: "four" });
+  const tell = (error: Error) => `${error.name}: ${error.message}`;
+  const long = { maxNewTokens: 300, temperature: 1, seed: 2, adapter: "four" };
+  // Many, for on a busy machine the first may have ended before the page hears of its first piece.
+  const written = Array.from({ length: 12 }, () => model.generate("hello", long));
+  const answers = written.map((answer) => answer.then(() => "answered", tell));
+  const last = model.generateIds([5], long).then(String, tell);
+  const pieces: string[] = [];
+  const reading = (async () => {
+    for await (const piece of model.generate("hello", long)) pieces.push(piece);
+  })().then(() => "answered", tell);
+  await written[0]?.[Symbol.asyncIterator]().next();
+  const both = Promise.all([model.dispose(), model.dispose()]);
+  const beside = model.setAdapter("one").then(() => "set", tell);
+  await both;
+  await model.dispose();
+  const others = await Promise.all([last, reading, beside]);
+  return { ids, answers: await Promise.all(answers), others, pieces };
 }

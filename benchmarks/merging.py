@@ -30,7 +30,7 @@ from edgelora.data.rows import read_rows
 from edgelora.evaluation.ask_adapters import ask_artifact
 from edgelora.evaluation.asked import Asked
 from edgelora.evaluation.interference import Interference
-from edgelora.evaluation.score import encode_cases, mean_loss, rendering_of, score_answers, task_metric
+from edgelora.evaluation.score import Answers, answer_rows, encode_cases, mean_loss, rendering_of, task_metric
 from edgelora.evaluation.timing import Subject, bind, open_session, time_subjects
 from edgelora_runtime import Model, load
 from edgelora_runtime.adapter import read_adapter
@@ -128,7 +128,7 @@ def measure(
         prompts = tuple(data / name / "train.jsonl" for name in ADAPTERS)
         first, second = _terms(weights)
         foretold = _told(ask_artifact(artifact, first, second, Asked(prompts, options.asked, way.folder)))
-    tasks = {name: score(model, artifact, data, name, way.spec, options.limit or LIMITS[name]) for name in ADAPTERS}
+    tasks = {name: score(model, artifact, data, name, way.spec, options.limit or LIMITS[name])[0] for name in ADAPTERS}
     return {
         "label": way.label,
         "rank": way.rank,
@@ -138,17 +138,19 @@ def measure(
     }
 
 
-def score(model: Model, artifact: Path, data: Path, name: str, spec: str, limit: int) -> dict[str, Any]:
-    """Loss and the figure that says most about one task, over its held-out rows."""
+def score(model: Model, artifact: Path, data: Path, name: str, spec: str, limit: int) -> tuple[dict[str, Any], Answers]:
+    """Loss and the figure that says most about one task, over its held-out rows; the answers beside."""
     path = data / name / "heldout.jsonl"
     rows = read_rows(path)
     how = rendering_of(read_receipt(artifact / FOLDER / name))
     cases, _ = encode_cases(rows.rows[:limit], model, str(path), how)
     choices = sorted({row.completion for row in rows.rows if row.label})
     loss = mean_loss(model, cases, spec, _unseen)
-    figures = score_answers(model, cases, choices, spec, None, _unseen, how)
+    answers = answer_rows(model, cases, choices, spec, None, _unseen, how)
+    figures = answers.figures(len(choices))
     metric = task_metric(figures)
-    return {"n": len(cases), "loss": loss, "metric": metric, "score": None if metric is None else figures[metric]}
+    value = None if metric is None else figures[metric]
+    return {"n": len(cases), "loss": loss, "metric": metric, "score": value}, answers
 
 
 def time_ways(artifact: Path, ways: Sequence[Way], rounds: int, threads: int | None) -> dict[str, Any]:

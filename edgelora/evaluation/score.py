@@ -130,7 +130,30 @@ def count_answers(cases: Sequence[Case]) -> int:
     return sum(1 for case in cases if case.row.prompt)
 
 
-def score_answers(
+@dataclass(frozen=True)
+class Answers:
+    """What was expected of every row with a prompt, and what came: labels that were chosen, texts that were written."""
+
+    labels: Sequence[tuple[str, str]]  # expected, found
+    texts: Sequence[tuple[str, str]]
+
+    def figures(self, n_choices: int) -> dict[str, float | int | None]:
+        """Every figure that they allow, each a share from 0 to 1; ``n_choices`` is told beside labels.
+
+        ``exact_match`` is None where nothing was asked.
+        """
+        both = [*self.labels, *self.texts]
+        figures: dict[str, float | int | None] = {"exact_match": exact_match(*_columns(both)) if both else None}
+        if self.texts and all(is_json(expected) for expected, _ in self.texts):
+            wanted, found = _columns(self.texts)
+            figures |= {"json_valid": json_valid(found), "field_f1": field_f1(wanted, found)}
+        if self.labels:
+            figures |= {"accuracy": accuracy(*_columns(self.labels)), "macro_f1": macro_f1(*_columns(self.labels))}
+            figures["labels"] = n_choices
+        return figures
+
+
+def answer_rows(
     model: Model,
     cases: Sequence[Case],
     choices: Sequence[str],
@@ -138,15 +161,12 @@ def score_answers(
     max_new_tokens: int | None,
     step: Count,
     rendering: Rendering = AS_TODAY,
-) -> dict[str, float | int | None]:
-    """Every figure that the rows allow, each a share from 0 to 1; ``choices`` are the labels, whose number is told.
-
-    ``exact_match`` is None when no row has a prompt.
-    """
+) -> Answers:
+    """The answer to every row that has a prompt; a row with a label gets the likeliest of ``choices``."""
     tokenizer = model.tokenizer
     assert tokenizer is not None  # encode_cases refused such a model
     asked = [case for case in cases if case.row.prompt]
-    labels: list[tuple[str, str]] = []  # expected, found
+    labels: list[tuple[str, str]] = []
     texts: list[tuple[str, str]] = []
     for case in asked:
         if case.row.label:
@@ -156,15 +176,20 @@ def score_answers(
         found = _answer(model, batch, adapter, max_new_tokens)
         texts += zip([case.expected(tokenizer) for case in batch], found, strict=True)
         step(len(batch))
-    figures: dict[str, float | int | None] = {
-        "exact_match": exact_match(*_columns([*labels, *texts])) if asked else None
-    }
-    if texts and all(is_json(expected) for expected, _ in texts):
-        figures |= {"json_valid": json_valid(_columns(texts)[1]), "field_f1": field_f1(*_columns(texts))}
-    if labels:
-        figures |= {"accuracy": accuracy(*_columns(labels)), "macro_f1": macro_f1(*_columns(labels))}
-        figures["labels"] = len(choices)
-    return figures
+    return Answers(labels, texts)
+
+
+def score_answers(
+    model: Model,
+    cases: Sequence[Case],
+    choices: Sequence[str],
+    adapter: str,
+    max_new_tokens: int | None,
+    step: Count,
+    rendering: Rendering = AS_TODAY,
+) -> dict[str, float | int | None]:
+    """Figures of what ``answer_rows`` gives, each a share from 0 to 1."""
+    return answer_rows(model, cases, choices, adapter, max_new_tokens, step, rendering).figures(len(choices))
 
 
 def task_metric(figures: Mapping[str, float | int | None]) -> str | None:

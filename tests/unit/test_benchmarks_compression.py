@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compression
+from edgelora.evaluation.score import Answers
 from edgelora_runtime import load
 from edgelora_runtime.adapter import read_adapter
 from tests.tiny import write_adapter
@@ -36,16 +37,28 @@ def test_each_way_is_measured_on_the_adapters_own_task(shared_artifact: Path, tm
         for share in (1.0, 0.5):
             place = tmp_path / f"{share}"
             compression.compress(whole, place, share, "float16")
-            found.append(compression.measure(model, shared_artifact, tmp_path / "data", "usual", place, 2))
+            figures, answers = compression.measure(model, shared_artifact, tmp_path / "data", "usual", place, 2)
+            assert len(answers.labels) == 2
+            found.append(figures)
     assert found[0]["n"] == 2
     assert found[0]["bytes"] > found[1]["bytes"]
     assert found[0]["loss"] != found[1]["loss"]
     ways = [{"share": 1.0, "store": "float16"}, {"share": 0.5, "store": "float16"}]
+    whole_score, other_score = {"score": 0.5, "standard_error": 0}, {"score": 0.25, "standard_error": 0.1}
     page = compression.write_page(
         {
             "model": "tiny", "date": "today", "machine": {"cpu": "one", "onnxruntime": "1"}, "ways": ways,
-            "adapters": {"usual": [{**found[0], "score": 0.5}, {**found[1], "score": 0.25}]},
+            "adapters": {"usual": [{**found[0], **whole_score}, {**found[1], **other_score}]},
         }
     )  # fmt: skip
     assert "| whole | float16 | 100 %, " in page
-    assert "25.0 % (+25.0) |" in page
+    assert "50.0 % (+0.0) |" in page
+    assert "25.0 % (+25.0 ± 10.0) |" in page
+
+
+def test_the_standard_error_is_that_of_the_difference_on_the_same_rows() -> None:
+    whole = Answers([("a", "a")] * 50 + [("a", "b")] * 50, [])
+    assert compression.standard_error(whole, whole, "accuracy") == 0
+    worse = Answers([("a", "a")] * 30 + [("a", "b")] * 70, [])
+    assert compression.standard_error(whole, worse, "accuracy") == pytest.approx((0.2 * 0.8 / 100) ** 0.5, rel=0.1)
+    assert compression.standard_error(whole, worse, None) is None

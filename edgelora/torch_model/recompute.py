@@ -64,7 +64,7 @@ def _forgetful(forward: Callable[..., Any], index: int) -> Callable[..., Any]:
             )
             return output, seen.keys, seen.values
 
-        output, keys, values = checkpoint(compute, use_reentrant=False, preserve_rng_state=False)
+        output, keys, values = checkpoint(compute, use_reentrant=False)
         if cache is not None and keys is not None and values is not None:
             if filled:
                 cache.layers[index].keys, cache.layers[index].values = keys, values

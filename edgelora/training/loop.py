@@ -17,6 +17,7 @@ from edgelora.data.encode import AnyExample
 from edgelora.errors import ConfigError
 from edgelora.progress import StepReport
 from edgelora.training.batches import BatchPlan, batches_of_step, count_steps, sorted_batches
+from edgelora.training.dropout import dropping_out
 from edgelora.training.history import StepRecord, evaluations_since_best
 from edgelora.training.lora import adapter_state, restore_adapter, trainable_groups
 from edgelora.training.loss import Loss
@@ -60,7 +61,8 @@ def fit(
 
     The loss of a batch is divided by the number of its learned positions.
     With held-out examples ``best_adapter`` is the one of the lowest evaluation loss; without, that of the last step.
-    The model stays in eval mode: nothing is dropped out, so the same step always gives the same factors.
+    What a step drops out follows from its number, so the same step always gives the same factors; evaluation drops
+    nothing.
     The learning rate follows the whole length even where patience ends the run sooner.
     Raises ConfigError when the loss is no number any more.
     """
@@ -87,7 +89,8 @@ def fit(
         rate = learning_rate_at(options, step, total)
         for group, ratio in zip(optimizer.param_groups, (1.0, options.head_ratio), strict=False):
             group["lr"] = rate * ratio
-        step_loss = _take_step(loss, batches, parameters, optimizer, options, device)
+        with dropping_out(learner.model, options, step):
+            step_loss = _take_step(loss, batches, parameters, optimizer, options, device)
         if not math.isfinite(step_loss):
             raise ConfigError(f"the loss is {step_loss} at step {step + 1}; try a lower --learning-rate")
         tokens += sum(example.tokens for batch in batches for example in batch)

@@ -64,7 +64,7 @@ def attach_lora(
         rank_pattern={name: rank for name, rank in ranks.items() if rank != options.rank},
         alpha_pattern={name: _plain(alpha) for name, alpha in alphas.items() if alpha != options.alpha},
         target_modules=targets,
-        lora_dropout=0.0,
+        lora_dropout=options.dropout,
         bias="none",
         task_type=kind,
         modules_to_save=list(saved) or None,
@@ -74,6 +74,7 @@ def attach_lora(
     )
     torch.manual_seed(options.seed)
     wrapped = peft.get_peft_model(model, config)
+    wrapped.eval()  # what PEFT has added drops out like what a user trains
     config.modules_to_save = list(saved) or None  # PEFT adds what other models call their heads
     config.base_model_name_or_path = base_name  # before the call, PEFT would replace it with the model's empty path
     if options.share_a:

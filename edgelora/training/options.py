@@ -137,6 +137,13 @@ class TrainOptions:
     ] = None
     schedule: Annotated[str, Option("cosine, linear or constant, after the warmup.")] = "cosine"
     warmup: Annotated[int, Option("Steps over which the learning rate rises from zero.")] = 5
+    dropout: Annotated[
+        float,
+        Option(
+            "Share of the values left out at random in each step, before the factors and where the model has dropout: "
+            "few rows can then be learned for longer before they are known by heart."
+        ),
+    ] = 0.0
     max_length: Annotated[int, Option("Most tokens of a row; longer rows are left out and counted.")] = 512
     precision: Annotated[
         str, Option("float32 is exact; bfloat16 is faster where the processor multiplies it natively.")
@@ -209,6 +216,7 @@ class TrainOptions:
             head_learning_rate=self.head_learning_rate,
             schedule=self.schedule,
             warmup=self.warmup,
+            dropout=self.dropout,
             max_length=self.max_length,
             seed=self.seed,
             precision=self.precision,

@@ -38,6 +38,7 @@ class Recipe:
     head_learning_rate: float | None = None  # of what learns beside the factors; None is ten times the other
     schedule: str = "cosine"
     warmup: int = 5  # steps
+    dropout: float = 0.0  # share of values left out at random while a step is taken
     max_length: int = 512  # tokens; longer rows are left out
     seed: int = 0
     precision: str = "float32"
@@ -74,6 +75,8 @@ class Recipe:
         ]
         if self.rank_auto_energy is not None and not 0 < self.rank_auto_energy <= 1:
             wrong.append(f"--rank-energy is {self.rank_auto_energy}, expected a share above 0 and at most 1")
+        if not 0 <= self.dropout < 1:
+            wrong.append(f"--dropout is {self.dropout}, expected a share from 0 to below 1")
         if self.share_a and (self.init == "residual" or self.rank_auto_energy is not None):
             other = "--rank auto" if self.init == "zero" else "--init residual"
             wrong.append(

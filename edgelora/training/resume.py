@@ -2,8 +2,8 @@
 
 RunState -> a file, and back
 
-Batches, learning rate and first factors are functions of seed and step, and nothing is dropped out, so a run draws no
-random number that would have to be saved.
+Batches, learning rate, first factors and what is dropped out are functions of seed and step, so a run draws no random
+number that would have to be saved.
 """
 
 from __future__ import annotations

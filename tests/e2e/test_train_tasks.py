@@ -171,10 +171,11 @@ def test_a_classifier_learns_and_is_calibrated_on_rows_held_back(tmp_path: Path)
     assert (other.rows_used, other.calibration_rows, other.eval_rows_used) == (240, 0, 40)
 
 
-def test_resume_and_low_memory_give_the_same_adapter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_resume_and_low_memory_give_the_same_adapter(tmp_path: Path, dropout: float) -> None:
     base = _base("bert", tmp_path / "base")
     rows = _write(tmp_path / "rows.jsonl", _rows("classification"))
-    options = dataclasses.replace(_OPTIONS, task="classification")
+    options = dataclasses.replace(_OPTIONS, task="classification", dropout=dropout)
     train(base, rows, tmp_path / "whole", options, grid=_INT8)
     whole = read_adapter(tmp_path / "whole", with_head=True)
     train(base, rows, tmp_path / "low", dataclasses.replace(options, low_memory=True), grid=_INT8)

@@ -221,14 +221,16 @@ def test_learning_rate_rises_then_falls():
 def test_bad_options_are_named_together():
     with pytest.raises(ConfigError) as raised:
         Recipe(
-            rank=0, learning_rate=float("nan"), head_learning_rate=0.0, schedule="step", max_steps=0, target_modules=()
-        )
+            rank=0, learning_rate=float("nan"), head_learning_rate=0.0, schedule="step", max_steps=0, target_modules=(),
+            dropout=1.0,
+        )  # fmt: skip
     for part in (
         "--head-learning-rate is 0.0",
         "--rank is 0",
         "--learning-rate is nan",
         "--schedule is 'step'",
         "--max-steps is 0",
+        "--dropout is 1.0",
         "all-linear",
     ):
         assert part in str(raised.value)

@@ -23,21 +23,34 @@ MEANING = {
 
 def write_page(result: Mapping[str, Any]) -> str:
     """One table for each set."""
-    machine = result["machine"]
-    lines = [f"# Encoders: {result['model']}, {result['date']}", ""]
+    lines = [f"# Encoders: {result['model']}", ""]
     how = (
-        f"{machine['cpu']}, onnxruntime {machine['onnxruntime']} (`python -m benchmarks.encoders`). Adapters have rank "
+        f"`python -m benchmarks.encoders`, or with `--sets` a part of it. Adapters have rank {result['rank']}. Scores "
     )
-    how += f"{result['rank']}. Scores are percent, the mean over the seeds {', '.join(map(str, result['seeds']))} with "
-    how += "the lowest and the highest; points are those over *full*, seed by seed. All but *full* and *probe* are "
-    how += "exported artifacts in edgelora_runtime. Minutes are processor time of the training, all threads together; "
-    how += "MB are what lies on disk, of an adapter together with its base, which others share."
+    how += (
+        "are percent, the mean over the seeds with the lowest and the highest; points are those over *full*, seed by "
+    )
+    how += "seed. All but *full* and *probe* are exported artifacts in edgelora_runtime. Minutes are processor time of "
+    how += "the training, all threads together; MB are what lies on disk, of an adapter together with its base, which "
+    how += "others share."
     lines += [how, ""]
     for found in result["sets"].values():
-        lines += [f"## {found['title']}", ""]
-        lines += [f"{found['train']} rows learned {found['epochs']} times, {found['heldout']} held out.", ""]
-        lines += [*table(found), ""]
+        lines += [f"## {found['title']}", "", _told(found), "", *table(found), ""]
     return "\n".join(lines)
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    """What was learned, and where."""
+    ways = []
+    for name, title in (("full", "full fine-tuning"), ("lora", "adapters")):
+        how = found[name]
+        dropout = "" if how["dropout"] is None else f" with dropout {how['dropout']:g}"
+        ways.append(f"{title} {how['epochs']} times at {how['rate']:g}{dropout}")
+    machine, seeds = found["machine"], ", ".join(map(str, found["seeds"]))
+    return (
+        f"{found['train']} rows learned, {found['heldout']} held out: {', '.join(ways)}. Seeds {seeds}. "
+        f"{machine['cpu']}, onnxruntime {machine['onnxruntime']}, {found['date']}."
+    )
 
 
 def table(found: Mapping[str, Any]) -> list[str]:

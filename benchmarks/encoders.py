@@ -3,7 +3,7 @@
 three real sets, seeds -> scores, weights trained, processor minutes, bytes on disk of each arm
 
 Each training, export and scoring is a process of its own; what the build folder holds from an earlier run with the
-same options is not made again.
+same options is not made again, and the page keeps the sets that are not asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,6 @@ from examples.download import DatasetError, write_rows
 BUILD = Path("build/encoders")
 RESULTS = Path(__file__).parent / "results"
 FLOAT, QUANTS = "float", ("int8", "int4")
-_LORA_RATE = 2e-3
-_FULL_RATE = 5e-4
 _BATCH = 16
 _RANK = 8
 _CALIBRATED = 100  # rows behind those that are learned; they decide no label
@@ -44,37 +42,48 @@ _LENGTH = 128  # tokens of a row that are read
 
 
 @dataclass(frozen=True)
+class Learning:
+    """How long and how fast is learned."""
+
+    epochs: int
+    rate: float  # the highest learning rate, that of a head apart
+    dropout: float | None = None  # of an adapter; None is the default of ``train``, and in torch what the encoder says
+
+
+@dataclass(frozen=True)
 class Set:
-    """Real data and how much of it is learned by default, so that the whole table takes half an hour of two cores."""
+    """Real data and how it is learned by default, so that the whole table takes an hour of two cores."""
 
     title: str
     prepare: Callable[[Path], None]
     task: str  # as `edgelora train --task` calls it
     figures: tuple[str, str]  # of `edgelora eval`; arms are compared by the first
     rows: int
-    epochs: int
+    full: Learning
+    lora: Learning
 
 
 SETS: Mapping[str, Set] = {
     "reuters": Set("Reuters-8, topics of news", prepare_reuters.prepare, "classification",
-                   ("accuracy", "macro_f1"), 600, 2),
+                   ("accuracy", "macro_f1"), 600, Learning(2, 5e-4), Learning(2, 2e-3)),
     "icd": Set("ICD-10, chapters of clinical terms", lambda folder: prepare_icd.prepare(folder, "", 60),
-               "classification", ("accuracy", "macro_f1"), 1000, 3),
+               "classification", ("accuracy", "macro_f1"), 1000, Learning(3, 5e-4), Learning(3, 2e-3)),
     "addresses": Set("US addresses, tags of words", prepare_address_tags.prepare, "tagging",
-                     ("token_f1", "entity_f1"), 700, 6),
+                     ("token_f1", "entity_f1"), 700, Learning(12, 5e-4), Learning(12, 2e-3, 0.1)),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Work:
-    """One set with one seed, and how long is learned."""
+    """One set with one seed, and how it is learned."""
 
     name: str
     seed: int
     rows: int
     held_out: int
-    epochs: int
-    threads: int = field(compare=False)  # change the time alone
+    full: Learning
+    lora: Learning
+    threads: int  # change the time alone
 
     @property
     def task(self) -> str:
@@ -91,6 +100,14 @@ class Work:
         count = {"train": self.rows, "calibrate": _CALIBRATED, "heldout": self.held_out}[kind]
         return BUILD / "data" / self.name / f"{kind}-{count}.jsonl"
 
+    def options(self, arm: str) -> Mapping[str, Any]:
+        """What decides the figures of an arm, the time apart; a probe learns until it is done."""
+        learning = {FULL: self.full, PROBE: None}.get(arm, self.lora)
+        return {
+            **{name: getattr(self, name) for name in ("name", "seed", "rows", "held_out")},
+            "learning": None if learning is None else asdict(learning),
+        }
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -104,7 +121,7 @@ class Figures:
 
 def torch_arm(work: Work, arm: str) -> Figures:
     """Full fine-tuning or a probe in plain torch; on disk the encoder in float32."""
-    rates = ("--learning-rate", str(_FULL_RATE), "--batch-size", str(_BATCH), "--epochs", str(work.epochs))
+    rates = ("--learning-rate", str(work.full.rate), "--batch-size", str(_BATCH), "--epochs", str(work.full.epochs))
     run = run_python(
         "-m", "benchmarks.encoder_torch", arm, str(work.model), str(work.part("train")), str(work.part("heldout")),
         "--max-length", str(_LENGTH), "--seed", str(work.seed), "--threads", str(work.threads), *rates,
@@ -117,14 +134,17 @@ def torch_arm(work: Work, arm: str) -> Figures:
 
 def train(work: Work, quant: str) -> tuple[Path, float]:
     """An adapter of rank 8 on a grid, or on the float weights, and the processor minutes that it took."""
-    folder = BUILD / "adapters" / f"{work.name}-{work.rows}-{work.epochs}-{quant}-{work.seed}"
-    log = folder.with_suffix(".json")
+    how = work.lora
+    dropout = () if how.dropout is None else ("--dropout", str(how.dropout))
+    parts = (work.name, work.rows, how.epochs, f"{how.rate:g}", how.dropout, quant, work.seed)
+    folder = BUILD / "adapters" / "-".join(map(str, parts))
+    log = folder.parent / f"{folder.name}.json"
     if not log.is_file():
         run = run_edgelora(
             "train", str(work.model), str(work.part("train")), "-o", str(folder), "--task", work.task,
             "--eval-data", str(work.part("calibrate")), "--eval-every", "0",
-            "--quant", _quant(quant), "--rank", str(_RANK), "--epochs", str(work.epochs), "--batch-size", str(_BATCH),
-            "--learning-rate", str(_LORA_RATE), "--max-length", str(_LENGTH), "--seed", str(work.seed),
+            "--quant", _quant(quant), "--rank", str(_RANK), "--epochs", str(how.epochs), "--batch-size", str(_BATCH),
+            "--learning-rate", str(how.rate), *dropout, "--max-length", str(_LENGTH), "--seed", str(work.seed),
             "--overwrite", "--json",
         )  # fmt: skip
         write_atomically(log, json.dumps({"cpu_minutes": run.cpu_seconds / 60}))
@@ -201,7 +221,7 @@ def kept_figures(work: Work, arm: str) -> Figures | None:
     """What an arm gave in an earlier run with the same options."""
     file = _figures_file(work, arm)
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return Figures(**kept["figures"]) if kept and Work(**kept["options"]) == work else None
+    return Figures(**kept["figures"]) if kept and kept["options"] == work.options(arm) else None
 
 
 def run_arm(work: Work, arm: str) -> Figures:
@@ -213,7 +233,7 @@ def run_arm(work: Work, arm: str) -> Figures:
     figures = ARMS[arm](work)
     file = _figures_file(work, arm)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps({"options": asdict(work), "figures": asdict(figures)}, indent=1) + "\n")
+    write_atomically(file, json.dumps({"options": work.options(arm), "figures": asdict(figures)}, indent=1) + "\n")
     return figures
 
 
@@ -236,25 +256,29 @@ def main() -> int:
     parser.add_argument("--finished", action="store_true", help="run nothing: show the arms that all seeds have")
     options = parser.parse_args()
     found: dict[str, dict[str, list[Figures]]] = {name: {arm: [] for arm in options.arms} for name in options.sets}
-    learned: dict[str, Any] = {}
+    works: dict[str, Work] = {}
     try:
         for seed in options.seeds:  # a whole table of one seed comes before the next
             for name in options.sets:
-                rows, epochs = options.rows or SETS[name].rows, options.epochs or SETS[name].epochs
-                work = Work(name, seed, rows, options.held_out, epochs, options.threads)
+                full, lora = (
+                    replace(how, epochs=options.epochs or how.epochs) for how in (SETS[name].full, SETS[name].lora)
+                )
+                rows = options.rows or SETS[name].rows
+                works[name] = work = Work(name, seed, rows, options.held_out, full, lora, options.threads)
                 prepare(work)
-                learned[name] = {kind: len(_lines(work.part(kind))) for kind in ("train", "heldout")} | {
-                    "epochs": epochs
-                }
                 for arm in options.arms:
                     figures = kept_figures(work, arm) if options.finished else run_arm(work, arm)
                     found[name][arm] += [] if figures is None else [figures]
     except (DatasetError, EdgeLoraError, OSError) as error:
         print(f"encoders: {error}", file=sys.stderr)
         return 2
-    result = _result(options, learned, found)
     RESULTS.mkdir(exist_ok=True)
-    write_atomically(RESULTS / "encoders.json", json.dumps(result, indent=1) + "\n")
+    file = RESULTS / "encoders.json"
+    earlier = json.loads(file.read_text(encoding="utf-8"))["sets"] if file.is_file() else {}
+    made = {name: set_result(works[name], options.seeds, arms) for name, arms in found.items()}
+    sets = {name: made.get(name, earlier.get(name)) for name in SETS if name in made or name in earlier}
+    result = {"model": prepare_minilm.NAME, "rank": _RANK, "sets": sets}
+    write_atomically(file, json.dumps(result, indent=1) + "\n")
     page = write_page(result)
     write_atomically(RESULTS / "encoders.md", page)
     print(page)
@@ -265,29 +289,17 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
 
-def _result(
-    options: argparse.Namespace, learned: Mapping[str, Any], found: Mapping[str, Mapping[str, Sequence[Figures]]]
-) -> dict[str, Any]:
-    """Everything that the page shows, and each seed's own figures."""
+def set_result(work: Work, seeds: Sequence[int], arms: Mapping[str, Sequence[Figures]]) -> dict[str, Any]:
+    """Everything that the page shows of a set, and each seed's own figures; arms that a seed lacks are left out."""
     return {
-        "model": prepare_minilm.NAME,
+        "title": SETS[work.name].title,
+        "figures": SETS[work.name].figures,
         "date": time.strftime("%Y-%m-%d"),
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__},
-        "seeds": options.seeds,
-        "rank": _RANK,
-        "sets": {
-            name: {
-                "title": SETS[name].title,
-                "figures": SETS[name].figures,
-                **learned[name],
-                "arms": {
-                    arm: [asdict(item) for item in items]
-                    for arm, items in arms.items()
-                    if len(items) == len(options.seeds)
-                },
-            }
-            for name, arms in found.items()
-        },
+        "seeds": seeds,
+        **{kind: len(_lines(work.part(kind))) for kind in ("train", "heldout")},
+        **{name: asdict(getattr(work, name)) for name in ("full", "lora")},
+        "arms": {arm: [asdict(item) for item in items] for arm, items in arms.items() if len(items) == len(seeds)},
     }
 
 

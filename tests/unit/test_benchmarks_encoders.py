@@ -4,6 +4,7 @@ Knows nothing about training: the arms stand still.
 """
 
 import random
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from benchmarks import encoders
 from benchmarks.encoder_page import write_page
 from benchmarks.encoder_torch import Item, batches, label_names, pad, score
-from benchmarks.encoders import Figures, Work, run_arm
+from benchmarks.encoders import Figures, Learning, Work, run_arm
 
 
 def test_batches_hold_every_row_once_and_rows_of_like_length_together() -> None:
@@ -49,13 +50,14 @@ def test_an_arm_with_the_same_options_is_not_run_again(monkeypatch: pytest.Monke
         return Figures({"accuracy": 0.5}, 7, 0.25, 100)
 
     monkeypatch.setattr(encoders, "ARMS", {"full": arm})
-    work = Work("icd", 0, 10, 20, 2, threads=2)
+    work = Work("icd", 0, 10, 20, Learning(2, 5e-4), Learning(2, 2e-3), threads=2)
     first = run_arm(work, "full")
-    assert run_arm(Work("icd", 0, 10, 20, 2, threads=1), "full") == first
+    assert run_arm(replace(work, threads=1), "full") == first
+    assert run_arm(replace(work, lora=Learning(9, 1e-3, 0.2)), "full") == first  # which does not concern it
     assert len(seen) == 1
-    run_arm(Work("icd", 0, 11, 20, 2, threads=1), "full")
-    run_arm(Work("icd", 1, 11, 20, 2, threads=1), "full")
-    assert len(seen) == 3
+    for other in (replace(work, rows=11), replace(work, seed=1), replace(work, full=Learning(3, 5e-4))):
+        run_arm(other, "full")
+    assert len(seen) == 4
 
 
 def test_the_page_compares_seed_by_seed() -> None:
@@ -66,11 +68,15 @@ def test_the_page_compares_seed_by_seed() -> None:
         ]
 
     arms = {"full": items(0.9, 0.8), "grid-int8": items(0.91, 0.78)}
-    found = {"title": "News", "figures": ["accuracy", "macro_f1"], "train": 10, "heldout": 5, "epochs": 2, "arms": arms}
-    machine = {"cpu": "one", "cores": 2, "onnxruntime": "1"}
-    page = write_page(
-        {"model": "tiny", "date": "today", "machine": machine, "seeds": [0, 1], "rank": 8, "sets": {"news": found}}
+    found = {
+        "title": "News", "figures": ["accuracy", "macro_f1"], "train": 10, "heldout": 5, "arms": arms,
+        "date": "today", "machine": {"cpu": "one", "cores": 2, "onnxruntime": "1"}, "seeds": [0, 1],
+        "full": asdict(Learning(2, 5e-4)), "lora": asdict(Learning(9, 2e-3, 0.1)),
+    }  # fmt: skip
+    page = write_page({"model": "tiny", "rank": 8, "sets": {"news": found}})
+    told = (
+        "10 rows learned, 5 held out: full fine-tuning 2 times at 0.0005, adapters 9 times at 0.002 with dropout 0.1."
     )
-    assert "10 rows learned 2 times, 5 held out." in page
+    assert f"{told} Seeds 0, 1. one, onnxruntime 1, today." in page
     assert "| 85.0 (80.0 to 90.0) |  | 42.5 (40.0 to 45.0) | 1,234 | 1.5 | 90.0 |" in page
     assert "| `grid-int8`, LoRA on the int8 values that ship | 84.5 (78.0 to 91.0) | -0.5 |" in page

@@ -105,7 +105,7 @@ bench: $(STAMP) ## measure decode, prefill, swap, load, memory, export; writes b
 bench-peers: $(STAMP) ## the same in turns with onnxruntime-genai, llama.cpp and PEFT (about 20 minutes; the first time an hour)
 	$(BIN)/python -m benchmarks.peers
 
-bench-web: $(STAMP) $(JS) browser ## the project in turns with transformers.js in Chromium; writes benchmarks/results/web.md
+bench-web: $(STAMP) $(JS) browser ## the project in turns with transformers.js and wllama in Chromium; writes benchmarks/results/web.md
 	$(BIN)/python -m benchmarks.web
 
 clean: ## remove what the targets built, keep .venv, the environments of other programs and downloads

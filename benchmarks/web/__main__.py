@@ -1,4 +1,4 @@
-"""``python -m benchmarks.web``: the web target and transformers.js in turns in one headless Chromium.
+"""``python -m benchmarks.web``: the web target, transformers.js and wllama in turns in one headless Chromium.
 
 Knows nothing about earlier runs; models are made once and kept under ``build/web``.
 """
@@ -9,6 +9,7 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.adapters import write_random_adapter
 from benchmarks.machine import cpu_name
+from benchmarks.peers.gguf_files import write_lora
 from benchmarks.smollm2 import find_smollm2
 from benchmarks.web.distance import artifact_logits, distance, optimum_logits
 from benchmarks.web.report import summarize, write_report
@@ -36,6 +38,8 @@ BUILD = Path("build/web")
 RESULTS = HERE.parent / "results"
 MEASURED, COMPARED = "int4", "int8"  # --quant of the artifact that runs, and of one whose answers are looked at too
 RANK, PROMPT_TOKENS, SHORT_TOKENS = 8, 128, 16
+ADAPTERS = ("one", "two")
+_PROMPTS = 300  # first tokens that are tried
 _COUNTING = ", ".join(str(number) for number in range(1, 200))  # a text that goes on: no end token stops a turn
 _TEXT = (
     "Rain forms when water evaporates from oceans, lakes and rivers, rises into the air and cools. As the air cools, "
@@ -82,6 +86,7 @@ def prepare() -> tuple[Path, Path]:
         if not (artifacts / quant).exists():
             _export(gguf, artifacts / quant, quant)
     make_model(gguf, models / "smollm2")
+    _write_gguf(gguf, artifacts / MEASURED, BUILD / "gguf")
     if not (HERE / "node_modules").exists():
         settings = {**os.environ, "ONNXRUNTIME_NODE_INSTALL": "skip"}
         subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=HERE, env=settings, check=True)
@@ -95,10 +100,31 @@ def _export(gguf: str, artifact: Path, quant: str) -> None:
         command = ("export", gguf, "-o", str(fresh), "--target", "web-wasm", "--quant", quant)
         subprocess.run([sys.executable, "-m", "edgelora", *command], check=True)
         manifest = read_manifest(fresh)
-        for seed, name in enumerate(("one", "two")):
+        for seed, name in enumerate(ADAPTERS):
             folder = write_random_adapter(manifest, RANK, BUILD / "adapters" / quant / name, seed=seed)
             add_adapter(fresh, name, folder)
         fresh.rename(artifact)
+
+
+def _write_gguf(gguf: str, artifact: Path, folder: Path) -> None:
+    """What wllama loads: the base as it is, and the artifact's adapters."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / "base.gguf").exists():
+        shutil.copyfile(gguf, folder / "base.gguf")
+    for name in ADAPTERS:
+        write_lora(BUILD / "adapters" / MEASURED / name, read_manifest(artifact), RANK, folder / f"{name}.gguf")
+
+
+def _prompts(tokenizer: Tokenizer, size: int) -> list[dict[str, Any]]:
+    """Token ids (size,) that differ in the first, each with a text that gives them: wllama takes no ids."""
+    rest = tokenizer.encode(_COUNTING).ids[: size - 1]
+    found = []
+    for first in range(1000, 1000 + _PROMPTS):
+        ids = [first, *rest]
+        text = tokenizer.decode(ids)
+        if tokenizer.encode(text).ids == ids:
+            found.append({"ids": ids, "text": text})
+    return found
 
 
 def measure(options: argparse.Namespace, artifacts: Path, models: Path) -> dict[str, Any]:
@@ -115,12 +141,13 @@ def measure(options: argparse.Namespace, artifacts: Path, models: Path) -> dict[
         "rounds": options.rounds,
         "loads": options.loads,
         "steps": options.steps,
-        "ids": tokenizer.encode(_COUNTING).ids[:PROMPT_TOKENS],
-        "short": SHORT_TOKENS,
+        "long": _prompts(tokenizer, PROMPT_TOKENS),
+        "short": _prompts(tokenizer, SHORT_TOKENS),
         "out": str((BUILD / "pages").resolve()),
         "runtime": str(options.runtime.resolve()),
         "artifact": str(artifact.resolve()),
         "models": str(models.resolve()),
+        "gguf": str((BUILD / "gguf").resolve()),
         "chromium": options.chromium,
     }
     (BUILD / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -142,10 +169,13 @@ def measure(options: argparse.Namespace, artifacts: Path, models: Path) -> dict[
         "quantization": manifest.quantization["label"],
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count()},
         "browser": found["browser"],
-        "versions": {name: packages[name] for name in ("onnxruntime-web", "@huggingface/transformers")},
+        "versions": {
+            name: packages[name] for name in ("onnxruntime-web", "@huggingface/transformers", "@wllama/wllama")
+        },
         "megabytes": {
             "edgelora": round(sum(manifest.files[name].bytes for name in _NEEDED) / 1e6, 1),
             "transformers.js": round(file.stat().st_size / 1e6, 1),
+            "wllama": round(os.path.getsize(find_smollm2()) / 1e6, 1),
         },
         "rounds": options.rounds,
         "steps": options.steps,

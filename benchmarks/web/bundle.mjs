@@ -1,5 +1,5 @@
 /**
- * Bundles the pages: the project's runtime from its sources, transformers.js from its package.
+ * Bundles the pages: the project's runtime from its sources, transformers.js and wllama from their packages.
  *
  * Knows nothing about what the pages do.
  */
@@ -10,10 +10,10 @@ import { build } from "esbuild";
 
 const HERE = import.meta.dirname;
 
-/** Write both bundles and the page to `out`; `runtime` is the folder runtime/js. */
+/** Write the bundles and the page to `out`; `runtime` is the folder runtime/js. */
 export async function bundle(out, runtime) {
   await build({
-    entryPoints: ["edgelora", "transformers"].map((name) => join(HERE, "pages", `${name}.mjs`)),
+    entryPoints: ["edgelora", "transformers", "wllama"].map((name) => join(HERE, "pages", `${name}.mjs`)),
     outdir: out,
     bundle: true,
     format: "esm",

@@ -14,9 +14,16 @@ import numpy as np
 from edgelora.evaluation import timing as measure
 
 OURS, ADAPTED, THEIRS = "edgelora, no adapter", "edgelora, rank 8", "transformers.js q8"
-_SUBJECTS = (OURS, ADAPTED, THEIRS)
+WLLAMA, WLLAMA_ADAPTED = "wllama, no adapter", "wllama, rank 8"
+_SUBJECTS = (OURS, ADAPTED, THEIRS, WLLAMA, WLLAMA_ADAPTED)
+_COMPARED = tuple(name for name in _SUBJECTS if name != THEIRS)
+_LIBRARIES = ("edgelora", "transformers", "wllama")
+_WEBLLM = """\
+**WebLLM** 0.2.86 was tried and could not run here: its SmolLM2-135M is a library of shaders and weights that it
+  fetches from GitHub and Hugging Face, out of reach of this machine (`TypeError: Failed to fetch`), and this Chromium
+  has no GPU (`navigator.gpu.requestAdapter()` gives null; SwiftShader's adapter has no `shader-f16`)."""
 _NOTES = """\
-# The web target and transformers.js
+# The web target, transformers.js and wllama
 
 `python -m benchmarks.web` writes this page. {model}, {date}. {machine[cpu]}, {machine[cores]} cores;
 {browser} without a window, wasm.
@@ -26,10 +33,16 @@ _NOTES = """\
 - **transformers.js** {versions[@huggingface/transformers]} with the onnxruntime-web that it brings, and the same base
   as its own `q8`: exported by optimum, quantized as its conversion script does, one scale for each tensor
   ({megabytes[transformers.js]} MB). It has no adapters.
+- **wllama** {versions[@wllama/wllama]}, llama.cpp in wasm, and the file that the base comes from as it is (Q4_1,
+  {megabytes[wllama]} MB). It takes LoRA adapters, as GGUF files, when it opens the base, as further files of it under
+  the names that it gives those; none can come later, and a request says with what weight each acts. Both random
+  adapters were there in all turns, none while loading was timed.
 - {rounds} rounds in turns in one browser; ratios are made round by round: median (10th to 90th percentile).
 - Prefill is {prompt_tokens} tokens to the first new one; decode is {steps} tokens after a prompt of {short_tokens}.
-- Activations: edgelora keeps 16 bits for each token, transformers.js 8 bits for all tokens of a call together. That is
-  why its prefill is faster, and why its answers are further from the float model (last table).
+- Activations: in calls of 16 tokens and more edgelora keeps 8 bits for each token, of inputs that were made more alike
+  before, in shorter ones, such as a step, 16 bits. transformers.js keeps 8 bits for all tokens of a call together,
+  which is why its answers are further from the float model (last table). wllama keeps 8 bits for 32 inputs.
+- {webllm}
 """
 
 
@@ -47,9 +60,9 @@ def _summary(found: Mapping[str, Any], prompt_tokens: int) -> dict[str, Any]:
     return {
         "backends": found["backends"],
         "decode_ms": {name: spread(values) for name, values in decode.items()},
-        "decode_over_transformers": {name: spread(decode[name] / decode[THEIRS]) for name in (OURS, ADAPTED)},
+        "decode_over_transformers": {name: spread(decode[name] / decode[THEIRS]) for name in _COMPARED},
         "prefill_tokens_per_s": {name: spread(values) for name, values in prefill.items()},
-        "prefill_over_transformers": {name: spread(prefill[name] / prefill[THEIRS]) for name in (OURS, ADAPTED)},
+        "prefill_over_transformers": {name: spread(prefill[name] / prefill[THEIRS]) for name in _COMPARED},
         "load_ms": {
             library: {key: spread([turn[key] for turn in loads]) for key in ("first_ms", "again_ms")}
             for library, loads in found["loads"].items()
@@ -62,6 +75,7 @@ def _summary(found: Mapping[str, Any], prompt_tokens: int) -> dict[str, Any]:
             for library, memory in found["memory"].items()
         },
         "swap_ms": spread(found["swaps"]),
+        "wllama_swap_ms": spread(found["switches"]),
         "first_swap_ms": round(found["first_swap_ms"], 2),
     }
 
@@ -73,7 +87,7 @@ def spread(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, float]:
 
 def write_report(result: Mapping[str, Any]) -> str:
     """One table for each number of threads."""
-    lines = _NOTES.format(**result).splitlines()
+    lines = _NOTES.format(**result, webllm=_WEBLLM).splitlines()
     for count, found in result["threads"].items():
         lines += ["", f"## {count} thread{'s' if count != '1' else ''}", "", *_table(found)]
     lines += ["", *_distance(result["distance"]), ""]
@@ -91,18 +105,20 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         ]
         decode, prefill = _told(found["decode_ms"][name], 1), _told(found["prefill_tokens_per_s"][name], 0)
         lines.append(f"| {name} | {decode} | {ratios[0]} | {prefill} | {ratios[1]} |")
-    lines += ["", "| | edgelora | transformers.js |", "|---|---:|---:|"]
+    lines += ["", "| | edgelora | transformers.js | wllama |", "|---|---:|---:|---:|"]
     for label, key in (("first load, ms", "first_ms"), ("load from the browser's cache, ms", "again_ms")):
-        cells = [_told(found["load_ms"][library][key], 0) for library in ("edgelora", "transformers")]
-        lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
+        cells = [_told(found["load_ms"][library][key], 0) for library in _LIBRARIES]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     for label, key in (
         ("memory of WebAssembly when loaded, MB", "loaded"),
         ("the same after all turns, MB", "after"),
     ):
-        cells = [f"{found['memory_mb'][library][key]:.0f}" for library in ("edgelora", "transformers")]
-        lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
-    lines.append(f"| switch to a loaded adapter, ms | {_told(found['swap_ms'])} | |")
-    lines.append(f"| fetch, pack and switch to an adapter, ms | {found['first_swap_ms']:.0f} | |")
+        cells = [f"{found['memory_mb'][library][key]:.0f}" for library in _LIBRARIES]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    switches = _told(found["wllama_swap_ms"], 0)
+    label = "switch to a loaded adapter, ms; wllama: what the request takes longer"
+    lines.append(f"| {label} | {_told(found['swap_ms'])} | | {switches} |")
+    lines.append(f"| fetch, pack and switch to an adapter, ms | {found['first_swap_ms']:.0f} | | loads anew |")
     return lines
 
 

@@ -1,5 +1,5 @@
 /**
- * Measures both libraries in one headless Chromium, in turns: `node run.mjs CONFIG.json` prints one JSON object.
+ * Measures the libraries in one headless Chromium, in turns: `node run.mjs CONFIG.json` prints one JSON object.
  *
  * Knows nothing about how models are made or how figures are told; `__main__.py` does the one, `report.py` the other.
  */
@@ -18,7 +18,7 @@ const FLAGS = [
   "--disable-backgrounding-occluded-windows",
   "--disable-renderer-backgrounding",
 ];
-const LIBRARIES = ["edgelora", "transformers"];
+const LIBRARIES = ["edgelora", "transformers", "wllama"];
 const HERE = import.meta.dirname;
 
 /** Runs in the page before anything else: how large the memories of WebAssembly have grown. */
@@ -32,6 +32,11 @@ function watchMemory() {
     }
   };
   globalThis.wasmBytes = () => memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
+}
+
+/** Runs in a worker: how large the memory of its module has grown, where it is a module of emscripten. */
+function workerBytes() {
+  return typeof Module === "undefined" ? 0 : (Module?.wasmMemory?.buffer.byteLength ?? 0);
 }
 
 /** Progress goes to standard error: standard output is the result. */
@@ -52,8 +57,10 @@ class Page {
     );
   }
 
-  memory() {
-    return this.page.evaluate(() => globalThis.wasmBytes());
+  /** Of the page, or of the worker that a library runs in; threads of one module share one memory. */
+  async memory() {
+    const sizes = this.page.workers().map((worker) => worker.evaluate(workerBytes));
+    return Math.max(await this.page.evaluate(() => globalThis.wasmBytes()), ...(await Promise.all(sizes)));
   }
 }
 
@@ -74,22 +81,38 @@ async function openPage(context, address, library, options) {
 }
 
 /** Prompts differ in their first token, so that nothing of one is in the cache when the next begins. */
-function* prompts(ids) {
-  for (let turn = 0; ; turn++) yield [1000 + (turn % 40000), ...ids.slice(1)];
+function* inTurns(prompts) {
+  for (;;) yield* prompts;
 }
 
 /** A whole prompt to its first token, and tokens after a short one: the second less the first of two calls. */
 async function timeTurn(page, long, short, steps, adapter) {
-  const prefill = await page.call("generate", { ids: long.next().value, count: 1, adapter });
-  const first = await page.call("generate", { ids: short.next().value, count: 1, adapter });
-  const all = await page.call("generate", { ids: short.next().value, count: 1 + steps, adapter });
+  const prefill = await page.call("generate", { ...long.next().value, count: 1, adapter });
+  const first = await page.call("generate", { ...short.next().value, count: 1, adapter });
+  const all = await page.call("generate", { ...short.next().value, count: 1 + steps, adapter });
   if (all.tokens < 1 + steps) throw new Error(`${page.library} gave ${all.tokens} tokens, expected ${1 + steps}`);
   return { prefill_ms: prefill.ms, decode_ms: (all.ms - first.ms) / steps };
 }
 
+/** wllama switches within a request: how much longer one takes whose adapter is not that of the one before. */
+async function timeSwitches(page, short) {
+  const found = [];
+  for (let turn = 0; turn < 10; turn++) {
+    const adapter = turn % 2 ? "two" : "one";
+    const switched = await page.call("generate", { ...short.next().value, count: 1, adapter });
+    const same = await page.call("generate", { ...short.next().value, count: 1, adapter });
+    found.push(switched.ms - same.ms);
+  }
+  return found;
+}
+
 async function measureThreads(browser, address, config, threads) {
-  const options = { edgelora: { address: "/artifact", threads }, transformers: { name: "smollm2", threads } };
-  const loads = { edgelora: [], transformers: [] };
+  const options = {
+    edgelora: { address: "/artifact", threads },
+    transformers: { name: "smollm2", threads },
+    wllama: { address: "/gguf/base.gguf", adapters: {}, threads },
+  };
+  const loads = Object.fromEntries(LIBRARIES.map((library) => [library, []]));
   const memory = {};
   for (let turn = 0; turn < config.loads; turn++) {
     for (const library of turn % 2 ? [...LIBRARIES].reverse() : LIBRARIES) {
@@ -104,6 +127,7 @@ async function measureThreads(browser, address, config, threads) {
     }
   }
   const context = await browser.newContext();
+  options.wllama.adapters = { one: "/gguf/one.gguf", two: "/gguf/two.gguf" }; // none can come later
   const pages = {};
   const backends = {};
   for (const library of LIBRARIES) {
@@ -115,8 +139,10 @@ async function measureThreads(browser, address, config, threads) {
     ["edgelora, no adapter", pages.edgelora, "none"],
     ["edgelora, rank 8", pages.edgelora, "one"],
     ["transformers.js q8", pages.transformers, undefined],
+    ["wllama, no adapter", pages.wllama, "none"],
+    ["wllama, rank 8", pages.wllama, "one"],
   ];
-  const [long, short] = [prompts(config.ids), prompts(config.ids.slice(0, config.short))];
+  const [long, short] = [inTurns(config.long), inTurns(config.short)];
   const rounds = [];
   for (let round = 0; round <= config.rounds; round++) {
     const found = {};
@@ -133,9 +159,10 @@ async function measureThreads(browser, address, config, threads) {
   for (let turn = 0; turn < 20; turn++) {
     swaps.push(await pages.edgelora.call("swap", { adapter: turn % 2 ? "two" : "one" }));
   }
+  const switches = await timeSwitches(pages.wllama, short);
   for (const library of LIBRARIES) memory[library].after = await pages[library].memory();
   await context.close();
-  return { backends, loads, memory, rounds, swaps, first_swap_ms: firstSwap };
+  return { backends, loads, memory, rounds, swaps, switches, first_swap_ms: firstSwap };
 }
 
 const config = JSON.parse(await readFile(process.argv[2], "utf8"));
@@ -145,6 +172,8 @@ const server = await serve({
   pages: config.out,
   artifact: config.artifact,
   models: config.models,
+  gguf: config.gguf,
+  wllama: join(modules, "@wllama", "wllama", "esm", "wasm"),
   ort: join(modules, "onnxruntime-web", "dist"),
   "ort-transformers": join(modules, "@huggingface", "transformers", "node_modules", "onnxruntime-web", "dist"),
 });

@@ -4,29 +4,34 @@ import numpy as np
 import pytest
 
 from benchmarks.web.distance import distance
-from benchmarks.web.report import ADAPTED, OURS, THEIRS, spread, summarize
+from benchmarks.web.report import ADAPTED, OURS, THEIRS, WLLAMA, WLLAMA_ADAPTED, spread, summarize
 
 ROUNDS = [
     {
         OURS: {"prefill_ms": 1000.0, "decode_ms": 30.0 * slow},
         ADAPTED: {"prefill_ms": 2000.0, "decode_ms": 36.0 * slow},
         THEIRS: {"prefill_ms": 500.0, "decode_ms": 40.0 * slow},
+        WLLAMA: {"prefill_ms": 250.0, "decode_ms": 20.0 * slow},
+        WLLAMA_ADAPTED: {"prefill_ms": 400.0, "decode_ms": 50.0 * slow},
     }
     for slow in (1.0, 2.0, 4.0)
 ]
 THREADS = {
     "2": {
-        "backends": {"edgelora": "wasm", "transformers": "transformers.js"},
+        "backends": {"edgelora": "wasm", "transformers": "transformers.js", "wllama": "wllama"},
         "loads": {
             "edgelora": [{"first_ms": 100.0, "again_ms": 50.0}],
             "transformers": [{"first_ms": 200.0, "again_ms": 150.0}],
+            "wllama": [{"first_ms": 90.0, "again_ms": 40.0}],
         },
         "memory": {
             "edgelora": {"loaded": 180_000_000, "after": 260_000_000},
             "transformers": {"loaded": 430_000_000, "after": 440_000_000},
+            "wllama": {"loaded": 170_000_000, "after": 180_000_000},
         },
         "rounds": ROUNDS,
         "swaps": [0.1, 0.2, 0.3],
+        "switches": [20.0, -1.0, 30.0],
         "first_swap_ms": 66.6,
     }
 }
@@ -40,6 +45,9 @@ def test_ratios_are_made_round_by_round() -> None:
     assert found["prefill_tokens_per_s"][OURS]["median"] == 128
     assert found["prefill_over_transformers"][ADAPTED]["median"] == 0.25
     assert found["memory_mb"]["transformers"] == {"loaded": 430, "after": 440}
+    assert found["prefill_over_transformers"][WLLAMA]["median"] == 2
+    assert found["decode_over_transformers"][WLLAMA_ADAPTED]["median"] == 1.25
+    assert found["wllama_swap_ms"]["median"] == 20
     assert spread([1, 2, 3])["median"] == 2
 
 

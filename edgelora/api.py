@@ -34,6 +34,7 @@ from edgelora.torch_model.choose_grid import (
     calibrated_on,
     check_choice,
     choose_grid,
+    evened,
     grid_maker,
     is_grid_file,
     uses_calibration,
@@ -206,6 +207,8 @@ def export(
         has_cost=not auto,  # which says itself what it loses
         config=_config("export", (grid, options), model=model),
     )
+    if options.level > 0 and checkpoint.task.generates and build.linear_op(checkpoint) == MATMUL_INTEGER:
+        make_grid = evened(make_grid, progress)
     with plain_adapters(options, checkpoint, progress) as options:
         build = dataclasses.replace(build, options=options)
         with place_artifact(Path(out), checkpoint, build) as folder:

@@ -68,6 +68,8 @@ class Grid:
     base_fingerprint: str  # SHA-256 (hex) of the base's float32 weights: the identity that an adapter is bound to
     fingerprint: str  # SHA-256 (hex) over names, packed codes, scales and zero points, and the floats that stay float
     calibration: str | None = None  # fingerprint of the calibration that decided codes; None where none did
+    # Tensor name -> (in_features,) by which a device that rounds rows multiplies columns, and divides inputs.
+    column_factors: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def specs(self) -> Mapping[str, QuantSpec]:

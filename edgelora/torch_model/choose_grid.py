@@ -33,6 +33,7 @@ from edgelora.grid.make import (
     plan_grid,
 )
 from edgelora.grid.moments import Calibration
+from edgelora.grid.row_codes import column_factors
 from edgelora.grid.spread import spread_bits
 from edgelora.option import Option, read_text, record_options
 from edgelora.progress import SILENT, Progress
@@ -283,13 +284,29 @@ def _calibrate(checkpoint: Checkpoint, method: str, data: Path | None, progress:
         )
     if data is not None:
         return calibrate_on(checkpoint, data, progress)
+    is_gptq = method == "gptq"
+    return (calibrate if is_gptq else weigh_inputs)(checkpoint, _built_in_ids(checkpoint, short=not is_gptq), progress)
+
+
+def evened(make_grid: MakeGrid, progress: Progress = SILENT) -> MakeGrid:
+    """The same grids with ``column_factors``, from the sizes of a decoder's inputs on the built-in text."""
+    from edgelora.torch_model.moments import weigh_inputs
+
+    def make(checkpoint: Checkpoint) -> Grid:
+        grid = make_grid(checkpoint)
+        if not grid.matrices:
+            return grid
+        sizes = weigh_inputs(grid.checkpoint, _built_in_ids(grid.checkpoint, short=True), progress)
+        return dataclasses.replace(grid, column_factors=column_factors(sizes.importance))
+
+    return make
+
+
+def _built_in_ids(checkpoint: Checkpoint, short: bool) -> Sequence[Sequence[int]]:
     tokenizer = None if checkpoint.tokenizer is None else open_tokenizer(checkpoint)
     config = checkpoint.config
     own = checkpoint.task.context_length or config.get("max_position_embeddings") or config.get("n_positions")
-    length = int(own or _MAX_TOKENS)
-    is_gptq = method == "gptq"
-    ids = calibration_ids(tokenizer, int(config["vocab_size"]), length, short=not is_gptq)
-    return (calibrate if is_gptq else weigh_inputs)(checkpoint, ids, progress)
+    return calibration_ids(tokenizer, int(config["vocab_size"]), int(own or _MAX_TOKENS), short=short)
 
 
 def sensitivity_on(checkpoint: Checkpoint, data: Path) -> MeasureChange:

@@ -37,6 +37,7 @@ from edgelora_onnx.passes.recognize_linears import RecognizeLinears
 from edgelora_onnx.passes.remove_slots import RemoveSlots
 from edgelora_onnx.passes.select_logits import SelectLogits
 from edgelora_onnx.passes.unpack_linears import UnpackLinears
+from edgelora_onnx.passes.untile_attention import UntileAttention
 from edgelora_onnx.slot_weights import read_slot_weights
 from edgelora_runtime.adapter import Factors
 from edgelora_runtime.manifest import INT8_CACHE, Slot
@@ -82,7 +83,7 @@ class OnnxExporter:
         may_pack = may_pack_of(decoder.sources, grid)
         add_slots = AddSlots(decoder.sources, slots, gains)
         whole_rows = linear_op == MATMUL_INTEGER
-        integers = LowerToIntegers(decoder.sources, grid)
+        integers = LowerToIntegers(decoder.sources, grid, calls="input_ids" if grid.column_factors else None)
         lower = LowerLinears(decoder.sources, grid, accuracy_level, as_floats=whole_rows)
         passes: list[ir.passes.PassBase] = [
             DriveInputs(),
@@ -90,6 +91,7 @@ class OnnxExporter:
             UnpackLinears(may_pack),
             PackLinears(may_pack),
             SelectLogits(),
+            *([UntileAttention()] if whole_rows else []),
             *([add_slots] if has_slots else []),
             *([BakeAdapter(decoder.sources, baked)] if baked else []),
             *([integers] if whole_rows and accuracy_level else []),

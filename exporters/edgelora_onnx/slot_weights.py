@@ -18,8 +18,12 @@ import onnx_ir as ir
 from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
 from edgelora.grid.blocks import dequantize
 from edgelora.values import FloatArray, QuantizedMatrix, QuantSpec
+from edgelora_onnx.lowering import name_of
+from edgelora_onnx.passes.lower_to_integers import FACTORS
 from edgelora_onnx.slots import linear_of
 from edgelora_runtime.manifest import Slot
+
+_ROUNDING = ("Concat", "QuantizeLinear", "Div", "Unsqueeze")  # from bytes up to the inputs that they stand for
 
 
 def read_slot_weights(graph: Path, slots: Sequence[Slot], modules: Collection[str]) -> Iterator[tuple[str, FloatArray]]:
@@ -59,8 +63,21 @@ def _weight(node: ir.Node) -> FloatArray:
     codes = _numbers(node.inputs[1]).astype(np.float32).T
     if node.op_type == MATMUL_INTEGER:
         codes = (codes - _numbers(node.inputs[5]).astype(np.float32)) * _numbers(node.inputs[3])[:, None]
+        codes *= _factors(node.inputs[0])
     weight: FloatArray = codes
     return weight
+
+
+def _factors(codes: ir.Value | None) -> npt.NDArray[Any] | np.float32:
+    """What the inputs whose bytes these are were multiplied with before they were rounded."""
+    step = codes
+    while step is not None and (node := step.producer()) is not None:
+        if node.op_type == "Mul" and name_of(node.inputs[1]).endswith(FACTORS):
+            return _numbers(node.inputs[1])
+        if node.op_type not in _ROUNDING:
+            break
+        step = node.inputs[0]
+    return np.float32(1)
 
 
 def _array(value: ir.Value | None) -> Any | None:

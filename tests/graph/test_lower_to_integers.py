@@ -1,6 +1,8 @@
 """Integer products of whole rows on onnxruntime equal numpy on the values of the rows."""
 
+import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,12 @@ import onnxruntime as ort
 import pytest
 
 from edgelora.grid.make import Grid, GridSpec, parse_quant, plan_grid
-from edgelora.grid.row_codes import round_rows, row_values
+from edgelora.grid.row_codes import column_factors, round_rows, row_values
 from edgelora.values import QuantSpec
 from edgelora_onnx.decoder_graph import LINEAR, LINEAR_DOMAIN, WeightSource
 from edgelora_onnx.emit import emit
 from edgelora_onnx.passes.lower_linears import LowerLinears
-from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
+from edgelora_onnx.passes.lower_to_integers import LONG, LowerToIntegers
 from edgelora_runtime.encoder_session import session_settings
 from tests.parity.architectures import TorchCheckpoint
 
@@ -32,10 +34,10 @@ def _output(node: ir.Node, name: str, shape: list[int | str]) -> ir.Value:
     return value
 
 
-def _linears(rows: int, in_features: int, packed: bool) -> ir.Model:
+def _linears(rows: int, in_features: int, packed: bool, names: Sequence[str] = NAMES) -> ir.Model:
     """One linear of both weights, or two that read the same input."""
     x = _value("x", ["batch", "sequence", in_features])
-    weights = [_value(name, [rows, in_features]) for name in NAMES]
+    weights = [_value(name, [rows, in_features]) for name in names]
     groups = [weights] if packed else [[weight] for weight in weights]
     nodes = [ir.node(LINEAR, [x, *group], domain=LINEAR_DOMAIN, num_outputs=1) for group in groups]
     outputs = [
@@ -123,6 +125,30 @@ def test_layers_that_share_signed_weights_have_one_initializer_each_and_their_by
     tensors = [value.const_value for value in codes]
     assert len({(tensor.offset, tensor.length) for tensor in tensors}) == 1
     assert len({value.name for value in codes if value.const_value.dtype == ir.DataType.INT8}) == 2 * is_signed
+
+
+@pytest.mark.parametrize("tokens", [LONG - 1, LONG, 40])
+def test_long_calls_have_one_row_of_inputs_made_alike(tokens: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    names = tuple(f"model.layers.0.mlp.{name}.weight" for name in ("up_proj", "gate_proj"))
+    weights = {name: rng.standard_normal((40, 64)).astype(np.float32) for name in names}
+    sizes = np.exp2(2.0 * rng.integers(-6, 7, 64)).astype(np.float32)  # mean squares, powers of two
+    factors = column_factors({**dict.fromkeys(names, sizes), "lm_head.weight": sizes})
+    assert set(factors) == set(names), "a head keeps its columns: its one token has two rows in any call"
+    grid = dataclasses.replace(_grid(QuantSpec(8), **weights), column_factors=factors)
+    x = (rng.standard_normal((2, tokens, 64)) * np.sqrt(sizes)).astype(np.float32)
+    lower = LowerToIntegers({name: WeightSource(name, 0, 40) for name in names}, grid, calls="x")
+    found = _run(_linears(40, 64, packed=True, names=names), lower, tmp_path, x=x)[0]
+    values = np.concatenate([row_values(round_rows(grid.matrix(name), factors[name])) for name in names])
+    even = x / factors[names[0]]
+    step = np.abs(even).max(axis=-1, keepdims=True) / 127
+    rounded = np.rint(even / step) * step * factors[names[0]]
+    short = tokens < LONG
+    np.testing.assert_allclose(found, (x if short else rounded) @ values.T, rtol=1e-3, atol=np.abs(found).max() * 2e-4)
+    # One row loses a hundred times what two do, and twice as much where inputs are left as different as they are.
+    plain = np.abs(x).max(axis=-1, keepdims=True) / 127
+    exact, coarse = x @ values.T, (np.rint(x / plain) * plain) @ values.T
+    assert np.square(found - exact).mean() * (1e3 if short else 2) < np.square(coarse - exact).mean()
 
 
 def test_wide_linears_are_cut_into_pieces(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ graph, Grid -> graph of 8-bit products, Payload
 The grid's values are rounded once more, to 8 bits with a step for each row.
 
 Activations keep 16 bits. A token's input, divided by its largest magnitude, becomes two rows of bytes, the upper and
-the lower half; both meet the weights in one ``MatMulIntegerToFloat``, which spends most of its time on unpacking
-weights and hardly notices the second row. With 8 bits alone SmolLM2's answers change (docs/log.md); graphs that read a
-text once, whose answers no sampling adds up, have one row (``one_row``), and leave the embedding to others. Their
-weights may have a sign (``is_signed``), which says the same in codes that some processors multiply faster.
+the lower half; both meet the weights in one ``MatMulIntegerToFloat``, which for one token spends most of its time on
+unpacking weights and hardly notices the second row. For many tokens the second row is half of the time: calls of
+``LONG`` tokens and more have the upper half alone (``calls``). So that 8 bits are enough for them, inputs are divided
+by ``Grid.column_factors`` and the columns of weights multiplied by them; without, SmolLM2's answers change
+(docs/log.md). Graphs that read a text once, whose answers no sampling adds up, have one row (``one_row``), and leave
+the embedding to others. Their weights may have a sign (``is_signed``), which says the same in codes that some
+processors multiply faster.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgelora.artifact.targets import MATMUL_INTEGER
-from edgelora.checkpoint.names import is_embedding
+from edgelora.checkpoint.names import is_embedding, is_layer_linear
 from edgelora.grid.blocks import stack_rows, take_rows
 from edgelora.grid.make import Grid
 from edgelora.grid.row_codes import ROW_ZERO, RowMatrix, round_rows
@@ -30,6 +33,9 @@ from edgelora_onnx.decoder_graph import LINEAR, WeightSource
 from edgelora_onnx.initializers import add_payload, keep_constant, remove_unused_initializers
 from edgelora_onnx.lowering import name_of, replace_node, rows_key
 from edgelora_onnx.payload import Payload
+
+FACTORS = ".factors"  # ends the names of what inputs are multiplied with before they are rounded
+LONG = 16  # tokens of a call whose products take longer with two rows than what the second one mends is worth
 
 _CONTRIB = "com.microsoft"
 _PIECE = 3072  # columns of one product: rows of weights that lie further apart are unpacked three times as slowly
@@ -42,18 +48,34 @@ _TINY = 1e-30  # keeps a token of zeros from being divided by zero
 class _Bytes:
     """An activation as two rows of bytes, or one, and what each is worth."""
 
-    codes: ir.Value  # (..., 2, in_features) uint8; of one row (..., in_features)
-    worth: ir.Value  # (..., 1, 2) float32; of one row (..., 1)
+    codes: ir.Value  # (..., 2, in_features) uint8, in long calls (..., 1, in_features); of one row (..., in_features)
+    worth: ir.Value  # (..., 1, 2) float32, in long calls (..., 1, 1); of one row (..., 1)
+
+
+@dataclass(frozen=True)
+class _Length:
+    """What the length of a call makes of the lower rows."""
+
+    lower: ir.Value  # (1,) int64: how many there are, one or none
+    steps: ir.Value  # (1, 1 + lower) float32
 
 
 class LowerToIntegers(ir.passes.InPlacePass):
     """After the call, ``payloads`` holds the content of every initializer of this pass. Floats are left alone."""
 
     def __init__(
-        self, sources: Mapping[str, WeightSource], grid: Grid, one_row: bool = False, is_signed: bool = False
+        self,
+        sources: Mapping[str, WeightSource],
+        grid: Grid,
+        one_row: bool = False,
+        is_signed: bool = False,
+        calls: str | None = None,
     ) -> None:
+        """``calls`` names the graph input (batch, tokens) that tells how long a call is; None has two rows in any."""
         super().__init__()
         self._one_row = one_row
+        self._calls = calls
+        self._length: _Length | None = None
         self._dtype = np.int8 if is_signed else np.uint8
         self._sources = sources
         self._grid = grid
@@ -81,7 +103,7 @@ class LowerToIntegers(ir.passes.InPlacePass):
     def _linear(self, graph: ir.Graph, node: ir.Node, sources: tuple[WeightSource, ...]) -> None:
         x = node.inputs[0]
         assert x is not None
-        activation = self._activation(graph, node, x)
+        activation = self._activation(graph, node, x, sources[0].tensor)
         one, zero = self._scalar(graph, "one", np.float32(1)), self._scalar(graph, "zero", np.uint8(ROW_ZERO))
         parts = []
         for index, (codes, steps) in enumerate(self._pieces(graph, node, sources)):
@@ -109,8 +131,8 @@ class LowerToIntegers(ir.passes.InPlacePass):
         squeezed = [self._insert(graph, node, "Squeeze", [joined, axis], name) for joined, name in parts]
         replace_node(graph, node, ir.node("Concat", squeezed, {"axis": -1}, num_outputs=1))
 
-    def _activation(self, graph: ir.Graph, before: ir.Node, x: ir.Value) -> _Bytes:
-        """Linears that read the same value share its bytes."""
+    def _activation(self, graph: ir.Graph, before: ir.Node, x: ir.Value, tensor: str) -> _Bytes:
+        """Linears that read the same value share its bytes; their ``column_factors`` are alike too."""
         if x in self._bytes:
             return self._bytes[x]
 
@@ -119,7 +141,10 @@ class LowerToIntegers(ir.passes.InPlacePass):
 
         upper, lower = (self._scalar(graph, f"step.{n}", np.float32(1 / n)) for n in (_UPPER, _LOWER))
         zero, tiny = self._scalar(graph, "zero", np.uint8(ROW_ZERO)), self._scalar(graph, "tiny", np.float32(_TINY))
-        row = x if self._one_row else add("Unsqueeze", [x, self._axis(graph, -2)], "row")  # (..., 1, in_features)
+        even = x
+        if (factors := self._grid.column_factors.get(tensor)) is not None:
+            even = add("Mul", [x, self._constant(graph, f"{x.name}{FACTORS}", 1 / factors)], "even")
+        row = even if self._one_row else add("Unsqueeze", [even, self._axis(graph, -2)], "row")  # (..., 1, in_features)
         largest = add("ReduceMax", [add("Abs", [row], "size"), self._axis(graph, -1)], "largest", keepdims=1)
         reach = add("Add", [largest, tiny], "reach")  # (..., 1, 1)
         unit = add("Div", [row, reach], "unit")  # from -1 to 1
@@ -127,12 +152,33 @@ class LowerToIntegers(ir.passes.InPlacePass):
         if self._one_row:
             self._bytes[x] = _Bytes(first, add("Mul", [reach, upper], "worth"))
             return self._bytes[x]
+        steps = self._constant(graph, "steps", np.array([[1 / _UPPER, 1 / _LOWER]], np.float32))
+        if self._calls is not None and is_layer_linear(tensor):  # a head reads the last token alone
+            length = self._length_of_call(graph, self._calls, steps)
+            none = self._constant(graph, "none", np.array([0], np.int64))
+            unit, steps = add("Slice", [unit, none, length.lower, self._axis(graph, -2)], "unit.lower"), length.steps
         rest = add("Sub", [unit, add("DequantizeLinear", [first, upper, zero], "rounded")], "rest")
         second = add("QuantizeLinear", [rest, lower, zero], "lower")
         codes = add("Concat", [first, second], "bytes", axis=-2)
-        steps = self._constant(graph, "steps", np.array([[1 / _UPPER, 1 / _LOWER]], np.float32))
         self._bytes[x] = _Bytes(codes, add("Mul", [reach, steps], "worth"))
         return self._bytes[x]
+
+    def _length_of_call(self, graph: ir.Graph, calls: str, steps: ir.Value) -> _Length:
+        """Computed once for all linears."""
+        if self._length is None:
+            ids = next(value for value in graph.inputs if value.name == calls)
+            first = graph[0]
+
+            def add(op: str, inputs: list[ir.Value], what: str, **attributes: int) -> ir.Value:
+                return self._insert(graph, first, op, inputs, f"integers.call.{what}", **attributes)
+
+            tokens = add("Shape", [ids], "tokens", start=1, end=2)
+            short = add("Less", [tokens, self._constant(graph, "long", np.array([LONG], np.int64))], "short")
+            lower = add("Cast", [short], "lower", to=ir.DataType.INT64.value)
+            rows = add("Add", [lower, self._constant(graph, "upper", np.array([1], np.int64))], "rows")
+            none = self._constant(graph, "none", np.array([0], np.int64))
+            self._length = _Length(lower, add("Slice", [steps, none, rows, self._axis(graph, -1)], "steps"))
+        return self._length
 
     def _pieces(
         self, graph: ir.Graph, before: ir.Node, sources: tuple[WeightSource, ...]
@@ -200,7 +246,7 @@ class LowerToIntegers(ir.passes.InPlacePass):
 
     def _round(self, sources: tuple[WeightSource, ...]) -> RowMatrix:
         parts = [take_rows(self._grid.matrix(item.tensor), item.start, item.stop) for item in sources]
-        return round_rows(stack_rows(parts))
+        return round_rows(stack_rows(parts), self._grid.column_factors.get(sources[0].tensor))
 
     def _insert(
         self,

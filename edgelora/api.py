@@ -189,8 +189,7 @@ def export(
     max_bytes = None if grid.budget_mb is None else int(1e6 * grid.budget_mb)
     limits = Limits(0.05 if options.max_kl is None else options.max_kl, max_bytes, options.budget_ms)
     auto, int8 = options.merge_policy == "auto", options.kv_cache == INT8_CACHE
-    started = time.perf_counter()
-    checkpoint = open_base(os.fspath(model), find_task_word(options.task))
+    started, checkpoint = time.perf_counter(), open_base(os.fspath(model), find_task_word(options.task))
     if not checkpoint.task.generates:
         check_task_options(options, checkpoint.task.name)
     if choice.budget is not None:
@@ -207,7 +206,7 @@ def export(
         has_cost=not auto,  # which says itself what it loses
         config=_config("export", (grid, options), model=model),
     )
-    if options.level > 0 and checkpoint.task.generates and build.linear_op(checkpoint) == MATMUL_INTEGER:
+    if build.rounds_rows(checkpoint):
         make_grid = evened(make_grid, progress)
     with plain_adapters(options, checkpoint, progress) as options:
         build = dataclasses.replace(build, options=options)

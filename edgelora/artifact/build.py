@@ -61,6 +61,11 @@ class Build:
             return grid
         return as_rows(grid, tables=op == MATMUL_INTEGER)
 
+    def rounds_rows(self, checkpoint: Checkpoint) -> bool:
+        """Whether a decoder's linears are rounded to rows of 8 bits, with ``Grid.column_factors``."""
+        generates = checkpoint.task.generates
+        return generates and self.options.level > 0 and self.linear_op(checkpoint) == MATMUL_INTEGER
+
     def linear_op(self, checkpoint: Checkpoint) -> str:
         """The operator that multiplies with the grid."""
         return self.options.profile.op(checkpoint.task.generates)

@@ -26,9 +26,8 @@ class Target:
     """A device profile."""
 
     name: str
-    accuracy_level: (
-        int  # 4 multiplies rounded activations (8 bits; of short calls 16 with MATMUL_INTEGER), 0 keeps float32
-    )
+    # 4 multiplies rounded activations (8 bits, with MATMUL_INTEGER 16 in short calls), 0 keeps float32
+    accuracy_level: int
     linear_op: str  # the fastest operator with quantized weights there
     encoder_op: str  # the same for graphs that read a text once
     has_int8_cache: bool  # whether attention there can keep keys and values in 8 bits (slower in wasm, but smaller)

@@ -23,6 +23,7 @@ from tests.conformance_arithmetic import SAMPLING, arithmetic_cases
 from tests.conformance_models import ACTIVATED, BLANK, CONTEXT, DORA, QUANTS, SPECIAL, TorchAnswer, write_artifact
 from tests.conformance_shared import add_shared
 from tests.conformance_text import render_cases
+from tests.conformance_wrong import add_wrong
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
 TOLERANCE = {FLOAT_CACHE: 2e-3, INT8_CACHE: 0.1}  # of a logit, by what the cache holds
@@ -59,7 +60,7 @@ def update() -> None:
             else:
                 found += _model_cases(model, TorchAnswer(work, artifact, folder))
             cases += [{"artifact": artifact, **case} for case in found]
-        cases += add_shared(out, Path(name) / "plain", cases)
+        cases += add_shared(out, Path(name) / "plain", cases) + add_wrong(out, cases)
         # One line for each case, so that a change shows which cases it touches.
         lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
         (out / "cases.json").write_text(f'{{"format_version": 1, "cases": [\n{lines}\n]}}\n', encoding="utf-8")

@@ -16,6 +16,7 @@ import numpy as np
 from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.parts import Parts
 from edgelora.values import Checkpoint, EncoderReference, ExportedModel, Reference, TokenizerFiles
+from edgelora_runtime.check_files import listed_info
 from edgelora_runtime.manifest import (
     MANIFEST_FILE,
     BaseInfo,
@@ -24,7 +25,6 @@ from edgelora_runtime.manifest import (
     Manifest,
     ModelInfo,
     TokenizerInfo,
-    listed_info,
     parse_manifest,
 )
 from edgelora_runtime.names import has_control

@@ -25,6 +25,7 @@ from edgelora.artifact.sharing import check_share, share_factors, whole_folder
 from edgelora.errors import AdapterError
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, check_name
 from edgelora_runtime.adapter_config import CONFIG_FILE
+from edgelora_runtime.check_files import listed_info
 from edgelora_runtime.files import is_temporary, naming, put_folder, temporary_folder, write_atomically
 from edgelora_runtime.head import Tensors, count_labels, read_base_head
 from edgelora_runtime.head_info import find_head_info
@@ -36,7 +37,6 @@ from edgelora_runtime.manifest import (
     HeadInfo,
     Manifest,
     file_info,
-    listed_info,
     read_manifest,
 )
 from edgelora_runtime.manifest_text import manifest_text

@@ -24,10 +24,11 @@ from edgelora.errors import ArtifactError, EdgeLoraError
 from edgelora.values import FloatArray
 from edgelora_runtime import Model, load
 from edgelora_runtime.bound_adapter import bind
+from edgelora_runtime.check_files import check_files
 from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import feed
 from edgelora_runtime.invocation import find_last
-from edgelora_runtime.manifest import INT8_CACHE, Manifest, check_files, read_manifest
+from edgelora_runtime.manifest import INT8_CACHE, Manifest, read_manifest
 from edgelora_runtime.packing import blend_packed
 from edgelora_runtime.safetensors import read_safetensors
 from edgelora_runtime.sampling import log_softmax

@@ -24,7 +24,8 @@ from edgelora.merging.merge_all import merge_all
 from edgelora.values import Checkpoint, ExportedModel
 from edgelora_onnx import OnnxExporter
 from edgelora_runtime import load
-from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.check_files import check_files
+from edgelora_runtime.manifest import read_manifest
 from tests.tiny import write_adapter, write_artifact, write_checkpoint
 from tests.unit.gguf_files import tiny_model, write_gguf
 

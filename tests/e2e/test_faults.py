@@ -12,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from edgelora_runtime.check_files import check_files
 from edgelora_runtime.files import is_temporary
-from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.manifest import read_manifest
 from tests.tiny import write_artifact, write_checkpoint
 from tests.unit.test_adapter_store import environment
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance_check import FOLDER
+from tests.conformance_check import FOLDER, WRONG
 from tests.native.interface import UNSUPPORTED, Library, Model, NativeError, int32s, on_text
 
 
@@ -24,7 +24,7 @@ class Cases:
     def model(self, case: dict[str, Any]) -> Model:
         name = case["artifact"]
         if name not in self.models:
-            self.models[name] = self.library.load(FOLDER / name, hashes=1)
+            self.models[name] = self.library.load(FOLDER / name, hashes=int(name != WRONG))
         return self.models[name]
 
     def pcg32(self, case: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "runtime" / "native"
 TESTS = tuple(
-    f"tests/native/test_{name}.py" for name in ("readers", "adapter_folders", "artifact_files", "codes_native")
+    f"tests/native/test_{name}.py"
+    for name in ("readers", "adapter_folders", "artifact_files", "entry_lines", "codes_native")
 )
 COMPILE = ("c++", "-std=c++17", "-O0", "-DJSON_NO_IO", f"-I{NATIVE / 'src'}")
 PATIENCE = 120  # seconds; what hangs has failed, too
@@ -63,9 +64,22 @@ FAULTS = (
     Fault("characters.cpp", "(point < 0xd800 || point > 0xdfff)", "true"),
     Fault("characters.cpp", "point >= least[size] && ", ""),
     # Manifests: paths, counts, slots.
-    Fault("manifest.cpp", "resolve_inside(folder, name)", "folder / name"),
+    Fault("check_files.cpp", "resolve_inside(folder, name)", "folder / name"),
     Fault("manifest.cpp", "resolve_inside(folder, std::string(kManifestFile));", ""),
-    Fault("manifest.cpp", "if (found == expected.sha256) continue;", "continue;"),
+    Fault("check_files.cpp", "if (found == expected.sha256) continue;", "continue;"),
+    Fault("check_files.cpp", "(void)manifest.adapters.at(index);", "(void)index;"),
+    Fault("manifest.cpp", "refuse(find_wrong_adapter(index, info, *base), where);", ""),
+    Fault("manifest.cpp", "refuse(find_wrong_file(name, info), where);", ""),
+    Fault("manifest.cpp", "content.size() > kLongest ? std::nullopt : ", ""),
+    Fault("manifest.cpp", "if (!EntryLines::take_out(data) ||", "EntryLines::take_out(data);\n        if (false ||"),
+    # Lines of a manifest that are left unread.
+    Fault("entry_lines.cpp", "if (find_bad_utf8(content)) return std::nullopt;", ""),
+    Fault("entry_lines.cpp", " || files.find('\\\\') != kNone", ""),
+    Fault("entry_lines.cpp", "|| (place > 0 && !ends_with(lines.substr(0, place), kEnd))", ""),
+    Fault("entry_lines.cpp", " || line.find(kName, found + 1) != kNone", ""),
+    Fault("entry_lines.cpp", "*name != names_[index]", "false"),
+    Fault("entry_lines.cpp", "all.rfind(key_of(name)) != place", "false"),
+    Fault("entry_lines.cpp", "found.size() != 1", "false"),
     Fault("names.cpp", '|| has("..")', ""),
     Fault("names.cpp", 'name.substr(0, 1) == "/" || ', ""),
     Fault("names.cpp", 'name.find_first_of("\\\\:") != name.npos', "false"),
@@ -80,7 +94,7 @@ FAULTS = (
     Fault("check_manifest.cpp", "found != (bytes + pieces.size - 1) / pieces.size", "false"),
     Fault("check_manifest.cpp", "if (part.offset != end)", "if (false)"),
     Fault("check_manifest.cpp", "if (end != slot.out_features)", "if (false)"),
-    Fault("check_manifest.cpp", "manifest_.files.count(name) == 0", "false"),
+    Fault("check_manifest.cpp", "!manifest_.files.has(name)", "false"),
     Fault("check_manifest.cpp", 'info.path != "adapters/" + info.name', "false"),
     Fault("check_manifest.cpp", "++counts[name] == 2", "false"),
     # Configurations, patterns, receipts, factors.

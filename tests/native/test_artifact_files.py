@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from edgelora_runtime.check_files import check_files
 from edgelora_runtime.errors import ArtifactError
-from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.manifest import read_manifest
 from tests.native.asking import Readers
 from tests.native.test_adapter_folders import ARTIFACTS, CONFIG, RECEIPT, TINY, WEIGHTS, Change, both
 

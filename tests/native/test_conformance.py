@@ -30,7 +30,8 @@ def check(told: str) -> None:
     found = re.search(r"(\d+) cases run, 0 failed, 0 of other kinds", told)
     assert found is not None, told[-2000:]
     encoders = json.loads((FOLDER / "encoders.json").read_text(encoding="utf-8"))
-    assert int(found[1]) == len(read_cases()) + sum(map(len, (FILE["cases"], encoders["cases"], encoders["refuse"])))
+    others = (FILE["cases"], FILE["lines"], encoders["cases"], encoders["refuse"])
+    assert int(found[1]) == len(read_cases()) + sum(map(len, others))
 
 
 def test_every_case(built: Path, onnxruntime: Path) -> None:

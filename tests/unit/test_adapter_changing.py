@@ -17,8 +17,9 @@ from edgelora.artifact.changing import LOCK_FILE, MARK_FILE, changing, check_out
 from edgelora.artifact.store import add_adapter, remove_adapter
 from edgelora.errors import AdapterError, ArtifactError, ConfigError, EdgeLoraError
 from edgelora_runtime import load
+from edgelora_runtime.check_files import check_files
 from edgelora_runtime.files import temporary_folder
-from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.manifest import read_manifest
 from tests.tiny import write_adapter
 from tests.unit.test_adapter_store import State, environment, state
 

@@ -13,9 +13,10 @@ from edgelora.artifact.store import add_adapter
 from edgelora.errors import AdapterError, ConfigError
 from edgelora_runtime import load
 from edgelora_runtime.adapter import WEIGHTS_FILE, Adapter, Factors, read_adapter
+from edgelora_runtime.check_files import check_files
 from edgelora_runtime.fused import FACTORS, pack_fused
 from edgelora_runtime.grid_of_factors import find_codes, round_to_codes
-from edgelora_runtime.manifest import FLOAT_STORE, HALF_STORE, INT8_STORE, check_files, file_info, read_manifest
+from edgelora_runtime.manifest import FLOAT_STORE, HALF_STORE, INT8_STORE, file_info, read_manifest
 from edgelora_runtime.probe import check_adapter
 from edgelora_runtime.receipt import Probe, Receipt, TopTokens, read_receipt, write_receipt
 from edgelora_runtime.safetensors import read_safetensors

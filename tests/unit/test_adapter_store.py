@@ -12,7 +12,8 @@ from edgelora.artifact.about import ABOUT_FILE, About
 from edgelora.artifact.store import add_adapter, remove_adapter, split_assignment
 from edgelora.errors import AdapterError, ArtifactError, EdgeLoraError
 from edgelora_runtime import load
-from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.check_files import check_files
+from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.receipt import Receipt, write_receipt
 from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 from tests.tiny import TARGETS, write_adapter, write_artifact, write_peft

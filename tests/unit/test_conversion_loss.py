@@ -12,7 +12,8 @@ from edgelora.api import add_adapter
 from edgelora.cli import main
 from edgelora.errors import AdapterError
 from edgelora_runtime import load
-from edgelora_runtime.manifest import check_files, read_manifest
+from edgelora_runtime.check_files import check_files
+from edgelora_runtime.manifest import read_manifest
 from edgelora_runtime.receipt import read_receipt
 from tests.tiny import write_adapter
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgelora.artifact.store import add_adapter
-from edgelora_runtime import manifest as module
-from edgelora_runtime.manifest import FileInfo, file_info, listed_info, read_manifest
+from edgelora_runtime import check_files as module
+from edgelora_runtime.check_files import listed_info
+from edgelora_runtime.manifest import FileInfo, file_info, read_manifest
 
 SIZE = 1 << 16
 

@@ -16,7 +16,8 @@ from edgelora.errors import AdapterError, ArtifactError, ConfigError
 from edgelora.library.change import add as add_to_library
 from edgelora_runtime import load
 from edgelora_runtime.adapter import read_adapter
-from edgelora_runtime.manifest import check_files, file_info, read_manifest
+from edgelora_runtime.check_files import check_files
+from edgelora_runtime.manifest import file_info, read_manifest
 from edgelora_runtime.receipt import Receipt, read_receipt, write_receipt
 from edgelora_runtime.safetensors import map_stored, read_safetensors, write_safetensors
 from tests.tiny import write_adapter

@@ -15,6 +15,17 @@ export interface Introduced {
   readonly license: string | null;
 }
 
+/** What a manifest says of each adapter. One whose entry is wrong says nothing here, and is refused when it is chosen. */
+export function introductions(names: readonly string[], adapters: readonly Introduced[]): readonly Introduced[] {
+  return names.map((name, index) => {
+    try {
+      return adapters[index] as Introduced;
+    } catch {
+      return { name, title: null, description: null, examples: [], license: null };
+    }
+  });
+}
+
 /** Introduce the adapters of `spec`; without one there is a text of each. `onExample` gets a text that was chosen. */
 export function introduce(adapters: readonly Introduced[], spec: string, onExample: (text: string) => void): void {
   const names = spec.split("+").map((part) => part.split(":")[0]);

@@ -11,7 +11,7 @@ import { Chat } from "./chat.ts";
 import { acceptFolders, type ChosenFolder } from "./drop.ts";
 import { find, showError } from "./elements.ts";
 import { showFigure } from "./figures.ts";
-import { introduce, titleOf } from "./introduction.ts";
+import { type Introduced, introduce, introductions, titleOf } from "./introduction.ts";
 import { megabytes, type OpenedModel, openModel } from "./loading.ts";
 import { Mailbox } from "./mailbox.ts";
 import { Figures } from "./measure.ts";
@@ -97,9 +97,15 @@ function show(next: View): void {
   view.panel.hidden = false;
 }
 
+/** The adapters of the artifact, in its words. */
+function introduced(): readonly Introduced[] {
+  const { adapterNames, adapters } = view.model.manifest;
+  return introductions(adapterNames, adapters);
+}
+
 /** The choice of adapters, with the one that answers. */
 function showAdapters(): void {
-  const { adapters } = view.model.manifest;
+  const adapters = introduced();
   picker.show(view.model.adapters, (name) => titleOf(adapters, name), view.first, view.blends);
   settle();
 }
@@ -112,7 +118,7 @@ function settle(): void {
 
 /** What is known of the adapter that answers. Only what a visitor has added can be taken out. */
 function showChosen(): void {
-  introduce(view.model.manifest.adapters, view.picks ? view.spec : "none", (text) => void view.ask?.(text));
+  introduce(introduced(), view.picks ? view.spec : "none", (text) => void view.ask?.(text));
   find("about", HTMLElement).hidden = view.ask === undefined;
   removal.hidden = !added.get(view.model)?.has(view.spec);
   removal.textContent = `Remove ${view.spec}`;

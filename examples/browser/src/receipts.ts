@@ -7,30 +7,38 @@
 import { AdapterError, filesFolder, type RemoteOf } from "@edgelora/runtime/web";
 import { breakAdapter, type Damage } from "./broken.ts";
 import { find, make } from "./elements.ts";
-import { titleOf } from "./introduction.ts";
 import { megabytes } from "./loading.ts";
 import { ViewOfAll } from "./view.ts";
 import { paint } from "./voices.ts";
 
 const BROKEN = "broken-on-purpose";
 
+type Info = RemoteOf<"any">["manifest"]["adapters"][number];
+
 export class Receipts extends ViewOfAll {
   readonly panel = find("receipts", HTMLElement);
 
   constructor(model: RemoteOf<"any">) {
     super(model);
-    const { adapters } = model.manifest;
-    const cards = adapters.map((info) => this.#card(info));
+    const { adapterNames, adapters } = model.manifest;
+    const cards = adapterNames.map((name, index) => {
+      try {
+        return this.#card(adapters[index] as Info);
+      } catch (error) {
+        return refusedCard(name, (error as Error).message);
+      }
+    });
     find("receipt-cards", HTMLElement).replaceChildren(...cards);
     find("no-receipts", HTMLElement).hidden = cards.length > 0;
   }
 
-  #card(info: RemoteOf<"any">["manifest"]["adapters"][number]): HTMLElement {
-    const { adapters, files } = this.model.manifest;
+  #card(info: Info): HTMLElement {
+    const { files } = this.model.manifest;
     const { name, path } = info;
-    const bytes = [...files].reduce((sum, [file, { bytes }]) => (file.startsWith(`${path}/`) ? sum + bytes : sum), 0);
+    const own = [...files.keys()].filter((file) => file.startsWith(`${path}/`));
+    const bytes = own.reduce((sum, file) => sum + (files.get(file)?.bytes ?? 0), 0);
     const card = make("article", "receipt");
-    const title = make("h3", "adapter", titleOf(adapters, name));
+    const title = make("h3", "adapter", info.title ?? name);
     paint(card, name);
     const facts = [`rank ${info.rank}`, megabytes(bytes), info.license].filter((item) => typeof item === "string");
     card.append(title, make("p", "note", facts.join(" · ")));
@@ -93,4 +101,12 @@ export class Receipts extends ViewOfAll {
       if (model.adapters.includes(BROKEN)) await model.unloadAdapter(BROKEN);
     }
   }
+}
+
+/** In the place of an adapter of which the manifest says what no runtime takes. */
+function refusedCard(name: string, message: string): HTMLElement {
+  const card = make("article", "receipt");
+  paint(card, name);
+  card.append(make("h3", "adapter", name), make("p", "result", `Refused: ${message}`));
+  return card;
 }

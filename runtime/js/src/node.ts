@@ -16,11 +16,11 @@ import { inPlaceCache, returnedCache } from "./core/cache.js";
 import { ArtifactError, InputError } from "./core/errors.js";
 import { fetchedFolder } from "./core/fetched-folder.js";
 import { checkFiles, type FolderSource, lazyFolder } from "./core/files.js";
-import { ADAPTER_FOLDER, type FileInfo, type Manifest } from "./core/format.js";
+import type { FileInfo, Manifest } from "./core/format.js";
 import { lazyModels } from "./core/lazy-models.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "./core/model.js";
 import type { Models } from "./core/models.js";
-import { neededFiles } from "./core/needed-files.js";
+import { baseFiles, filesOfBase, neededFiles } from "./core/needed-files.js";
 import type { ArtifactSource, Backend, Capabilities, GraphSource, Ort } from "./core/ports.js";
 import type { BringOptions } from "./core/stored-models.js";
 
@@ -103,7 +103,8 @@ async function open(location: string, byPath: boolean, options: NodeLoadOptions)
     const asking = { ...options, ...hubOptions(location, options) };
     const source = artifactIn(path, byPath, (name) => folderAt(name, location, asking));
     const prepare = (manifest: Manifest, hashes: boolean) =>
-      source.prepare({ ...manifest, files: neededFiles(manifest) }, hashes); // the others were not downloaded
+      // The others were not downloaded.
+      source.prepare({ ...manifest, files: hashes ? neededFiles(manifest) : baseFiles(manifest) }, hashes);
     return { ...source, prepare, close };
   }
   if (!(await stat(location).catch(() => null))?.isDirectory()) {
@@ -162,8 +163,7 @@ function artifactIn(path: string, byPath: boolean, at: ArtifactSource["folder"])
   return {
     ...source,
     folder: at,
-    prepare: ({ files }, hashes) =>
-      check(hashes ? files : new Map([...files].filter(([name]) => !name.startsWith(ADAPTER_FOLDER))), hashes),
+    prepare: ({ files }, hashes) => check(hashes ? files : filesOfBase(files), hashes),
     prepareAdapter: (files) => check(files),
     graph: async (graph, weights): Promise<GraphSource> => {
       if (byPath) return { model: join(path, graph) };

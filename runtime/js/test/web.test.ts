@@ -8,13 +8,14 @@ import { type TestContext, test } from "node:test";
 import { atServer } from "../src/core/address.js";
 import { ArtifactError, BackendError, ConnectionError, InputError } from "../src/core/errors.js";
 import { fetchedFolder } from "../src/core/fetched-folder.js";
-import { parseManifest } from "../src/core/manifest.js";
+import { openManifest, parseManifest } from "../src/core/manifest.js";
 import { loadModel } from "../src/core/model.js";
 import { download } from "../src/web/download.js";
 import { digest } from "../src/web/hash.js";
 import { MemoryStore } from "../src/web/memory-store.js";
 import type { FromWorker, ToWorker } from "../src/web/protocol.js";
 import { openRemote, type RemoteModel } from "../src/web/remote.js";
+import { sendManifest } from "../src/web/sent-manifest.js";
 import { WebSource } from "../src/web/source.js";
 import { CONFORMANCE } from "./places.js";
 
@@ -178,6 +179,8 @@ const STATE = {
   choice: { name: "wasm", threads: 1, reason: "it was asked for" },
 } as const;
 
+const SENT = sendManifest(openManifest(MANIFEST));
+
 /** A worker that answers as it is told; what is not answered waits for ever, as after `terminate()`. */
 class FakeWorker {
   onmessage: ((event: { data: FromWorker }) => void) | null = null;
@@ -189,7 +192,7 @@ class FakeWorker {
   postMessage(message: ToWorker): void {
     structuredClone(message); // throws what a worker's would
     this.sent.push(message);
-    if (message.kind === "load") this.result(message.id, { manifest: { task: "text-generation", tokenizer: null } });
+    if (message.kind === "load") this.result(message.id, { manifest: structuredClone(SENT) });
   }
 
   send(data: FromWorker): void {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "check_files.hpp"
 #include "errors.hpp"
 #include "head.hpp"
 #include "invocation.hpp"
@@ -37,8 +38,9 @@ AdapterSet::AdapterSet(const std::filesystem::path& folder, std::shared_ptr<cons
       base_(base),
       most_bytes_(most_bytes),
       none_(bind_packed(*ort_, packer.blend({}))) {
-    for (const AdapterInfo& item : manifest_->adapters) {
-        sources_.push_back({item.name, folder / std::filesystem::u8path(item.path), false, item.head, std::nullopt, true});
+    const std::vector<std::string>& names = manifest_->adapters.names();
+    for (std::size_t index = 0; index < names.size(); ++index) {
+        sources_.push_back({names[index], {}, false, std::nullopt, std::nullopt, index});
     }
 }
 
@@ -259,7 +261,9 @@ const AdapterSet::Single& AdapterSet::keep_single(const std::string& name) {
 
 AdapterSet::Single AdapterSet::read(const Source& source) const {
     const std::string where = "adapter " + show(source.name) + " (" + source.folder.u8string() + ")";
-    if (source.is_listed) check_files(folder_, *manifest_, files_of_adapter(*manifest_, source.name), kSmallFile);
+    if (source.listed_at) {
+        check_files(folder_, *manifest_, files_of_adapter(*manifest_, *source.listed_at), kSmallFile);
+    }
     const Adapter adapter = open_adapter(source.folder, *manifest_, where, source.is_trusted, base_);
     const SharedAdapter before = adapter.invocation.empty() ? nullptr : none_;
     Single single{source.name, bind_packed(*ort_, packer_.pack(adapter), before), std::nullopt, adapter.invocation};
@@ -274,9 +278,16 @@ AdapterSet::Single AdapterSet::read(const Source& source) const {
 AdapterSet::Source AdapterSet::source(const std::string& name) const {
     const std::lock_guard<std::mutex> lock(reading_);
     for (const Source& item : sources_) {
-        if (item.name == name) {
-            return item;
+        if (item.name != name) {
+            continue;
         }
+        Source found = item;
+        if (found.listed_at) {
+            const AdapterInfo info = manifest_->adapters.at(*found.listed_at);
+            found.folder = folder_ / std::filesystem::u8path(info.path);
+            found.listed = info.head;
+        }
+        return found;
     }
     throw Error(Code::adapter, "unknown adapter " + show(name) + "; it was unloaded meanwhile");
 }

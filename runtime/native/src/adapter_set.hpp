@@ -71,7 +71,8 @@ class AdapterSet {
         bool is_trusted;                 // whatever its receipt says
         std::optional<HeadInfo> listed;  // of the manifest
         std::optional<Labels> labels;    // as the caller gave them
-        bool is_listed = false;          // an adapter of the artifact, whose files are those of the manifest
+        // Of an adapter of the artifact, which place in the manifest it has: its folder and head are read there.
+        std::optional<std::size_t> listed_at = std::nullopt;
     };
     struct Single {
         std::string name;

@@ -48,6 +48,16 @@ class Checker {
         return std::move(wrong_);
     }
 
+    std::vector<std::string> check_adapter(std::size_t index, const AdapterInfo& info) {
+        adapter(index, info);
+        return std::move(wrong_);
+    }
+
+    std::vector<std::string> check_file(const std::string& name, const FileInfo& info) {
+        file(name, info);
+        return std::move(wrong_);
+    }
+
   private:
     void model() {
         const ModelInfo& model = manifest_.model;
@@ -72,20 +82,7 @@ class Checker {
     }
 
     void files() {
-        for (const auto& [name, info] : manifest_.files) {
-            const std::string where = "files: " + show(name);
-            if (const std::string why = find_unsafe(name); !why.empty()) {
-                add(where + " " + why);
-            } else if (name == kManifestFile) {
-                add("files: 'manifest.json' is listed in itself");
-            }
-            if (info.bytes < 0 || info.bytes > kLargestFile) {
-                add(where + ": bytes is " + std::to_string(info.bytes) + ", expected 0 to " +
-                    std::to_string(kLargestFile));
-            }
-            hash(where + ": sha256", info.sha256);
-            if (info.pieces) pieces(where + ": pieces", info.bytes, *info.pieces);
-        }
+        for (const auto& [name, info] : manifest_.files.known()) file(name, info);
         const GraphInfo& graph = manifest_.graph;
         listed("graph: file", graph.file);
         listed("graph: weights", graph.weights);
@@ -98,6 +95,20 @@ class Checker {
         if (manifest_.reference) listed("reference", *manifest_.reference);
         const auto& encoder = manifest_.encoder;
         if (encoder && encoder->head_file) listed("encoder: head_file", *encoder->head_file);
+    }
+
+    void file(const std::string& name, const FileInfo& info) {
+        const std::string where = "files: " + show(name);
+        if (const std::string why = find_unsafe(name); !why.empty()) {
+            add(where + " " + why);
+        } else if (name == kManifestFile) {
+            add("files: 'manifest.json' is listed in itself");
+        }
+        if (info.bytes < 0 || info.bytes > kLargestFile) {
+            add(where + ": bytes is " + std::to_string(info.bytes) + ", expected 0 to " + std::to_string(kLargestFile));
+        }
+        hash(where + ": sha256", info.sha256);
+        if (info.pieces) pieces(where + ": pieces", info.bytes, *info.pieces);
     }
 
     void pieces(const std::string& field, std::int64_t bytes, const Pieces& pieces) {
@@ -163,31 +174,30 @@ class Checker {
     }
 
     void adapters() {
-        std::vector<std::string> names;
-        for (std::size_t index = 0; index < manifest_.adapters.size(); index++) {
-            const AdapterInfo& info = manifest_.adapters[index];
-            const std::string where = "adapters[" + std::to_string(index) + "]";
-            if (!is_adapter_name(info.name)) add(where + ": name " + show(info.name) + " is no adapter name");
-            if (info.path != "adapters/" + info.name) {
-                add(where + ": path is " + show(info.path) + ", expected 'adapters/' and the name");
-            } else {
-                for (const char* file : {"/adapter_config.json", "/adapter_model.safetensors"}) {
-                    listed(where + ": path", info.path + file);
-                }
+        for (std::size_t index = 0; index < manifest_.adapters.size(); index++) adapter(index, manifest_.adapters.at(index));
+        twice("adapters: name", manifest_.adapters.names());
+    }
+
+    void adapter(std::size_t index, const AdapterInfo& info) {
+        const std::string where = "adapters[" + std::to_string(index) + "]";
+        if (!is_adapter_name(info.name)) add(where + ": name " + show(info.name) + " is no adapter name");
+        if (info.path != "adapters/" + info.name) {
+            add(where + ": path is " + show(info.path) + ", expected 'adapters/' and the name");
+        } else {
+            for (const char* file : {"/adapter_config.json", "/adapter_model.safetensors"}) {
+                listed(where + ": path", info.path + file);
             }
-            const bool has_factors = info.rank != 0 || !info.head;  // a head alone has none
-            if (has_factors) count(where + ": rank", info.rank, kLargestRank);
-            if (info.store != "float32" && info.store != "float16" && info.store != "int8") {
-                add(where + ": store is " + show(info.store) + ", expected 'float32' or 'float16' or 'int8'");
-            }
-            if (info.shared) {
-                hash(where + ": shared", *info.shared);
-                listed(where + ": shared", "adapters/" + shared_file(*info.shared));
-            }
-            head(where + ": head", info.head);
-            names.push_back(info.name);
         }
-        twice("adapters: name", names);
+        const bool has_factors = info.rank != 0 || !info.head;  // a head alone has none
+        if (has_factors) count(where + ": rank", info.rank, kLargestRank);
+        if (info.store != "float32" && info.store != "float16" && info.store != "int8") {
+            add(where + ": store is " + show(info.store) + ", expected 'float32' or 'float16' or 'int8'");
+        }
+        if (info.shared) {
+            hash(where + ": shared", *info.shared);
+            listed(where + ": shared", "adapters/" + shared_file(*info.shared));
+        }
+        head(where + ": head", info.head);
     }
 
     void encoder() {
@@ -276,7 +286,7 @@ class Checker {
     void listed(const std::string& field, const std::string& name) {
         if (const std::string why = find_unsafe(name); !why.empty()) {
             add(field + ": " + show(name) + " " + why);
-        } else if (manifest_.files.count(name) == 0) {
+        } else if (!manifest_.files.has(name)) {
             add(field + ": " + show(name) + " is not listed in files");
         }
     }
@@ -318,5 +328,13 @@ class Checker {
 }  // namespace
 
 std::vector<std::string> find_wrong(const Manifest& manifest) { return Checker(manifest).check(); }
+
+std::vector<std::string> find_wrong_adapter(std::size_t index, const AdapterInfo& info, const Manifest& manifest) {
+    return Checker(manifest).check_adapter(index, info);
+}
+
+std::vector<std::string> find_wrong_file(const std::string& name, const FileInfo& info) {
+    return Checker(Manifest()).check_file(name, info);
+}
 
 }  // namespace edgelora

@@ -36,4 +36,8 @@ inline bool is_temperature(double value) { return value >= 1e-6 && value <= 1e6;
 // Every field whose value a runtime could not use, with what was expected.
 std::vector<std::string> find_wrong(const Manifest& manifest);
 
+// What is wrong of one entry of `adapters`, and of one of `files`.
+std::vector<std::string> find_wrong_adapter(std::size_t index, const AdapterInfo& info, const Manifest& manifest);
+std::vector<std::string> find_wrong_file(const std::string& name, const FileInfo& info);
+
 }  // namespace edgelora

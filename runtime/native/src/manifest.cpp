@@ -1,9 +1,14 @@
 #include "manifest.hpp"
 
-#include <limits>
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
 #include <system_error>
+#include <unordered_set>
 
 #include "check_manifest.hpp"
+#include "entry_lines.hpp"
 #include "files.hpp"
 #include "json_fields.hpp"
 #include "names.hpp"
@@ -17,7 +22,6 @@ constexpr std::string_view kFormat = "edgelora";
 constexpr int kFormatVersion = 1;
 constexpr std::size_t kLongest = 32 << 20;  // bytes; an artifact of a hundred layers and a hundred adapters has one
 constexpr const char* kAdvice = "export the artifact again";
-constexpr std::size_t kShownDigits = 12;
 
 template <typename Item>
 std::vector<Item> list_of(const Field& field, Item (*read)(const Field&)) {
@@ -140,10 +144,10 @@ Manifest build(const Field& field) {
     manifest.base = {base.at("fingerprint").text(), base.at("grid").text(), base.find_text("source").value_or("")};
     check_words(base, {"license"});
     manifest.slots = list_of(field.at("slots"), read_slot);
-    manifest.adapters = list_of(field.at("adapters"), read_info);
-    for (const auto& [name, info] : field.at("files").entries()) {
-        manifest.files[name] = read_file(info);
-    }
+    manifest.adapters = ListedEntries<AdapterInfo>(list_of(field.at("adapters"), read_info));
+    std::map<std::string, FileInfo> files;
+    for (const auto& [name, info] : field.at("files").entries()) files[name] = read_file(info);
+    manifest.files = NamedEntries<FileInfo>(std::move(files));
     if (const auto task = field.find("task")) manifest.task = task->text();
     const auto encoder = field.find("encoder");
     if (encoder && !encoder->is_null()) manifest.encoder = read_encoder(*encoder);
@@ -173,17 +177,136 @@ void check_version(const Json& data, const std::string& where) {
     }
 }
 
-std::string size_of(std::int64_t bytes) { return std::to_string(bytes) + " bytes"; }
+Json parse_root(std::string_view content, const std::string& where) {
+    Json data = parse_json(content, where, Code::artifact, kAdvice, kLongest);
+    check_version(data, where);
+    return data;
+}
+
+void refuse(const std::vector<std::string>& lines, const std::string& where) {
+    const std::string wrong = join_some(lines);
+    if (!wrong.empty()) throw Error(Code::artifact, where + ": " + wrong + "; " + kAdvice);
+}
+
+Manifest build_whole(const Json& data, const std::string& where) {
+    Manifest manifest = build(Field(data, where));
+    refuse(find_wrong(manifest), where);
+    return manifest;
+}
+
+// The names of all adapters, nothing where one has none.
+std::optional<std::vector<std::string>> names_of(const Json& data) {
+    const Json* adapters = find_key(data, "adapters");
+    if (adapters == nullptr || !adapters->is_array()) return std::nullopt;
+    std::vector<std::string> names;
+    for (const Json& item : *adapters) {
+        const Json* name = find_key(item, "name");
+        if (name == nullptr || !name->is_string()) return std::nullopt;
+        names.push_back(name->get<std::string>());
+    }
+    return names;
+}
+
+bool are_names(const std::vector<std::string>& names) {
+    const std::unordered_set<std::string_view> different(names.begin(), names.end());
+    return different.size() == names.size() && std::all_of(names.begin(), names.end(), is_adapter_name);
+}
+
+bool is_of_adapter(const std::string& file) { return file.compare(0, kAdapterFolder.size(), kAdapterFolder) == 0; }
+
+using RawFiles = std::map<std::string, Json>;
+
+// Files of adapters, of which entries are in `rest` or, where there are some, in `lines`.
+UnreadEntries<FileInfo> unread_files(std::shared_ptr<const RawFiles> rest, std::shared_ptr<const EntryLines> lines,
+                                     const std::string& where) {
+    const auto made = [where](const std::string& name, const Json& entry) {
+        FileInfo info = read_file(Field(entry, where + ": files: " + show(name)));
+        refuse(find_wrong_file(name, info), where);
+        return info;
+    };
+    UnreadEntries<FileInfo> unread;
+    unread.has = [rest, lines](const std::string& name) {
+        return rest->count(name) != 0 || (lines && lines->has_file(name));
+    };
+    unread.read = [rest, lines, where, made](const std::string& name) {
+        const auto found = rest->find(name);
+        return made(name, found != rest->end() ? found->second : lines->read_file(name, where));
+    };
+    unread.below = [rest, lines](const std::string& folder) {
+        std::vector<std::string> names = lines ? lines->files_below(folder) : std::vector<std::string>();
+        for (auto item = rest->lower_bound(folder); item != rest->end(); ++item) {
+            if (item->first.compare(0, folder.size(), folder) != 0) break;
+            names.push_back(item->first);
+        }
+        return names;
+    };
+    unread.all = [rest, lines, where, made] {
+        std::map<std::string, FileInfo> all;
+        if (lines) {
+            const Json data = parse_root(lines->text(), where);
+            for (const auto& item : data.at("files").items()) all[item.key()] = made(item.key(), item.value());
+        }
+        for (const auto& [name, entry] : *rest) all[name] = made(name, entry);
+        return all;
+    };
+    return unread;
+}
+
+// The manifest of `data`, which has no adapters; entries of adapters and of their files are read when asked for.
+Manifest open_with(Json data, const std::vector<std::string>& names, std::function<Json(std::size_t)> adapter,
+                   std::shared_ptr<const EntryLines> lines, const std::string& where) {
+    auto rest = std::make_shared<RawFiles>();
+    Json own = Json::object();
+    for (auto& item : data["files"].items()) {
+        if (is_of_adapter(item.key())) {
+            rest->emplace(item.key(), std::move(item.value()));
+        } else {
+            own.get_ref<Json::object_t&>().emplace_back(item.key(), std::move(item.value()));
+        }
+    }
+    data["files"] = std::move(own);
+    auto base = std::make_shared<Manifest>(build_whole(data, where));
+    base->files = NamedEntries<FileInfo>(base->files.known(), unread_files(rest, std::move(lines), where));
+    Manifest manifest = *base;
+    manifest.adapters = ListedEntries<AdapterInfo>(names, [base, adapter, where](std::size_t index) {
+        const Json entry = adapter(index);
+        AdapterInfo info = read_info(Field(entry, where + ": adapters[" + std::to_string(index) + "]"));
+        refuse(find_wrong_adapter(index, info, *base), where);
+        return info;
+    });
+    return manifest;
+}
+
+// The manifest whose entries stand in `lines`; nothing where that cannot be.
+std::optional<Manifest> open_lines(std::shared_ptr<const EntryLines> lines, const std::string& where) {
+    try {
+        Json data = parse_root(lines->without(), where);
+        if (!EntryLines::take_out(data) || !are_names(lines->names())) return std::nullopt;
+        const auto adapter = [lines, where](std::size_t index) { return lines->read_adapter(index, where); };
+        return open_with(std::move(data), lines->names(), adapter, lines, where);
+    } catch (const Error& error) {
+        if (error.code != Code::artifact) throw;
+        return std::nullopt;
+    }
+}
 
 }  // namespace
 
 Manifest parse_manifest(std::string_view content, const std::string& where) {
-    const Json data = parse_json(content, where, Code::artifact, kAdvice, kLongest);
-    check_version(data, where);
-    Manifest manifest = build(Field(data, where));
-    const std::string wrong = join_some(find_wrong(manifest));
-    if (!wrong.empty()) throw Error(Code::artifact, where + ": " + wrong + "; " + kAdvice);
-    return manifest;
+    return build_whole(parse_root(content, where), where);
+}
+
+Manifest open_manifest(std::string_view content, const std::string& where) {
+    if (auto lines = content.size() > kLongest ? std::nullopt : EntryLines::find(content)) {
+        if (auto found = open_lines(std::make_shared<const EntryLines>(std::move(*lines)), where)) return *found;
+    }  // else the whole says what is wrong, and where
+    Json data = parse_root(content, where);
+    const auto names = names_of(data);
+    const Json* files = find_key(data, "files");
+    if (!names || !are_names(*names) || files == nullptr || !files->is_object()) return build_whole(data, where);
+    const auto adapters = std::make_shared<const Json>(std::move(data["adapters"]));
+    data["adapters"] = Json::array();
+    return open_with(std::move(data), *names, [adapters](std::size_t index) { return adapters->at(index); }, nullptr, where);
 }
 
 Manifest read_manifest(const fs::path& folder) {
@@ -196,7 +319,7 @@ Manifest read_manifest(const fs::path& folder) {
                     folder.u8string() + what + "; expected an artifact written by `edgelora export`");
     }
     resolve_inside(folder, std::string(kManifestFile));
-    return parse_manifest(read_file(path, Code::artifact, kAdvice, kLongest), path.u8string());
+    return open_manifest(read_file(path, Code::artifact, kAdvice, kLongest), path.u8string());
 }
 
 std::int64_t cache_bytes(const Manifest& manifest) {
@@ -216,56 +339,18 @@ FileInfo file_info(const fs::path& path) {
 
 std::vector<std::string> files_of_base(const Manifest& manifest) {
     std::vector<std::string> found;
-    for (const auto& [name, info] : manifest.files) {
-        if (name.compare(0, kAdapterFolder.size(), kAdapterFolder) != 0) found.push_back(name);
+    for (const auto& [name, info] : manifest.files.known()) {
+        if (!is_of_adapter(name)) found.push_back(name);
     }
     return found;
 }
 
-std::vector<std::string> files_of_adapter(const Manifest& manifest, const std::string& name) {
-    const std::string start = std::string(kAdapterFolder) + name + "/";
-    std::vector<std::string> found;
-    for (auto item = manifest.files.lower_bound(start); item != manifest.files.end(); ++item) {
-        if (item->first.compare(0, start.size(), start) != 0) break;
-        found.push_back(item->first);
-    }
-    for (const AdapterInfo& info : manifest.adapters) {
-        if (info.name == name && info.shared) found.push_back(std::string(kAdapterFolder) + shared_file(*info.shared));
-    }
+std::vector<std::string> files_of_adapter(const Manifest& manifest, std::size_t index) {
+    const std::string folder = std::string(kAdapterFolder) + manifest.adapters.names().at(index) + "/";
+    std::vector<std::string> found = manifest.files.below(folder);
+    const AdapterInfo info = manifest.adapters.at(index);
+    if (info.shared) found.push_back(std::string(kAdapterFolder) + shared_file(*info.shared));
     return found;
-}
-
-void check_files(const fs::path& folder, const Manifest& manifest, bool hashes) {
-    std::vector<std::string> names;
-    for (const auto& [name, info] : manifest.files) names.push_back(name);
-    check_files(folder, manifest, names, hashes ? std::numeric_limits<std::int64_t>::max() : -1);
-}
-
-void check_files(const fs::path& folder, const Manifest& manifest, const std::vector<std::string>& names,
-                 std::int64_t hash_up_to) {
-    std::vector<std::string> wrong;
-    for (const std::string& name : names) {
-        const FileInfo& expected = manifest.files.at(name);
-        const fs::path path = resolve_inside(folder, name);
-        std::error_code error;
-        if (!fs::is_regular_file(path, error)) {
-            wrong.push_back(name + ": missing");
-            continue;
-        }
-        const std::uintmax_t size = fs::file_size(path, error);
-        if (error || size != static_cast<std::uintmax_t>(expected.bytes)) {
-            wrong.push_back(name + ": " + size_of(error ? -1 : static_cast<std::int64_t>(size)) + ", expected " +
-                            std::to_string(expected.bytes));
-        } else if (expected.bytes <= hash_up_to) {
-            const std::string found = hash_file(path, Code::artifact);
-            if (found == expected.sha256) continue;
-            wrong.push_back(name + ": sha256 " + found.substr(0, kShownDigits) + "…, expected " +
-                            expected.sha256.substr(0, kShownDigits) + "…");
-        }
-    }
-    if (!wrong.empty()) {
-        throw Error(Code::artifact, folder.u8string() + " is damaged: " + join_some(wrong) + "; copy or export it again");
-    }
 }
 
 }  // namespace edgelora

@@ -5,13 +5,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "listed.hpp"
 #include "parse_json.hpp"
 
 namespace edgelora {
@@ -150,18 +150,24 @@ struct Manifest {
     GraphInfo graph;
     BaseInfo base;
     std::vector<Slot> slots;
-    std::vector<AdapterInfo> adapters;
-    std::map<std::string, FileInfo> files;
+    ListedEntries<AdapterInfo> adapters;
+    NamedEntries<FileInfo> files;
     std::optional<TokenizerInfo> tokenizer;
     std::optional<std::string> reference;
     std::string task = std::string(kTextGeneration);
     std::optional<EncoderInfo> encoder;  // of every other task
 };
 
-// Parse and check `manifest.json`; throws Error{artifact} naming the field that is wrong.
+// Parse and check `manifest.json`, every entry; throws Error{artifact} naming the field that is wrong.
 Manifest parse_manifest(std::string_view content, const std::string& where = std::string(kManifestFile));
 
-// The manifest of the artifact in `folder`; throws Error{artifact} when it is missing or wrong.
+// Parse `manifest.json`, and check all of it but what it says of adapters besides their names. The entry of an adapter
+// and those of its files are checked when somebody asks for them, and throw Error{artifact} then: an artifact with a
+// thousand adapters opens like one with three.
+Manifest open_manifest(std::string_view content, const std::string& where = std::string(kManifestFile));
+
+// The manifest of the artifact in `folder`, as `open_manifest` reads it; throws Error{artifact} when it is missing or
+// wrong.
 Manifest read_manifest(const std::filesystem::path& folder);
 
 // Bytes of the KV cache for each token of a row.
@@ -170,15 +176,8 @@ std::int64_t cache_bytes(const Manifest& manifest);
 // Size and hash of a file on disk; throws Error{artifact} where it cannot be read.
 FileInfo file_info(const std::filesystem::path& path);
 
-// Names of the files that are no adapter's, and of those in the folder of one.
+// Names of the files that are no adapter's, and of those in the folder of one and of the file that it shares.
 std::vector<std::string> files_of_base(const Manifest& manifest);
-std::vector<std::string> files_of_adapter(const Manifest& manifest, const std::string& name);
-
-// Compare every file with the manifest; throws one Error{artifact} that lists all differences.
-void check_files(const std::filesystem::path& folder, const Manifest& manifest, bool hashes = true);
-
-// Compare sizes of these files, and the hashes of those of at most `hash_up_to` bytes.
-void check_files(const std::filesystem::path& folder, const Manifest& manifest, const std::vector<std::string>& names,
-                 std::int64_t hash_up_to);
+std::vector<std::string> files_of_adapter(const Manifest& manifest, std::size_t index);
 
 }  // namespace edgelora

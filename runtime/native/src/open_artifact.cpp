@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "check_files.hpp"
 #include "errors.hpp"
 #include "parse_json.hpp"
 

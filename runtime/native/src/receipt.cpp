@@ -128,10 +128,11 @@ std::string find_other_text(const Receipt& receipt, const Manifest& manifest) {
     const Json* raw = find_key(receipt.training, "raw");
     const bool is_templated = shipped.chat_template && (raw == nullptr || is_nothing(*raw));
     const auto differs = [&](const char* what, const std::optional<std::string>& trained, const std::string& name) {
-        const auto info = manifest.files.find(name);
-        if (!trained || info == manifest.files.end() || *trained == info->second.sha256) return std::string();
+        if (!trained || !manifest.files.has(name)) return std::string();
+        const std::string shipped = manifest.files.at(name).sha256;
+        if (*trained == shipped) return std::string();
         return std::string("trained with another ") + what + " (" + start_of(*trained) + "), this artifact ships " +
-               start_of(info->second.sha256) + "; train and export from the same checkpoint";
+               start_of(shipped) + "; train and export from the same checkpoint";
     };
     std::string other = differs("tokenizer", receipt.tokenizer, shipped.file);
     if (!other.empty() || !is_templated) return other;

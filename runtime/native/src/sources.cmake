@@ -8,12 +8,14 @@ set(EDGELORA_CORE_SOURCES
   byte_products.cpp
   callers.cpp
   characters.cpp
+  check_files.cpp
   check_manifest.cpp
   check_receipt.cpp
   claims.cpp
   code_rows.cpp
   encoder_model.cpp
   encoder_session.cpp
+  entry_lines.cpp
   files.cpp
   fused.cpp
   generate.cpp

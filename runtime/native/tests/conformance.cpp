@@ -89,6 +89,7 @@ int run(const std::vector<std::string>& arguments) {
     const Suite suite = read_suite(std::filesystem::u8path(arguments[0]));
     Run run(all_kinds(suite), has_kinds ? split(arguments[2]) : std::set<std::string>());
     run.run(suite.refuse.at("cases"));
+    run.run(suite.refuse.value("lines", Json::array()), "lines");
     run.run(suite.cases.at("cases"));
     run.run(suite.encoders.at("cases"));
     run.run(suite.encoders.at("refuse"), "encoder_manifest");

@@ -18,11 +18,12 @@ from types import MappingProxyType
 from edgelora_runtime.adapter import Spec, check_name, parse_spec
 from edgelora_runtime.adapter_config import read_config
 from edgelora_runtime.bound_adapter import BoundAdapter, bind
+from edgelora_runtime.check_files import check_files
 from edgelora_runtime.errors import AdapterError
 from edgelora_runtime.head import Tensors, packed_labels
 from edgelora_runtime.head_info import find_head_info
 from edgelora_runtime.invocation import no_blend
-from edgelora_runtime.manifest import SMALL_FILE, HeadInfo, Manifest, check_files
+from edgelora_runtime.manifest import SMALL_FILE, HeadInfo, Manifest
 from edgelora_runtime.open_adapter import open_adapter
 from edgelora_runtime.packed_adapters import PackedCache
 from edgelora_runtime.packers import Packer

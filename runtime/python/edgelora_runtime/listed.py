@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar, overload
 
+from edgelora_runtime.entry_lines import UnreadFiles
+
 Entry = TypeVar("Entry")
 
 
@@ -44,9 +46,16 @@ class NamedEntries(Mapping[str, Entry], Generic[Entry]):
     """Entries by name, each read once; ``known`` were read already, ``read`` raises where an entry is wrong."""
 
     def __init__(self, names: Mapping[str, object], known: Mapping[str, Entry], read: Callable[[str], Entry]) -> None:
+        self.known = known
         self._names = names
         self._held = dict(known)
         self._read = read
+
+    def below(self, folder: str) -> Sequence[str]:
+        """Names that begin with ``folder``, which is that of an adapter with a slash behind it."""
+        if isinstance(self._names, UnreadFiles):
+            return self._names.below(folder)
+        return [name for name in self._names if name.startswith(folder)]
 
     def __len__(self) -> int:
         return len(self._names)

@@ -7,16 +7,17 @@ manifest.json -> Manifest, and back
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from edgelora_runtime.check_manifest import (
     CACHES,
-    LARGEST_FILE,
     PROBLEM_TYPES,
     STORES,
     TASKS,
@@ -24,6 +25,7 @@ from edgelora_runtime.check_manifest import (
     find_wrong_adapter,
     find_wrong_file,
 )
+from edgelora_runtime.entry_lines import UnreadFiles, find_lines
 from edgelora_runtime.errors import ArtifactError
 from edgelora_runtime.files import restore
 from edgelora_runtime.json_fields import build
@@ -42,8 +44,6 @@ FLOAT_CACHE, INT8_CACHE = CACHES
 FLOAT_STORE, HALF_STORE, INT8_STORE = STORES
 TEXT_GENERATION, TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION, FEATURE_EXTRACTION, IMAGE_CLASSIFICATION = TASKS
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES
-
-PIECE_BYTES = 4 << 20  # what a download that breaks off loses at most, and what a phone holds of a file in memory
 
 _OPTIONAL = ("title", "description", "examples", "license", "source", "gain", "shared")
 _LONGEST = 32 << 20  # bytes; an artifact of a hundred layers and a hundred adapters has one
@@ -242,9 +242,19 @@ class Manifest:
         known = self.adapters
         return known.names if isinstance(known, ListedEntries) else tuple(info.name for info in known)
 
+    @property
+    def files_of_base(self) -> tuple[str, ...]:
+        """Names of the files that are no adapter's; no entry of another is read for them."""
+        files = self.files.known if isinstance(self.files, NamedEntries) else self.files
+        return tuple(name for name in files if not name.startswith(ADAPTER_FOLDER))
+
     def files_of(self, adapter: str) -> tuple[str, ...]:
         """Names of the files in the folder of an adapter, and of the one that it shares with others."""
-        names, found = self.adapter_names, [name for name in self.files if name.startswith(f"adapters/{adapter}/")]
+        names, files, folder = self.adapter_names, self.files, f"{ADAPTER_FOLDER}{adapter}/"
+        if isinstance(files, NamedEntries):
+            found = files.below(folder)
+        else:
+            found = [name for name in files if name.startswith(folder)]
         shared = self.adapters[names.index(adapter)].shared if adapter in names else None
         return (*found, *(() if shared is None else (ADAPTER_FOLDER + shared_file(shared),)))
 
@@ -281,19 +291,35 @@ def open_manifest(content: str | bytes, where: str = MANIFEST_FILE) -> Manifest:
     The entry of an adapter and those of its files are checked when somebody asks for them, and raise ArtifactError
     then: an artifact with a thousand adapters opens like one with three.
     """
+    lines = find_lines(content) if len(content) <= _LONGEST else None
+    if lines is not None:
+        with contextlib.suppress(ArtifactError):  # the whole says what is wrong, and where
+            data = _parse(lines.without(), where)
+            if lines.take_out(data) and _are_names(lines.names):
+                files = UnreadFiles(data["files"], lines, where, lambda: _parse(lines.text, where)["files"])
+                return _open(data, lines.names, functools.partial(lines.read_adapter, where=where), files, where)
     data = _parse(content, where)
-    adapters, files = data.get("adapters"), data.get("files")
-    if not isinstance(adapters, list) or not isinstance(files, dict):
-        return _build_whole(data, where)  # raises, for it says what is wrong
-    named = (item.get("name") for item in adapters if isinstance(item, dict))
-    names = [name for name in named if isinstance(name, str)]
-    if len({*names}) < len(adapters) or not all(map(is_adapter_name, names)):
-        return _build_whole(data, where)
-    own = {name: info for name, info in files.items() if not name.startswith(ADAPTER_FOLDER)}
+    adapters, listed = data.get("adapters"), data.get("files")
+    if isinstance(adapters, list) and isinstance(listed, dict):
+        names = [item.get("name") if isinstance(item, dict) else None for item in adapters]
+        if _are_names(names):
+            return _open(data, names, adapters.__getitem__, listed, where)
+    return _build_whole(data, where)  # raises, for it says what is wrong
+
+
+def _are_names(names: Sequence[object]) -> TypeGuard[Sequence[str]]:
+    return all(isinstance(name, str) and is_adapter_name(name) for name in names) and len({*names}) == len(names)
+
+
+def _open(
+    data: Mapping[str, Any], names: Sequence[str], adapter: Callable[[int], Any], files: Mapping[str, Any], where: str
+) -> Manifest:
+    """The manifest of ``data``; entries of adapters and of their files are read when they are asked for."""
+    own = {name: info for name, info in data["files"].items() if not name.startswith(ADAPTER_FOLDER)}
     base = _build_whole({**data, "adapters": [], "files": own}, where)
 
     def read_adapter(index: int) -> AdapterInfo:
-        info: AdapterInfo = build(AdapterInfo, adapters[index], f"{where}: adapters[{index}]", _NESTED)
+        info: AdapterInfo = build(AdapterInfo, adapter(index), f"{where}: adapters[{index}]", _NESTED)
         _refuse(find_wrong_adapter(index, info, found), where)
         return info
 
@@ -359,39 +385,6 @@ def file_info(path: Path) -> FileInfo:
     """Size and hash of a file on disk."""
     with path.open("rb") as stream:
         return FileInfo(path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
-
-
-def listed_info(path: Path) -> FileInfo:
-    """What a manifest says of a file on disk: its size, its hash and, where it has several, those of its pieces."""
-    whole = hashlib.sha256()
-    pieces: list[str] = []
-    with path.open("rb") as stream:
-        while piece := stream.read(PIECE_BYTES):
-            whole.update(piece)
-            pieces.append(hashlib.sha256(piece).hexdigest())
-    several = Pieces(PIECE_BYTES, tuple(pieces)) if len(pieces) > 1 else None
-    return FileInfo(path.stat().st_size, whole.hexdigest(), several)
-
-
-def check_files(
-    folder: Path, manifest: Manifest, names: Iterable[str] | None = None, hash_up_to: int = LARGEST_FILE
-) -> None:
-    """Compare files with the manifest, all where no ``names`` are given: their sizes, and the hashes of small ones.
-
-    Small is a file of at most ``hash_up_to`` bytes. Raises one ArtifactError that lists all differences.
-    """
-    wrong: list[str] = []
-    for name in manifest.files if names is None else names:
-        expected = manifest.files[name]
-        path = resolve_inside(folder, name)
-        if not path.is_file():
-            wrong.append(f"{name}: missing")
-        elif path.stat().st_size != expected.bytes:
-            wrong.append(f"{name}: {path.stat().st_size} bytes, expected {expected.bytes}")
-        elif expected.bytes <= hash_up_to and (found := file_info(path).sha256) != expected.sha256:
-            wrong.append(f"{name}: sha256 {found[:12]}…, expected {expected.sha256[:12]}…")
-    if wrong:
-        raise ArtifactError(f"{folder} is damaged: {join_some(wrong)}; copy or export it again")
 
 
 _RECORDS = (SlotPart, Slot, ModelInfo, HeadInfo, HeadTensor, EncoderInfo, GraphInfo, TokenizerInfo, BaseInfo)

@@ -19,6 +19,7 @@ import numpy as np
 
 from edgelora_runtime.adapter_set import AdapterSet
 from edgelora_runtime.bound_adapter import BoundAdapter
+from edgelora_runtime.check_files import check_files
 from edgelora_runtime.encoder_model import EncoderModel
 from edgelora_runtime.encoder_session import EncoderSession
 from edgelora_runtime.errors import ArtifactError, InputError
@@ -26,7 +27,7 @@ from edgelora_runtime.find_operators import find_operators
 from edgelora_runtime.generate import score_choices
 from edgelora_runtime.generation import Generation, Row, TextStream, Timings, Usage, Written
 from edgelora_runtime.graph_cache import find_entry
-from edgelora_runtime.manifest import ADAPTER_FOLDER, SMALL_FILE, check_files, read_manifest
+from edgelora_runtime.manifest import SMALL_FILE, read_manifest
 from edgelora_runtime.messages import Messages, Tools
 from edgelora_runtime.packed_adapters import PackedCache, name_artifact
 from edgelora_runtime.packers import Packer
@@ -116,8 +117,7 @@ def load(
     if hashes:
         check_files(folder, manifest)
     else:
-        own = [name for name in manifest.files if not name.startswith(ADAPTER_FOLDER)]
-        check_files(folder, manifest, own, SMALL_FILE)
+        check_files(folder, manifest, manifest.files_of_base, SMALL_FILE)
     kept = None if cache is None else Path(cache)
     find = None if kept is None else functools.partial(find_entry, kept, folder, manifest, hashes=hashes)
 

@@ -8,7 +8,7 @@ import { throwIfAborted } from "./abort.js";
 import type { BoundAdapter } from "./bound-adapter.js";
 import { AdapterError } from "./errors.js";
 import { type FolderSource, type Watch, within } from "./files.js";
-import type { Manifest } from "./format.js";
+import type { AdapterInfo, Manifest } from "./format.js";
 import { adapterFiles } from "./needed-files.js";
 import type { Opened, Origin, Packer } from "./packers.js";
 import { show } from "./parse-json.js";
@@ -29,9 +29,12 @@ interface Kept<Item, Bound> extends Opened<Item> {
 export class AdapterSet<Item, Bound extends BoundAdapter> {
   readonly #packer: Packer<Item, Bound>;
   readonly #mostBytes: number | null;
-  readonly #origins: Map<string, Origin>;
-  /** Of adapters of the artifact that nobody has asked for yet: compares their files with the manifest. */
-  readonly #unchecked = new Map<string, () => Promise<void>>();
+  readonly #source: Pick<ArtifactSource, keyof FolderSource | "prepareAdapter">;
+  readonly #manifest: Manifest;
+  /** Null for an adapter of the artifact whose entry nobody has asked for yet. */
+  readonly #origins: Map<string, Origin | null>;
+  /** Adapters of the artifact whose files nobody has compared with the manifest yet. */
+  readonly #unchecked: Set<string>;
   readonly #single = new Map<string, Kept<Item, Bound>>(); // the one used longest ago first
   readonly #mixed = new Map<string, { readonly names: readonly string[]; readonly bound: Bound }>(); // likewise
   readonly #invocations = new Map<string, readonly number[]>(); // of adapters that were read
@@ -43,18 +46,12 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     packer: Packer<Item, Bound>,
     mostBytes: number | null = null,
   ) {
+    this.#source = source;
+    this.#manifest = manifest;
     this.#packer = packer;
     this.#mostBytes = mostBytes;
-    this.#origins = new Map(
-      manifest.adapters.map(({ name, path, head }) => [
-        name,
-        { folder: within(source, path), isTrusted: false, listed: head, labels: null },
-      ]),
-    );
-    if (source.prepareAdapter === undefined) return;
-    for (const info of manifest.adapters) {
-      this.#unchecked.set(info.name, async () => source.prepareAdapter?.(adapterFiles(manifest, info)));
-    }
+    this.#origins = new Map(manifest.adapterNames.map((name) => [name, null]));
+    this.#unchecked = new Set(manifest.adapterNames);
   }
 
   /** Known names, those of the artifact first. */
@@ -69,7 +66,7 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
 
   /** Where a known name is read from, for one reading. */
   folder(name: string, watch: Watch = {}): FolderSource {
-    return reading((this.#origins.get(name) as Origin).folder, watch);
+    return reading(this.#origin(name).folder, watch);
   }
 
   /** Read, check and pack a PEFT folder; `name` means it from now on. */
@@ -183,7 +180,7 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
 
   async #pack(name: string, watch: Watch): Promise<Kept<Item, Bound>> {
     const kept = this.#single.get(name);
-    if (kept === undefined) return this.#add(name, await this.#read(name, this.#origins.get(name) as Origin, watch));
+    if (kept === undefined) return this.#add(name, await this.#read(name, this.#origin(name), watch));
     this.#single.delete(name);
     this.#single.set(name, kept);
     return kept;
@@ -226,10 +223,26 @@ export class AdapterSet<Item, Bound extends BoundAdapter> {
     this.#mixed.delete(key);
   }
 
+  /** Where a known name is read from; throws ArtifactError for an adapter of the artifact whose entry is wrong. */
+  #origin(name: string): Origin {
+    const known = this.#origins.get(name);
+    if (known) return known;
+    const { path, head } = this.#info(name);
+    const origin = { folder: within(this.#source, path), isTrusted: false, listed: head, labels: null };
+    this.#origins.set(name, origin);
+    return origin;
+  }
+
+  #info(name: string): AdapterInfo {
+    return this.#manifest.adapters[this.#manifest.adapterNames.indexOf(name)] as AdapterInfo;
+  }
+
   async #read(name: string, origin: Origin, watch: Watch): Promise<Opened<Item>> {
     throwIfAborted(watch.signal);
     if (origin === this.#origins.get(name)) {
-      await this.#unchecked.get(name)?.();
+      if (this.#unchecked.has(name)) {
+        await this.#source.prepareAdapter?.(adapterFiles(this.#manifest, this.#info(name)));
+      }
       this.#unchecked.delete(name);
     }
     const folder = reading(origin.folder, watch);

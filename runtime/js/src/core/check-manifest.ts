@@ -4,7 +4,15 @@
  * Knows nothing about JSON or files; `docs/format.md` ("What a reader refuses") lists the same rules in words.
  */
 
-import { type FileInfo, type HeadInfo, isTemperature, type Manifest, PROBLEM_TYPES, TASKS } from "./format.js";
+import {
+  type AdapterInfo,
+  type FileInfo,
+  type HeadInfo,
+  isTemperature,
+  type Manifest,
+  PROBLEM_TYPES,
+  TASKS,
+} from "./format.js";
 import { findUnsafe, hasControl, isHash, isVariable, sharedPath } from "./names.js";
 import { show } from "./parse-json.js";
 import { isAdapterName } from "./spec.js";
@@ -64,18 +72,21 @@ function* checkModel({ model, base, task }: Manifest): Generator<string> {
   yield* hash("base: grid", base.grid);
 }
 
-function* checkFiles(manifest: Manifest): Generator<string> {
-  for (const [name, info] of manifest.files) {
-    const why = findUnsafe(name);
-    if (why !== null) yield `files: ${show(name)} ${why}`;
-    else if (name === "manifest.json") yield 'files: "manifest.json" is listed in itself';
-    if (!Number.isSafeInteger(info.bytes) || info.bytes < 0) {
-      yield `files: ${show(name)}: bytes is ${info.bytes}, expected 0 to ${Number.MAX_SAFE_INTEGER}`;
-    }
-    // There may be thousands of files: what names one is made where something is wrong.
-    if (!isHash(info.sha256)) yield* hash(`files: ${show(name)}: sha256`, info.sha256);
-    if (info.pieces) yield* checkPieces(`files: ${show(name)}: pieces`, info);
+/** What is wrong of one entry of `files`. */
+export function* findWrongFile(name: string, info: FileInfo): Generator<string> {
+  const why = findUnsafe(name);
+  if (why !== null) yield `files: ${show(name)} ${why}`;
+  else if (name === "manifest.json") yield 'files: "manifest.json" is listed in itself';
+  if (!Number.isSafeInteger(info.bytes) || info.bytes < 0) {
+    yield `files: ${show(name)}: bytes is ${info.bytes}, expected 0 to ${Number.MAX_SAFE_INTEGER}`;
   }
+  // There may be thousands of files: what names one is made where something is wrong.
+  if (!isHash(info.sha256)) yield* hash(`files: ${show(name)}: sha256`, info.sha256);
+  if (info.pieces) yield* checkPieces(`files: ${show(name)}: pieces`, info);
+}
+
+function* checkFiles(manifest: Manifest): Generator<string> {
+  for (const [name, info] of manifest.files) yield* findWrongFile(name, info);
   const { graph, tokenizer } = manifest;
   const named: Record<string, string | null | undefined> = {
     "graph: file": graph.file,
@@ -104,25 +115,28 @@ function* checkPieces(field: string, { bytes, pieces }: FileInfo): Generator<str
   for (const [index, text] of sha256.entries()) yield* hash(`${field}: sha256[${index}]`, text);
 }
 
-function* checkAdapters(manifest: Manifest): Generator<string> {
-  for (const [index, info] of manifest.adapters.entries()) {
-    const where = `adapters[${index}]`;
-    if (!isAdapterName(info.name)) yield `${where}: name ${show(info.name)} is no adapter name`;
-    if (info.path !== `adapters/${info.name}`) {
-      yield `${where}: path is ${show(info.path)}, expected "adapters/" and the name`;
-    } else {
-      for (const file of ["adapter_config.json", "adapter_model.safetensors"]) {
-        yield* listed(`${where}: path`, `${info.path}/${file}`, manifest);
-      }
+/** What is wrong of one entry of `adapters`. */
+export function* findWrongAdapter(index: number, info: AdapterInfo, manifest: Manifest): Generator<string> {
+  const where = `adapters[${index}]`;
+  if (!isAdapterName(info.name)) yield `${where}: name ${show(info.name)} is no adapter name`;
+  if (info.path !== `adapters/${info.name}`) {
+    yield `${where}: path is ${show(info.path)}, expected "adapters/" and the name`;
+  } else {
+    for (const file of ["adapter_config.json", "adapter_model.safetensors"]) {
+      yield* listed(`${where}: path`, `${info.path}/${file}`, manifest);
     }
-    // A head alone has no factors.
-    if (info.rank !== 0 || info.head === null) yield* count(`${where}: rank`, info.rank, "rank");
-    if (info.shared !== null) {
-      yield* hash(`${where}: shared`, info.shared);
-      yield* listed(`${where}: shared`, sharedPath(info.shared), manifest);
-    }
-    yield* checkHead(`${where}: head`, info.head, manifest);
   }
+  // A head alone has no factors.
+  if (info.rank !== 0 || info.head === null) yield* count(`${where}: rank`, info.rank, "rank");
+  if (info.shared !== null) {
+    yield* hash(`${where}: shared`, info.shared);
+    yield* listed(`${where}: shared`, sharedPath(info.shared), manifest);
+  }
+  yield* checkHead(`${where}: head`, info.head, manifest);
+}
+
+function* checkAdapters(manifest: Manifest): Generator<string> {
+  for (const [index, info] of manifest.adapters.entries()) yield* findWrongAdapter(index, info, manifest);
   yield* twice(
     "adapters: name",
     manifest.adapters.map((info) => info.name),

@@ -10,7 +10,7 @@ import { type Asking, streamOf } from "./asking.js";
 import type { Bytes } from "./bytes.js";
 import { ArtifactError, ConnectionError } from "./errors.js";
 import { MANIFEST_FILE, type Manifest } from "./format.js";
-import { parseManifest } from "./manifest.js";
+import { openManifest } from "./manifest.js";
 
 const PATIENCE_MS = 30_000;
 const SHORT_PATIENCE_MS = 3000; // where the artifact is stored whole
@@ -45,7 +45,7 @@ export async function fetchManifest(
   let reason = found.reason;
   if (found.bytes !== null && found.answer !== null) {
     try {
-      const manifest = parseManifest(found.bytes, `${remote.where}/${MANIFEST_FILE}`);
+      const manifest = openManifest(found.bytes, `${remote.where}/${MANIFEST_FILE}`);
       return { bytes: found.bytes, manifest, remote: remote.pin(found.answer), isFresh: true };
     } catch (error) {
       if (stored === null || !(error instanceof ArtifactError)) throw error;
@@ -56,7 +56,7 @@ export async function fetchManifest(
     if (found.isMissing) return null; // it may be uploaded a moment later
     throw new ConnectionError(`${address} cannot be reached (${reason}) and is not stored; connect and load again`);
   }
-  const manifest = parseManifest(stored, `${remote.where}/${MANIFEST_FILE}`);
+  const manifest = openManifest(stored, `${remote.where}/${MANIFEST_FILE}`);
   options.onWarning?.(`${address} cannot be had (${reason}); the artifact that is stored is used as it is`);
   return { bytes: stored, manifest, remote, isFresh: false };
 }

@@ -168,13 +168,17 @@ export interface Manifest {
   readonly encoder: EncoderInfo | null;
   readonly base: BaseInfo;
   readonly slots: readonly Slot[];
+  /** In the order of `adapters`; no entry is read for them. */
+  readonly adapterNames: readonly string[];
+  /** Each may be read when it is first looked at, and throws ArtifactError then where it is wrong. */
   readonly adapters: readonly AdapterInfo[];
+  /** Likewise those of adapters. */
   readonly files: ReadonlyMap<string, FileInfo>;
   readonly tokenizer: TokenizerInfo | null;
   /** A safetensors file of what PyTorch answered; runtimes do not read it. */
   readonly reference: string | null;
   readonly formatVersion: number;
-  /** The whole file as JSON: `quantization`, `report`, `merged` and what else it says. */
+  /** The file as JSON, `adapters` and their `files` left out: `quantization`, `report`, `merged` and what else it says. */
   readonly record: Readonly<Record<string, unknown>>;
 }
 

@@ -4,7 +4,8 @@
  * Knows nothing about graphs or weights.
  */
 
-import { findWrong } from "./check-manifest.js";
+import { findWrong, findWrongAdapter, findWrongFile } from "./check-manifest.js";
+import { type EntryLines, fileLines, findLines, readAdapterLine, readFileLine, takeOut } from "./entry-lines.js";
 import { ArtifactError } from "./errors.js";
 import type { FolderSource } from "./files.js";
 import {
@@ -27,19 +28,68 @@ import {
   type Task,
   type TokenizerInfo,
 } from "./format.js";
-import { isFields, joinSome, parseJson, show } from "./parse-json.js";
+import { Fields, kind, objectAt } from "./json-fields.js";
+import { listedEntries, NamedEntries } from "./listed.js";
+import { decode, isFields, joinSome, parseJson, show } from "./parse-json.js";
+import { isAdapterName } from "./spec.js";
 
 const LONGEST = 32 * 1024 * 1024; // bytes; an artifact of a hundred layers and a hundred adapters has one
 
-/** Parse and check `manifest.json`; throws ArtifactError naming the field that is wrong. */
+/** Parse and check `manifest.json`, every entry; throws ArtifactError naming the field that is wrong. */
 export function parseManifest(content: Uint8Array | string, where: string = MANIFEST_FILE): Manifest {
+  return readWhole(readRoot(content, where), where);
+}
+
+/**
+ * Parse `manifest.json`, and check all of it but what it says of adapters besides their names. The entry of an adapter
+ * and those of its files are checked when somebody asks for them, and throw ArtifactError then: an artifact with a
+ * thousand adapters opens like one with three.
+ */
+export function openManifest(content: Uint8Array | string, where: string = MANIFEST_FILE): Manifest {
+  try {
+    const text = typeof content === "string" ? content : decode(content);
+    const lines = content.length > LONGEST ? null : findLines(text);
+    const data = lines && readRoot(lines.rest, where);
+    if (data && takeOut(data) && areNames(lines.names)) return openLines(lines, data, text, where);
+  } catch {} // the whole says what is wrong, and where
+  return parseManifest(content, where);
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** The manifest of `data`, whose other entries are in `lines` and are read when they are asked for. */
+function openLines(lines: EntryLines, data: Json, text: string, where: string): Manifest {
+  const base = readWhole(data, where);
+  let whole: Json | null = null; // nothing but going through all files needs it
+  const files: Manifest["files"] = new NamedEntries(base.files, {
+    names: () => {
+      whole ??= readRoot(text, where).files as Json;
+      return Object.keys(whole);
+    },
+    has: (name) => (whole === null ? fileLines(lines, name).length > 0 : Object.hasOwn(whole, name)),
+    read: (name) => {
+      const entry = whole === null ? readFileLine(lines, name, where) : whole[name];
+      const info = readFileInfo(objectAt(entry, () => `${where}: files: ${show(name)}`));
+      refuse(findWrongFile(name, info), where);
+      return info;
+    },
+  });
+  const adapters = listedEntries(lines.names.length, (index) => {
+    const entry = readAdapterLine(lines, index, where);
+    const info = readAdapterInfo(objectAt(entry, () => `${where}: adapters[${index}]`));
+    refuse(findWrongAdapter(index, info, { ...base, files }), where);
+    return info;
+  });
+  return { ...base, adapterNames: lines.names, adapters, files };
+}
+
+function readRoot(content: Uint8Array | string, where: string): Json {
   const data = parseJson(content, where, ArtifactError, "export the artifact again", LONGEST);
-  const root = new Fields(data, () => where);
-  if (!root.isObject || root.raw("format") !== FORMAT) {
-    const found = root.isObject ? show(root.raw("format")) : kind(data);
+  if (!isFields(data) || data.format !== FORMAT) {
+    const found = isFields(data) ? show(data.format) : kind(data);
     throw new ArtifactError(`${where}: format is ${found}, expected "${FORMAT}"; this is no EdgeLoRA artifact`);
   }
-  const version = root.raw("format_version");
+  const version = data.format_version;
   if (typeof version !== "number" || !Number.isInteger(version) || version < 1) {
     throw new ArtifactError(`${where}: format_version is ${show(version)}, expected a whole number from 1`);
   }
@@ -49,6 +99,11 @@ export function parseManifest(content: Uint8Array | string, where: string = MANI
         "update @edgelora/runtime",
     );
   }
+  return data;
+}
+
+function readWhole(data: Json, where: string): Manifest {
+  const root = new Fields(data, () => where);
   const manifest: Manifest = {
     producer: root.text("producer"),
     target: root.text("target"),
@@ -58,6 +113,7 @@ export function parseManifest(content: Uint8Array | string, where: string = MANI
     encoder: root.isSet("encoder") ? readEncoder(root.object("encoder")) : null,
     base: readBase(root.object("base")),
     slots: root.list("slots").map(readSlot),
+    adapterNames: [],
     adapters: root.list("adapters").map(readAdapterInfo),
     files: new Map(
       root
@@ -67,17 +123,25 @@ export function parseManifest(content: Uint8Array | string, where: string = MANI
     ),
     tokenizer: root.isSet("tokenizer") ? readTokenizerInfo(root.object("tokenizer")) : null,
     reference: root.textOrNull("reference"),
-    formatVersion: version,
-    record: data as Record<string, unknown>,
+    formatVersion: root.whole("format_version"),
+    record: data,
   };
   for (const name of ["quantization", "report"]) if (root.raw(name) !== undefined) root.object(name);
   if (root.isSet("merged")) root.object("merged");
-  const wrong = joinSome(findWrong(manifest));
-  if (wrong !== "") throw new ArtifactError(`${where}: ${wrong}; export the artifact again`);
-  return manifest;
+  refuse(findWrong(manifest), where);
+  return { ...manifest, adapterNames: manifest.adapters.map(({ name }) => name) };
 }
 
-/** The manifest of an artifact; throws ArtifactError when it is missing or wrong. */
+function refuse(wrong: Iterable<string>, where: string): void {
+  const told = joinSome([...wrong]);
+  if (told !== "") throw new ArtifactError(`${where}: ${told}; export the artifact again`);
+}
+
+function areNames(names: readonly string[]): boolean {
+  return new Set(names).size === names.length && names.every(isAdapterName);
+}
+
+/** The manifest of an artifact, as `openManifest` reads it; throws ArtifactError when it is missing or wrong. */
 export async function readManifest(source: FolderSource): Promise<Manifest> {
   const where = `${source.where}/${MANIFEST_FILE}`;
   if (!(await source.has(MANIFEST_FILE))) {
@@ -85,114 +149,7 @@ export async function readManifest(source: FolderSource): Promise<Manifest> {
       `${source.where} has no ${MANIFEST_FILE}; expected an artifact written by \`edgelora export\``,
     );
   }
-  return parseManifest(await source.bytes(MANIFEST_FILE), where);
-}
-
-/** One JSON object whose fields are read by name and type; every complaint names the field. */
-class Fields {
-  readonly isObject: boolean;
-  readonly #data: Readonly<Record<string, unknown>>;
-  readonly #where: () => string;
-
-  /** `where` makes the words only for a complaint: there may be thousands of objects. */
-  constructor(data: unknown, where: () => string) {
-    this.isObject = isFields(data);
-    this.#data = isFields(data) ? data : {};
-    this.#where = where;
-  }
-
-  get where(): string {
-    return this.#where();
-  }
-
-  /** The object as JSON has it. */
-  get plain(): Readonly<Record<string, unknown>> {
-    return this.#data;
-  }
-
-  raw(name: string): unknown {
-    return Object.hasOwn(this.#data, name) ? this.#data[name] : undefined;
-  }
-
-  isSet(name: string): boolean {
-    return (this.raw(name) ?? null) !== null;
-  }
-
-  text(name: string): string {
-    const value = this.#present(name);
-    if (typeof value !== "string") throw this.wrong(name, "text", value);
-    return value;
-  }
-
-  textOrNull(name: string): string | null {
-    return this.isSet(name) ? this.text(name) : null;
-  }
-
-  /** A value of a type that `typeof` tells, `otherwise` where the field is left out. */
-  plainOr<Value extends number | boolean | string>(name: string, otherwise: Value, words: string): Value {
-    const value = this.raw(name) === undefined ? otherwise : this.raw(name);
-    if (typeof value !== typeof otherwise) throw this.wrong(name, words, value);
-    return value as Value;
-  }
-
-  whole(name: string): number {
-    return wholeNumber(this.#present(name), () => `${this.where}: ${name}`);
-  }
-
-  list(name: string): Fields[] {
-    return this.#array(name).map((item, index) => objectAt(item, () => `${this.where}: ${name}[${index}]`));
-  }
-
-  wholes(name: string): number[] {
-    return this.#array(name).map((item, index) => wholeNumber(item, () => `${this.where}: ${name}[${index}]`));
-  }
-
-  texts(name: string): string[] {
-    return this.#array(name).map((item, index) => {
-      if (typeof item !== "string") throw this.wrong(`${name}[${index}]`, "text", item);
-      return item;
-    });
-  }
-
-  object(name: string): Fields {
-    return objectAt(this.#present(name), () => `${this.where}: ${name}`);
-  }
-
-  entries(): [string, Fields][] {
-    return Object.entries(this.#data).map(([name, item]) => [
-      name,
-      objectAt(item, () => `${this.where}: ${show(name)}`),
-    ]);
-  }
-
-  #array(name: string): unknown[] {
-    const value = this.#present(name);
-    if (!Array.isArray(value)) throw this.wrong(name, "a list", value);
-    return value;
-  }
-
-  #present(name: string): unknown {
-    const value = this.raw(name);
-    if (value === undefined) throw new ArtifactError(`${this.where}: field "${name}" is missing`);
-    return value;
-  }
-
-  wrong(name: string, expected: string, found: unknown): ArtifactError {
-    return new ArtifactError(`${this.where}: ${name}: expected ${expected}, found ${show(found)}`);
-  }
-}
-
-function objectAt(data: unknown, where: () => string): Fields {
-  const fields = new Fields(data, where);
-  if (!fields.isObject) throw new ArtifactError(`${where()}: expected an object, found ${kind(data)}`);
-  return fields;
-}
-
-function wholeNumber(value: unknown, where: () => string): number {
-  if (typeof value !== "number" || !Number.isInteger(value)) {
-    throw new ArtifactError(`${where()}: expected a whole number, found ${show(value)}`);
-  }
-  return value;
+  return openManifest(await source.bytes(MANIFEST_FILE), where);
 }
 
 function readModel(data: Fields): ModelInfo {
@@ -310,9 +267,4 @@ function readTokenizerInfo(data: Fields): TokenizerInfo {
     unkToken: data.textOrNull("unk_token"),
     templateVariables: data.raw("template_variables") === undefined ? {} : data.object("template_variables").plain,
   };
-}
-
-function kind(data: unknown): string {
-  if (data === null) return "null";
-  return Array.isArray(data) ? "a list" : `a ${typeof data}`;
 }

@@ -82,6 +82,7 @@ async function openModel<Want extends Wanted>(
   if (wanted !== "any" && wanted !== manifest.task) {
     throw new ArtifactError(`${source.where} is for ${manifest.task}, expected ${wanted}; load another artifact`);
   }
+  if (hashes) void [...manifest.adapters]; // who asks for all files asks for every entry, too: a wrong one is refused
   await source.prepare(manifest, hashes);
   throwIfAborted(signal);
   if (manifest.tokenizer !== null) await (await import("./text.js")).checkTemplate(source, manifest.tokenizer);
@@ -91,7 +92,7 @@ async function openModel<Want extends Wanted>(
       ? await (await import("./text-model.js")).openText(source, manifest, backend, twin, adapterBytes)
       : await (await import("./encoder-model.js")).openEncoder(source, manifest, backend, adapterBytes);
   try {
-    for (const info of probe ? manifest.adapters : []) await model.probe(info.name, { signal });
+    for (const name of probe ? manifest.adapterNames : []) await model.probe(name, { signal });
     throwIfAborted(signal); // opening a graph cannot be ended, so that this may be the first chance
   } catch (error) {
     await model.dispose(); // a session of wasm or of a GPU is collected by nobody

@@ -4,7 +4,9 @@
  * Knows nothing about where the files are.
  */
 
-import type { AdapterInfo, FileInfo, Manifest } from "./format.js";
+import { ArtifactError } from "./errors.js";
+import { ADAPTER_FOLDER, type AdapterInfo, type FileInfo, type Manifest } from "./format.js";
+import { NamedEntries } from "./listed.js";
 import { sharedPath } from "./names.js";
 
 /** What a runtime reads of an adapter; the last two may be missing. */
@@ -17,7 +19,24 @@ export const ADAPTER_FILES: readonly string[] = [
 
 /** The files of a manifest that a runtime reads, the small ones first: what is missing shows before the weights come. */
 export function neededFiles(manifest: Manifest): ReadonlyMap<string, FileInfo> {
-  return listed([...baseNames(manifest), ...manifest.adapters.flatMap(adapterNames)], manifest);
+  unlessRefused(() => manifest.files.size); // all files are told apart at once
+  const found = new Map(baseFiles(manifest));
+  for (let index = 0; index < manifest.adapters.length; index++) {
+    unlessRefused(() => {
+      const info = manifest.adapters[index] as AdapterInfo;
+      for (const [name, file] of adapterFiles(manifest, info)) found.set(name, file);
+    });
+  }
+  return smallFirst(found);
+}
+
+/** An entry that is wrong is refused when its adapter is asked for; those of others are right. */
+function unlessRefused(read: () => unknown): void {
+  try {
+    read();
+  } catch (error) {
+    if (!(error instanceof ArtifactError)) throw error;
+  }
 }
 
 /** When the files of an artifact's adapters are brought: with the base, or each when it is first used. */
@@ -31,11 +50,17 @@ const FEW_BYTES = 16 << 20; // that they may have in any case, however small the
  * together no larger than their base: all of it is there without a network then.
  */
 export function filesAtFirst(manifest: Manifest, when?: AdapterTime): ReadonlyMap<string, FileInfo> {
-  const [all, base] = [neededFiles(manifest), baseFiles(manifest)];
-  if (when !== undefined) return when === "all" ? all : base;
-  const adapters = bytesOf(all) - bytesOf(base);
-  const isLittle = manifest.adapters.length <= MOST_ADAPTERS && adapters <= Math.max(bytesOf(base), FEW_BYTES);
-  return isLittle ? all : base;
+  if (when === "all") return neededFiles(manifest);
+  const base = baseFiles(manifest);
+  if (when === "used" || manifest.adapters.length > MOST_ADAPTERS) return base;
+  const all = neededFiles(manifest);
+  return bytesOf(all) - bytesOf(base) <= Math.max(bytesOf(base), FEW_BYTES) ? all : base;
+}
+
+/** All files of a manifest that are no adapter's; no entry of another is read for them. */
+export function filesOfBase(files: Manifest["files"]): ReadonlyMap<string, FileInfo> {
+  const known = files instanceof NamedEntries ? files.known : files;
+  return new Map([...known].filter(([name]) => !name.startsWith(ADAPTER_FOLDER)));
 }
 
 /** Those of them that are no adapter's: what must be right before an artifact is open. */
@@ -64,7 +89,11 @@ function listed(names: readonly MaybeName[], { files }: Manifest): ReadonlyMap<s
     const info = name ? files.get(name) : undefined;
     return name && info ? [[name, info] as const] : [];
   });
-  return new Map(found.sort(([, left], [, right]) => left.bytes - right.bytes));
+  return smallFirst(found);
+}
+
+function smallFirst(files: Iterable<readonly [string, FileInfo]>): ReadonlyMap<string, FileInfo> {
+  return new Map([...files].sort(([, left], [, right]) => left.bytes - right.bytes));
 }
 
 /** Bytes of all of them together. */

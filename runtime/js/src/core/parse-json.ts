@@ -78,7 +78,8 @@ function readValue(content: Uint8Array | string, limit: number): unknown {
   return value;
 }
 
-function decode(bytes: Uint8Array): string {
+/** The text of UTF-8; throws where bytes are none. */
+export function decode(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {

@@ -12,7 +12,7 @@ import { checkFiles, type FolderSource } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
 import { isRight } from "../core/is-right.js";
 import { parseManifest } from "../core/manifest.js";
-import { neededFiles } from "../core/needed-files.js";
+import { baseFiles, neededFiles } from "../core/needed-files.js";
 import type { GraphSource } from "../core/ports.js";
 import type { DirectoryHandle, LoadWatcher, WebArtifact } from "./artifact.js";
 import { CopiedFolder, type FolderCopy } from "./folders.js";
@@ -79,7 +79,11 @@ export class LocalSource extends CopiedFolder implements WebArtifact {
   }
 
   async prepare(manifest: Manifest, hashes: boolean): Promise<void> {
-    await this.fill(neededFiles(manifest), hashes);
+    await this.fill(hashes ? neededFiles(manifest) : baseFiles(manifest), hashes);
+  }
+
+  async prepareAdapter(files: ReadonlyMap<string, FileInfo>): Promise<void> {
+    await this.fill(files, false);
   }
 
   async fill(files: ReadonlyMap<string, FileInfo>, hashes: boolean): Promise<void> {

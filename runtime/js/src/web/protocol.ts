@@ -15,7 +15,6 @@ import {
   InputError,
 } from "../core/errors.js";
 import type { FileProgress } from "../core/files.js";
-import type { Manifest } from "../core/format.js";
 import type { RowPiece } from "../core/generation.js";
 import type { LoadAdapterOptions, LoadedModel } from "../core/loaded-model.js";
 import type { Message } from "../core/messages.js";
@@ -25,6 +24,7 @@ import type { Progress, SentPlace } from "./artifact.js";
 import type { BackendChoice } from "./choice.js";
 import type { FolderCopy } from "./folders.js";
 import type { WebOptions } from "./load.js";
+import type { SentManifest } from "./sent-manifest.js";
 
 /** Methods whose arguments are sent as they are; the last one is an object of options, which gets the signal. */
 export type SentMethod =
@@ -77,7 +77,7 @@ export interface ModelState {
 
 /** What a page must know of a model that was loaded, beside its state. */
 export interface Loaded {
-  readonly manifest: Manifest;
+  readonly manifest: SentManifest;
 }
 
 /** What the worker answers: any number of the first three, then one of the others. */

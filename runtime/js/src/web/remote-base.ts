@@ -7,7 +7,7 @@
 
 import type { AddressOptions } from "../core/address.js";
 import type { FileProgress, FolderSource } from "../core/files.js";
-import type { Manifest, Task } from "../core/format.js";
+import type { FileInfo, Manifest, Task } from "../core/format.js";
 import type { LoadAdapterOptions } from "../core/loaded-model.js";
 import { once } from "../core/once.js";
 import type { CallOptions } from "../core/request.js";
@@ -19,6 +19,7 @@ import type { Line } from "./line.js";
 import { absolute, openPlace } from "./open-place.js";
 import { baseAddress } from "./place.js";
 import type { Loaded, ModelState, SentMethod } from "./protocol.js";
+import { receiveManifest } from "./sent-manifest.js";
 
 /** What every model in a worker has beside the methods of its task. */
 export interface InWorker {
@@ -37,7 +38,7 @@ export class RemoteBase implements InWorker {
   #ending: Promise<void> | null = null;
 
   constructor(line: Line, where: SentPlace, asking: AddressOptions, { manifest }: Loaded) {
-    this.manifest = manifest;
+    this.manifest = receiveManifest(manifest);
     this.line = line;
     this.#where = where;
     this.#asking = asking;
@@ -118,8 +119,8 @@ export class RemoteBase implements InWorker {
     const { readTokenizer } = await import("../core/text.js"); // many a page has no use for it
     const source = await openPlace(this.#where, this.#asking);
     try {
-      const names = [tokenizer.file, tokenizer.chatTemplate];
-      await source.fill(new Map([...files].filter(([name]) => names.includes(name))), false);
+      const names = [tokenizer.file, tokenizer.chatTemplate].filter((name) => name !== null);
+      await source.fill(new Map(names.map((name) => [name, files.get(name) as FileInfo])), false);
       return await readTokenizer(source, tokenizer);
     } finally {
       source.close();

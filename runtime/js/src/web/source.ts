@@ -12,7 +12,7 @@ import { type FoundManifest, fetchManifest } from "../core/fetch-manifest.js";
 import { type FolderSource, lazyFolder, type Watch } from "../core/files.js";
 import { type FileInfo, MANIFEST_FILE, type Manifest } from "../core/format.js";
 import { noRoom } from "../core/models.js";
-import { filesAtFirst, neededFiles } from "../core/needed-files.js";
+import { filesAtFirst } from "../core/needed-files.js";
 import { PIECE_BYTES, pieceCount, pieceSize } from "../core/piece-check.js";
 import type { GraphSource } from "../core/ports.js";
 import { resolve } from "../core/resolve.js";
@@ -55,7 +55,7 @@ export class WebSource implements WebArtifact {
   #found: Promise<FoundManifest | null> | null = null;
   #files: ReadonlyMap<string, FileInfo> = new Map();
   #isAllKept: boolean;
-  #later: ReadonlyMap<string, FileInfo> = new Map(); // files that come when they are first read
+  #listed: ReadonlyMap<string, FileInfo> = new Map(); // those of adapters may come when they are first read
   readonly #room: RoomOptions & AdapterOptions;
   #isFull = false;
   #hasAsked = false;
@@ -114,7 +114,7 @@ export class WebSource implements WebArtifact {
     }
     const info = this.#info(path);
     // What had no room in the store and was let go of after loading is asked for once more.
-    const mayMiss = !this.#isAllKept || this.#later.has(path);
+    const mayMiss = !this.#isAllKept || !this.#files.has(path);
     if (mayMiss && !(await this.#isThere(info))) {
       const onBytes = (loadedBytes: number) => onProgress?.({ file: path, loadedBytes, totalBytes: info.bytes });
       await this.#fillOne(path, info, false, onBytes, signal);
@@ -131,7 +131,7 @@ export class WebSource implements WebArtifact {
     this.#release ??= use(artifactName(this.where)); // until it is closed nothing of it is deleted
     const { bytes } = (await this.#readManifest()) as FoundManifest;
     const needed = filesAtFirst(manifest, this.#room.adapters);
-    this.#later = new Map([...neededFiles(manifest)].filter(([name]) => !needed.has(name)));
+    this.#listed = manifest.files;
     const missing = await this.#missing(needed);
     if (missing.size > 0) await this.#checkRoom(needed);
     await this.#write(() => this.#cached.announce(this.where, bytes));
@@ -299,7 +299,7 @@ export class WebSource implements WebArtifact {
   }
 
   #find(path: string): FileInfo | undefined {
-    return this.#files.get(path) ?? this.#later.get(path);
+    return this.#files.get(path) ?? this.#listed.get(path);
   }
 }
 

@@ -18,6 +18,7 @@ import {
   sendError,
   type ToWorker,
 } from "./protocol.js";
+import { sendManifest } from "./sent-manifest.js";
 
 type SentAnswer = Answer<string | RowPiece, unknown>;
 type Numbered = Call & { readonly id: number };
@@ -103,7 +104,7 @@ async function open({ id, place, options }: Numbered & { kind: "load" }, signal:
     onProgress: (progress) => send({ kind: "progress", id, progress }),
     onWarning: (message) => send({ kind: "warning", id, message }),
   });
-  return { manifest: model.manifest };
+  return { manifest: sendManifest(model.manifest) };
 }
 
 function stateOf({ adapters, adapter, backend, choice }: WebModel<"any">): ModelState {

@@ -97,6 +97,48 @@ Check reader_check(Json base, Code code, Reader read) {
     };
 }
 
+// Every entry of a manifest, asked for one by one.
+void read_opened(std::string_view content) {
+    const Manifest manifest = open_manifest(content);
+    for (std::size_t index = 0; index < manifest.adapters.size(); index++) (void)manifest.adapters.at(index);
+    (void)manifest.files.all();
+}
+
+Check manifest_check(const Json& base) {
+    const Check whole = reader_check(base, Code::artifact, [](std::string_view content) { parse_manifest(content); });
+    const Check opened = reader_check(base, Code::artifact, read_opened);
+    return [whole, opened](const Json& test) {
+        whole(test);
+        opened(test);
+    };
+}
+
+// A manifest with another text in the place of a line: it opens, and what concerns one adapter is refused, or read,
+// when that is asked for.
+Check lines_check(std::string text) {
+    return [text = std::move(text)](const Json& test) {
+        const auto old = test.at("old").get<std::string>();
+        std::string content = text;
+        content.replace(content.find(old), old.size(), test.at("new").get<std::string>());
+        const Manifest manifest = open_manifest(content);
+        const auto read = [&](std::size_t index) {
+            const AdapterInfo info = manifest.adapters.at(index);
+            expect_same(info.name, manifest.adapters.names().at(index), "the name");
+            for (const std::string& file : files_of_adapter(manifest, index)) (void)manifest.files.at(file);
+        };
+        expect_same(manifest.adapters.names(), {"one", "four", "eight"}, "the names");
+        read(0);
+        read(2);
+        if (test.value("accepted", false)) {
+            read(1);
+            expect_same(manifest.files.all().size(), parse_manifest(content).files.all().size(), "the number of files");
+            return;
+        }
+        expect_refused([&] { read(1); }, test.at("message_has"));
+        expect_refused([&] { parse_manifest(content); }, "");
+    };
+}
+
 void check_pattern(const Json& test) {
     const Pattern pattern = Pattern::parse(test.at("pattern").get<std::string>());
     const auto module = test.at("module").get<std::string>();
@@ -113,10 +155,9 @@ Kinds refuse_kinds(const Suite& suite) {
         return parse_json(content_of(path), path.u8string());
     };
     return {
-        {"manifest", reader_check(document("tiny-float/manifest.json"), Code::artifact,
-                                  [](std::string_view content) { parse_manifest(content); })},
-        {"encoder_manifest", reader_check(document("encoder-topics/manifest.json"), Code::artifact,
-                                          [](std::string_view content) { parse_manifest(content); })},
+        {"manifest", manifest_check(document("tiny-float/manifest.json"))},
+        {"encoder_manifest", manifest_check(document("encoder-topics/manifest.json"))},
+        {"lines", lines_check(content_of(suite.folder / "tiny-float/manifest.json"))},
         {"receipt", reader_check(suite.refuse.at("receipt"), Code::adapter,
                                  [](std::string_view content) { parse_receipt(content); })},
         {"adapter_config", reader_check(document("tiny-float/adapters/one/adapter_config.json"), Code::adapter,

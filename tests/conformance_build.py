@@ -5,39 +5,38 @@ Knows nothing about how a case is checked in any language; it holds every answer
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgelora_runtime import load
-from edgelora_runtime.adapter import parse_spec
-from edgelora_runtime.manifest import FLOAT_CACHE, INT8_CACHE
+from edgelora_runtime.manifest import FLOAT_CACHE
 from edgelora_runtime.model import Model
-from edgelora_runtime.sampling import Sampler, SamplingOptions
 from tests.conformance_arithmetic import SAMPLING, arithmetic_cases
-from tests.conformance_models import ACTIVATED, BLANK, CONTEXT, DORA, QUANTS, SPECIAL, TorchAnswer, write_artifact
-from tests.conformance_shared import add_shared
+from tests.conformance_cases import (
+    TOLERANCE,
+    NearTieError,
+    batch_case,
+    first_clear,
+    logits_case,
+    random_ids,
+    refuse_near_ties,
+    tokens_case,
+)
+from tests.conformance_check import FOLDER, read_cases
+from tests.conformance_models import ACTIVATED, BLANK, CONTEXT, DORA, QUANTS, ROWS, SPECIAL, TorchAnswer, write_artifact
+from tests.conformance_rows import rows_cases
+from tests.conformance_shared import SOURCE, add_shared
 from tests.conformance_text import render_cases
 from tests.conformance_wrong import add_wrong
 
-FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "conformance"
-TOLERANCE = {FLOAT_CACHE: 2e-3, INT8_CACHE: 0.1}  # of a logit, by what the cache holds
 LARGEST_BYTES = 300_000
-
-# Tokens must survive this much noise on the logits, or another machine could answer otherwise. In a cache of 8 bits a
-# key at the edge of a step may fall to either side.
-_NOISE = {FLOAT_CACHE: 1e-3, INT8_CACHE: 5e-2}
 _SPECS = ("none", "one", "four", "eight", "four:0.5", "one:0.7+eight:0.3", "four+eight:-0.25")
 _TEXTS = ("The quick brown fox", "Zürich und 東京, 12 🚀", "", "yes", "Le garçon à midi", "Погода сегодня")
-
-
-class NearTieError(Exception):
-    """A case whose answer hangs on rounding; the builder tries the next prompt."""
 
 
 def update() -> None:
@@ -46,27 +45,51 @@ def update() -> None:
         work, out = Path(name) / "work", Path(name) / "out"
         cases = [*arithmetic_cases(), *render_cases()]
         for artifact in QUANTS:
-            folder = write_artifact(artifact, work, out)
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            assert size < LARGEST_BYTES, f"{artifact} has {size} bytes"
-            model = load(folder)
-            found = list(_answer_cases(model) if artifact in (BLANK, "tiny-float") else ())
-            if artifact == BLANK:
-                found += _blank_cases(model)
-            elif artifact == DORA:
-                found += _dora_cases(model, TorchAnswer(work, artifact, folder))
-            elif artifact == ACTIVATED:
-                found += _activated_cases(model, TorchAnswer(work, artifact, folder))
-            else:
-                found += _model_cases(model, TorchAnswer(work, artifact, folder))
-            cases += [{"artifact": artifact, **case} for case in found]
+            cases += _cases_of(artifact, work, out)
         cases += add_shared(out, Path(name) / "plain", cases) + add_wrong(out, cases)
-        # One line for each case, so that a change shows which cases it touches.
-        lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
-        (out / "cases.json").write_text(f'{{"format_version": 1, "cases": [\n{lines}\n]}}\n', encoding="utf-8")
         for old in FOLDER.glob("tiny-*"):
             shutil.rmtree(old)
         shutil.copytree(out, FOLDER, dirs_exist_ok=True)
+    _write(cases)
+
+
+def update_one(artifact: str) -> None:
+    """Write one artifact anew, and its cases at their place, new ones at the end; all else stays byte for byte."""
+    before = read_cases()
+    at = next((index for index, case in enumerate(before) if case.get("artifact") == artifact), len(before))
+    others = [case for case in before if case.get("artifact") != artifact]
+    with tempfile.TemporaryDirectory() as name:
+        work, out = Path(name) / "work", Path(name) / "out"
+        found = list(_cases_of(artifact, work, out))
+        shutil.rmtree(FOLDER / artifact, ignore_errors=True)
+        shutil.copytree(out / artifact, FOLDER / artifact)
+    _write([*others[:at], *found, *others[at:]])
+
+
+def _write(cases: Sequence[dict[str, Any]]) -> None:
+    """One line for each case, so that a change shows which cases it touches."""
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
+    (FOLDER / "cases.json").write_text(f'{{"format_version": 1, "cases": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def _cases_of(artifact: str, work: Path, out: Path) -> list[dict[str, Any]]:
+    """Write the artifact and answer it."""
+    folder = write_artifact(artifact, work, out)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < LARGEST_BYTES, f"{artifact} has {size} bytes"
+    model = load(folder)
+    found = list(_answer_cases(model) if artifact in (BLANK, "tiny-float") else ())
+    if artifact == BLANK:
+        found += _blank_cases(model)
+    elif artifact == DORA:
+        found += _dora_cases(model, TorchAnswer(work, artifact, folder))
+    elif artifact == ACTIVATED:
+        found += _activated_cases(model, TorchAnswer(work, artifact, folder))
+    elif artifact == ROWS:
+        found += rows_cases(folder, work)
+    else:
+        found += _model_cases(model, TorchAnswer(work, artifact, folder))
+    return [{"artifact": artifact, **case} for case in found]
 
 
 def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, Any]]:
@@ -76,25 +99,25 @@ def _model_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, 
     yield from _chat_cases(model)
     for index, spec in enumerate(_SPECS):
         ids = tokenizer.encode(_TEXTS[index % len(_TEXTS)] + " and the dog")
-        yield _logits_case(model, torch_answer, ids, spec)
+        yield logits_case(model, torch_answer, ids, spec)
     for spec in _SPECS:
-        yield first_clear(lambda n, s=spec: _tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 24))
+        yield first_clear(lambda n, s=spec: tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 24))
     # Drawing does not depend on the cache, and draws that survive its noise are hard to find.
     is_exact = model.manifest.graph.kv_cache == FLOAT_CACHE
     for index, options in enumerate(SAMPLING if is_exact else ()):
         spec = _SPECS[index % len(_SPECS)]
-        yield first_clear(lambda n, o=options, s=spec: _tokens_case(model, tokenizer.encode(f"dog {n}"), s, o, 12))
+        yield first_clear(lambda n, o=options, s=spec: tokens_case(model, tokenizer.encode(f"dog {n}"), s, o, 12))
     # Growing the cache, and a prompt so long that the answer ends with the context.
-    yield first_clear(lambda n: _tokens_case(model, _random_ids(n, 250), "four", {}, 12))
-    yield first_clear(lambda n: _tokens_case(model, _random_ids(n, CONTEXT - 4), "none", {}, 12))
+    yield first_clear(lambda n: tokens_case(model, random_ids(n, 250), "four", {}, 12))
+    yield first_clear(lambda n: tokens_case(model, random_ids(n, CONTEXT - 4), "none", {}, 12))
     for adapters in (["none"] * 3, ["four", "none", "one"], ["eight", "one:0.7+eight:0.3", "four"]):
-        yield first_clear(lambda n, a=adapters: _batch_case(model, a, n, {}))
+        yield first_clear(lambda n, a=adapters: batch_case(model, a, n, {}))
     if is_exact:
-        yield first_clear(lambda n: _batch_case(model, ["none", "four", "none"], n, {"temperature": 0.8, "seed": 11}))
+        yield first_clear(lambda n: batch_case(model, ["none", "four", "none"], n, {"temperature": 0.8, "seed": 11}))
     # Rows that reach the end of the context end there, one after the other, and the rest goes on.
     full, near = CONTEXT, CONTEXT - 5
-    yield first_clear(lambda n: _batch_case(model, ["four", "none", "one"], n, {}, (near, 9, full), 12))
-    yield first_clear(lambda n: _batch_case(model, ["one", "one"], n, {}, (full, 40), 12))
+    yield first_clear(lambda n: batch_case(model, ["four", "none", "one"], n, {}, (near, 9, full), 12))
+    yield first_clear(lambda n: batch_case(model, ["one", "one"], n, {}, (full, 40), 12))
     for prompt, raw, spec in (("yes", False, "none"), ("", False, "four"), ("東京", True, "one:0.7+eight:0.3")):
         yield _choices_case(model, prompt, raw, spec, ["yes", "no", "maybe", "yes no", "はい", "🙂", ""])
     for raw in (False, True):
@@ -126,12 +149,12 @@ def _dora_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, A
     assert tokenizer is not None
     for index, spec in enumerate((*_SPECS, "eight:-0.5", "four:2", "none")):
         ids = tokenizer.encode(_TEXTS[index % len(_TEXTS)] + " and the dog")
-        yield {**_logits_case(model, torch_answer, ids, spec), "name": f"logits {index}, {spec}"}
+        yield {**logits_case(model, torch_answer, ids, spec), "name": f"logits {index}, {spec}"}
     for spec in _SPECS:
-        yield first_clear(lambda n, s=spec: _tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 16))
-    yield first_clear(lambda n: _tokens_case(model, _random_ids(n, 250), "four", {}, 8))
+        yield first_clear(lambda n, s=spec: tokens_case(model, tokenizer.encode(f"fox {n}"), s, {}, 16))
+    yield first_clear(lambda n: tokens_case(model, random_ids(n, 250), "four", {}, 8))
     for adapters in (["four", "none", "one"], ["eight", "one:0.7+eight:0.3", "four"], ["none", "none", "eight"]):
-        yield first_clear(lambda n, a=adapters: _batch_case(model, a, n, {}))
+        yield first_clear(lambda n, a=adapters: batch_case(model, a, n, {}))
 
 
 def _activated_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[str, Any]]:
@@ -144,7 +167,7 @@ def _activated_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[s
     asked = [(twice, spec) for spec in ("none", "four", "eight", "four:0.5", "one", "eight:-0.25", "four", "none")]
     asked += [([*call, 90], "four"), ([*words, *call], "eight"), ([91, *words], "eight"), (call, "four:0.5")]
     for number, (ids, spec) in enumerate(asked):
-        yield {**_logits_case(model, torch_answer, ids, spec), "name": f"logits {number}, {spec}"}
+        yield {**logits_case(model, torch_answer, ids, spec), "name": f"logits {number}, {spec}"}
     # A context, and turns of a chat on it: the place from which an adapter acts moves on.
     said: list[int] = []
     for turn, spec in enumerate(("none", "four", "eight", "one", "four:0.5", "four", "none", "eight", "four")):
@@ -152,8 +175,8 @@ def _activated_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[s
         opening = {"four": call, "eight": words}.get(name, [74])
 
         def ask(n: int, spec: str = spec, start: list[int] = said, opening: list[int] = opening) -> dict[str, Any]:
-            ids = [*context, *start, *_random_ids(n, 3), *opening, 75]
-            return _tokens_case(model, ids, spec, {}, 6)
+            ids = [*context, *start, *random_ids(n, 3), *opening, 75]
+            return tokens_case(model, ids, spec, {}, 6)
 
         case = {**first_clear(ask), "name": f"turn {turn} of a chat, {spec}"}
         said = [*case["input_ids"][len(context) :], *case["expected_ids"]]
@@ -161,14 +184,12 @@ def _activated_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[s
     for index, spec in enumerate(("four", "eight:0.5")):
         opening = call if index == 0 else words
         options = SAMPLING[index]
-        yield first_clear(
-            lambda n, s=spec, e=opening, o=options: _tokens_case(model, [*_random_ids(n, 30), *e], s, o, 8)
-        )
-    yield first_clear(lambda n: _tokens_case(model, [*_random_ids(n, CONTEXT - 9), *call, 76], "four", {}, 12))
-    yield first_clear(lambda n: _tokens_case(model, [*call, *_random_ids(n, 250)], "four", {}, 8))
+        yield first_clear(lambda n, s=spec, e=opening, o=options: tokens_case(model, [*random_ids(n, 30), *e], s, o, 8))
+    yield first_clear(lambda n: tokens_case(model, [*random_ids(n, CONTEXT - 9), *call, 76], "four", {}, 12))
+    yield first_clear(lambda n: tokens_case(model, [*call, *random_ids(n, 250)], "four", {}, 8))
     for adapters in (["four", "one", "eight"], ["none", "four", "four:0.5", "four"]):
         openings = [call if spec.startswith("four") else words for spec in adapters]
-        yield first_clear(lambda n, a=adapters, e=openings: _called_batch_case(model, a, e, n))
+        yield first_clear(lambda n, a=adapters, e=openings: _calledbatch_case(model, a, e, n))
     yield _choices_case(model, "yes", False, "four", ["yes", "no", "maybe", "yes no", "🙂", ""])
     yield _choices_case(model, "and the dog", True, "eight", [" sleeps", " and", "12"])
     yield first_clear(lambda n: _text_case(model, f"Zürich 🚀 {n}", False, "four", {}, ()))
@@ -183,11 +204,11 @@ def _activated_cases(model: Model, torch_answer: TorchAnswer) -> Iterator[dict[s
         yield {"kind": "error", "name": f"{spec} here", "adapter": spec, "input_ids": ids, "message_has": words_of}
 
 
-def _called_batch_case(model: Model, adapters: list[str], openings: list[list[int]], seed: int) -> dict[str, Any]:
-    rows = [[*_random_ids(seed, 12), *_random_ids(seed + 7 * row, row), *end] for row, end in enumerate(openings)]
+def _calledbatch_case(model: Model, adapters: list[str], openings: list[list[int]], seed: int) -> dict[str, Any]:
+    rows = [[*random_ids(seed, 12), *random_ids(seed + 7 * row, row), *end] for row, end in enumerate(openings)]
     found = model.generate_ids(rows, adapter=adapters, max_new_tokens=6)
     for row, (ids, answer, spec) in enumerate(zip(rows, found, adapters, strict=True)):
-        _refuse_near_ties(model, ids, answer, spec, {}, row, 6)
+        refuse_near_ties(model, ids, answer, spec, {}, row, 6)
     return {
         "kind": "batch", "name": f"batch {adapters}", "adapters": adapters, "input_ids": rows, "sampling": {},
         "max_new_tokens": 6, "expected_ids": found,
@@ -240,56 +261,6 @@ def _chat_cases(model: Model) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _logits_case(model: Model, torch_answer: TorchAnswer, ids: list[int], spec: str) -> dict[str, Any]:
-    found = model.logits(ids, adapter=spec)
-    blend = dict(parse_spec(spec))
-    if model.invocation(spec):
-        expected = torch_answer.activated(ids, *next(iter(blend.items())))
-    else:
-        expected = torch_answer.logits(ids, blend)
-    off = float(np.abs(found - expected).max())
-    assert off < torch_answer.noise, f"{spec}: {off} away from PyTorch"
-    positions = sorted({0, len(ids) // 2, len(ids) - 1})
-    columns = [0, 1, 17, 100, 383]
-    values = [[round(float(found[row, column]), 5) for column in columns] for row in positions]
-    return {
-        "kind": "logits", "name": f"logits {spec}", "adapter": spec, "input_ids": ids, "positions": positions,
-        "columns": columns, "expected": values, "expected_argmax": [int(found[row].argmax()) for row in positions],
-        "tolerance": TOLERANCE[model.manifest.graph.kv_cache],
-    }  # fmt: skip
-
-
-def _tokens_case(model: Model, ids: list[int], spec: str, options: dict[str, Any], count: int) -> dict[str, Any]:
-    found = model.generate_ids(ids, adapter=spec, max_new_tokens=count, **options)
-    _refuse_near_ties(model, ids, found, spec, options, row=0, count=count)
-    what = f"sampled {options}" if options else "greedy"
-    return {
-        "kind": "tokens", "name": f"{what} {spec} after {len(ids)}", "adapter": spec, "input_ids": ids,
-        "sampling": options, "max_new_tokens": count, "expected_ids": found,
-    }  # fmt: skip
-
-
-def _batch_case(
-    model: Model,
-    adapters: list[str],
-    seed: int,
-    options: dict[str, Any],
-    lengths: Sequence[int] = (9, 1, 30),
-    count: int = 10,
-) -> dict[str, Any]:
-    rows = [_random_ids(10 * seed + index, length) for index, length in enumerate(lengths)]
-    found = model.generate_ids(rows, adapter=adapters, max_new_tokens=count, **options)
-    for row, (ids, answer, spec) in enumerate(zip(rows, found, adapters, strict=True)):
-        _refuse_near_ties(model, ids, answer, spec, options, row, count)
-        if max(lengths) == CONTEXT and len(answer) != min(count, CONTEXT + 1 - len(ids)):
-            raise NearTieError  # all of them go on as long as there is room
-    what = f"{adapters} {options}" if count == 10 else f"{adapters} of {list(lengths)} tokens"
-    return {
-        "kind": "batch", "name": f"batch {what}", "adapters": adapters, "input_ids": rows,
-        "sampling": options, "max_new_tokens": count, "expected_ids": found,
-    }  # fmt: skip
-
-
 def _choices_case(model: Model, prompt: str, raw: bool, spec: str, choices: list[str]) -> dict[str, Any]:
     found = model.generate(prompt, raw=raw, adapter=spec, choices=choices)
     assert found.choice_scores is not None
@@ -318,7 +289,7 @@ def _text_case(
     assert model.tokenizer is not None
     ids = model.tokenizer.encode(prompt) if raw else model.tokenizer.encode_chat([{"role": "user", "content": prompt}])
     count = len(found.token_ids) if stop else 24
-    _refuse_near_ties(model, ids, list(found.token_ids), spec, options, 0, count)
+    refuse_near_ties(model, ids, list(found.token_ids), spec, options, 0, count)
     return {
         "kind": "text", "name": f"text {prompt!r} raw={raw} {spec} stop={list(stop)}", "prompt": prompt, "raw": raw,
         "adapter": spec, "max_new_tokens": 24, "sampling": options, "stop": list(stop), "expected_text": found.text,
@@ -355,37 +326,9 @@ def _error_cases() -> Iterator[dict[str, Any]]:
     yield {"kind": "error", "name": "too long", "adapter": "none", "input_ids": too_long, "message_has": str(CONTEXT)}
 
 
-def _refuse_near_ties(
-    model: Model, ids: list[int], found: list[int], spec: str, options: dict[str, Any], row: int, count: int
-) -> None:
-    """Choose the same tokens again from logits with noise; the end token must come where it came."""
-    ends = set(model.manifest.model.eos_token_ids)
-    whole = [*ids, *found]
-    logits = model.logits(whole[:CONTEXT], adapter=spec)[len(ids) - 1 :]
-    noise = _NOISE[model.manifest.graph.kv_cache]
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        sampler = Sampler(SamplingOptions(**options), ids, row)
-        for step, clean in enumerate(logits[:count]):
-            noisy = clean + rng.uniform(-noise, noise, clean.shape).astype(np.float32)
-            token = sampler.choose(noisy)
-            if (token != found[step]) if step < len(found) else (token not in ends):
-                raise NearTieError
-
-
-def first_clear(build: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
-    """The first case of a family that does not hang on rounding."""
-    for attempt in range(400):
-        try:
-            return build(attempt)
-        except NearTieError:
-            continue
-    raise AssertionError("no prompt gives an answer that is safe from rounding")
-
-
-def _random_ids(seed: int, length: int) -> list[int]:
-    return [int(token) for token in np.random.default_rng(seed).integers(6, 384, length)]
-
-
 if __name__ == "__main__":
-    update()
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance_build", description=__doc__)
+    # Others are made of it, and are not made anew alone.
+    parser.add_argument("--only", choices=[name for name in QUANTS if name != SOURCE], help="this artifact alone")
+    only = parser.parse_args().only
+    update_one(only) if only else update()

@@ -13,7 +13,8 @@ import numpy as np
 
 from edgelora_runtime import Generation, Model, load
 from edgelora_runtime.form_mask import FormMask, read_form
-from tests.conformance_build import FOLDER, NearTieError, first_clear
+from tests.conformance_cases import NearTieError, first_clear
+from tests.conformance_check import FOLDER
 
 PLACE = FOLDER / "forms.json"
 _NOISE = 1e-3

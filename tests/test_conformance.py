@@ -26,7 +26,7 @@ def test_artifacts_are_small_and_every_kind_is_there() -> None:
         folder.name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         for folder in FOLDER.glob("tiny-*")
     }
-    assert len(sizes) == 10
+    assert len(sizes) == 11
     assert max(sizes.values()) < 300_000
     cases = read_cases()
     assert {case["kind"] for case in cases} == {

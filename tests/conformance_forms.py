@@ -115,11 +115,11 @@ def update() -> None:
     PLACE.write_text(f'{{"format_version": 1, "cases": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
-def start(model: Model, schema: Any, regex: Any) -> FormMask:
+def start(model: Model, schema: Any, regex: Any, *, takes_largest: bool = False) -> FormMask:
     """The mask of one answer of a model."""
     form = read_form(schema, regex)
     assert form is not None
-    return model._vocabulary.start(form)
+    return model._vocabulary.start(form, takes_largest=takes_largest)
 
 
 def allowed(mask: FormMask, so_far: Sequence[int], vocab_size: int) -> list[int] | None:

@@ -66,6 +66,37 @@ def check_form_refused(case: dict[str, Any]) -> None:
     assert line.isprintable() and len(line) < 500
 
 
+WALKS = [case for case in CASES if case["kind"] == "mask"]
+
+
+@pytest.mark.parametrize("case", WALKS, ids=lambda case: f"{case['artifact']} {case['name']}"[:70])
+def test_the_largest_logit_is_left_where_it_has_its_place(case: dict[str, Any]) -> None:
+    model = artifact(case["artifact"])
+    vocab_size, ends = model.manifest.model.vocab_size, model.manifest.model.eos_token_ids
+    mask, quick = (start(model, case["schema"], case["regex"], takes_largest=largest) for largest in (False, True))
+    so_far, n_left = [3], 0
+    for number, token in enumerate([*case["walk"], None]):
+        expected = allowed(mask, so_far, vocab_size)
+        if expected is None:
+            assert quick(so_far, np.zeros(vocab_size, np.float32))
+            break
+        refused = next((other for other in range(vocab_size - 1, -1, -1) if other not in expected), None)
+        is_walked = token is not None and token not in ends and number % 2 == 0  # the others are refused once
+        logits = np.zeros(vocab_size, np.float32)
+        largest = token if is_walked else refused
+        if largest is None:
+            break
+        logits[largest] = 1
+        assert not quick(so_far, logits)
+        if is_walked:
+            assert np.flatnonzero(logits).tolist() == [largest]
+            n_left += 1
+        else:
+            assert np.flatnonzero(np.isfinite(logits)).tolist() == expected
+        so_far += [] if token is None else [token]
+    assert n_left
+
+
 def test_every_kind_is_there_and_answers_are_valid() -> None:
     assert {case["kind"] for case in CASES} == {"form", "forms", "mask", "form_refused"}
     whole = [case for case in CASES if case["kind"] == "form" and case["expected_reason"] == "stop"]

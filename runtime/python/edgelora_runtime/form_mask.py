@@ -79,11 +79,16 @@ class Vocabulary:
         self.end_ids = np.array(sorted(end_ids), np.int64)
         self._started: dict[str, Any] = {}
         contents = [b"" if index in end_ids else tokens.get(index, b"") for index in range(vocab_size)]
+        self.has_text = np.array([bool(content) for content in contents])
         # One token more stands for the end, whatever end tokens the model has.
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Tokens([*contents, b""], vocab_size)))
 
-    def start(self, rules: Form) -> FormMask:
-        """The mask of one answer; raises InputError for a form that the library cannot hold."""
+    def start(self, rules: Form, *, takes_largest: bool = False) -> FormMask:
+        """The mask of one answer; raises InputError for a form that the library cannot hold.
+
+        ``takes_largest`` is whether the largest logit is always the one that is chosen: where it has its place in the
+        form, the others are left as they are.
+        """
         first, *others = rules.items()
         if self._drops_blank and isinstance(first[1], Word):
             first = (first[0], Word(Chain((optional(text(" ")), first[1].item))))
@@ -98,16 +103,17 @@ class Vocabulary:
             if len(self._started) == _KEPT_FORMS:
                 del self._started[next(iter(self._started))]
             self._started[written] = started
-        return FormMask(started.deep_copy(), self)
+        return FormMask(started.deep_copy(), self, takes_largest)
 
 
 class FormMask:
     """The form of one answer and how far it came; a ``process_logits`` that also says when nothing may follow."""
 
-    def __init__(self, matcher: Any, vocabulary: Vocabulary) -> None:
+    def __init__(self, matcher: Any, vocabulary: Vocabulary, takes_largest: bool) -> None:
         self._matcher = matcher
         self._vocabulary = vocabulary
-        self._n_seen = -1
+        self._takes_largest = takes_largest
+        self._n_seen = -1  # tokens that the matcher knows of, those of the prompt among them
 
     def __call__(self, token_ids: Sequence[int], logits: FloatArray) -> bool:
         """Take away what the form has no place for. True where the answer is whole and nothing may follow."""
@@ -118,6 +124,8 @@ class FormMask:
         vocab_size, ends = self._vocabulary.vocab_size, self._vocabulary.end_ids
         if self._matcher.is_stopped() and not self._matcher.is_error():
             return True
+        if self._takes_largest and self._take(int(logits.argmax())):
+            return False
         packed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
             reason = self._matcher.get_error().splitlines()[0]
@@ -132,6 +140,16 @@ class FormMask:
         is_allowed[ends] = may_end
         np.copyto(logits, -np.inf, where=~is_allowed)
         return False
+
+    def _take(self, token: int) -> bool:
+        """Go on with the token that will be chosen, where the form has a place for it.
+
+        A model that was trained for its task nearly always has one, and a mask of the whole vocabulary takes longer.
+        """
+        if not self._vocabulary.has_text[token] or self._matcher.try_consume_tokens([token]) != 1:
+            return False
+        self._n_seen += 1
+        return True
 
 
 class _Tokens:

@@ -95,6 +95,11 @@ class SamplingOptions:
         if wrong:
             raise InputError("; ".join(wrong))
 
+    @property
+    def takes_largest(self) -> bool:
+        """Whether the token with the largest logit is always chosen."""
+        return self.temperature == 0 and self.repetition_penalty == 1
+
 
 class Sampler:
     """Chooses the tokens of one row, remembering what the repetition penalty and the generator need."""

@@ -196,7 +196,8 @@ class TokenModel(LoadedModel):
     def _process(self, request: Request, index: int) -> Process | None:
         """What is done with the logits of a row: first what the user does, then the form."""
         process, form = request.of_row(index)
-        mask = None if form is None else self._vocabulary.start(form)
+        largest = request.sampling.takes_largest
+        mask = None if form is None else self._vocabulary.start(form, takes_largest=largest)
         if process is None or mask is None:
             return process or mask
         return lambda token_ids, logits: process(token_ids, logits) is True or mask(token_ids, logits)

@@ -6,22 +6,26 @@ Checkpoint, PEFT folder -> MergedCheckpoint
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from edgelora.adapter.claimed import find_unclaimed
 from edgelora.adapter.foreign.stored import read_stored
 from edgelora.adapter.foreign.whole import needs_merge, read_whole
 from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.checkpoint.finite import check_finite
-from edgelora.checkpoint.names import is_head, turned, turned_shape, weight_of
+from edgelora.checkpoint.names import is_head, module_of, turned, turned_shape, weight_of
 from edgelora.errors import AdapterError
 from edgelora.grid.make import Grid, parse_quant, plan_grid
 from edgelora.merging.merged_head import with_head_of
 from edgelora.values import Checkpoint, FloatArray, QuantizedMatrix, QuantSpec
 from edgelora_runtime.adapter import Factors, read_adapter
+from edgelora_runtime.adapter_config import read_fields
+from edgelora_runtime.parse_json import join_some
 from edgelora_runtime.receipt import read_receipt
 
 
@@ -67,7 +71,9 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Mer
     ``own`` is the grid that this export makes of the base; mostly the adapter was trained on that.
     """
     if checkpoint.task.generates and needs_merge(folder):  # an encoder's head is a matter of its own
-        whole = read_whole(read_stored(folder), checkpoint)
+        stored = read_stored(folder)
+        whole = read_whole(stored, checkpoint)
+        _check_claims(checkpoint, stored.config, [module_of(name) for name in whole.factors], folder)
         if not any(item.a.any() and item.b.any() for item in whole.factors.values()) and not whole.values:
             raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
         return MergedCheckpoint(checkpoint, whole.factors, None, whole.magnitudes, whole.values)
@@ -100,10 +106,16 @@ def read_factors(checkpoint: Checkpoint, folder: Path) -> Mapping[str, Factors]:
         elif item.scaling != 0 and item.a.any() and item.b.any():
             factors[name] = item
     if wrong:
-        raise AdapterError(f"{folder} does not fit {checkpoint.name}: " + "; ".join(wrong))
+        raise AdapterError(f"{folder} does not fit {checkpoint.name}: {join_some(wrong)}")
+    _check_claims(checkpoint, read_fields(folder), adapter.factors, folder)
     if not factors:
         raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
     return factors
+
+
+def _check_claims(checkpoint: Checkpoint, config: Mapping[str, Any], found: Collection[str], folder: Path) -> None:
+    if wrong := find_unclaimed(checkpoint, config, found):
+        raise AdapterError(f"{folder} is not whole: {join_some(wrong)}; save or copy the adapter again")
 
 
 def _of_length(weight: FloatArray, lengths: FloatArray) -> FloatArray:

@@ -1,6 +1,7 @@
 """Whole exports of tiny models: the files, what survives a failure, merging, and codes that a GGUF brought along."""
 
 import functools
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import gguf
 import numpy as np
 import onnx_ir as ir
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from edgelora.artifact.build import Build
 from edgelora.artifact.export import export_artifact, fill_artifact, place_artifact
@@ -225,6 +227,37 @@ def test_merged_equals_factored(base: Path, tmp_path: Path) -> None:
     expected = factored.logits(ids, adapter="x")
     np.testing.assert_allclose(load(tmp_path / "merged").logits(ids), expected, atol=1e-3)
     assert np.abs(factored.logits(ids) - expected).max() > 0.1
+
+
+@pytest.mark.parametrize("is_dora", [False, True])
+def test_merging_refuses_an_adapter_that_is_not_whole(base: Path, is_dora: bool, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", targets=("q_proj", "down_proj"))
+    weights, config = adapter / "adapter_model.safetensors", adapter / "adapter_config.json"
+    tensors = dict(load_file(weights))
+    fields = json.loads(config.read_text())
+    if is_dora:
+        fields["use_dora"] = True
+        names = [name for name in tensors if name.endswith("lora_B.weight")]
+        tensors |= {
+            name.replace("lora_B.weight", "lora_magnitude_vector"): np.ones(len(tensors[name]), np.float32)
+            for name in names
+        }
+    save_file(tensors, weights)
+    config.write_text(json.dumps(fields))
+    write_artifact(base, tmp_path / "whole", quant="none", merge=adapter)
+    save_file({name: tensor for name, tensor in tensors.items() if "layers.1.mlp.down_proj" not in name}, weights)
+    with pytest.raises(
+        AdapterError, match=r"not whole: model\.layers\.1\.mlp\.down_proj: its configuration claims it, and it has no f"
+    ):
+        write_artifact(base, tmp_path / "less", quant="none", merge=adapter)
+    save_file(tensors, weights)
+    config.write_text(json.dumps(fields | {"layers_to_transform": [0]}))
+    with pytest.raises(AdapterError, match=r"model\.layers\.1\.mlp\.down_proj: its configuration does not claim it"):
+        write_artifact(base, tmp_path / "more", quant="none", merge=adapter)
+    config.write_text(json.dumps(fields | {"target_modules": 5}))
+    with pytest.raises(AdapterError, match="target_modules is 5, expected text or a list of texts"):
+        write_artifact(base, tmp_path / "odd", quant="none", merge=adapter)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "whole"]
 
 
 def test_merging_refuses_what_does_not_fit_or_changes_nothing(base: Path, tmp_path: Path) -> None:

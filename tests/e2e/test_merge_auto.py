@@ -193,7 +193,7 @@ def test_weights_that_are_stored_transposed_are_merged_and_kept_alike(tmp_path: 
             name = f"base_model.model.transformer.h.{layer}.{kind}"
             tensors[f"{name}.lora_A.weight"] = rng.standard_normal((_RANK, in_features)).astype(np.float32)
             tensors[f"{name}.lora_B.weight"] = (size * rng.standard_normal((out_features, _RANK))).astype(np.float32)
-    write_peft(tmp_path / "adapter", tensors, rank=_RANK, alpha=_RANK, targets=["c_attn", "c_proj"])
+    write_peft(tmp_path / "adapter", tensors, rank=_RANK, alpha=_RANK, targets=["c_attn", "mlp.c_proj"])
     for max_kl, expected in (("1e-4", ["factored", "int4"]), ("9", ["int4", "int4"])):
         out = tmp_path / max_kl
         assert _choices(_auto(tmp_path / "gpt2", out, tmp_path / "adapter", "--max-kl", max_kl)) == expected

@@ -128,6 +128,13 @@ def changes_base(start: str) -> bool:
     return start.lower().startswith(_BASE_CHANGING_STARTS)
 
 
+def read_claims(config: Mapping[str, Any]) -> tuple[Targets | None, Narrowing]:
+    """``target_modules``, None where they name no modules, and what narrows them; AdapterError for other types."""
+    if wrong := _wrong_types(config):
+        raise AdapterError(f"{CONFIG_FILE} cannot be used: {join_some(wrong)}; {EXPECTED}")
+    return _targets(config), _narrowing(config)
+
+
 def is_saved(tensor: str, saved: Sequence[str]) -> bool:
     """Whether a tensor lies in a module of ``modules_to_save``, which are names of modules or endings of names."""
     path = tensor.split(".")

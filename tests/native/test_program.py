@@ -23,7 +23,7 @@ from tests.conformance_check import FOLDER, read_cases
 from tests.native.test_probe_native import logits_of, record, with_receipt
 
 TINY = FOLDER / "tiny-float"
-LARGEST_PROGRAM = 2_300_000  # bytes, stripped; the aim is 2,000,000
+LARGEST_PROGRAM = 2_000_000  # bytes, as `make native` leaves it
 
 TEXTS = [case for case in read_cases() if case["kind"] == "text" and case["artifact"] == "tiny-float"]
 CHOICES = [case for case in read_cases() if case["kind"] == "choices" and case["artifact"] == "tiny-float"]
@@ -273,11 +273,9 @@ def test_an_interrupt_ends_it_with_130(program: Program) -> None:
         assert said.endswith(b"edgelora-run: interrupted\n")
 
 
-def test_it_is_small_and_needs_nothing_but_glibc(program: Program, tmp_path: Path) -> None:
-    stripped = tmp_path / "edgelora-run"
-    subprocess.run(["strip", "-o", stripped, program.path], check=True)
-    assert stripped.stat().st_size < LARGEST_PROGRAM
-    shown = subprocess.run(["ldd", stripped], capture_output=True, text=True, check=True).stdout
+def test_it_is_small_and_needs_nothing_but_glibc(program: Program) -> None:
+    assert program.path.stat().st_size < LARGEST_PROGRAM
+    shown = subprocess.run(["ldd", program.path], capture_output=True, text=True, check=True).stdout
     needed = {line.split()[0].split("/")[-1] for line in shown.splitlines()}
     assert {name for name in needed if not name.startswith(("linux-vdso", "ld-linux", "libc.", "libm."))} == set()
 

@@ -3,8 +3,10 @@
 Knows nothing about models. ``EDGELORA_TOKENIZER_TEXTS`` is how many texts each tokenizer gets, 300 where it is not set.
 """
 
+import itertools
 import json
 import os
+import random
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -261,3 +263,12 @@ def test_a_text_has_the_ids_of_the_library(family: str, built: Path, tmp_path: P
     tokenizer = FAMILIES[family]()
     specials = [token.content for token in tokenizer.get_added_tokens_decoder().values()][:14]
     TokenizeProgram(built / "tokenize", tmp_path).compare(tokenizer, varied_texts(COUNT, specials))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama3", "qwen2"])
+def test_what_is_cut_by_hand_is_what_the_regular_expression_cuts(family: str, built: Path, tmp_path: Path) -> None:
+    some = ["a", "S", "'", "s", "v", "E", "l", "1", " ", "\t", "\n", "\r", "!", "é", "\u017f", "\u00a0", "\u0301"]
+    texts = ["".join(parts) for parts in itertools.product(some, repeat=3)]
+    draw = random.Random(5)
+    texts += ["".join(draw.choices(some, k=draw.randint(4, 16))) for _ in range(3000)]
+    TokenizeProgram(built / "tokenize", tmp_path).compare(split(SPLITS[family]), texts)

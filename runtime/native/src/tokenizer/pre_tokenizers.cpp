@@ -9,11 +9,10 @@
 #include "patterns.hpp"
 #include "regex_classes.hpp"
 #include "translate_regex.hpp"
+#include "word_pattern.hpp"
 
 namespace edgelora::tokenizer {
 namespace {
-
-constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 template <typename Function>
 class Simple final : public PreTokenizer {

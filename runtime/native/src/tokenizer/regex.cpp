@@ -83,7 +83,9 @@ struct Regex::Code {
 Regex Regex::from_pattern(std::string_view pattern) {
     const std::string translated = translate_regex(pattern);
     try {
-        return from_pcre(translated);
+        Regex regex = from_pcre(translated);
+        regex.words_ = WordPattern::find(pattern);
+        return regex;
     } catch (const Error& error) {
         throw Error(error.code, "the regular expression " + show(pattern) + " (" + error.what() + ")");
     }
@@ -121,6 +123,13 @@ bool Regex::find(std::string_view text, std::size_t start, Span& found, Scratch&
         if (at == text.npos) return false;
         found = {at, at + text_.size()};
         return true;
+    }
+    if (words_ && start < text.size()) {
+        const std::size_t end = words_->end_of(text, start);
+        if (end != text.npos) {
+            found = {start, end};
+            return true;
+        }
     }
     Scratch::State& state = *scratch.state_;
     const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());

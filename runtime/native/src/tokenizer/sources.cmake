@@ -25,5 +25,6 @@ set(EDGELORA_TOKENIZER_SOURCES
   translate_regex.cpp
   unigram.cpp
   vocabulary.cpp
+  word_pattern.cpp
   word_piece.cpp
 )

@@ -42,6 +42,7 @@ _NOTES = """\
 - Activations: in calls of 16 tokens and more edgelora keeps 8 bits for each token, of inputs that were made more alike
   before, in shorter ones, such as a step, 16 bits. transformers.js keeps 8 bits for all tokens of a call together,
   which is why its answers are further from the float model (last table). wllama keeps 8 bits for 32 inputs.
+- The memory of wllama is that of workers, which do not tell it.
 - {webllm}
 """
 
@@ -113,7 +114,7 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         ("memory of WebAssembly when loaded, MB", "loaded"),
         ("the same after all turns, MB", "after"),
     ):
-        cells = [f"{found['memory_mb'][library][key]:.0f}" for library in _LIBRARIES]
+        cells = [_megabytes(found["memory_mb"][library][key]) for library in _LIBRARIES]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     switches = _told(found["wllama_swap_ms"], 0)
     label = "switch to a loaded adapter, ms; wllama: what the request takes longer"
@@ -135,6 +136,11 @@ def _distance(found: Mapping[str, Any]) -> list[str]:
     for label, item in found.items():
         lines.append(f"| {label} | {item['kl']:.4f} | {100 * item['same_top']:.0f} % |")
     return lines
+
+
+def _megabytes(value: float) -> str:
+    """Empty where a library keeps its memory in workers that do not tell it."""
+    return f"{value:.0f}" if value else ""
 
 
 def _told(value: Mapping[str, float], digits: int = 2) -> str:

@@ -39,6 +39,11 @@ function workerBytes() {
   return typeof Module === "undefined" ? 0 : (Module?.wasmMemory?.buffer.byteLength ?? 0);
 }
 
+/** 0, later: a thread of a pool waits in the middle of what it does, and is never there to say how large its memory is. */
+function afterwards(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms, 0));
+}
+
 /** Progress goes to standard error: standard output is the result. */
 function say(text) {
   console.error(text);
@@ -59,7 +64,7 @@ class Page {
 
   /** Of the page, or of the worker that a library runs in; threads of one module share one memory. */
   async memory() {
-    const sizes = this.page.workers().map((worker) => worker.evaluate(workerBytes));
+    const sizes = this.page.workers().map((worker) => Promise.race([worker.evaluate(workerBytes), afterwards(2000)]));
     return Math.max(await this.page.evaluate(() => globalThis.wasmBytes()), ...(await Promise.all(sizes)));
   }
 }

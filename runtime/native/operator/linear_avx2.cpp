@@ -8,13 +8,15 @@ namespace edgelora::ops::in_place {
 namespace {
 
 struct Avx2 {
-  static constexpr int lanes = 8, groups = 2, tokens_at_once = 3;
+  static constexpr int lanes = 8, groups = 2, tokens_at_once = 4, least_tiled = 3;
   template <int bits>
   static constexpr int base = bits == 8 ? 128 : 0;
-  // Two products of a code below 16 and a byte stay below 2 ** 15; two of 8 bits only where one side has its sign moved
-  // to the other, at most 128 * 127 * 2.
   template <int bits>
-  static constexpr int flip = bits == 8 ? 0 : 128;
+  static constexpr int flip = 0;
+  // Products of codes below 16 and bytes stay below 2 ** 15, eight pairs of them added up as well. Two products of 8 bits
+  // do only where one side has its sign moved to the other, at most 128 * 127 * 2.
+  template <int bits>
+  static constexpr int quads_in_sums = bits == 8 ? 0 : 8;
 
   using Floats = __m256;
   using Sums = __m256i;
@@ -50,7 +52,8 @@ struct Avx2 {
   static Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
   static Floats plus_times(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(b, c, a); }
   static Floats minus_times(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(b, c, a); }
-  static Floats to_floats(Sums a) { return _mm256_cvtepi32_ps(a); }
+  template <int bits>
+  static Floats to_floats(Sums a) { return _mm256_cvtepi32_ps(quads_in_sums<bits> == 0 ? a : widen_pairs(a)); }
   static Place place(const int32_t* p) { return whole(p); }
 
   static float largest(const float* x, int n) {
@@ -142,14 +145,6 @@ struct Avx2 {
   static Bytes bytes_of(Floats a) { return _mm256_mullo_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(0x01010101)); }
   static Bytes less(Bytes a, Bytes b) { return _mm256_sub_epi8(a, b); }
   static Sums no_sums() { return _mm256_setzero_si256(); }
-  static Sums add_bytes(Sums a, Bytes w) {
-    return _mm256_add_epi32(a, widen_pairs(_mm256_maddubs_epi16(_mm256_set1_epi8(1), w)));
-  }
-  static void store_starts(int32_t* p, Sums total, int flip) {
-    const __m256i start = _mm256_sub_epi32(no_sums(), _mm256_mullo_epi32(total, _mm256_set1_epi32(flip)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), start);
-  }
-  static Sums starts(const int32_t* p) { return whole(p); }
   static Bytes repeat(const int8_t* p) {
     int32_t quad;
     std::memcpy(&quad, p, 4);
@@ -157,7 +152,8 @@ struct Avx2 {
   }
   template <int bits>
   static Sums dot_tile(Sums a, Bytes x, Bytes w) {
-    return _mm256_add_epi32(a, widen_pairs(bits == 8 ? signed_products(x, w) : _mm256_maddubs_epi16(x, w)));
+    if constexpr (bits == 8) return _mm256_add_epi32(a, widen_pairs(signed_products(x, w)));
+    return _mm256_add_epi16(a, _mm256_maddubs_epi16(w, x));
   }
 };
 

@@ -8,11 +8,13 @@ namespace edgelora::ops::in_place {
 namespace {
 
 struct Avx512 {
-  static constexpr int lanes = 16, groups = 2, tokens_at_once = 6;
+  static constexpr int lanes = 16, groups = 2, tokens_at_once = 6, least_tiled = 3;
   template <int bits>
   static constexpr int base = 0;
   template <int bits>
   static constexpr int flip = 128;  // activations are the side without a sign
+  template <int bits>
+  static constexpr int quads_in_sums = 0;
 
   using Floats = __m512;
   using Sums = __m512i;
@@ -39,6 +41,7 @@ struct Avx512 {
   static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats plus_times(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(b, c, a); }
   static Floats minus_times(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(b, c, a); }
+  template <int bits>
   static Floats to_floats(Sums a) { return _mm512_cvtepi32_ps(a); }
   static Place place(const int32_t* p) { return _mm512_loadu_si512(p); }
 

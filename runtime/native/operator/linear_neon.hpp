@@ -12,11 +12,13 @@ namespace {
 
 template <class Dot>
 struct Neon {
-  static constexpr int lanes = 4, groups = 4, tokens_at_once = 3;
+  static constexpr int lanes = 4, groups = 4, tokens_at_once = 3, least_tiled = 5;
   template <int bits>
   static constexpr int base = bits == 8 ? 128 : 0;  // both sides of a product have a sign
   template <int bits>
   static constexpr int flip = 0;
+  template <int bits>
+  static constexpr int quads_in_sums = 0;
 
   using Floats = float32x4_t;
   using Sums = int32x4_t;
@@ -52,6 +54,7 @@ struct Neon {
   static Floats times(Floats a, Floats b) { return vmulq_f32(a, b); }
   static Floats plus_times(Floats a, Floats b, Floats c) { return vfmaq_f32(a, b, c); }
   static Floats minus_times(Floats a, Floats b, Floats c) { return vfmsq_f32(a, b, c); }
+  template <int bits>
   static Floats to_floats(Sums a) { return vcvtq_f32_s32(a); }
   static Place place(const int32_t* p) {
     const uint32x4_t first = vmulq_n_u32(vreinterpretq_u32_s32(vld1q_s32(p)), 0x04040404u);
@@ -124,9 +127,6 @@ struct Neon {
   static Bytes bytes_of(Floats a) { return vreinterpretq_s8_s32(vmulq_n_s32(vcvtq_s32_f32(a), 0x01010101)); }
   static Bytes less(Bytes a, Bytes b) { return vsubq_s8(a, b); }
   static Sums no_sums() { return vdupq_n_s32(0); }
-  static Sums add_bytes(Sums a, Bytes) { return a; }
-  static void store_starts(int32_t*, Sums, int) {}
-  static Sums starts(const int32_t*) { return vdupq_n_s32(0); }
   static Bytes repeat(const int8_t* p) {
     int32_t quad;
     std::memcpy(&quad, p, 4);

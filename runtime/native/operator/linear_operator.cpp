@@ -19,8 +19,7 @@
 namespace edgelora::ops::in_place {
 namespace {
 
-constexpr int64_t few_tokens = 5;           // below, unpacking rows costs more than reading their codes again
-constexpr int64_t tokens_in_steps = 3;       // up to which a slot's product is done a column at a time
+constexpr int64_t tokens_in_steps = 3;      // up to which a slot's product is done a column at a time
 constexpr int64_t bytes_in_part = 1 << 14;  // of codes: below, another thread does not pay
 constexpr int64_t most_parts = 32;
 constexpr int64_t tokens_in_part = 8;  // that are rounded together
@@ -211,7 +210,7 @@ class Linear {
   // are. Nobody waits for a panel that has not been begun.
   void in_bytes(const Call& call, const Matrix& m, const float* x, int64_t count, const float* bias, float* y,
                 Steps* steps) const {
-    const bool tiled = count >= few_tokens;
+    const bool tiled = count >= path_->least_tiled;
     const int64_t step = tiled ? path_->tile_rows : steps != nullptr ? int64_t{lane} : 8;
     const int64_t parts = parts_of(m, step, tiled ? count : 1);
     Tokens tokens{};

@@ -41,8 +41,9 @@ struct Part {
 // One instruction set's way. Functions take pointers that need no alignment, but for `scratch` (64 bytes).
 struct Path {
   const char* name;
-  int lanes;      // blocks that are scaled at once
-  int tile_rows;  // that are unpacked together
+  int lanes;        // blocks that are scaled at once
+  int tile_rows;    // that are unpacked together
+  int least_tiled;  // tokens from which on unpacking rows costs less than reading their codes again
   // Where the codes of a row meet the scales: for each vector of a stretch of `lanes` blocks, the block of each lane.
   void (*places)(const Matrix&, int32_t* out);  // (block_size * bits / 32, lanes)
   // Rounds token `token` of x (tokens, columns); `tiled` as `tiles` wants it, else as `rows` does.

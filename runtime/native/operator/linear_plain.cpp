@@ -5,11 +5,13 @@ namespace edgelora::ops::in_place {
 namespace {
 
 struct Plain {
-  static constexpr int lanes = 4, groups = 4, tokens_at_once = 2;
+  static constexpr int lanes = 4, groups = 4, tokens_at_once = 2, least_tiled = 5;
   template <int bits>
   static constexpr int base = 0;  // taken off every code by `dot_rows`
   template <int bits>
   static constexpr int flip = 0;  // added to every activation by `quantize`, for tiles
+  template <int bits>
+  static constexpr int quads_in_sums = 0;
 
   struct Floats {
     float v[lanes];
@@ -52,6 +54,7 @@ struct Plain {
     for (int i = 0; i < lanes; ++i) a.v[i] -= b.v[i] * c.v[i];
     return a;
   }
+  template <int bits>
   static Floats to_floats(Sums a) {
     Floats out;
     for (int i = 0; i < lanes; ++i) out.v[i] = static_cast<float>(a.v[i]);
@@ -131,9 +134,6 @@ struct Plain {
     return a;
   }
   static Sums no_sums() { return {}; }
-  static Sums add_bytes(Sums a, Bytes) { return a; }
-  static void store_starts(int32_t*, Sums, int) {}
-  static Sums starts(const int32_t*) { return {}; }
   static const int8_t* repeat(const int8_t* p) { return p; }
   template <int bits>
   static Sums dot_tile(Sums a, const int8_t* x, Bytes w) {

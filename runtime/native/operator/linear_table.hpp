@@ -16,7 +16,8 @@ size_t scratch_bytes(const Matrix& m, bool in_floats) {
 
 template <class V>
 constexpr Path path(const char* name) {
-  return {name, V::lanes, Tile<V>::rows, places<V>, quantize<V>, rows<V>, scratch_bytes<V>, tiles<V>, floats, widen, round_row<V>};
+  return {name,    V::lanes,         Tile<V>::rows, V::least_tiled, places<V>, quantize<V>,
+          rows<V>, scratch_bytes<V>, tiles<V>,      floats,         widen,     round_row<V>};
 }
 
 }  // namespace

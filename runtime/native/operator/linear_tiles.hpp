@@ -12,10 +12,10 @@ namespace {
 template <class V>
 struct Tile {
   static constexpr int rows = V::groups * V::lanes;
-  int8_t* weights;  // (columns / 4, groups, lanes, 4): code - zero point; 8 bits: code - 128
+  int8_t* weights;  // (columns / 4, groups, lanes, 4): code - zero point; 8 bits: code - 128; `V::quads_in_sums`: code
   float* scales;    // (blocks, groups, lanes)
   int32_t* starts;  // (blocks, groups, lanes): what makes up for `V::flip` added to every activation
-  float* shifts;    // (blocks, groups, lanes): scale * (zero point - 128), for 8 bits with zero points
+  float* shifts;    // (blocks, groups, lanes): scale * what a weight has too much, for 8 bits and `V::quads_in_sums`
 
   Tile(const Matrix& m, uint8_t* scratch) {
     weights = reinterpret_cast<int8_t*>(scratch);
@@ -72,11 +72,13 @@ void unpack(const Matrix& m, int64_t row, int64_t last, const Tile<V>& tile) {
           const auto shift = V::floats(static_cast<float>(128 - V::template base<bits>));
           const auto zero = V::minus_times(turned.zeros[k], shift, V::floats(1.0f));
           V::store(tile.shifts + place, V::times(turned.scales[k], zero));
+        } else if constexpr (V::template quads_in_sums<bits> != 0) {
+          V::store(tile.shifts + place, V::times(turned.scales[k], turned.zeros[k]));
         }
         points[k] = bits == 8 ? V::bytes_of(V::floats(128.0f)) : V::bytes_of(turned.zeros[k]);
       }
       const int n = count * lanes_of_block;  // lanes of codes of this stretch
-      auto total = V::no_sums();
+      [[maybe_unused]] auto total = V::no_sums();
       for (int first = 0; first < n; first += lanes) {
         const int here = static_cast<int>(least(lanes, n - first));
         typename V::Bytes codes[lanes];
@@ -88,11 +90,13 @@ void unpack(const Matrix& m, int64_t row, int64_t last, const Tile<V>& tile) {
         for (int j = 0; j < here; ++j) {
           const int k = (first + j) / lanes_of_block;
           for (int p = 0; p < 8 / bits; ++p, out += step) {
-            const auto weights = V::less(V::template codes_of<bits>(codes[j], p), points[k]);
+            auto weights = V::template codes_of<bits>(codes[j], p);
+            if constexpr (V::template quads_in_sums<bits> == 0) weights = V::less(weights, points[k]);
             V::store_bytes(out, weights);
-            if (V::template flip<bits> != 0) total = V::add_bytes(total, weights);
+            if constexpr (V::template flip<bits> != 0) total = V::add_bytes(total, weights);
           }
-          if (V::template flip<bits> != 0 && (first + j + 1) % lanes_of_block == 0) {
+          if constexpr (V::template flip<bits> != 0) {
+            if ((first + j + 1) % lanes_of_block != 0) continue;
             V::store_starts(tile.starts + ((b + k) * V::groups + g) * lanes, total, V::template flip<bits>);
             total = V::no_sums();
           }
@@ -102,9 +106,28 @@ void unpack(const Matrix& m, int64_t row, int64_t last, const Tile<V>& tile) {
   }
 }
 
+// Products of a quad of each token and every row of a tile: `weights` is moved behind it.
+template <class V, int bits, int T>
+void add_quad(const int8_t*& weights, const int8_t* const (&values)[T], int64_t at, typename V::Sums (&dots)[T][V::groups]) {
+  constexpr int G = V::groups;
+  typename V::Bytes w[G];
+  for (int g = 0; g < G; ++g, weights += 4 * V::lanes) w[g] = V::load_bytes(weights);
+  for (int k = 0; k < T; ++k) {
+    const auto x = V::repeat(values[k] + at);
+    for (int g = 0; g < G; ++g) dots[k][g] = V::template dot_tile<bits>(dots[k][g], x, w[g]);
+  }
+}
+
+// N quads. Were the loop unrolled, GCC would make trees of the sums, for which there are not enough registers.
+template <class V, int bits, int T, int N>
+void add_quads(const int8_t*& weights, const int8_t* const (&values)[T], int64_t at, typename V::Sums (&dots)[T][V::groups]) {
+#pragma GCC unroll 1
+  for (int q = 0; q < N; ++q) add_quad<V, bits, T>(weights, values, at + 4 * q, dots);
+}
+
 template <class V, int bits, bool shifted, int T>
 void some_tokens(const Matrix& m, const Tile<V>& tile, const Tokens& t, int64_t token, float* y) {
-  constexpr int G = V::groups, lanes = V::lanes;
+  constexpr int G = V::groups, lanes = V::lanes, most_quads = V::template quads_in_sums<bits>;
   typename V::Floats sum[T][G];
   const int8_t* values[T];
   const float* x_scales[T];
@@ -118,26 +141,34 @@ void some_tokens(const Matrix& m, const Tile<V>& tile, const Tokens& t, int64_t 
   const int8_t* weights = tile.weights;
   const int quads = m.block_size / 4;
   for (int64_t b = 0; b < m.blocks; ++b) {
-    typename V::Sums dots[T][G];
-    for (int g = 0; g < G; ++g) {
-      const auto start = V::template flip<bits> != 0 ? V::starts(tile.starts + (b * G + g) * lanes) : V::no_sums();
-      for (int k = 0; k < T; ++k) dots[k][g] = start;
-    }
-    const int64_t at = b * m.block_size;
-    for (int q = 0; q < quads; ++q) {
-      typename V::Bytes w[G];
-      for (int g = 0; g < G; ++g, weights += 4 * lanes) w[g] = V::load_bytes(weights);
-      for (int k = 0; k < T; ++k) {
-        const auto x = V::repeat(values[k] + at + q * 4);
-        for (int g = 0; g < G; ++g) dots[k][g] = V::template dot_tile<bits>(dots[k][g], x, w[g]);
+    const int64_t stop = (b + 1) * m.block_size;
+    int64_t at = b * m.block_size;
+    do {
+      typename V::Sums dots[T][G];
+      for (int g = 0; g < G; ++g) {
+        auto start = V::no_sums();
+        if constexpr (V::template flip<bits> != 0) start = V::starts(tile.starts + (b * G + g) * lanes);
+        for (int k = 0; k < T; ++k) dots[k][g] = start;
       }
-    }
-    for (int g = 0; g < G; ++g) {
-      const auto scale = V::load(tile.scales + (b * G + g) * lanes);
-      for (int k = 0; k < T; ++k) {
-        sum[k][g] = V::plus_times(sum[k][g], V::to_floats(dots[k][g]), V::times(scale, V::floats(x_scales[k][b])));
+      if constexpr (most_quads == 0) {
+        for (int q = 0; q < quads; ++q) add_quad<V, bits, T>(weights, values, at + 4 * q, dots);
+      } else if (quads < most_quads) {
+        add_quads<V, bits, T, most_quads / 2>(weights, values, at, dots);
+        at += 4 * (most_quads / 2);
+      } else {
+        add_quads<V, bits, T, most_quads>(weights, values, at, dots);
+        at += 4 * most_quads;
       }
-      if (shifted) {
+      for (int g = 0; g < G; ++g) {
+        const auto scale = V::load(tile.scales + (b * G + g) * lanes);
+        for (int k = 0; k < T; ++k) {
+          const auto both = V::times(scale, V::floats(x_scales[k][b]));
+          sum[k][g] = V::plus_times(sum[k][g], V::template to_floats<bits>(dots[k][g]), both);
+        }
+      }
+    } while (most_quads != 0 && at < stop);
+    if constexpr (shifted) {
+      for (int g = 0; g < G; ++g) {
         const auto shift = V::load(tile.shifts + (b * G + g) * lanes);
         for (int k = 0; k < T; ++k) sum[k][g] = V::minus_times(sum[k][g], shift, V::floats(x_sums[k][b]));
       }
@@ -178,8 +209,8 @@ void tiles_of(const Matrix& m, const Tokens& t, const Part& part, uint8_t* scrat
 
 template <class V>
 void tiles(const Matrix& m, const Tokens& t, const Part& part, uint8_t* scratch) {
-  if (m.bits == 2) return tiles_of<V, 2, false>(m, t, part, scratch);
-  if (m.bits == 4) return tiles_of<V, 4, false>(m, t, part, scratch);
+  if (m.bits == 2) return tiles_of<V, 2, V::template quads_in_sums<2> != 0>(m, t, part, scratch);
+  if (m.bits == 4) return tiles_of<V, 4, V::template quads_in_sums<4> != 0>(m, t, part, scratch);
   (m.zeros ? tiles_of<V, 8, true> : tiles_of<V, 8, false>)(m, t, part, scratch);
 }
 

@@ -188,6 +188,14 @@ void few_tokens(const Matrix& m, const Tile<V>& tile, const Tokens& t, int64_t t
   }
 }
 
+// Has the codes of some rows brought while others are multiplied: a few bytes of many rows at a time, as `unpack` reads
+// them, are a pattern that processors do not fetch ahead of.
+inline void fetch_ahead(const Matrix& m, int64_t row, int64_t last) {
+  constexpr int64_t line = 64;
+  const uint8_t* end = m.codes + last * row_bytes(m);
+  for (const uint8_t* at = m.codes + row * row_bytes(m); at < end; at += line) __builtin_prefetch(at, 0, 2);
+}
+
 template <class V, int bits, bool shifted>
 void tiles_of(const Matrix& m, const Tokens& t, const Part& part, uint8_t* scratch) {
   const Tile<V> tile(m, scratch);
@@ -195,6 +203,7 @@ void tiles_of(const Matrix& m, const Tokens& t, const Part& part, uint8_t* scrat
   for (int64_t row = part.first; row < part.last; row += Tile<V>::rows) {
     unpack<V, bits>(m, row, part.last, tile);
     const int64_t rows = least(Tile<V>::rows, part.last - row);
+    fetch_ahead(m, row + rows, least(row + rows + Tile<V>::rows, part.last));
     for (int64_t token = 0; token < t.count; token += V::tokens_at_once) {
       const int64_t count = least(V::tokens_at_once, t.count - token);
       few_tokens<V, bits, shifted, V::tokens_at_once>(m, tile, t, token, count, y);

@@ -1,8 +1,9 @@
 // The operators `Linear` and `Embed`: MatMulNBits and GatherBlockQuantized over codes that stay where they are mapped.
 //
 // Linear(x, codes, scales, zero_points?, bias?, factors?, blocks?, weights?) -> y; attributes K, N, bits, block_size,
-// accuracy_level (0 or 4), with the last three inputs slot and columns as LowRank has them and, for tests, path. Embed(codes, ids, scales, zero_points?) -> rows; attributes K, bits, block_size. Codes are those of
-// MatMulNBits, scales float16 or float32.
+// accuracy_level (0 or 4), with the last three inputs slot and columns as LowRank has them and, for tests, path.
+// Embed(codes, ids, scales, zero_points?) -> rows; attributes K, bits, block_size. Codes are those of MatMulNBits, scales
+// float16 or float32.
 #include <array>
 #include <atomic>
 #include <cstdlib>

@@ -2,7 +2,7 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-javascript fuzz fuzz-native native packages check format web static docs bench bench-peers bench-web browser compilers clean distclean
+.PHONY: help install demo test test-javascript fuzz fuzz-native native packages lint check format web static docs bench bench-peers bench-web browser compilers clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -63,14 +63,16 @@ packages: $(STAMP) $(JS_BUILT) browser ## build wheels and npm tarball, try each
 	$(BIN)/python -m tests.packages $(ONLY) --torch $(TORCH)
 	$(if $(ONLY),,npm --prefix runtime/js run test:package:next)
 
-check: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types, import rules, unit tests
+lint: $(STAMP) $(JS) $(PAGE) ## formatting, lint, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/unit tests/test_house.py tests/test_schema.py
 	npm --prefix runtime/js run check
 	npm --prefix examples/browser run check
+
+check: lint ## the same and the unit tests: before every commit
+	$(BIN)/python -m pytest -q tests/unit tests/test_house.py tests/test_schema.py
 
 format: $(STAMP) $(JS) ## let ruff and biome format and fix what they can
 	$(BIN)/ruff format .

@@ -5,19 +5,21 @@ import { join, relative } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { build, type Metafile, type Plugin } from "esbuild";
-import { bundleWorker, workerModule } from "../tools/worker-source.mjs";
+import { bundleWorker, workerModules } from "../tools/worker-source.mjs";
 import { PACKAGE } from "./places.js";
 
 const LATER_BYTES = 14_000; // what text needs, its chat template with it; reading adapters likewise, and downloads
 const ENCODER_BYTES = 17_000; // a model that classifies, tags or embeds, beside what is loaded at first
-const WORKER_BYTES = 107_000; // in one file: tokenizers, templates, adapters, encoders and forms too
+const CORE_BYTES = 20_000; // it opens a model that generates
+const WORKER_BYTES = 20_000; // with what it starts with
+const WHOLE_BYTES = 107_000; // in one file: tokenizers, templates, adapters, encoders and forms too
 const FORMS_BYTES = 10_000; // answers that keep a schema or a regular expression
 /** What is loaded at first, how large it may be, and how large with a model that generates. */
 const USES = {
   "the core": ['export * from "./backend.js"', 11_500, 22_500],
   "an app in Node": ['export { load } from "./node.js"', 15_500, 26_500],
   "a page": ['export { load } from "./web.js"', 21_500, 32_500],
-  "a page with a worker": ['export { loadInWorker } from "./web.js"', 20_000, 20_000],
+  "a page with a worker": ['export { loadInWorker } from "./web.js"', 20_500, 20_500],
   "the worker": ['import "./web/worker.js"', 21_000, 32_000],
   "an app in React Native": ['export * from "./react-native.js"', 19_500, 30_500],
 } as const;
@@ -114,11 +116,60 @@ for (const [user, [contents, most, mostToGenerate]] of Object.entries(USES)) {
   });
 }
 
-test("a worker is one file, all that it may need in it but onnxruntime", async (context) => {
-  const { code } = await bundleWorker(PACKAGE);
-  const bytes = gzipSync(await workerModule(code), { level: 9 }).length;
-  context.diagnostic(`${bytes} bytes gzipped`);
-  assert.ok(bytes > 50_000 && bytes < WORKER_BYTES, `${bytes} bytes`);
+test("the core without text, able to open a model that generates, is one file of less than 20 kB", async (context) => {
+  const bundleOf = async (later: RegExp) => {
+    const { outputFiles } = await build({
+      stdin: { contents: 'export * from "./backend.js"', resolveDir: join(PACKAGE, "src"), loader: "ts" },
+      bundle: true,
+      minify: true,
+      write: false,
+      absWorkingDir: PACKAGE,
+      format: "esm",
+      target: "es2022",
+      external: ["node:*", "onnxruntime-*", "@huggingface/*"],
+      plugins: [leaving(later)],
+    });
+    return gzipSync(outputFiles[0]?.contents as Uint8Array, { level: 9 }).length;
+  };
+  const [opening, answering] = [await bundleOf(/./), await bundleOf(/^(?!.*\/generat(ing|ion)\.js$)/)];
+  context.diagnostic(`${opening} bytes gzipped, ${answering} with what comes with the first answer`);
+  assert.ok(opening > 10_000 && opening < CORE_BYTES, `${opening} bytes`);
+  assert.ok(answering > opening && answering < CORE_BYTES + 3000, `${answering} bytes`);
+});
+
+/** Leaves out what is imported later and is named so, but for the model that generates. */
+function leaving(later: RegExp): Plugin {
+  return {
+    name: "later",
+    setup({ onResolve }) {
+      onResolve({ filter: /^\./ }, ({ path, kind }) => {
+        const isLeft = kind === "dynamic-import" && later.test(path) && !path.endsWith("/text-model.js");
+        return isLeft ? { path, external: true } : null;
+      });
+    },
+  };
+}
+
+test("the worker of a page starts with its first texts; the others are fetched when they are wanted", async (context) => {
+  const modules = await workerModules(PACKAGE, (await bundleWorker(PACKAGE)).code);
+  const bytes = (name: string) => gzipSync(modules.get(name) as string, { level: 9 }).length;
+  const first = modules.get("worker-source.js") as string;
+  context.diagnostic(`${bytes("worker-source.js")} bytes gzipped at first, ${bytes("worker-whole.js")} in one file`);
+  assert.ok(bytes("worker-source.js") > 10_000 && bytes("worker-source.js") < WORKER_BYTES);
+  assert.ok(bytes("worker-whole.js") > 50_000 && bytes("worker-whole.js") < WHOLE_BYTES);
+
+  const known = new Set([...first.matchAll(/^ {2}"([\w-]+)": async/gm)].map((found) => found[1]));
+  const later = [...first.matchAll(/import\("\.\/([\w.-]+)"\)/g)].map((found) => found[1] as string);
+  assert.deepEqual(later.toSorted(), [...modules.keys()].filter((name) => name !== "worker-source.js").toSorted());
+  const texts = [...modules.values()].join("\n");
+  const wanted = [...texts.matchAll(/edgelora:([\w-]+)|edgeloraPart\(\\"([\w-]+)/g)].map(
+    (found) => found[1] ?? found[2],
+  );
+  assert.ok(wanted.length > 50);
+  assert.deepEqual(
+    wanted.filter((name) => !known.has(name)),
+    [],
+  );
 });
 
 /** Files of the bundle and what they import, but for those that are `known`. */

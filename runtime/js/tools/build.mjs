@@ -1,7 +1,7 @@
 /**
  * `npm run build`: everything that is published, in `dist`.
  *
- * Modules with declarations for bundlers; the worker in one file, and as text in a module of the page's; the page's entry
+ * Modules with declarations for bundlers; the worker in one file, and as texts in modules of the page's; the page's entry
  * with all that it needs, for pages without a bundler.
  */
 
@@ -10,7 +10,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { build } from "esbuild";
-import { bundleWorker, workerModule } from "./worker-source.mjs";
+import { bundleWorker, workerModules } from "./worker-source.mjs";
 
 const ROOT = dirname(import.meta.dirname);
 const DONE = join(ROOT, "dist"); // others may be reading it: it is replaced when all is there
@@ -28,8 +28,8 @@ execFileSync(
 const { code, map, inputs } = await bundleWorker(ROOT);
 writeFileSync(join(DIST, "worker.js"), code);
 writeFileSync(join(DIST, "worker.js.map"), map);
-writeFileSync(join(DIST, "web", "worker-source.js"), await workerModule(code));
-for (const name of ["worker.js", "worker.js.map"]) rmSync(join(DIST, "web", name)); // its parts are in dist/worker.js
+for (const [name, module] of await workerModules(ROOT, code)) writeFileSync(join(DIST, "web", name), module);
+for (const name of ["worker", "parts"]) for (const end of ["js", "js.map"]) rmSync(join(DIST, "web", `${name}.${end}`)); // bundled
 const { metafile } = await build({
   absWorkingDir: ROOT,
   entryPoints: { edgelora: join(DIST, "web.js") },

@@ -1,12 +1,14 @@
 /** A model in a worker: the same answers as in the page, which stays free meanwhile. */
 
 import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
 import type { Model, RemoteModel, WebModel } from "../../src/web.js";
-import { type Bench, bench } from "./browser.js";
+import { type Bench, bench, bundle } from "./browser.js";
 import { launch } from "./drivers.js";
 import type {} from "./page.js";
+import type { TestServer } from "./server.js";
 
 let browser: Browser;
 let place: Bench;
@@ -176,4 +178,60 @@ test("bad options are refused with their class; a model that was disposed of ans
   assert.deepEqual(found[0], ["InputError", "maxNewTokens is 0, expected a whole number from 1"]);
   assert.match(found[1]?.join() as string, /InputError,this model was disposed of; load the artifact again/);
   assert.match(found[2]?.join() as string, /BackendError,the worker stopped \(.+\); reload the page/);
+});
+
+/** The worker's texts that a page has asked its server for. */
+function texts(server: TestServer): string[] {
+  const names = server.requests.map(({ path }) => /\/worker-([a-z-]+)-[0-9A-Z]{8}[-.]/.exec(path)?.[1]);
+  return names.filter((name) => name !== undefined);
+}
+
+test("the page fetches those parts of the worker that its model needs, when it needs them", async () => {
+  const other = await bench(browser);
+  try {
+    const options = { backend: "wasm", wasmPaths: "/ort/", threads: 1 } as const;
+    await other.page.evaluate(async (options) => {
+      Object.assign(globalThis, { remote: await edgelora.loadInWorker("/conformance/tiny-float", options) });
+    }, options);
+    const opened = texts(other.server);
+    assert.ok(opened.includes("text-model") && !opened.includes("whole"), opened.join());
+    await other.page.evaluate(async () => void (await remote.generate("hello", { maxNewTokens: 2 })));
+    const written = texts(other.server);
+    assert.ok(written.includes("tokenizers") && !opened.includes("tokenizers"), written.join());
+    assert.ok(!written.includes("encoder-model") && !written.includes("forms"), written.join());
+
+    const { lib } = await bundle();
+    const forms = (await readdir(lib)).find((name) => name.startsWith("worker-forms-"));
+    other.server.faults.set(`/lib/${forms}`, { status: 500 });
+    const failed = await other.page.evaluate(async () => {
+      const error = await remote.generate("hello", { regex: "[ab]+", maxNewTokens: 2 }).catch((error) => error);
+      return [error.name, error.message, (await remote.generate("hello", { maxNewTokens: 2 })).tokenIds.length];
+    });
+    assert.equal(failed[0], "ConnectionError");
+    assert.match(failed[1] as string, /^a part of this page, forms-\w+, did not come \(.+\); try again$/);
+    assert.equal(failed[2], 2);
+  } finally {
+    await other.close();
+  }
+});
+
+test("where a policy lets no worker import what the page made, the worker comes in one file", async () => {
+  const other = await bench(browser);
+  try {
+    const found = await other.page.evaluate(async () => {
+      const policy = document.createElement("meta");
+      policy.httpEquiv = "Content-Security-Policy";
+      policy.content = "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:";
+      document.head.append(policy);
+      const model = await edgelora.loadInWorker("/conformance/tiny-float", { backend: "wasm", wasmPaths: "/ort/" });
+      return (await model.generate("hello", { maxNewTokens: 2 })).tokenIds.length;
+    });
+    assert.equal(found, 2);
+    assert.deepEqual(
+      texts(other.server).filter((name) => name !== "source"),
+      ["whole"],
+    );
+  } finally {
+    await other.close();
+  }
 });

@@ -8,6 +8,8 @@
 namespace edgelora::ops::in_place {
 namespace {
 
+constexpr int64_t ahead = 4096;  // bytes of codes that are asked for beforehand: processors stop at the end of a page
+
 // R rows side by side. Four bytes of codes never belong to two blocks, so that a lane of 32 bits has one scale. A stretch
 // is V::lanes blocks, whose scales are read at once; `places` says which of them each lane of each vector of codes takes.
 template <class V, int bits, bool half, bool has_zeros, int R>
@@ -21,7 +23,8 @@ void some_rows(const Matrix& m, const int32_t* places, const Tokens& t, int64_t 
   const float* x_scales = t.scales + token * t.scale_stride;
   const float* x_sums = t.sums + token * t.scale_stride;
   typename V::Floats scale[R];
-  for (int r = 0; r < R; ++r) sum[r] = V::floats(0.0f);
+  typename V::Floats other[R];  // each addition to a sum waits for the one before: two of them take turns
+  for (int r = 0; r < R; ++r) sum[r] = other[r] = V::floats(0.0f);
   auto zero = V::floats(static_cast<float>((1 << (bits - 1)) - V::template base<bits>));
   for (int64_t b = 0; b < m.blocks; b += lanes) {
     const int count = static_cast<int>(least(lanes, m.blocks - b));
@@ -44,17 +47,25 @@ void some_rows(const Matrix& m, const int32_t* places, const Tokens& t, int64_t 
     }
     const int64_t stop = (b + count) * block;
     const int32_t* place = places;
-    for (int64_t at = b * block; at < stop; at += width, place += lanes) {
+    int64_t at = b * block;
+    const auto meet = [&](typename V::Floats* into, bool is_cut) {
       typename V::Bytes x[planes];
       for (int p = 0; p < planes; ++p) x[p] = V::load_bytes(values + p * plane + at);
-      const bool is_cut = at_end && at + width > stop;
       for (int r = 0; r < R; ++r) {
         const uint8_t* from = codes + r * bytes + at;
+        __builtin_prefetch(from + ahead, 0, 2);
         const auto own = is_cut ? V::load_codes(from, static_cast<int>(stop - at)) : V::load_codes(from);
-        V::template dot_row<bits>(own, x, V::place(place), scale[r], sum[r]);
+        V::template dot_row<bits>(own, x, V::place(place), scale[r], into[r]);
       }
+      at += width, place += lanes;
+    };
+    while (at + 2 * width <= stop) {
+      meet(sum, false);
+      meet(other, false);
     }
+    while (at < stop) meet(sum, at_end && at + width > stop);
   }
+  for (int r = 0; r < R; ++r) sum[r] = V::plus_times(sum[r], other[r], V::floats(1.0f));
 }
 
 // Rows that lie close together share what is read of the token. Long ones go one after another: side by side they are

@@ -53,6 +53,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="turns of every subject")
     parser.add_argument("--steps", type=int, default=24, help="tokens decoded in a turn")
     parser.add_argument("--prefill", type=int, default=512, help="tokens of the timed prompt")
+    parser.add_argument("--operator", default="", help="libedgelora_ops, to measure the fused graph as well")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     parser.add_argument("--prepare", action="store_true", help="make environments and models, and measure nothing")
     parser.add_argument("--without-instructions", action="store_true", help="leave out the minutes under valgrind")
@@ -68,7 +69,9 @@ def main() -> int:
             prepared, export = prepare(name, options.peers)
             if options.prepare:
                 continue
-            section = measure_model(prepared, options.peers, options.threads, plan, not options.without_instructions)
+            section = measure_model(
+                prepared, options.peers, options.operator, options.threads, plan, not options.without_instructions
+            )
             section["export"] = describe_export(prepared, export.seconds, export.peak_bytes)
             keep(options.out, name, section)
     except EdgeLoraError as error:
@@ -80,10 +83,15 @@ def main() -> int:
 
 
 def measure_model(
-    prepared: Prepared, peers: Sequence[str], threads: Sequence[int], plan: Plan, with_instructions: bool
+    prepared: Prepared,
+    peers: Sequence[str],
+    operator: str,
+    threads: Sequence[int],
+    plan: Plan,
+    with_instructions: bool,
 ) -> dict[str, Any]:
     """Everything but the export, as it goes into ``peers.json``."""
-    found = engines(prepared, peers)
+    found = engines(prepared, peers, operator)
     by_threads: dict[str, Turns] = {}
     versions: dict[str, str] = {}
     extras: dict[str, list[float]] = {}

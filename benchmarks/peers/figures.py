@@ -18,6 +18,7 @@ OFF = "edgelora, adapter off"
 OFF_TWIN = "edgelora, adapter off, twin in memory"
 RANK_8 = "edgelora, rank 8"
 RANK_16 = "edgelora, rank 16"
+FUSED_RANK_16 = "edgelora with its operators, rank 16 in int8"
 ROWS = "edgelora, 8 rows with 8 adapters"
 GENAI = "onnxruntime-genai, no adapter"
 GENAI_RANK_16 = "onnxruntime-genai, rank 16 built in"
@@ -53,6 +54,10 @@ RATIOS = (
     Ratio("decode, rank 16, over onnxruntime-genai with it built in", "decode_ms", RANK_16, GENAI_RANK_16),
     Ratio("decode, no adapter, over llama.cpp Q4_0", "decode_ms", NO_SLOTS, LLAMA),
     Ratio("decode, rank 16, over llama.cpp Q4_0 with rank 16", "decode_ms", RANK_16, LLAMA_RANK_16, 0.45),
+    Ratio(
+        "decode, rank 16 in int8 with our operators, over llama.cpp Q4_0 with rank 16", "decode_ms", FUSED_RANK_16,
+        LLAMA_RANK_16, 1.0,
+    ),
     Ratio("decode, rank 16, over llama.cpp Q4_1 with rank 16", "decode_ms", RANK_16, LLAMA_Q4_1_RANK_16, 0.45),
     Ratio("decode, rank 16, over PEFT in float32", "decode_ms", RANK_16, PEFT_RANK_16),
     Ratio("onnxruntime-genai: rank 16 over no adapter", "decode_ms", GENAI_RANK_16, GENAI),

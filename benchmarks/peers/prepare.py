@@ -31,7 +31,7 @@ from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.errors import ConfigError
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_runtime.files import temporary_folder
-from edgelora_runtime.manifest import read_manifest
+from edgelora_runtime.manifest import INT8_STORE, read_manifest
 
 SMOLLM2 = "smollm2-135m"
 MODELS = (SMOLLM2, *RANDOM_SHAPES)
@@ -90,16 +90,10 @@ def prepare(name: str, peers: Sequence[str]) -> tuple[Prepared, Cost]:
 def _export(prepared: Prepared) -> Cost:
     for artifact in (prepared.slots, prepared.one, prepared.plain):
         shutil.rmtree(artifact, ignore_errors=True)
+    # The plain grid, as that of the graph without slots below and of the peers: equal bytes, equal arithmetic.
     command = [
-        sys.executable,
-        "-m",
-        "edgelora",
-        "export",
-        prepared.source,
-        "-o",
-        str(prepared.slots),
-        "--quant",
-        "int4",
+        *(sys.executable, "-m", "edgelora", "export", prepared.source, "-o", str(prepared.slots)),
+        *("--quant", "int4", "--quant-method", "rtn", "--symmetric", "--block-size", "32"),
     ]
     cost = run_command(command)
     manifest = read_manifest(prepared.slots)
@@ -107,6 +101,7 @@ def _export(prepared: Prepared) -> Cost:
     for rank, folder in ((8, prepared.rank_8), (16, prepared.rank_16)):
         _once(folder, functools.partial(write_random_adapter, manifest, rank, scale=_ADAPTER_SCALE))
         add_adapter(prepared.slots, f"rank-{rank}", folder)
+    add_adapter(prepared.slots, "rank-16-int8", prepared.rank_16, store=INT8_STORE)
     for row in range(N_ROWS):
         folder = prepared.slots.parent / f"row-{row}"
         _once(folder, functools.partial(write_random_adapter, manifest, 16, seed=row, scale=_ADAPTER_SCALE))

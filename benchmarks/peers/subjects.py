@@ -28,10 +28,10 @@ class Engine:
     subjects: tuple[Subject, ...]
 
 
-def engines(prepared: Prepared, peers: Sequence[str]) -> list[Engine]:
-    """The project first, then every peer of ``peers``."""
+def engines(prepared: Prepared, peers: Sequence[str], operator: str) -> list[Engine]:
+    """The project first, then every peer of ``peers``; ``operator`` is the library of the fused graph, or empty."""
     makers = {"genai": _genai, "llama-cpp": _llama_cpp, "peft": _peft}
-    return [_project(prepared), *(makers[peer](prepared) for peer in peers)]
+    return [_project(prepared, operator), *(makers[peer](prepared) for peer in peers)]
 
 
 def open_workers(found: Sequence[Engine], threads: int, stack: ExitStack) -> list[Worker]:
@@ -44,17 +44,19 @@ def open_workers(found: Sequence[Engine], threads: int, stack: ExitStack) -> lis
     return workers
 
 
-def _project(prepared: Prepared) -> Engine:
+def _project(prepared: Prepared, operator: str) -> Engine:
     slots, plain = str(prepared.slots), str(prepared.plain)
-    subjects = (
+    subjects = [
         Subject(figures.NO_SLOTS, plain),
         Subject(figures.OFF, slots),
         Subject(figures.OFF_TWIN, slots, twin=True),
         Subject(figures.RANK_8, slots, ("rank-8",)),
         Subject(figures.RANK_16, slots, ("rank-16",)),
         Subject(figures.ROWS, slots, tuple(f"row-{row}" for row in range(figures.N_ROWS))),
-    )
-    return Engine("edgelora", Path(sys.executable), "edgelora", subjects)
+    ]
+    if operator:
+        subjects.append(Subject(figures.FUSED_RANK_16, slots, ("rank-16-int8",), operator=operator))
+    return Engine("edgelora", Path(sys.executable), "edgelora", tuple(subjects))
 
 
 def _genai(prepared: Prepared) -> Engine:

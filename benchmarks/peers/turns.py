@@ -31,6 +31,7 @@ class Subject:
     model: str  # a file or folder
     adapters: tuple[str, ...] = ()  # names or files, whatever the engine loads
     twin: bool = False  # keep the graph without slots in memory as well; only our runtime knows it
+    operator: str = ""  # libedgelora_ops for the fused graph; only our runtime knows it
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,14 @@ class EdgeloraEngine:
     version = f"onnxruntime {onnxruntime.__version__}"
 
     def __init__(self, opening: Opening) -> None:
-        opened: dict[tuple[str, bool], tuple[Session, Manifest, AdapterSet]] = {}
+        opened: dict[tuple[str, bool, str], tuple[Session, Manifest, AdapterSet]] = {}
         self._subjects: dict[str, tuple[Session, BoundAdapter, int]] = {}
         for subject in opening.subjects:
-            key = (subject.model, subject.twin)
+            key = (subject.model, subject.twin, subject.operator)
             if key not in opened:
-                session, manifest = open_session(Path(subject.model), opening.threads, subject.twin)
+                session, manifest = open_session(
+                    Path(subject.model), opening.threads, subject.twin, subject.operator or False
+                )
                 opened[key] = session, manifest, AdapterSet(Path(subject.model), manifest, session.packer)
             session, _, adapters = opened[key]
             found = adapters.find_rows(subject.adapters) if subject.adapters else adapters.find("none")

@@ -2,7 +2,7 @@
 # every target installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-javascript fuzz fuzz-native native packages lint check format web static docs bench bench-peers bench-web browser compilers clean distclean
+.PHONY: help install demo test test-second test-javascript fuzz fuzz-native native packages lint check format web static docs bench bench-peers bench-web browser compilers clean distclean
 
 # The first interpreter of 3.11 or newer that can make an environment (Debian splits venv into a package of its own).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -29,14 +29,18 @@ install: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train two adapters, export one int4 artifact, compare; the same of an encoder (about 20 minutes on 2 cores)
 	$(BIN)/python -m examples.demo
 
-# Python and JavaScript at the same time, each on half of the cores: OpenMP's threads would wait for each other where both
-# have all of them. What JavaScript says comes when Python's tests have ended: it is in build/test-javascript.log before.
+# Two halves at the same time, each on half of the cores: OpenMP's threads would wait for each other where both have all
+# of them. What the second half says comes when the first has ended: it is in build/test-second.log before.
 test: $(STAMP) $(JS) $(PAGE) $(APP) $(OTHERS) browser native compilers ## run every test: Python, native, Node, Chromium, Firefox, WebKit, React Native's binding
 	@mkdir -p build; export OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )); \
-	$(MAKE) --no-print-directory test-javascript > build/test-javascript.log 2>&1 & javascript=$$!; \
-	trap 'kill $$javascript $$log; exit 130' INT TERM; \
-	$(BIN)/python -m pytest; python=$$?; tail -n +1 -f build/test-javascript.log & log=$$!; \
-	wait $$javascript; javascript=$$?; sleep 2; kill $$log; exit $$(( python || javascript ))
+	$(MAKE) --no-print-directory test-second > build/test-second.log 2>&1 & second=$$!; \
+	trap 'kill $$second $$log; exit 130' INT TERM; \
+	$(BIN)/python -m pytest --ignore=tests/native; first=$$?; tail -n +1 -f build/test-second.log & log=$$!; \
+	wait $$second; second=$$?; sleep 2; kill $$log; exit $$(( first || second ))
+
+test-second:
+	@$(MAKE) --no-print-directory test-javascript; javascript=$$?; \
+	$(BIN)/python -m pytest tests/native; exit $$(( $$? || javascript ))
 
 test-javascript:
 	npm --prefix runtime/js test

@@ -22,7 +22,8 @@ PROCESSORS = {"cortex-a72": "no dot product", "cortex-a76": "dot product"}
 
 @pytest.fixture(scope="module")
 def aarch64() -> Path:
-    command = [NATIVE / "tools" / "aarch64.sh", FOLDER_OF_ALL, "-DEDGELORA_OPERATORS=OFF", "-DEDGELORA_PROGRAM=OFF"]
+    options = ["-DEDGELORA_OPERATORS=OFF", "-DEDGELORA_PROGRAM=OFF", "-DEDGELORA_PRECOMPILE=ON"]
+    command = [NATIVE / "tools" / "aarch64.sh", FOLDER_OF_ALL, *options]
     environment = {**os.environ, "EDGELORA_TARGET": "conformance"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]

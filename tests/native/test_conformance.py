@@ -9,6 +9,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conformance_check import FOLDER, read_cases
 from tests.native.conftest import ROOT, build
 from tests.test_refuse import FILE
@@ -38,6 +40,7 @@ def test_every_case(built: Path, onnxruntime: Path) -> None:
     check(run(built / "conformance", onnxruntime))
 
 
+@pytest.mark.sanitized
 def test_every_case_with_address_and_undefined_behaviour_sanitizers(onnxruntime: Path) -> None:
     folder = build(
         ROOT / "build" / "native-sanitized",

@@ -50,6 +50,7 @@ def test_paths_of_this_processor() -> None:
     check(run(program("ops")), paths())
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("kinds", ["address,undefined", "thread"])
 def test_no_sanitizer_complains(kinds: str) -> None:
     flags = f"-DCMAKE_CXX_FLAGS=-fsanitize={kinds} -fno-sanitize-recover=all -g"

@@ -4,6 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conformance_check import FOLDER
 from tests.native.conftest import ROOT, build
 
@@ -26,6 +28,7 @@ def test_calls_of_many_threads(built: Path, onnxruntime: Path) -> None:
     check(built / "calls", onnxruntime)
 
 
+@pytest.mark.sanitized
 def test_calls_of_many_threads_with_the_thread_sanitizer(onnxruntime: Path) -> None:
     folder = build(
         ROOT / "build" / "native-threads",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,3 +169,10 @@ def test_a_blend_whose_weights_add_up_to_nothing_has_no_head() -> None:
     with pytest.raises(AdapterError, match="weights of the blend add up to 0"):
         blend_heads([(packed, 1.0), (packed, -1.0)], HEAD)
     assert stack_heads([packed], HEAD)["head.weight"].shape == (1, 6, 2)
+
+
+def test_labels_of_any_length_are_refused_in_a_short_line(tmp_path: Path) -> None:
+    labels: Any = ["a", list(range(400))]
+    with pytest.raises(AdapterError, match=r"labels is .+, expected a list of names") as refused:
+        find_head_info(write_folder(tmp_path, head(2)), 2, "it", labels=labels)
+    assert len(str(refused.value)) < 300

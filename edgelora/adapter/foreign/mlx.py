@@ -9,6 +9,7 @@ import numpy as np
 
 from edgelora.adapter.foreign.stored import Plain, Stored, need
 from edgelora_runtime.adapter import Factors
+from edgelora_runtime.parse_json import show
 
 
 def is_mlx(stored: Stored) -> bool:
@@ -23,10 +24,10 @@ def read_mlx(stored: Stored) -> Plain:
     kind = stored.config.get("fine_tune_type", "lora")
     settings = stored.config.get("lora_parameters")
     if kind != "lora":
-        raise stored.refused([f"fine_tune_type is {kind!r}, expected 'lora'"])
+        raise stored.refused([f"fine_tune_type is {show(kind)}, expected 'lora'"])
     scale = settings.get("scale") if isinstance(settings, dict) else None
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not np.isfinite(scale):
-        raise stored.refused([f"lora_parameters.scale is {scale!r}, expected a number"])
+        raise stored.refused([f"lora_parameters.scale is {show(scale)}, expected a number"])
     factors = {}
     for module, parts in stored.parts("lora_a", "lora_b").items():
         a, b = need(stored, module, parts, "lora_a", "lora_b")

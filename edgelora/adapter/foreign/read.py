@@ -17,6 +17,7 @@ from edgelora.adapter.foreign.places import place
 from edgelora.adapter.foreign.stored import Base, Plain, Stored, read_stored
 from edgelora.adapter.foreign.vera import read_vera
 from edgelora.errors import AdapterError
+from edgelora_runtime.parse_json import show
 
 _KINDS: dict[str, Callable[[Stored, Base], Plain]] = {
     "VERA": lambda stored, base: read_vera(stored, base.places),
@@ -43,7 +44,7 @@ def read_foreign(folder: Path, base: Base, initial: Path | None = None) -> tuple
     elif kind in _KINDS:
         plain = _KINDS[kind](stored, base)
     else:
-        raise stored.refused([f"peft_type is {kind!r}, expected LORA, {', '.join(_KINDS)} or an adapter of mlx-lm"])
+        raise stored.refused([f"peft_type is {show(kind)}, expected LORA, {', '.join(_KINDS)} or an adapter of mlx-lm"])
     if stored.has_wrappings:
         plain = plain.then(plain.factors, "names without what torch wraps modules in")
     return place(plain, base.places) if base.places else plain, stored

@@ -20,7 +20,7 @@ from edgelora.errors import AdapterError, ArtifactError
 from edgelora.values import Checkpoint, FloatArray
 from edgelora_runtime.adapter import WEIGHTS_FILE, Factors
 from edgelora_runtime.adapter_config import read_fields
-from edgelora_runtime.parse_json import join_some
+from edgelora_runtime.parse_json import join_some, show
 from edgelora_runtime.patterns import PatternError, matches_ending
 from edgelora_runtime.shared_factors import map_tensors
 
@@ -139,7 +139,7 @@ def number(stored: Stored, field: str, module: str | None = None, pattern: str |
         except PatternError as error:
             raise stored.refused([f"{pattern}: {error}"]) from error
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise stored.refused([f"{field} is {value!r}, expected a number above 0"])
+        raise stored.refused([f"{field} is {show(value)}, expected a number above 0"])
     return float(value)
 
 

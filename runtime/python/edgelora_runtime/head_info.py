@@ -63,7 +63,7 @@ def find_head_info(
 def _checked(labels: Sequence[str], where: str) -> tuple[str, ...]:
     """Labels as a caller gave them."""
     if isinstance(labels, str) or not labels or not all(isinstance(label, str) and label for label in labels):
-        raise AdapterError(f"{where}: labels is {labels!r}, expected a list of names")
+        raise AdapterError(f"{where}: labels is {show(labels)}, expected a list of names")
     if any(has_control(label) for label in labels) or len(set(labels)) != len(labels):
         raise AdapterError(f"{where}: labels are {_some(labels)}, expected different names without control characters")
     return tuple(labels)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgelora_runtime.errors import InputError
 from edgelora_runtime.form_mask import Form, read_forms
 from edgelora_runtime.manifest import ModelInfo
+from edgelora_runtime.parse_json import show
 from edgelora_runtime.sampling import SamplingOptions
 
 ProcessLogits = Callable[[Sequence[int], npt.NDArray[np.float32]], bool | None]
@@ -111,10 +112,10 @@ def make_request(
     if not isinstance(max_new_tokens, (int, np.integer)) or isinstance(max_new_tokens, bool) or max_new_tokens < 1:
         wrong.append(f"max_new_tokens is {max_new_tokens!r}, expected a whole number from 1")
     if not all(isinstance(item, str) and item for item in stops):
-        wrong.append(f"stop is {stop!r}, expected strings that are not empty")
+        wrong.append(f"stop is {show(stop)}, expected strings that are not empty")
     if choices is not None:
         if isinstance(choices, str) or not all(isinstance(item, str) for item in choices):
-            wrong.append(f"choices is {choices!r}, expected a list of strings")
+            wrong.append(f"choices is {show(choices)}, expected a list of strings")
         elif not choices or len(set(choices)) != len(choices):
             wrong.append(f"choices is {list(choices)!r}, expected at least one string, all different")
         if stops:

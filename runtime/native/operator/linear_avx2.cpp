@@ -11,12 +11,11 @@ struct Avx2 {
   static constexpr int lanes = 8, groups = 2, tokens_at_once = 4, least_tiled = 3;
   template <int bits>
   static constexpr int base = bits == 8 ? 128 : 0;
-  template <int bits>
-  static constexpr int flip = 0;
   // Products of codes below 16 and bytes stay below 2 ** 15, eight pairs of them added up as well. Two products of 8 bits
   // do only where one side has its sign moved to the other, at most 128 * 127 * 2.
   template <int bits>
   static constexpr int quads_in_sums = bits == 8 ? 0 : 8;
+  static constexpr bool is_packed = false;
 
   using Floats = __m256;
   using Sums = __m256i;
@@ -99,7 +98,7 @@ struct Avx2 {
   static void dot_row(Bytes codes, const Bytes* x, Place place, Floats scale, Floats& sum) {
     __m256i pairs;
     if constexpr (bits == 8) {
-      pairs = signed_products(x[0], _mm256_xor_si256(codes, _mm256_set1_epi8(-128)));
+      pairs = signed_products(x[0], less_128(codes));
     } else {
       pairs = _mm256_maddubs_epi16(codes_of<bits>(codes, 0), x[0]);
       for (int p = 1; p < 8 / bits; ++p) {
@@ -113,38 +112,36 @@ struct Avx2 {
     _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
   }
 
-  // Columns become rows: pairs, then fours, then halves of the vectors change places.
-  static void turn(Bytes (&v)[lanes]) {
-    __m256i t[lanes];
-    for (int i = 0; i < lanes; i += 2) {
-      t[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
-      t[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+  // The first columns are taken as rows, those behind them may be: halves of vectors are loaded where they belong, then
+  // pairs and fours change places.
+  template <class Take>
+  static void turn(const uint8_t* const (&from)[lanes], int count, const Take& take) {
+    const auto half = [](const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
+    for (int i = 0; i < count; i += 4) {
+      __m256i v[4];
+      for (int l = 0; l < 4; ++l) v[l] = _mm256_setr_m128i(half(from[l] + 4 * i), half(from[l + 4] + 4 * i));
+      const __m256i a = _mm256_unpacklo_epi32(v[0], v[1]), b = _mm256_unpacklo_epi32(v[2], v[3]);
+      const __m256i c = _mm256_unpackhi_epi32(v[0], v[1]), d = _mm256_unpackhi_epi32(v[2], v[3]);
+      take(i, _mm256_unpacklo_epi64(a, b));
+      take(i + 1, _mm256_unpackhi_epi64(a, b));
+      take(i + 2, _mm256_unpacklo_epi64(c, d));
+      take(i + 3, _mm256_unpackhi_epi64(c, d));
     }
-    for (int i = 0; i < lanes; i += 4) {
-      v[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
-      v[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
-      v[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
-      v[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; ++i) {
-      t[i] = _mm256_permute2x128_si256(v[i], v[i + 4], 0x20);
-      t[i + 4] = _mm256_permute2x128_si256(v[i], v[i + 4], 0x31);
-    }
-    for (int i = 0; i < lanes; ++i) v[i] = t[i];
   }
-  static void turn(Floats (&v)[lanes]) {
-    __m256i as[lanes];
-    for (int i = 0; i < lanes; ++i) as[i] = _mm256_castps_si256(v[i]);
-    turn(as);
-    for (int i = 0; i < lanes; ++i) v[i] = _mm256_castsi256_ps(as[i]);
+  static Floats floats_in(Bytes a) { return _mm256_castsi256_ps(a); }
+  template <int bits>
+  static Floats points(const uint32_t* words, int shift) {
+    const __m256i shifted = _mm256_srl_epi32(whole(words), _mm_cvtsi32_si128(shift));
+    const __m256i each = _mm256_and_si256(shifted, _mm256_set1_epi32((1 << bits) - 1));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(each, _mm256_set1_epi32(base<bits>)));
   }
   static Bytes load_codes(const uint8_t* p) { return whole(p); }
   static Bytes load_codes(const uint8_t* p, int n) { return part(p, n); }
   static Bytes load_bytes(const int8_t* p) { return whole(p); }
   static void store_bytes(int8_t* p, Bytes a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
-  static Bytes bytes_of(Floats a) { return _mm256_mullo_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(0x01010101)); }
-  static Bytes less(Bytes a, Bytes b) { return _mm256_sub_epi8(a, b); }
+  static Bytes less_128(Bytes a) { return _mm256_xor_si256(a, _mm256_set1_epi8(-128)); }
   static Sums no_sums() { return _mm256_setzero_si256(); }
+  static Sums sums(const int32_t* p) { return _mm256_set1_epi32(*p); }
   static Bytes repeat(const int8_t* p) {
     int32_t quad;
     std::memcpy(&quad, p, 4);

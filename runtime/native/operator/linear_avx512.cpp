@@ -12,9 +12,8 @@ struct Avx512 {
   template <int bits>
   static constexpr int base = 0;
   template <int bits>
-  static constexpr int flip = 128;  // activations are the side without a sign
-  template <int bits>
   static constexpr int quads_in_sums = 0;
+  static constexpr bool is_packed = true;  // parting codes takes less than storing and loading them
 
   using Floats = __m512;
   using Sums = __m512i;
@@ -87,47 +86,39 @@ struct Avx512 {
     _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
 
-  // Columns become rows: pairs, then fours, then quarters of the vectors change places.
-  static void turn(Bytes (&v)[lanes]) {
-    __m512i t[lanes];
-    for (int i = 0; i < lanes; i += 2) {
-      t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-      t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+  // The first columns are taken as rows, those behind them may be: quarters of vectors are loaded where they belong, then
+  // pairs and fours change places.
+  template <class Take>
+  static void turn(const uint8_t* const (&from)[lanes], int count, const Take& take) {
+    const auto quarter = [](const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
+    for (int i = 0; i < count; i += 4) {
+      __m512i v[4];
+      for (int l = 0; l < 4; ++l) {
+        v[l] = _mm512_castsi128_si512(quarter(from[l] + 4 * i));
+        v[l] = _mm512_mask_broadcast_i32x4(v[l], 0x00f0, quarter(from[l + 4] + 4 * i));
+        v[l] = _mm512_mask_broadcast_i32x4(v[l], 0x0f00, quarter(from[l + 8] + 4 * i));
+        v[l] = _mm512_mask_broadcast_i32x4(v[l], 0xf000, quarter(from[l + 12] + 4 * i));
+      }
+      const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpacklo_epi32(v[2], v[3]);
+      const __m512i c = _mm512_unpackhi_epi32(v[0], v[1]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+      take(i, _mm512_unpacklo_epi64(a, b));
+      take(i + 1, _mm512_unpackhi_epi64(a, b));
+      take(i + 2, _mm512_unpacklo_epi64(c, d));
+      take(i + 3, _mm512_unpackhi_epi64(c, d));
     }
-    for (int i = 0; i < lanes; i += 4) {
-      v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-      v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-      v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-      v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; ++i) {
-      const __m512i a = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88), b = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
-      const __m512i c = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd), d = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
-      t[i] = _mm512_shuffle_i32x4(a, b, 0x88);
-      t[i + 4] = _mm512_shuffle_i32x4(c, d, 0x88);
-      t[i + 8] = _mm512_shuffle_i32x4(a, b, 0xdd);
-      t[i + 12] = _mm512_shuffle_i32x4(c, d, 0xdd);
-    }
-    for (int i = 0; i < lanes; ++i) v[i] = t[i];
   }
-  static void turn(Floats (&v)[lanes]) {
-    __m512i as[lanes];
-    for (int i = 0; i < lanes; ++i) as[i] = _mm512_castps_si512(v[i]);
-    turn(as);
-    for (int i = 0; i < lanes; ++i) v[i] = _mm512_castsi512_ps(as[i]);
+  static Floats floats_in(Bytes a) { return _mm512_castsi512_ps(a); }
+  template <int bits>
+  static Floats points(const uint32_t* words, int shift) {
+    const __m512i shifted = _mm512_srl_epi32(_mm512_loadu_si512(words), _mm_cvtsi32_si128(shift));
+    return _mm512_cvtepi32_ps(_mm512_and_si512(shifted, _mm512_set1_epi32((1 << bits) - 1)));
   }
   static Bytes load_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
   static Bytes load_codes(const uint8_t* p, int n) { return _mm512_maskz_loadu_epi8((__mmask64{1} << n) - 1, p); }
   static Bytes load_bytes(const int8_t* p) { return _mm512_loadu_si512(p); }
   static void store_bytes(int8_t* p, Bytes a) { _mm512_storeu_si512(p, a); }
-  static Bytes bytes_of(Floats a) { return _mm512_mullo_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(0x01010101)); }
-  static Bytes less(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
   static Sums no_sums() { return _mm512_setzero_si512(); }
-  static Sums add_bytes(Sums a, Bytes w) { return _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), w); }
-  static void store_starts(int32_t* p, Sums total, int flip) {
-    _mm512_storeu_si512(p, _mm512_sub_epi32(no_sums(), _mm512_mullo_epi32(total, _mm512_set1_epi32(flip))));
-  }
-  static Sums starts(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static Sums sums(const int32_t* p) { return _mm512_set1_epi32(*p); }
   static Bytes repeat(const int8_t* p) {
     int32_t quad;
     std::memcpy(&quad, p, 4);
@@ -135,7 +126,7 @@ struct Avx512 {
   }
   template <int bits>
   static Sums dot_tile(Sums a, Bytes x, Bytes w) {
-    return _mm512_dpbusd_epi32(a, x, w);
+    return _mm512_dpbusd_epi32(a, w, x);
   }
 };
 

@@ -16,9 +16,8 @@ struct Neon {
   template <int bits>
   static constexpr int base = bits == 8 ? 128 : 0;  // both sides of a product have a sign
   template <int bits>
-  static constexpr int flip = 0;
-  template <int bits>
   static constexpr int quads_in_sums = 0;
+  static constexpr bool is_packed = false;
 
   using Floats = float32x4_t;
   using Sums = int32x4_t;
@@ -92,7 +91,7 @@ struct Neon {
   }
   template <int bits>
   static void dot_row(Bytes codes, const Bytes* x, Place place, Floats scale, Floats& sum) {
-    if constexpr (bits == 8) codes = veorq_s8(codes, vdupq_n_s8(-128));
+    if constexpr (bits == 8) codes = less_128(codes);
     Sums dot = vdupq_n_s32(0);
     for (int p = 0; p < 8 / bits; ++p) dot = Dot::quads(dot, codes_of<bits>(codes, p), x[p]);
     sum = vfmaq_f32(sum, vcvtq_f32_s32(dot), choose(scale, place));
@@ -101,20 +100,23 @@ struct Neon {
     vst1q_f32(y, vpaddq_f32(vpaddq_f32(sum[0], sum[1]), vpaddq_f32(sum[2], sum[3])));
   }
 
-  // Columns become rows.
-  static void turn(Floats (&v)[lanes]) {
+  // The first columns are taken as rows, those behind them may be.
+  template <class Take>
+  static void turn(const uint8_t* const (&from)[lanes], int, const Take& take) {
+    Floats v[lanes];
+    for (int i = 0; i < lanes; ++i) v[i] = vreinterpretq_f32_u8(vld1q_u8(from[i]));
     const float32x4_t a = vtrn1q_f32(v[0], v[1]), b = vtrn2q_f32(v[0], v[1]);
     const float32x4_t c = vtrn1q_f32(v[2], v[3]), d = vtrn2q_f32(v[2], v[3]);
-    v[0] = vcombine_f32(vget_low_f32(a), vget_low_f32(c));
-    v[1] = vcombine_f32(vget_low_f32(b), vget_low_f32(d));
-    v[2] = vcombine_f32(vget_high_f32(a), vget_high_f32(c));
-    v[3] = vcombine_f32(vget_high_f32(b), vget_high_f32(d));
+    take(0, vreinterpretq_s8_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(c))));
+    take(1, vreinterpretq_s8_f32(vcombine_f32(vget_low_f32(b), vget_low_f32(d))));
+    take(2, vreinterpretq_s8_f32(vcombine_f32(vget_high_f32(a), vget_high_f32(c))));
+    take(3, vreinterpretq_s8_f32(vcombine_f32(vget_high_f32(b), vget_high_f32(d))));
   }
-  static void turn(Bytes (&v)[lanes]) {
-    Floats as[lanes];
-    for (int i = 0; i < lanes; ++i) as[i] = vreinterpretq_f32_s8(v[i]);
-    turn(as);
-    for (int i = 0; i < lanes; ++i) v[i] = vreinterpretq_s8_f32(as[i]);
+  static Floats floats_in(Bytes a) { return vreinterpretq_f32_s8(a); }
+  template <int bits>
+  static Floats points(const uint32_t* words, int shift) {
+    const uint32x4_t each = vandq_u32(vshlq_u32(vld1q_u32(words), vdupq_n_s32(-shift)), vdupq_n_u32((1u << bits) - 1));
+    return vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_u32(each), vdupq_n_s32(base<bits>)));
   }
   static Bytes load_codes(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
   static Bytes load_codes(const uint8_t* p, int n) {
@@ -124,9 +126,9 @@ struct Neon {
   }
   static Bytes load_bytes(const int8_t* p) { return vld1q_s8(p); }
   static void store_bytes(int8_t* p, Bytes a) { vst1q_s8(p, a); }
-  static Bytes bytes_of(Floats a) { return vreinterpretq_s8_s32(vmulq_n_s32(vcvtq_s32_f32(a), 0x01010101)); }
-  static Bytes less(Bytes a, Bytes b) { return vsubq_s8(a, b); }
+  static Bytes less_128(Bytes a) { return veorq_s8(a, vdupq_n_s8(-128)); }
   static Sums no_sums() { return vdupq_n_s32(0); }
+  static Sums sums(const int32_t* p) { return vld1q_dup_s32(p); }
   static Bytes repeat(const int8_t* p) {
     int32_t quad;
     std::memcpy(&quad, p, 4);

@@ -40,20 +40,30 @@ std::string shape_text(const Tensor& tensor) {
 // Memory that starts on a line of the cache.
 class Memory {
  public:
-  explicit Memory(size_t bytes) : own_(std::malloc(bytes + 64)) {
+  Memory() = default;
+  explicit Memory(size_t bytes) : bytes_(bytes), own_(std::malloc(bytes + 64)) {
     if (own_ == nullptr) refuse("found no memory for " + std::to_string(bytes) + " bytes");
     const auto at = reinterpret_cast<uintptr_t>(own_.get());
     start_ = reinterpret_cast<uint8_t*>((at + 63) / 64 * 64);
   }
   uint8_t* get() const { return start_; }
+  size_t bytes() const { return bytes_; }
 
  private:
   struct Free {
     void operator()(void* p) const { std::free(p); }
   };
+  size_t bytes_ = 0;
   std::unique_ptr<void, Free> own_;
-  uint8_t* start_;
+  uint8_t* start_ = nullptr;
 };
+
+// Memory that a thread keeps from call to call: what another part of the rows has used is in its cache already.
+uint8_t* room(size_t bytes) {
+  static thread_local Memory kept;
+  if (kept.bytes() < bytes) kept = Memory(bytes);
+  return kept.get();
+}
 
 // What a node says of its weights.
 struct Layout {
@@ -180,13 +190,13 @@ class Linear {
     return low_rank_->spans(read_adapters(factors, blocks, weights), static_cast<size_t>(x.dims[0]));
   }
 
-  // Calls body(part, first row, row after the last), with parts of whole `step`s of rows.
+  // Calls body(first row, row after the last), with parts of whole `step`s of rows.
   template <class Body>
   static void share(const Call& call, const Matrix& m, int64_t step, int64_t parts, Body& body) {
     const int64_t steps = over(m.rows, step);
     auto run = [&](size_t part) {
       const auto i = static_cast<int64_t>(part);
-      body(part, steps * i / parts * step, smaller(m.rows, steps * (i + 1) / parts * step));
+      body(steps * i / parts * step, smaller(m.rows, steps * (i + 1) / parts * step));
     };
     call.parallel(static_cast<size_t>(parts), run);
   }
@@ -199,10 +209,8 @@ class Linear {
   void in_floats(const Call& call, const Matrix& m, const float* x, int64_t tokens, const float* bias, float* y) const {
     constexpr int64_t step = 16;
     const int64_t parts = parts_of(m, step, 4 * tokens);
-    const size_t each = (path_->scratch_bytes(m, true) + 63) / 64 * 64;
-    const Memory scratch(each * static_cast<size_t>(parts));
-    auto body = [&](size_t part, int64_t first, int64_t last) {
-      path_->floats(m, x, tokens, Part{first, last, bias, y}, scratch.get() + part * each);
+    auto body = [&](int64_t first, int64_t last) {
+      path_->floats(m, x, tokens, Part{first, last, bias, y}, room(path_->scratch_bytes(m, true)));
     };
     share(call, m, step, parts, body);
   }
@@ -220,21 +228,20 @@ class Linear {
     tokens.scale_stride = over(m.blocks, path_->lanes) * path_->lanes;
     const size_t values = static_cast<size_t>(count * tokens.value_stride);
     const size_t floats = static_cast<size_t>(over(count * tokens.scale_stride, 16) * 16);
-    const size_t each = tiled ? (path_->scratch_bytes(m, false) + 63) / 64 * 64 : 0;
-    const Memory memory(values + 8 * floats + each * static_cast<size_t>(parts));
+    const Memory memory(values + 12 * floats);
     tokens.values = reinterpret_cast<int8_t*>(memory.get());
     tokens.scales = reinterpret_cast<float*>(memory.get() + values);
     tokens.sums = tokens.scales + floats;
-    uint8_t* scratch = memory.get() + values + 8 * floats;
+    tokens.starts = reinterpret_cast<int32_t*>(tokens.sums + floats);
     auto round = [&](size_t part) {
       const auto first = static_cast<int64_t>(part) * tokens_in_part;
       for (int64_t t = first; t < smaller(count, first + tokens_in_part); ++t) path_->quantize(m, x, tiled, tokens, t);
     };
     call.parallel(static_cast<size_t>(over(count, tokens_in_part)), round);
-    auto body = [&](size_t part, int64_t first, int64_t last) {
+    auto body = [&](int64_t first, int64_t last) {
       if (steps != nullptr) steps->work();
       if (tiled) {
-        path_->tiles(m, tokens, Part{first, last, bias, y}, scratch + part * each);
+        path_->tiles(m, tokens, Part{first, last, bias, y}, room(path_->scratch_bytes(m, false)));
       } else {
         path_->rows(m, places_.data(), tokens, Part{first, last, bias, y});
       }

@@ -7,11 +7,10 @@ namespace {
 struct Plain {
   static constexpr int lanes = 4, groups = 4, tokens_at_once = 2, least_tiled = 5;
   template <int bits>
-  static constexpr int base = 0;  // taken off every code by `dot_rows`
+  static constexpr int base = bits == 8 ? 128 : 0;  // taken off every code before it is multiplied
   template <int bits>
-  static constexpr int flip = 0;  // added to every activation by `quantize`, for tiles
-  template <int bits>
-  static constexpr int quads_in_sums = 0;
+  static constexpr int quads_in_sums = 0;  // that `Sums` has room for; 0: those of any block
+  static constexpr bool is_packed = false;  // a tile holds codes as they come, parted only where they are multiplied
 
   struct Floats {
     float v[lanes];
@@ -38,7 +37,9 @@ struct Plain {
   template <int bits>
   static Floats zeros(const uint8_t* p, int n) {
     Floats out = {};
-    for (int i = 0; i < n; ++i) out.v[i] = static_cast<float>(p[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1));
+    for (int i = 0; i < n; ++i) {
+      out.v[i] = static_cast<float>((p[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1)) - base<bits>);
+    }
     return out;
   }
   static void store(float* p, Floats a) { std::memcpy(p, a.v, sizeof a.v); }
@@ -63,13 +64,11 @@ struct Plain {
   static Place place(const int32_t* p) { return p; }
   template <int bits>
   static void dot_row(Bytes codes, const Bytes* x, Place place, const Floats& scale, Floats& sum) {
+    if constexpr (bits == 8) codes = less_128(codes);
     Sums dot = {};
     for (int p = 0; p < 8 / bits; ++p) {
       const Bytes own = codes_of<bits>(codes, p);
-      for (int i = 0; i < 4 * lanes; ++i) {
-        const int code = bits == 8 ? static_cast<uint8_t>(own.v[i]) : own.v[i];
-        dot.v[i / 4] += code * x[p].v[i];
-      }
+      for (int i = 0; i < 4 * lanes; ++i) dot.v[i / 4] += own.v[i] * x[p].v[i];
     }
     for (int l = 0; l < lanes; ++l) sum.v[l] += static_cast<float>(dot.v[l]) * scale.v[place[l]];
   }
@@ -99,16 +98,27 @@ struct Plain {
     for (int i = 0; i < 16; ++i) out[i] = static_cast<int8_t>(q[order[i]] ^ flip);
   }
 
-  // Columns become rows.
-  template <class Vector>
-  static void turn(Vector (&v)[lanes]) {
-    static_assert(sizeof(Vector) == 4 * lanes);
-    uint32_t from[lanes][lanes], to[lanes][lanes];
-    std::memcpy(from, v, sizeof from);
-    for (int i = 0; i < lanes; ++i) {
-      for (int j = 0; j < lanes; ++j) to[j][i] = from[i][j];
+  // The first columns are taken as rows.
+  template <class Take>
+  static void turn(const uint8_t* const (&from)[lanes], int count, const Take& take) {
+    for (int j = 0; j < count; ++j) {
+      Bytes column;
+      for (int i = 0; i < lanes; ++i) std::memcpy(column.v + 4 * i, from[i] + 4 * j, 4);
+      take(j, column);
     }
-    std::memcpy(v, to, sizeof to);
+  }
+  static Floats floats_in(const Bytes& a) {
+    Floats out;
+    std::memcpy(out.v, a.v, sizeof out.v);
+    return out;
+  }
+  template <int bits>
+  static Floats points(const uint32_t* words, int shift) {
+    Floats out;
+    for (int i = 0; i < lanes; ++i) {
+      out.v[i] = static_cast<float>(static_cast<int>(words[i] >> shift & ((1 << bits) - 1)) - base<bits>);
+    }
+    return out;
   }
   static Bytes load_codes(const uint8_t* p, int n = 4 * lanes) {
     Bytes out = {};
@@ -117,23 +127,20 @@ struct Plain {
   }
   static Bytes load_bytes(const int8_t* p) { return load_codes(reinterpret_cast<const uint8_t*>(p)); }
   static void store_bytes(int8_t* p, Bytes a) { std::memcpy(p, a.v, sizeof a.v); }
-  static Bytes bytes_of(Floats a) {  // small numbers, each four times
-    Bytes out;
-    for (int i = 0; i < 4 * lanes; ++i) out.v[i] = static_cast<int8_t>(static_cast<int>(a.v[i / 4]));
-    return out;
-  }
   template <int bits>
   static Bytes codes_of(Bytes a, int plane) {
+    if constexpr (bits == 8) return a;
     for (int i = 0; i < 4 * lanes; ++i) {
       a.v[i] = static_cast<int8_t>(static_cast<uint8_t>(a.v[i]) >> (plane * bits) & ((1 << bits) - 1));
     }
     return a;
   }
-  static Bytes less(Bytes a, Bytes b) {
-    for (int i = 0; i < 4 * lanes; ++i) a.v[i] = static_cast<int8_t>(a.v[i] - b.v[i]);
+  static Bytes less_128(Bytes a) {
+    for (int i = 0; i < 4 * lanes; ++i) a.v[i] = static_cast<int8_t>(a.v[i] ^ -128);
     return a;
   }
   static Sums no_sums() { return {}; }
+  static Sums sums(const int32_t* p) { return {{*p, *p, *p, *p}}; }
   static const int8_t* repeat(const int8_t* p) { return p; }
   template <int bits>
   static Sums dot_tile(Sums a, const int8_t* x, Bytes w) {

@@ -24,7 +24,7 @@ void spread(const int8_t* q, int block_size, bool tiled, int64_t plane, int8_t* 
   constexpr int planes = 8 / bits;
   for (int i = 0; i < block_size; i += 16) {
     alignas(16) int8_t quads[16];
-    V::arrange(q + i, quads_of<bits>, tiled ? V::template flip<bits> : 0, quads);
+    V::arrange(q + i, quads_of<bits>, 0, quads);
     if (tiled || planes == 1) {
       std::memcpy(out + i, quads, 16);
     } else {
@@ -40,6 +40,7 @@ void round_token(const Matrix& m, const float* x, bool tiled, const Tokens& t, i
   int8_t* values = t.values + token * t.value_stride;
   float* scales = t.scales + token * t.scale_stride;
   float* sums = t.sums + token * t.scale_stride;
+  int32_t* starts = t.starts + token * t.scale_stride;
   const int64_t bytes = block_bytes(m), plane = plane_bytes(m);
   for (int64_t b = 0; b < m.blocks; ++b) {
     const int64_t first = b * m.block_size;
@@ -50,7 +51,9 @@ void round_token(const Matrix& m, const float* x, bool tiled, const Tokens& t, i
     }
     scales[b] = V::largest(from, m.block_size) / 127.0f;
     const float inverse = scales[b] != 0.0f ? 1.0f / scales[b] : 0.0f;
-    sums[b] = scales[b] * static_cast<float>(V::round(from, m.block_size, inverse, q));
+    const int total = V::round(from, m.block_size, inverse, q);
+    sums[b] = scales[b] * static_cast<float>(total);
+    starts[b] = (V::template base<bits> - (1 << (bits - 1))) * total;
     spread<V, bits>(q, m.block_size, tiled, plane, values + (tiled ? first : b * bytes));
   }
   for (int64_t b = m.blocks; b < t.scale_stride; ++b) scales[b] = sums[b] = 0;

@@ -15,6 +15,14 @@ struct Half {
   unsigned short bits;
 };
 
+// Factors lie one behind the other over many pages, at whose ends processors stop to fetch ahead: they are asked for.
+constexpr size_t ahead = 4096;  // bytes
+
+inline void fetch_ahead(const void* from, size_t bytes) {
+  const char* at = static_cast<const char*>(from) + ahead;
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
+
 // One token, `N` ranks of a panel.
 template <class T, int N>
 void down_one(const float* x, const float* tail, size_t first, size_t last, size_t whole, const T* a, size_t ranks,
@@ -24,6 +32,7 @@ void down_one(const float* x, const float* tail, size_t first, size_t last, size
   for (size_t k = first; k < last; ++k) {
     const float* from = k < whole ? x + lane * k : tail;
     const T* codes = a + lane * ranks * k;
+    fetch_ahead(codes, lane * N * sizeof(T));
     for (size_t v = 0; v < n_vectors; ++v) {
       const V value = V::load(from + V::lanes * v);
       for (int r = 0; r < N; ++r) {
@@ -170,6 +179,7 @@ void up_held(const float* h, const T* b, size_t rank, size_t first, size_t last,
   for (int r = 0; r < N; ++r) factors[r] = V::all(h[r]);
   for (size_t n = first; n < last; ++n) {
     const T* codes = b + lane * rank * n;
+    fetch_ahead(codes, lane * N * sizeof(T));
     for (size_t v = 0; v < n_vectors; ++v) {
       float* to = y + lane * n + V::lanes * v;
       V sums[2] = {V::load(to), V::zero()};

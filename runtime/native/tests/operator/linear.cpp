@@ -95,7 +95,9 @@ std::vector<float> multiply(const Path& path, const Matrix& m, const std::vector
   const int64_t stride = (m.blocks * m.block_size + 4 * 128) / 64 * 64, scale_stride = Weights::over(m.blocks, path.lanes) * path.lanes;
   std::vector<int8_t> values(static_cast<size_t>(tokens * stride));
   std::vector<float> scales(static_cast<size_t>(2 * tokens * scale_stride));
-  const Tokens t{values.data(), scales.data(), scales.data() + tokens * scale_stride, stride, scale_stride, tokens};
+  std::vector<int32_t> starts(static_cast<size_t>(tokens * scale_stride));
+  const Tokens t{values.data(), scales.data(), scales.data() + tokens * scale_stride, starts.data(), stride, scale_stride,
+                 tokens};
   std::vector<uint8_t> memory(path.scratch_bytes(m, way == Way::floats) + 64);
   auto* scratch = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
   if (way != Way::floats) {

@@ -128,6 +128,16 @@ def test_info_tells_of_threads_and_operators(library: Library) -> None:
     assert library.load(FOLDER / "tiny-web").info()["operators"] is False
 
 
+@pytest.mark.parametrize("path", ["\x04" * 200, "folder/" * 200, "é" * 3000])
+def test_an_error_about_a_long_path_is_one_line_of_bearable_length(library: Library, path: str) -> None:
+    with pytest.raises(NativeError) as raised:
+        library.load(Path(path))
+    message = str(raised.value)
+    assert message.isprintable() and len(message) < 500
+    assert "…" in message
+    assert not message.endswith("…"), "what to do is the end of it"
+
+
 def test_what_cannot_be_loaded_is_refused(library: Library, tmp_path: Path) -> None:
     with pytest.raises(NativeError, match=r"manifest\.json") as caught:
         library.load(tmp_path)

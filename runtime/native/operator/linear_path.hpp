@@ -26,7 +26,7 @@ struct Tokens {
   int8_t* values;        // (tokens, value_stride), in the order that a path wants
   float* scales;         // (tokens, scale_stride), 0 after the last block
   float* sums;           // (tokens, scale_stride): scale * sum of a block's values
-  int32_t* starts;       // (tokens, scale_stride): what the middle of the codes adds to a block's products, less than 0
+  int32_t* starts;       // (tokens, scale_stride): what takes the middle of the codes off the products of a block
   int64_t value_stride;  // bytes of one token
   int64_t scale_stride;  // floats, or starts, of one token
   int64_t count;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kShown = 60;  // characters of a value in a message
 constexpr std::size_t kLongestReason = 250;
-constexpr std::size_t kRoom = 350;  // characters of a list in a message
+constexpr std::size_t kRoom = 320;  // characters of a list in a message
 constexpr std::string_view kMark = "\xef\xbb\xbf";
 constexpr int kNumberOverflow = 406;  // the parser's number for this exception
 

@@ -21,7 +21,7 @@ LONGEST = 64 << 20  # bytes; the longest file of the kind that people have is a 
 
 _SHOWN = 60  # characters of a value in a message
 _LONGEST_REASON = 250
-_ROOM = 350  # characters of a list in a message
+_ROOM = 320  # characters of a list in a message
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG = b"0" * 300  # digits; float64 ends at 309

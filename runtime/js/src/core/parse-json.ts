@@ -12,7 +12,7 @@ type ErrorKind = new (message: string) => Error;
 const DEEPEST = 100;
 const LONGEST = 64 * 1024 * 1024; // bytes
 const SHOWN = 120; // characters of a value in a message
-const ROOM = 350; // characters of a list in a message
+const ROOM = 320; // characters of a list in a message
 const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}[\],:]/g;
 const LONE_SURROGATE = /[\uD800-\uDFFF]/u; // with this flag only one that is half of no pair
 

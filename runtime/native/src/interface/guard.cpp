@@ -1,6 +1,7 @@
 #include "interface/guard.hpp"
 
 #include <filesystem>
+#include <utility>
 
 #include "characters.hpp"
 
@@ -19,7 +20,16 @@ edgelora_error& no_memory() {
     return error;
 }
 
-// One line that a terminal shows as it is, whatever files and libraries put into it.
+// `line`, or its begin, which says what was found, and its end, which says what to do.
+std::string cut_middle(std::string line) {
+    constexpr std::size_t longest = 450, end = 200;  // characters
+    const std::size_t count = count_characters(line);
+    if (count <= longest) return line;
+    const std::string begin(first_characters(line, longest - end));
+    return begin + "…" + line.substr(first_characters(line, count - end).size());
+}
+
+// One line that a terminal shows as it is, whatever files, libraries and the caller's paths put into it.
 std::string printable(std::string_view text) {
     std::string line;
     for (char32_t point : decode_utf8(text)) {
@@ -33,7 +43,7 @@ std::string printable(std::string_view text) {
             line += "\xEF\xBF\xBD";
         }
     }
-    return line;
+    return cut_middle(std::move(line));
 }
 
 }  // namespace

@@ -189,6 +189,8 @@ class FakeWorker {
   isEnded = false;
   readonly sent: ToWorker[] = [];
 
+  addEventListener(): void {} // no model here asks for threads
+
   postMessage(message: ToWorker): void {
     structuredClone(message); // throws what a worker's would
     this.sent.push(message);

@@ -9,7 +9,7 @@ import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
 
 const TESTS = join(dirname(import.meta.dirname), "build", "test", "browser");
-const FILES = ["conformance", "abort", "addresses", "storage"];
+const FILES = ["conformance", "abort", "addresses", "storage", "threads"];
 const CUT = /test timed out after|a page was silent for|never came in|opened no context in/;
 
 /** Every seventh case of conformance: the others run in Chromium. */

@@ -10,6 +10,7 @@ import { BackendError, InputError } from "../core/errors.js";
 import type { RowPiece } from "../core/generation.js";
 import type { WebOptions } from "./load.js";
 import { type Call, type FromWorker, type ModelState, receiveError, type ToWorker } from "./protocol.js";
+import { makeThreads } from "./threads.js";
 
 /** Who waits for the answers to one call. */
 interface Waiting {
@@ -23,12 +24,14 @@ interface Waiting {
 export class Line {
   state: ModelState | null = null;
   readonly #worker: Worker;
+  readonly #endThreads: () => void;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
   #broken: Error | null = null;
 
   constructor(worker: Worker, onWarning: WebOptions["onWarning"]) {
     this.#worker = worker;
+    this.#endThreads = makeThreads(worker);
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
       if (data.kind === "warning") return onWarning?.(data.message);
       if (data.kind === "unread") {
@@ -73,10 +76,11 @@ export class Line {
     }, signal);
   }
 
-  /** End the worker; what waits for it is refused, as is what comes. */
+  /** End the worker and its threads; what waits for it is refused, as is what comes. */
   end(): void {
     this.#end(new InputError("this model was disposed of; load the artifact again"));
     this.#worker.terminate();
+    this.#endThreads();
   }
 
   #end(reason: Error): void {

@@ -97,6 +97,17 @@ function explainStart(error: unknown, folder: string): unknown {
   return noOrt(folder, message.split("ERR: ")[1] ?? message);
 }
 
+/** Rejects when a policy forbids a thread from `folder`, for which onnxruntime would wait for ever. */
+function refusedThread(folder: string, signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const look = ({ effectiveDirective, blockedURI }: SecurityPolicyViolationEvent) => {
+      if (effectiveDirective !== "worker-src" || !blockedURI.startsWith(folder)) return;
+      reject(noOrt(folder, "a policy whose worker-src has not their address forbids its threads"));
+    };
+    globalThis.addEventListener?.("securitypolicyviolation", look as (event: Event) => void, { signal });
+  });
+}
+
 /** What WebGPU cannot open another place may; whether the artifact is to blame shows there. */
 function refusedByGpu(error: unknown): BackendError {
   const reason = String((error as Error | null)?.message ?? error)
@@ -149,14 +160,19 @@ function inTurns(ort: WebOrt, gpu: Gpu | null): Ort {
   });
   const create = async (model: string | Uint8Array, options?: object): Promise<InferenceSession> => {
     const found = { ...options };
+    const folder = String(ort.env.wasm.wasmPaths);
+    const ending = new AbortController();
     try {
       const { InferenceSession: factory } = ort;
-      const session = await (typeof model === "string" ? factory.create(model, found) : factory.create(model, found));
+      const made = typeof model === "string" ? factory.create(model, found) : factory.create(model, found);
+      const session = await Promise.race([made, refusedThread(folder, ending.signal)]);
       await gpu?.watch();
       return wrap(session);
     } catch (error) {
-      const explained = explainStart(explainMemory(error, "opening the graph"), String(ort.env.wasm.wasmPaths));
+      const explained = explainStart(explainMemory(error, "opening the graph"), folder);
       throw gpu === null || explained instanceof EdgeLoraError ? explained : refusedByGpu(explained);
+    } finally {
+      ending.abort();
     }
   };
   return { Tensor: ort.Tensor, InferenceSession: { create }, env: ort.env };

@@ -60,7 +60,7 @@ export async function openRemote<Want extends Wanted = "text-generation">(
     const { RemoteEncoder } = await import("./remote-encoder.js"); // a chat has no use for it
     return new RemoteEncoder(line, where, sent, loaded) as unknown as RemoteOf<Want>;
   } catch (error) {
-    worker.terminate();
+    line.end();
     throw error;
   }
 }

@@ -19,6 +19,7 @@ import {
   type ToWorker,
 } from "./protocol.js";
 import { sendManifest } from "./sent-manifest.js";
+import { Thread } from "./threads.js";
 
 type SentAnswer = Answer<string | RowPiece, unknown>;
 type Numbered = Call & { readonly id: number };
@@ -36,6 +37,9 @@ WebAssembly.Memory = class extends WebAssembly.Memory {
     memories.push(this);
   }
 };
+
+// Nobody but onnxruntime makes workers here, its threads.
+globalThis.Worker = Thread as unknown as typeof Worker;
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   switch (data.kind) {

@@ -43,13 +43,16 @@ export class Thread {
 /** Make the threads that `worker` asks for, and carry what they say to each other; call what is returned to end them. */
 export function makeThreads(worker: Worker): () => void {
   const threads: (Worker | null)[] = [];
-  worker.addEventListener("message", (event: MessageEvent<WantedThread | { readonly kind: unknown }>) => {
+  const ending = new AbortController();
+  const make = (event: MessageEvent<WantedThread | { readonly kind: unknown }>) => {
     const { data } = event;
     if (data.kind !== "thread") return;
     event.stopImmediatePropagation(); // nobody else knows this kind
     threads.push(makeThread(data as WantedThread, event.ports[0] as MessagePort));
-  });
+  };
+  worker.addEventListener("message", make, { signal: ending.signal });
   return () => {
+    ending.abort(); // what the worker asked for before its end may still come
     for (const thread of threads) thread?.terminate();
   };
 }

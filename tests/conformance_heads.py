@@ -53,6 +53,7 @@ MANIFESTS = (
     _change("a head file that is not listed", "encoder", "head_file", put="other.safetensors", message="listed"),
     _change("a head file outside", "encoder", "head_file", put="../head.safetensors", message="head_file"),
     _change("no base head", "encoder", "base_head", put=None, message=None),
+    _change("no file of the base head", "encoder", "head_file", put=None, message="head_file"),
     _change("no labels", "encoder", "base_head", "labels", put=[], message="labels"),
     _change("a label twice", "encoder", "base_head", "labels", put=["a", "b", "a"], message="twice"),
     _change("an empty label", "adapters", 0, "head", "labels", 0, put="", message="label"),

@@ -228,6 +228,7 @@ BROKEN_ENCODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "size of a head below zero": put("encoder", "head", 0, "sizes", value=[-1, 2]),
     "tensor of a head without a name": put("encoder", "head", 0, "tensor", value=""),
     "head file above": put("encoder", "head_file", value="../head.safetensors"),
+    "no file of the base head": put("encoder", "head_file", value=None),
     "no labels": put("encoder", "base_head", "labels", value=[]),
     "labels twice": put("encoder", "base_head", "labels", value=["a", "a"]),
     "label with a line break": put("adapters", 0, "head", "labels", value=["a\nb"]),

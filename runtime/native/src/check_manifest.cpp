@@ -241,6 +241,9 @@ class Checker {
             tensors.push_back(item.tensor);
         }
         twice("encoder: tensor", tensors);
+        if (encoder->base_head && !encoder->head_file) {
+            add("encoder: base_head is there, but head_file with its tensors is not");
+        }
         head("encoder: base_head", encoder->base_head);
     }
 

@@ -231,6 +231,8 @@ def find_wrong_encoder(manifest: Manifest) -> Iterator[str]:
         if not 1 <= len(item.sizes) <= 2 or not all(0 <= size <= LARGEST["in_features"] for size in item.sizes):
             yield f"{where}: sizes are {show(list(item.sizes))}, expected one or two counts, 0 for the labels"
     yield from _twice("encoder: tensor", (item.tensor for item in encoder.head))
+    if encoder.base_head is not None and encoder.head_file is None:
+        yield "encoder: base_head is there, but head_file with its tensors is not"
     yield from find_wrong_head("encoder: base_head", encoder.base_head, manifest)
 
 

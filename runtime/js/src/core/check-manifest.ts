@@ -220,6 +220,9 @@ function* checkEncoder(manifest: Manifest): Generator<string> {
     "encoder: tensor",
     encoder.head.map((item) => item.tensor),
   );
+  if (encoder.baseHead !== null && encoder.headFile === null) {
+    yield "encoder: base_head is there, but head_file with its tensors is not";
+  }
   yield* checkHead("encoder: base_head", encoder.baseHead, manifest);
 }
 

@@ -171,6 +171,29 @@ def test_null_is_refused_wherever_it_stands(library: Library, model: Model) -> N
     assert library["load"](None, None, None, None) == INVALID_INPUT, "the caller may want no error"
 
 
+def test_a_failure_leaves_no_size_behind(library: Library, model: Model) -> None:
+    conversation, ids = library.conversation({"messages": []}), int32s([-1])
+    for name, arguments in (
+        ("decode", (model.handle, ids, c_size_t(1), c_int32(0))),
+        ("model_info", (None,)),
+        ("probe", (model.handle, b"nope")),
+        ("render", (model.handle, byref(conversation))),
+        ("labels", (model.handle, None)),
+        ("classify", (model.handle, b'["x"]', None)),
+        ("tag", (model.handle, b'["x"]', None)),
+    ):
+        text, size = c_char_p(b"left"), c_size_t(12345)
+        with pytest.raises(NativeError):
+            library.call(name, *arguments, byref(text), byref(size))
+        assert (text.value, size.value) == (None, 0), name
+
+
+@pytest.mark.parametrize("name", ["none", "one+four", "nope"])
+def test_a_probe_of_no_adapter_names_those_that_are_there(library: Library, model: Model, name: str) -> None:
+    with pytest.raises(NativeError, match=r"unknown adapter .*one, four, eight"):
+        library.text("probe", model.handle, name.encode())
+
+
 def test_text_that_is_no_utf8_and_json_that_is_none_are_refused(library: Library, model: Model) -> None:
     with pytest.raises(NativeError, match="prompt is no UTF-8 at byte 1"):
         library.call("generate", model.handle, b"a\xff", c_size_t(2), None, byref(c_void_p()))
@@ -187,6 +210,7 @@ def test_text_that_is_no_utf8_and_json_that_is_none_are_refused(library: Library
     ("options", "message"),
     [
         ({"temperature": -1.0, "top_p": 0.0}, "temperature is -1.*; top_p is 0"),
+        ({"temperature": math.nan}, "temperature is nan"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"stop": [""]}, "stop is"),
         ({"choices": []}, "choices is"),
@@ -212,9 +236,10 @@ def test_an_older_caller_with_fewer_options_is_served(library: Library, model: M
     generation = c_void_p()
     library.call("generate", model.handle, b"fox", c_size_t(3), byref(options), byref(generation))
     library["generation_free"](generation)
-    options.struct_size = 0
-    with pytest.raises(NativeError, match="struct_size 0"):
-        library.call("generate", model.handle, b"fox", c_size_t(3), byref(options), byref(generation))
+    for size in (0, GenerateOptions.adapter.offset + 1, GenerateOptions.adapter.offset + 4):  # in half of a pointer
+        options.struct_size = size
+        with pytest.raises(NativeError, match=f"struct_size {size}, expected the size of the structure"):
+            library.call("generate", model.handle, b"fox", c_size_t(3), byref(options), byref(generation))
     assert sizeof(options) > GenerateOptions.adapter.offset
 
 

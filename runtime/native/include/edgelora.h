@@ -9,7 +9,7 @@
  * Error.     Its last parameter is `edgelora_error **error`, which may be NULL. When the function fails, and only
  *            then, it puts a new object there; give it back with edgelora_error_free(). Whatever stood at *error
  *            before is overwritten, not freed. After success *error is NULL. Results are written after success alone:
- *            after a failure every other out parameter is NULL or 0.
+ *            after a failure every other out parameter is NULL or 0, and memory of the caller's as it was.
  * Text.      UTF-8. A text with a length (`n_bytes`) beside it may hold zero bytes and needs none at its end; every
  *            other text ends with a zero byte. Text that is no UTF-8 is refused with EDGELORA_INVALID_INPUT. Texts
  *            that the library gives have a zero byte behind their end, which their length does not count.
@@ -95,7 +95,7 @@ EDGELORA_API void edgelora_cancel_free(edgelora_cancel *cancel);
 
 /*
  * Set the flag: every call that has it ends soon, within a step of the model, with EDGELORA_CANCELLED, and so do later
- * ones until it is reset. Calls that wait for their turn give up when it comes. Neither function waits for anything.
+ * ones until it is reset. Calls that wait for their turn give up too, within some 10 ms. Neither function waits.
  */
 EDGELORA_API void edgelora_cancel_set(edgelora_cancel *cancel);
 EDGELORA_API void edgelora_cancel_reset(edgelora_cancel *cancel);

@@ -9,6 +9,7 @@
 #include "head.hpp"
 #include "invocation.hpp"
 #include "open_adapter.hpp"
+#include "parse_json.hpp"
 
 namespace edgelora {
 
@@ -289,7 +290,10 @@ AdapterSet::Source AdapterSet::source(const std::string& name) const {
         }
         return found;
     }
-    throw Error(Code::adapter, "unknown adapter " + show(name) + "; it was unloaded meanwhile");
+    std::vector<std::string> known;
+    for (const Source& item : sources_) known.push_back(item.name);
+    throw Error(Code::adapter, "unknown adapter " + show(name) + "; the artifact has " +
+                                   (known.empty() ? "none" : join_some(known, ", ")));
 }
 
 void AdapterSet::forget(const std::string& name) {

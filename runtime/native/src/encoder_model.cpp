@@ -135,7 +135,7 @@ std::vector<std::pair<std::string, Classification>> EncoderModel::classify_row(c
         throw Error(Code::invalid_input, "classify_each asks several adapters; give adapters instead of adapter");
     }
     if (row.count != 1) {
-        throw Error(Code::invalid_input, "classify_each got " + std::to_string(row.count) + " texts, expected one");
+        throw Error(Code::invalid_input, "classify_each got " + std::to_string(row.count) + " inputs, expected one");
     }
     std::vector<std::string> specs;
     for (const std::string& spec : options.adapters ? *options.adapters : adapters()) {

@@ -140,8 +140,10 @@ Handle<OrtSessionOptions> Graph::make_options(const GraphOptions& options) const
         ort_->check(api.AddSessionConfigEntry(made, key, value), doing);
     }
     OrtFailure failure{};
-    if (!options.operator_library.empty() &&
-        !ort_->succeeded(api.RegisterCustomOpsLibrary_V2(made, options.operator_library.c_str()), failure)) {
+    const std::filesystem::path& named = options.operator_library;
+    // A bare name would be looked for among the system's libraries.
+    const std::filesystem::path library = named.empty() || named.has_parent_path() ? named : "." / named;
+    if (!library.empty() && !ort_->succeeded(api.RegisterCustomOpsLibrary_V2(made, library.c_str()), failure)) {
         throw Error(Code::unsupported, options.operator_library.u8string() + " cannot be loaded as operators (" +
                                            failure.message + "); build it for this onnxruntime, or load without it");
     }

@@ -105,10 +105,7 @@ std::string random_name() {
     return name;
 }
 
-}  // namespace
-
-CacheEntry find_entry(const fs::path& cache, const fs::path& artifact, const Manifest& manifest,
-                      const std::string& file, bool hashes, const Ort& ort) {
+void check_writable(const fs::path& cache) {
     std::error_code error;
     fs::create_directories(cache, error);
     const fs::path probe = cache / (random_name() + kUnfinished);
@@ -119,6 +116,12 @@ CacheEntry find_entry(const fs::path& cache, const fs::path& artifact, const Man
         throw Error(Code::invalid_input, "the cache cannot be written (" + cache.u8string() + ": " + error.message() +
                                              "); give cache a folder of your own");
     }
+}
+
+}  // namespace
+
+CacheEntry find_entry(const fs::path& cache, const fs::path& artifact, const Manifest& manifest,
+                      const std::string& file, bool hashes, const Ort& ort) {
     const Json made = {kLayout,
                        manifest.files.at(file).sha256,
                        manifest.files.at(manifest.graph.weights).sha256,
@@ -127,8 +130,11 @@ CacheEntry find_entry(const fs::path& cache, const fs::path& artifact, const Man
                        describe_processor()};
     const std::string name =
         sha256(made.dump(-1, ' ', false, Json::error_handler_t::replace)).substr(0, kNameDigits);
+    std::error_code error;
     const fs::path source = fs::weakly_canonical(artifact / fs::u8path(file), error);
-    return {cache / name, std::string(kLayout) + " " + source.u8string(), hashes};
+    const CacheEntry entry{cache / name, std::string(kLayout) + " " + source.u8string(), hashes};
+    if (!is_whole(entry)) check_writable(cache);  // one that is there may lie on a disk that is only read
+    return entry;
 }
 
 bool is_whole(const CacheEntry& entry) {

@@ -40,7 +40,9 @@ GetApiBase find_entry_point(const std::filesystem::path& library, std::string& r
     }
     void* found = reinterpret_cast<void*>(GetProcAddress(opened, "OrtGetApiBase"));
 #else
-    void* opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+    // A bare name is looked for where the system has its libraries, which the current folder is none of.
+    const bool is_here = !library.has_parent_path() && std::filesystem::exists(library);
+    void* opened = dlopen((is_here ? "." / library : library).c_str(), RTLD_NOW | RTLD_LOCAL);
     if (opened == nullptr) {
         const char* told = dlerror();
         reason = told == nullptr ? "unknown reason" : one_line(told);

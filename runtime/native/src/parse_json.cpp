@@ -1,6 +1,7 @@
 #include "parse_json.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <unordered_set>
 #include <utility>
@@ -207,6 +208,9 @@ std::string show(std::string_view text) {
 
 std::string show(const Json& value) {
     if (value.is_string()) return show(std::string_view(value.get_ref<const std::string&>()));
+    if (value.is_number_float() && !std::isfinite(value.get<double>())) {  // JSON has no word for it
+        return std::isnan(value.get<double>()) ? "nan" : value.get<double>() > 0 ? "inf" : "-inf";
+    }
     if (!value.is_structured()) return cut(value.dump());
     if (value.size() > 4) return (value.is_object() ? "an object of " : "a list of ") + std::to_string(value.size());
     return cut(flat(value));

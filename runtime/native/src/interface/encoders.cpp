@@ -81,7 +81,7 @@ extern "C" {
 edgelora_status edgelora_labels(edgelora_model* model, const char* spec, char** labels_json, size_t* n_bytes,
                                 edgelora_error** error) {
     return guard(error, [&] {
-        clear(labels_json, "labels_json");
+        clear(labels_json, "labels_json", n_bytes);
         const Calling call(model);
         const auto head = call.encoder().labels(optional_text_of(spec, "spec"));
         const Json told = head ? Json{{"labels", head->labels},
@@ -96,7 +96,7 @@ edgelora_status edgelora_classify(edgelora_model* model, const char* texts_json,
                                   const edgelora_encoder_options* options, char** answers_json, size_t* n_bytes,
                                   edgelora_error** error) {
     return guard(error, [&] {
-        clear(answers_json, "answers_json");
+        clear(answers_json, "answers_json", n_bytes);
         const Calling call(model);
         const auto texts = texts_of(texts_json, "texts");
         give_answers(call.encoder().classify(texts, encoder_options_of(options)), answers_json, n_bytes);
@@ -107,7 +107,7 @@ edgelora_status edgelora_classify_pixels(edgelora_model* model, const float* pix
                                          const edgelora_encoder_options* options, char** answers_json,
                                          size_t* n_bytes, edgelora_error** error) {
     return guard(error, [&] {
-        clear(answers_json, "answers_json");
+        clear(answers_json, "answers_json", n_bytes);
         const Calling call(model);
         const auto answers = call.encoder().classify(pixels_of(pixels, n_pixels), encoder_options_of(options));
         give_answers(answers, answers_json, n_bytes);
@@ -118,7 +118,7 @@ edgelora_status edgelora_classify_each(edgelora_model* model, const char* text, 
                                        const edgelora_encoder_options* options, char** answers_json, size_t* n_bytes,
                                        edgelora_error** error) {
     return guard(error, [&] {
-        clear(answers_json, "answers_json");
+        clear(answers_json, "answers_json", n_bytes);
         const Calling call(model);
         const std::string given(text_of(text, n_text_bytes, "text"));
         give_each(call.encoder().classify_each(given, encoder_options_of(options)), answers_json, n_bytes);
@@ -129,7 +129,7 @@ edgelora_status edgelora_classify_each_pixels(edgelora_model* model, const float
                                               const edgelora_encoder_options* options, char** answers_json,
                                               size_t* n_bytes, edgelora_error** error) {
     return guard(error, [&] {
-        clear(answers_json, "answers_json");
+        clear(answers_json, "answers_json", n_bytes);
         const Calling call(model);
         const auto answers = call.encoder().classify_each(pixels_of(pixels, n_pixels), encoder_options_of(options));
         give_each(answers, answers_json, n_bytes);
@@ -139,7 +139,7 @@ edgelora_status edgelora_classify_each_pixels(edgelora_model* model, const float
 edgelora_status edgelora_tag(edgelora_model* model, const char* texts_json, const edgelora_encoder_options* options,
                              char** answers_json, size_t* n_bytes, edgelora_error** error) {
     return guard(error, [&] {
-        clear(answers_json, "answers_json");
+        clear(answers_json, "answers_json", n_bytes);
         const Calling call(model);
         const auto texts = texts_of(texts_json, "texts");
         give_answers(call.encoder().tag(texts, encoder_options_of(options)), answers_json, n_bytes);

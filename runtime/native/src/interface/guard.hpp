@@ -44,6 +44,12 @@ void clear(T* out, const char* name) {
     *out = T{};
 }
 
+// The same for a text and its length, which may have no place.
+inline void clear(char** out, const char* name, std::size_t* n_bytes) {
+    if (n_bytes != nullptr) *n_bytes = 0;
+    clear(out, name);
+}
+
 // A pointer that must be there.
 template <typename T>
 T& need(T* pointer, const char* name) {
@@ -83,9 +89,9 @@ Options read_options(const Options* given, const char* name, void (*init)(Option
     init(&options, sizeof options);
     if (given == nullptr) return options;
     const std::size_t size = given->struct_size;
-    if (size < sizeof given->struct_size || size > 4096) {
+    if (size < sizeof given->struct_size || size > 4096 || size % alignof(Options) != 0) {  // it ends with a member
         throw Error(Code::invalid_input, std::string(name) + " has the struct_size " + std::to_string(size) +
-                                             ", expected what its _init function wrote");
+                                             ", expected the size of the structure as its header has it");
     }
     std::memcpy(&options, given, size < sizeof options ? size : sizeof options);
     return options;

@@ -103,7 +103,7 @@ int32_t edgelora_context_length(const edgelora_model* model) {
 
 edgelora_status edgelora_model_info(edgelora_model* model, char** info_json, size_t* n_bytes, edgelora_error** error) {
     return guard(error, [&] {
-        clear(info_json, "info_json");
+        clear(info_json, "info_json", n_bytes);
         const Calling call(model);
         give_text(call->info().dump(), info_json, n_bytes);
     });
@@ -138,7 +138,7 @@ edgelora_status edgelora_unload_adapter(edgelora_model* model, const char* name,
 edgelora_status edgelora_probe(edgelora_model* model, const char* name, char** result_json, size_t* n_bytes,
                                edgelora_error** error) {
     return guard(error, [&] {
-        clear(result_json, "result_json");
+        clear(result_json, "result_json", n_bytes);
         const Calling call(model);
         give_text(call->probe(text_of(name, "name")).dump(), result_json, n_bytes);
     });

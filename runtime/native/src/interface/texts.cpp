@@ -52,7 +52,7 @@ edgelora_status edgelora_encode(edgelora_model* model, const char* text, size_t 
 edgelora_status edgelora_decode(edgelora_model* model, const int32_t* ids, size_t n_ids, int32_t special, char** text,
                                 size_t* n_bytes, edgelora_error** error) {
     return guard(error, [&] {
-        clear(text, "text");
+        clear(text, "text", n_bytes);
         give_text(tokenizer_of(model)->decode(ids_of(ids, n_ids, "ids"), special != 0), text, n_bytes);
     });
 }
@@ -60,7 +60,7 @@ edgelora_status edgelora_decode(edgelora_model* model, const int32_t* ids, size_
 edgelora_status edgelora_render(edgelora_model* model, const edgelora_conversation* conversation, char** text,
                                 size_t* n_bytes, edgelora_error** error) {
     return guard(error, [&] {
-        clear(text, "text");
+        clear(text, "text", n_bytes);
         const Parts parts(conversation);
         const Text known = templated(model, parts);
         give_text(known.render(parts.messages, parts.add_generation_prompt, parts.offered()), text, n_bytes);
@@ -71,7 +71,7 @@ edgelora_status edgelora_render_template(const char* source, size_t n_source_byt
                                          const edgelora_conversation* conversation, char** text, size_t* n_bytes,
                                          edgelora_error** error) {
     return guard(error, [&] {
-        clear(text, "text");
+        clear(text, "text", n_bytes);
         const Parts parts(conversation);
         const Renderer renderer(std::string(text_of(source, n_source_bytes, "source")),
                                 parts.variables.value_or(Json::object()), parts.date);

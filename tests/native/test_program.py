@@ -137,6 +137,52 @@ def test_a_conversation_changes_its_adapter_and_forgets(program: Program) -> Non
     assert len(notes) == 7
 
 
+def test_a_conversation_ends_where_nobody_can_read_it(program: Program) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [program.path, TINY, "--chat", "--max-new-tokens", "5"],
+            input=b"fox\nfox\n", stdout=full, stderr=subprocess.PIPE, env=program.environment, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"No space left on device" in done.stderr
+
+
+def test_an_interrupt_ends_the_reading_of_a_message_and_keeps_the_conversation(program: Program) -> None:
+    """A prompt takes as long as many tokens; Ctrl-C must not wait for it."""
+    command = [program.path, TINY, "--chat", "--max-new-tokens", "100000"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=program.environment
+    ) as running:
+        assert running.stdin is not None and running.stdout is not None and running.stderr is not None
+        running.stdin.write(b"fox\n")
+        running.stdin.flush()
+        assert running.stdout.read(1)  # it answers, for ever
+        running.send_signal(signal.SIGINT)
+        assert b"interrupted after " in running.stderr.readline()
+        said, notes = running.communicate(b"/stats\n", timeout=60)
+    assert running.returncode == 0 and said.endswith(b"\n")
+    assert b"1 answers, " in notes
+
+
+def test_an_artifact_answers_as_its_task_does(program: Program, tmp_path: Path) -> None:
+    lines = tmp_path / "texts.jsonl"
+    lines.write_text('{"text": "my order is late"}\n')
+    topics = FOLDER / "encoder-topics"
+    asked = program.run(topics, "--classify", "--prompt", "my order is late", "--json")
+    for words in (("--prompt", "my order is late"), ("--file", lines)):
+        assert program.run(topics, *words, "--json").stdout == asked.stdout
+    told = json.loads(program.run(topics, "--file", lines, "--json", "--memory").stdout)
+    assert told["results"] == json.loads(asked.stdout)["results"] and told["memory"]["resident"] > 0
+
+
+def test_libraries_are_files_of_the_current_folder_too(program: Program, onnxruntime: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_ort.so").symlink_to(onnxruntime)
+    (tmp_path / "my_ops.so").symlink_to(program.path.parent / "libedgelora_ops.so")
+    words = ["--prompt", "fox", "--onnxruntime", "my_ort.so", "--operators", "my_ops.so", "--max-new-tokens", "3"]
+    done = subprocess.run([program.path, TINY, *words], cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_list_version_help_and_memory(program: Program) -> None:
     assert program.run(TINY, "--list").stdout == "none\none  rank 1\nfour  rank 4\neight  rank 8\n"
     assert program.run("--version").stdout == "edgelora-run 0.1.0\n"
@@ -168,15 +214,31 @@ def test_list_version_help_and_memory(program: Program) -> None:
         (("{tiny}", "--prompt", "x", "--template-var", "a=True"), "write a=true"),
         (("{tiny}", "--prompt", "x", "--json=1"), "--json takes no value"),
         (("{tiny}", "--prompt", "x", "--onnxruntime", "{nothing}"), "onnxruntime"),
+        (("{tiny}", "--prompt", "x", "--threads", "9999"), "expected a whole number from 1 to 4096"),
+        (("{tiny}", "--prompt", "x", "--threads", " 1"), "--threads is ' 1'"),
+        (("{tiny}", "--prompt", "x", "--temperature", "0x1p-1"), "--temperature is '0x1p-1', expected a number"),
         (("{tiny}", "--chat", "--raw"), "leave out --raw"),
+        (("{tiny}", "--list", "--verify"), "exclude each other"),
+        (("{tiny}", "--list", "--memory"), "--memory is for answers"),
+        (("{tiny}", "--chat", "--temperature", "-1"), "temperature is -1"),
+        (("{tiny}", "--chat", "--date", "x"), "date is 'x'"),
+        (("{tiny}", "--chat", "--stop="), "stop is ['']"),
+        (("{tiny}", "--embed", "--prompt", "x"), "--embed: {tiny} is for text-generation; give none of the three"),
+        (("{topics}", "--tag", "--prompt", "x"), "--tag: {topics} is for text-classification; give --classify"),
+        (("{topics}", "--chat"), "makes no text"),
+        (("{topics}", "--classify", "--prompt", "x", "--top-p", "0.5"), "make no text"),
+        (("{topics}", "--prompt", "x", "--max-new-tokens", "5"), "makes no text"),
+        (("{images}", "--prompt", "x"), "which this program has no input for"),
         (("{tiny}",), "no prompt"),
     ],
 )
 def test_bad_usage_and_bad_input_end_with_2_and_one_line(
     program: Program, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
-    given = [word.format(tiny=TINY, nothing=tmp_path / "none") for word in words]
-    assert message in program.fails(2, *given)
+    places = {name: FOLDER / f"encoder-{name}" for name in ("topics", "images")}
+    places |= {"tiny": TINY, "nothing": tmp_path / "none"}
+    given = [word.format(**places) for word in words]
+    assert message.format(**places) in program.fails(2, *given)
 
 
 def test_a_file_names_the_lines_that_hold_no_prompt(program: Program, tmp_path: Path) -> None:
@@ -184,7 +246,9 @@ def test_a_file_names_the_lines_that_hold_no_prompt(program: Program, tmp_path: 
     path.write_text('{"prompt": "x"}\n[1]\n{"question": "x"}\nno\n{"prompt": "x", "adapter": 3}\n')
     line = program.fails(2, TINY, "--file", path)
     assert "line 2: a JSON array" in line and "line 3: has the keys" in line and "and 1 more" in line
-    path.write_text("\n")
+    path.write_text('{"prompt": NaN}\n')
+    assert "line 1: not JSON (NaN is no number of JSON); expected" in program.fails(2, TINY, "--file", path)
+    path.write_text("\n\f\n")
     assert "is empty" in program.fails(2, TINY, "--file", path)
 
 
@@ -205,6 +269,11 @@ def test_verify_accepts_what_is_sound(program: Program, tmp_path: Path) -> None:
     told = program.fails(2, copy, "--prompt", "x", "--adapter", "one")
     assert "adapter_model.safetensors" in told, "small files are hashed before they are used"
     assert "adapter_model.safetensors" in program.fails(1, copy, "--verify"), "the base can be used, that adapter not"
+    os.truncate(copy / "weights.bin", 100)
+    done = program.run(copy, "--verify", "--json")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (1, False)
+    (copy / "manifest.json").write_text("{}")
+    assert "manifest.json" in program.fails(2, copy, "--verify"), "no artifact at all"
 
 
 def seal(folder: Path, *names: str) -> None:

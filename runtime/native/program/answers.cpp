@@ -1,5 +1,6 @@
 #include "answers.hpp"
 
+#include "encoders.hpp"
 #include "failure.hpp"
 #include "process_memory.hpp"
 #include "prompts.hpp"
@@ -30,13 +31,25 @@ Json result_of(const Job& job, const Generation& generation, const std::vector<s
     return result;
 }
 
+bool has_manifest(const std::string& artifact) {
+    try {
+        const std::string content = read_file(artifact + "/manifest.json");
+        return edgelora_check_file("manifest", content.data(), content.size(), nullptr) == EDGELORA_OK;
+    } catch (const Failure&) {
+        return false;
+    }
+}
+
 }  // namespace
 
 void answer_all(const Arguments& arguments) {
     const std::vector<Job> jobs = read_jobs(arguments);
+    const Model model = load(arguments, false);
+    if (arguments.is_classify || arguments.is_tag || arguments.is_embed || task_of(model) != "text-generation") {
+        return encode_all(arguments, model, jobs);
+    }
     AnswerOptions made(arguments);
     edgelora_generate_options& options = made.options;
-    const Model model = load(arguments, false);
     const bool is_streamed = !arguments.is_json && arguments.choices.empty();
     bool reader_left = false;
     if (is_streamed) {
@@ -83,12 +96,12 @@ void list_adapters(const Arguments& arguments) {
 }
 
 int verify(const Arguments& arguments) {
-    load(arguments, false);  // what cannot be opened at all is bad input, not a check that failed
     std::string problem;
     try {
         load(arguments, true);
     } catch (const Failure& failure) {
-        if (failure.code != BAD_INPUT) throw;
+        // What is no artifact at all is bad input, not a check that failed.
+        if (!failure.is_of_files || !has_manifest(arguments.artifact)) throw;
         problem = failure.what();
     }
     if (arguments.is_json) {

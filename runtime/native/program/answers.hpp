@@ -1,4 +1,5 @@
-// Answer prompts one after the other, as a stream of text or as one JSON object; list and verify.
+// Answer prompts one after the other, as a stream of text, as labels, spans or vectors, or as one JSON object; list and
+// verify.
 //
 // Knows nothing about how a prompt was given.
 #pragma once

@@ -1,5 +1,6 @@
 #include "arguments.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -28,9 +29,11 @@ T whole(const char* name, const std::string& text, T least, T most) {
     char* end = nullptr;
     errno = 0;
     const long long value = std::strtoll(text.c_str(), &end, 10);
-    if (text.empty() || *end != '\0' || errno != 0 || value < static_cast<long long>(least) ||
+    const bool is_number = !text.empty() && text.find_first_not_of("+-0123456789") == std::string::npos;
+    if (!is_number || *end != '\0' || errno != 0 || value < static_cast<long long>(least) ||
         value > static_cast<long long>(most)) {
-        refuse(std::string(name) + " is " + show(text) + ", expected a whole number from " + std::to_string(least));
+        refuse(std::string(name) + " is " + show(text) + ", expected a whole number from " + std::to_string(least) +
+               " to " + std::to_string(most));
     }
     return static_cast<T>(value);
 }
@@ -47,7 +50,8 @@ std::uint64_t seed_of(const std::string& text) {
 double number(const char* name, const std::string& text) {
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
-    if (text.empty() || *end != '\0' || !std::isfinite(value)) {
+    const bool is_decimal = !text.empty() && text.find_first_not_of("+-.eE0123456789") == std::string::npos;
+    if (!is_decimal || *end != '\0' || !std::isfinite(value)) {
         refuse(std::string(name) + " is " + show(text) + ", expected a number");
     }
     return value;
@@ -81,8 +85,8 @@ const std::vector<Option>& options() {
     static const std::vector<Option> all = {
         {"--adapter", "SPEC", "none, NAME, NAME:0.5 or A:0.7+B:0.3  [default: none]", [](A& a, S v) { a.adapter = v; }},
         {"--prompt", "TEXT", "What to ask; standard input where it is left out", [](A& a, S v) { a.prompt = v; }},
-        {"--file", "FILE", "JSONL, one {\"prompt\": TEXT} or {\"messages\": [...]} a line, with \"tools\", and\n"
-         "\"adapter\": SPEC where it differs", [](A& a, S v) { a.file = v; }},
+        {"--file", "FILE", "JSONL, one {\"prompt\": TEXT}, {\"text\": TEXT} or {\"messages\": [...]} a line,\n"
+         "with \"tools\", and \"adapter\": SPEC where it differs", [](A& a, S v) { a.file = v; }},
         {"--chat", nullptr, "Talk: each line is a message; /help lists what else a line can be",
          [](A& a, S) { a.is_chat = true; }},
         {"--system", "TEXT", "With --chat: the message of the system, before all", [](A& a, S v) { a.system = v; }},
@@ -92,7 +96,8 @@ const std::vector<Option>& options() {
         {"--raw", nullptr, "Continue the text as it is, without the chat template", [](A& a, S) { a.is_raw = true; }},
         {"--choices", "TEXT", "Answer with the likeliest of these; given once for each. --json adds scores",
          [](A& a, S v) { a.choices.push_back(v); }},
-        {"--classify", nullptr, "Say the label of the text, with its score", [](A& a, S) { a.is_classify = true; }},
+        {"--classify", nullptr, "Say the label of the text, with its score. Like the next two, what an\n"
+         "artifact of that task does by itself", [](A& a, S) { a.is_classify = true; }},
         {"--tag", nullptr, "Find spans of the text, in characters", [](A& a, S) { a.is_tag = true; }},
         {"--embed", nullptr, "Make a vector of the text", [](A& a, S) { a.is_embed = true; }},
         {"--max-new-tokens", "N", "Longest answer, in tokens  [default: 128]",
@@ -146,6 +151,11 @@ const Option& find_option(const std::string& name) {
     refuse("no such option: " + name + (near != nullptr ? "; did you mean " + *near + "?" : ""));
 }
 
+bool takes_value(const std::string& word) {
+    return std::any_of(options().begin(), options().end(),
+                       [&word](const Option& option) { return word == option.name && option.value != nullptr; });
+}
+
 void check_together(const Arguments& given) {
     const auto exclude = [](bool one, bool other, const char* line) {
         if (one && other) refuse(line);
@@ -156,19 +166,25 @@ void check_together(const Arguments& given) {
             "--chat answers in text, through the chat template; leave out --raw, --json and --choices");
     const int n_encodings = given.is_classify + given.is_tag + given.is_embed;
     exclude(n_encodings > 1, true, "--classify, --tag and --embed exclude each other; give one of them");
-    const bool asks_answer = given.is_chat || given.is_raw || !given.choices.empty() || !given.stops.empty() ||
-                             given.seed || given.date || !given.template_variables.is_null() ||
-                             given.temperature != 0 || given.shows_memory;
-    exclude(n_encodings > 0, asks_answer, "--classify, --tag and --embed make no text; leave out what is for answers");
+    exclude(n_encodings > 0, asks_text(given), "--classify, --tag and --embed make no text; leave out what is for answers");
+    const int n_verbs = given.is_list + given.is_verify + given.is_chat + (n_encodings > 0 ? 1 : 0);
+    exclude(n_verbs > 1, true, "--list, --verify, --chat and the questions to encoders exclude each other; give one");
+    exclude(given.shows_memory, given.is_list || given.is_verify, "--memory is for answers; leave it out");
     exclude(given.system.has_value(), !given.is_chat, "--system is for --chat; write {\"messages\": [...]} into a --file");
 }
 
 }  // namespace
 
+bool asks_text(const Arguments& given) {
+    return given.is_chat || given.is_raw || !given.choices.empty() || !given.stops.empty() || given.seed || given.date ||
+           !given.template_variables.is_null() || given.temperature != 0 || given.top_p != 1 || given.top_k != 0 ||
+           given.min_p != 0 || given.repetition_penalty != 1 || given.max_new_tokens != Arguments{}.max_new_tokens;
+}
+
 Arguments parse_arguments(const std::vector<std::string>& words) {
     for (std::size_t index = 0; index < words.size(); ++index) {
         if (!find_bad_utf8(words[index])) continue;
-        const bool is_value = index > 0 && words[index - 1].rfind("--", 0) == 0;
+        const bool is_value = index > 0 && takes_value(words[index - 1]);
         refuse((is_value ? words[index - 1] : "argument " + std::to_string(index + 1)) +
                " is no UTF-8; give text in UTF-8, or in a file with --file");
     }

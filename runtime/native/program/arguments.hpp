@@ -30,6 +30,9 @@ struct Arguments {
 // Throws Failure{BAD_INPUT} for what cannot be used.
 Arguments parse_arguments(const std::vector<std::string>& words);
 
+// Whether any option is given that only a model that writes text knows.
+bool asks_text(const Arguments& given);
+
 std::string help();
 
 }  // namespace edgelora::program

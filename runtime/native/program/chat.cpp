@@ -34,20 +34,27 @@ std::string trim(const std::string& text) {
 
 // What one answer tells while it is streamed.
 struct Streamed {
-    const Interrupt* interrupt;
     std::optional<Clock::time_point> first;
+    std::string text;
+    std::size_t n_tokens = 0;
     bool has_left = false;
 };
+
+std::int32_t count_token(void* user_data, std::size_t, std::int32_t) {
+    static_cast<Streamed*>(user_data)->n_tokens += 1;
+    return 0;
+}
 
 std::int32_t print_piece(void* user_data, std::size_t, const char* text, std::size_t n_bytes) {
     auto& streamed = *static_cast<Streamed*>(user_data);
     if (!streamed.first) streamed.first = Clock::now();
+    streamed.text.append(text, n_bytes);
     try {
         say(std::string_view(text, n_bytes));
     } catch (...) {  // the library is between here and whoever could catch it; the next write meets the same
         streamed.has_left = true;
     }
-    return streamed.has_left || streamed.interrupt->was_asked() ? 1 : 0;
+    return streamed.has_left ? 1 : 0;
 }
 
 class Conversation {
@@ -55,6 +62,10 @@ class Conversation {
     explicit Conversation(const Arguments& arguments)
         : options_(arguments), model_(load(arguments, false)), opening_(Json::array()) {
         const Json info = model_info(model_);
+        const std::string task = task_of(model_);
+        if (task != "text-generation") {
+            throw Failure(BAD_INPUT, arguments.artifact + " is for " + task + " and makes no text; leave out --chat");
+        }
         if (!info.at("has_template").get<bool>()) {
             throw Failure(BAD_INPUT, arguments.artifact + " has no chat template, which a conversation needs; export a "
                                      "model that has one, or continue a text with --raw");
@@ -64,6 +75,7 @@ class Conversation {
         said_ = opening_;
         set_adapter(arguments.adapter);
         options_.options.adapter = nullptr;
+        try_options();
     }
 
     std::string tell() const {
@@ -100,29 +112,49 @@ class Conversation {
         Json asked = said_;
         asked.push_back(Json{{"role", "user"}, {"content", message}});
         const Interrupt interrupt;
-        Streamed streamed{&interrupt, {}, false};
+        Streamed streamed;
         options_.options.on_text = print_piece;
+        options_.options.on_token = count_token;
         options_.options.user_data = &streamed;
+        options_.options.cancel = interrupt.flag();
         const auto started = Clock::now();
-        const Generation generation = answer(model_, asked, options_.options);
+        try {
+            answer(model_, asked, options_.options);
+        } catch (const Failure& failure) {
+            if (failure.code != INTERRUPTED) throw;
+            if (!streamed.first) throw Failure(BAD_INPUT, "interrupted before the answer; the message is forgotten");
+        }
         const auto ended = Clock::now();
         say("\n");
-        std::size_t count = 0;
-        edgelora_generation_ids(generation.get(), 0, &count);
         const double took = seconds(ended - started);
         char line[200];
         std::snprintf(line, sizeof line, "%s%zu tokens in %.0f ms, %.1f tokens/s; the first after %.0f ms",
-                      interrupt.was_asked() ? "interrupted after " : "", count, 1e3 * took,
-                      static_cast<double>(count) / took, 1e3 * seconds(streamed.first.value_or(ended) - started));
+                      interrupt.was_asked() ? "interrupted after " : "", streamed.n_tokens, 1e3 * took,
+                      static_cast<double>(streamed.n_tokens) / took,
+                      1e3 * seconds(streamed.first.value_or(ended) - started));
         note(line);
         n_answers_ += 1;
-        n_tokens_ += count;
+        n_tokens_ += streamed.n_tokens;
         seconds_ += took;
-        asked.push_back(Json{{"role", "assistant"}, {"content", text_of(generation)}});
+        asked.push_back(Json{{"role", "assistant"}, {"content", streamed.text}});
         said_ = std::move(asked);
     }
 
   private:
+    // Refuse at once what no message could be answered with: a call that is cancelled before it begins checks its options.
+    void try_options() {
+        Json asked = opening_;
+        asked.push_back(Json{{"role", "user"}, {"content", "x"}});
+        const Interrupt interrupt;
+        edgelora_cancel_set(interrupt.flag());
+        options_.options.cancel = interrupt.flag();
+        try {
+            answer(model_, asked, options_.options);
+        } catch (const Failure& failure) {
+            if (failure.code != INTERRUPTED) throw;
+        }
+    }
+
     void set_adapter(const std::string& spec) {
         edgelora_error* error = nullptr;
         check(edgelora_set_adapter(model_.get(), spec.c_str(), &error), error);
@@ -174,6 +206,8 @@ void chat(const Arguments& arguments) {
             } else if (const std::string message = trim(*line); !message.empty()) {
                 conversation.answer_to(message);
             }
+        } catch (const OutputFailure&) {
+            throw;
         } catch (const Failure& failure) {
             if (failure.code != BAD_INPUT) throw;
             const bool is_long = conversation.has_begun() && !is_command;

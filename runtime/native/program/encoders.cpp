@@ -4,8 +4,7 @@
 #include <memory>
 
 #include "failure.hpp"
-#include "handles.hpp"
-#include "prompts.hpp"
+#include "process_memory.hpp"
 
 namespace edgelora::program {
 namespace {
@@ -83,37 +82,65 @@ Json vectors_of(const Model& model, const std::string& texts, std::size_t n_text
     return answers;
 }
 
+// The option of a task; throws Failure where the command line has another one, or what is for text.
+std::string option_of(const std::string& task, const Arguments& arguments) {
+    const std::string own = task == "text-classification"    ? "--classify"
+                            : task == "token-classification" ? "--tag"
+                            : task == "feature-extraction"   ? "--embed"
+                                                             : "";
+    const std::string artifact = arguments.artifact + " is for " + task;
+    if (own.empty() && task != "text-generation") {
+        throw Failure(BAD_INPUT, artifact + ", which this program has no input for; use the library");
+    }
+    const std::string given = arguments.is_classify ? "--classify"
+                              : arguments.is_tag    ? "--tag"
+                              : arguments.is_embed  ? "--embed"
+                                                    : own;
+    if (given != own) {
+        throw Failure(BAD_INPUT, given + ": " + artifact + "; give " + (own.empty() ? "none of the three" : own));
+    }
+    if (asks_text(arguments)) throw Failure(BAD_INPUT, artifact + " and makes no text; leave out what is for answers");
+    return own;
+}
+
 }  // namespace
 
-void encode_all(const Arguments& arguments) {
+void encode_all(const Arguments& arguments, const Model& model, const std::vector<Job>& jobs) {
+    const std::string option = option_of(task_of(model), arguments);
     Json texts = Json::array(), specs = Json::array();
-    for (const Job& job : read_jobs(arguments)) {
+    for (const Job& job : jobs) {
         if (!job.prompt.is_string()) throw Failure(BAD_INPUT, "messages are for answers; give {\"prompt\": TEXT} here");
         texts.push_back(job.prompt);
         specs.push_back(job.adapter);
     }
-    const Model model = load(arguments, false);
     const std::string given = texts.dump(), adapters = specs.dump();
     const Interrupt interrupt;
     edgelora_encoder_options options;
     edgelora_encoder_options_init(&options, sizeof options);
     options.adapters_json = adapters.c_str();
     options.cancel = interrupt.flag();
-    const Json answers = arguments.is_classify ? answers_of(edgelora_classify, model, given, options)
-                         : arguments.is_tag    ? answers_of(edgelora_tag, model, given, options)
-                                               : vectors_of(model, given, texts.size(), options);
+    const Json answers = option == "--classify" ? answers_of(edgelora_classify, model, given, options)
+                         : option == "--tag"    ? answers_of(edgelora_tag, model, given, options)
+                                                : vectors_of(model, given, texts.size(), options);
     Json results = Json::array();
     std::string lines;
     for (std::size_t index = 0; index < answers.size(); ++index) {
         Json result{{"text", texts[index]}, {"adapter", specs[index]}};
         result.update(answers[index]);
         results.push_back(std::move(result));
-        lines += (arguments.is_classify ? told_labels(answers[index])
-                  : arguments.is_tag    ? told_spans(answers[index])
-                                        : told_vector(answers[index])) +
+        lines += (option == "--classify" ? told_labels(answers[index])
+                  : option == "--tag"    ? told_spans(answers[index])
+                                         : told_vector(answers[index])) +
                  "\n";
     }
-    say(arguments.is_json ? Json{{"results", results}}.dump() + "\n" : lines);
+    if (arguments.is_json) {
+        Json whole{{"results", results}};
+        if (arguments.shows_memory) whole["memory"] = process_memory();
+        say(whole.dump() + "\n");
+    } else {
+        say(lines);
+        if (arguments.shows_memory) note(describe(process_memory()));
+    }
 }
 
 }  // namespace edgelora::program

@@ -4,10 +4,12 @@
 #pragma once
 
 #include "arguments.hpp"
+#include "handles.hpp"
+#include "prompts.hpp"
 
 namespace edgelora::program {
 
-// Throws Failure for an artifact of another task.
-void encode_all(const Arguments& arguments);
+// Answer as the task of the artifact does; throws Failure where another one is asked for.
+void encode_all(const Arguments& arguments, const Model& model, const std::vector<Job>& jobs);
 
 }  // namespace edgelora::program

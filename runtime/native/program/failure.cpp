@@ -14,7 +14,7 @@ void say(std::string_view text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
     if (errno == EPIPE) throw ReaderLeft{};
     const char* advice = errno == ENOSPC ? "; free some space and run it again" : "";
-    throw Failure(BAD_INPUT, std::string("standard output: ") + std::strerror(errno) + advice);
+    throw OutputFailure(BAD_INPUT, std::string("standard output: ") + std::strerror(errno) + advice);
 }
 
 }  // namespace edgelora::program

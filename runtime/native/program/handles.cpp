@@ -56,7 +56,7 @@ void check(edgelora_status status, edgelora_error*& error) {
         case EDGELORA_INTERNAL:
             throw Failure(OUR_FAULT, line);
         default:
-            throw Failure(BAD_INPUT, line);
+            throw Failure(BAD_INPUT, line, status == EDGELORA_ARTIFACT || status == EDGELORA_ADAPTER);
     }
 }
 
@@ -86,6 +86,10 @@ Json model_info(const Model& model) {
     check(edgelora_model_info(model.get(), &text, &n_bytes, &error), error);
     const std::unique_ptr<char, void (*)(void*)> owner(text, edgelora_free);
     return parse_json(std::string_view(text, n_bytes), "the model's info");
+}
+
+std::string task_of(const Model& model) {
+    return model_info(model).at("manifest").at("task").get<std::string>();
 }
 
 AnswerOptions::AnswerOptions(const Arguments& arguments)

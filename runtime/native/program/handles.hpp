@@ -29,6 +29,7 @@ void check(edgelora_status status, edgelora_error*& error);
 
 Model load(const Arguments& arguments, bool is_checked);
 Json model_info(const Model& model);
+std::string task_of(const Model& model);
 
 // What both prompts and conversations are answered with. The texts it points to live as long as it does.
 class AnswerOptions {

@@ -10,7 +10,6 @@
 #include "arguments.hpp"
 #include "chat.hpp"
 #include "edgelora.h"
-#include "encoders.hpp"
 #include "errors.hpp"
 #include "failure.hpp"
 #include "handles.hpp"
@@ -39,8 +38,6 @@ int run(const std::vector<std::string>& words) {
         return verify(arguments);
     } else if (arguments.is_chat) {
         chat(arguments);
-    } else if (arguments.is_classify || arguments.is_tag || arguments.is_embed) {
-        encode_all(arguments);
     } else {
         answer_all(arguments);
     }

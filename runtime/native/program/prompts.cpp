@@ -15,7 +15,8 @@ namespace edgelora::program {
 namespace {
 
 constexpr const char* SHAPES =
-    "{\"prompt\": TEXT} or {\"messages\": [...]}, with \"tools\", and \"adapter\": SPEC where it differs";
+    "{\"prompt\": TEXT}, {\"text\": TEXT} or {\"messages\": [...]}, with \"tools\", and \"adapter\": SPEC where it "
+    "differs";
 constexpr std::size_t SHOWN = 3;  // problems named in a one-line error
 
 std::string read_all(std::FILE* file, const std::string& name) {
@@ -25,12 +26,6 @@ std::string read_all(std::FILE* file, const std::string& name) {
     while ((n_read = std::fread(part, 1, sizeof part, file)) > 0) content.append(part, n_read);
     if (std::ferror(file) != 0) throw Failure(BAD_INPUT, name + ": " + std::strerror(errno));
     return content;
-}
-
-std::string read_file(const std::string& path) {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-    if (file == nullptr) throw Failure(BAD_INPUT, path + ": " + std::strerror(errno));
-    return read_all(file.get(), path);
 }
 
 std::string given_prompt(const Arguments& arguments) {
@@ -58,9 +53,11 @@ std::string keys_of(const Json& object) {
 Job parse_job(const std::string& line, const Arguments& arguments, std::string& problem) {
     Json data;
     try {
-        data = parse_json(line, "");
+        data = parse_json(line, "", Code::invalid_input, "");
     } catch (const Error& error) {
-        problem = std::string("not JSON (") + error.what() + ")";
+        const std::string told = error.what();  // of a file; its reason stands in brackets
+        const std::size_t first = told.find('(');
+        problem = "not JSON " + told.substr(first, told.rfind(')') + 1 - first);
         return {};
     }
     if (!data.is_object()) {
@@ -71,7 +68,8 @@ Job parse_job(const std::string& line, const Arguments& arguments, std::string& 
         const Json* found = find_key(data, key);
         return found == nullptr ? Json() : *found;
     };
-    const Json adapter = member("adapter"), prompt = member("prompt"), messages = member("messages");
+    const Json adapter = member("adapter"), messages = member("messages");
+    const Json prompt = member(find_key(data, "prompt") != nullptr ? "prompt" : "text");
     const Json tools = member("tools");
     const bool is_text = prompt.is_string() && messages.is_null();
     if (find_key(data, "adapter") != nullptr && !adapter.is_string()) {
@@ -97,7 +95,7 @@ std::vector<Job> read_lines(const std::string& path, const Arguments& arguments)
         if (!line.empty() && line.back() == '\r') line.pop_back();
         start = end + 1;
         ++number;
-        if (line.find_first_not_of(" \t") == std::string::npos) continue;
+        if (line.find_first_not_of(" \t\f\v\r") == std::string::npos) continue;
         std::string problem;
         Job job = parse_job(line, arguments, problem);
         if (problem.empty()) {
@@ -117,6 +115,12 @@ std::vector<Job> read_lines(const std::string& path, const Arguments& arguments)
 }
 
 }  // namespace
+
+std::string read_file(const std::string& path) {
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+    if (file == nullptr) throw Failure(BAD_INPUT, path + ": " + std::strerror(errno));
+    return read_all(file.get(), path);
+}
 
 std::vector<Job> read_jobs(const Arguments& arguments) {
     if (arguments.file) return read_lines(*arguments.file, arguments);

@@ -19,6 +19,9 @@ struct Job {
     std::optional<Json> tools;
 };
 
+// All bytes of a file; throws Failure{BAD_INPUT} where it cannot be read.
+std::string read_file(const std::string& path);
+
 // Throws Failure{BAD_INPUT} naming the lines that hold no prompt.
 std::vector<Job> read_jobs(const Arguments& arguments);
 

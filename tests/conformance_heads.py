@@ -123,6 +123,10 @@ def refused_folders(out: Path, encoder: TinyEncoder) -> Iterator[dict[str, Any]]
         {name.replace("classifier", "classifier.modules_to_save.default"): item for name, item in own.items()},
     )
     yield case("names as PEFT has them in memory", None, "wrapped")
+    folder = write("ending", own)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "modules_to_save": ["ifier"]}, sort_keys=True))
+    yield case("saved by the end of a name", None, "ending")
     write("other-head", {**factors, **{name: other[name] for name in fresh}}, own, **loose)
     yield case("the head of another adapter", "is its head that of another adapter", "other-head", probe=True)
     write("other-file", {**factors, **{name: other[name] for name in fresh}}, own, weights="77" * 32)

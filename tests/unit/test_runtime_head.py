@@ -54,6 +54,13 @@ def write_folder(
     return folder
 
 
+def test_a_module_is_saved_by_any_ending_of_its_name(tmp_path: Path) -> None:
+    """PEFT's own list for sequence classifiers is ["classifier", "score"], which trains DistilBERT's pre_classifier."""
+    tensors = {f"pre_{name}": item for name, item in head(3).items() if name.startswith("classifier")}
+    found = read_adapter(write_folder(tmp_path, {**head(3), **tensors}), with_head=True)
+    assert set(tensors) <= set(found.head)
+
+
 @pytest.mark.parametrize("middle", ["", ".modules_to_save", ".modules_to_save.default"])
 @pytest.mark.parametrize("rank", [0, 1, 64])
 def test_the_tensors_of_saved_modules_are_the_head(tmp_path: Path, middle: str, rank: int) -> None:

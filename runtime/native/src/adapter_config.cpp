@@ -307,7 +307,11 @@ Value first_match(const std::vector<std::pair<Pattern, Value>>& patterns, std::s
 
 bool is_saved(std::string_view tensor, const std::vector<std::string>& saved) {
     for (std::size_t end = tensor.find('.'); end != tensor.npos; end = tensor.find('.', end + 1)) {
-        if (is_any_ending(tensor.substr(0, end), saved)) return true;
+        const std::string_view module = tensor.substr(0, end);
+        const auto ends = [module](const std::string& name) {
+            return module.size() >= name.size() && module.substr(module.size() - name.size()) == name;
+        };
+        if (std::any_of(saved.begin(), saved.end(), ends)) return true;
     }
     return false;
 }

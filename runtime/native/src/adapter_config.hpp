@@ -47,7 +47,8 @@ LoraConfig read_config(const std::filesystem::path& folder, bool with_head = fal
 LoraConfig parse_config(std::string_view content, const std::string& where = std::string(kConfigFile),
                         bool with_head = false);
 
-// Whether a tensor lies in a module of `modules_to_save`, which are names of modules or endings of names.
+// Whether a tensor lies in a module of `modules_to_save`, which are names of modules or endings of names, behind a dot
+// or not: "classifier" names DistilBERT's pre_classifier too.
 bool is_saved(std::string_view tensor, const std::vector<std::string>& saved);
 
 }  // namespace edgelora

@@ -136,10 +136,12 @@ def read_claims(config: Mapping[str, Any]) -> tuple[Targets | None, Narrowing]:
 
 
 def is_saved(tensor: str, saved: Sequence[str]) -> bool:
-    """Whether a tensor lies in a module of ``modules_to_save``, which are names of modules or endings of names."""
+    """Whether a tensor lies in a module of ``modules_to_save``, which are names of modules or endings of names.
+
+    As in PEFT an ending need not begin behind a dot: "classifier" names DistilBERT's ``pre_classifier`` too.
+    """
     path = tensor.split(".")
-    modules = [".".join(path[:end]) for end in range(1, len(path))]
-    return any(module == name or module.endswith(f".{name}") for module in modules for name in saved)
+    return any(".".join(path[:end]).endswith(tuple(saved)) for end in range(1, len(path)))
 
 
 def check_target_pattern(targets: str) -> None:

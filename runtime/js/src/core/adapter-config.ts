@@ -5,7 +5,7 @@
  * since ignoring it would give other answers silently.
  */
 
-import { isTarget, type Narrowing, type Targets } from "./claims.js";
+import type { Narrowing, Targets } from "./claims.js";
 import { AdapterError } from "./errors.js";
 import { isHash } from "./names.js";
 import { joinSome, parseJson, show } from "./parse-json.js";
@@ -122,11 +122,11 @@ export function parseConfig(
   };
 }
 
-/** PEFT's rule: `tensor` lies in a module whose name is one of `saved` or ends with it. */
+/** PEFT's rule: `tensor` lies in a module whose name ends with one of `saved`, behind a dot or not. */
 export function isSaved(tensor: string, saved: readonly string[]): boolean {
   const path = tensor.split(".");
   const modules = path.slice(1).map((_, index) => path.slice(0, index + 1).join("."));
-  return modules.some((module) => isTarget(module, saved));
+  return modules.some((module) => saved.some((name) => module.endsWith(name)));
 }
 
 /** PEFT's rule: the first pattern that matches the end of the module's name, else `r`. */

@@ -15,10 +15,11 @@ import numpy as np
 
 from edgelora.adapter.claimed import find_unclaimed
 from edgelora.adapter.foreign.stored import read_stored
-from edgelora.adapter.foreign.whole import needs_merge, read_whole
+from edgelora.adapter.foreign.whole import kinds_beside_lora, needs_merge, read_whole
 from edgelora.checkpoint.derived import DerivedCheckpoint
 from edgelora.checkpoint.finite import check_finite
 from edgelora.checkpoint.names import is_head, module_of, turned, turned_shape, weight_of
+from edgelora.checkpoint.placing import head_modules
 from edgelora.errors import AdapterError
 from edgelora.grid.make import Grid, parse_quant, plan_grid
 from edgelora.merging.merged_head import with_head_of
@@ -77,6 +78,11 @@ def merge_adapter(checkpoint: Checkpoint, folder: Path, own: Grid | None) -> Mer
         if not any(item.a.any() and item.b.any() for item in whole.factors.values()) and not whole.values:
             raise AdapterError(f"{folder} changes nothing: every product B A is zero; train it before merging")
         return MergedCheckpoint(checkpoint, whole.factors, None, whole.magnitudes, whole.values)
+    if not checkpoint.task.generates and (kinds := kinds_beside_lora(read_fields(folder))):
+        raise AdapterError(
+            f"{folder} uses {' and '.join(kinds)}, which is merged into models that write text alone; `edgelora export "
+            "--dora` has slots for DoRA"
+        )
     factors = read_factors(checkpoint, folder)
     base = checkpoint
     if not checkpoint.task.generates:
@@ -93,12 +99,14 @@ def read_factors(checkpoint: Checkpoint, folder: Path) -> Mapping[str, Factors]:
             "be merged; give it with --adapter NAME=ADAPTER_DIR"
         )
     names = set(checkpoint.names())
+    head = () if checkpoint.task.generates else head_modules(checkpoint.config["model_type"], checkpoint.task.name)
     wrong: list[str] = []
     factors: dict[str, Factors] = {}
     for module, item in adapter.factors.items():
         name = weight_of(module)
         if name not in names:
-            wrong.append(f"{module}: the base has no such module")
+            in_head = "it is of the head, which is learned whole (modules_to_save) and not by factors"
+            wrong.append(f"{module}: {in_head if module in head else 'the base has no such module'}")
             continue
         shape = turned_shape(name, checkpoint.shape(name))
         if (item.b.shape[0], item.a.shape[1]) != shape:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,10 +17,11 @@ import torch
 import edgelora
 from edgelora.artifact.options import ExportOptions
 from edgelora.cli import main
-from edgelora.errors import ConfigError
+from edgelora.errors import AdapterError, ConfigError
 from edgelora.torch_model.choose_grid import GridChoice
 from edgelora_runtime import load
 from edgelora_runtime.manifest import TEXT_CLASSIFICATION, read_manifest
+from edgelora_runtime.safetensors import read_safetensors, write_safetensors
 from tests.parity.encoders import random_encoder, write_encoder
 
 TEXTS = ["the a of to in it", "was it", ""]
@@ -128,6 +131,29 @@ def test_a_merged_classifier_answers_like_the_adapter(base: Path, adapter: Path,
         found = model.classify(TEXTS)
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(list(one.scores.values()), list(other.scores.values()), atol=1e-5)
+
+
+@pytest.mark.parametrize(("fields", "told"), [({"use_dora": True}, "uses DoRA"), ({"bias": "all"}, "uses bias 'all'")])
+def test_what_is_merged_into_decoders_alone_is_refused_by_name(
+    base: Path, adapter: Path, tmp_path: Path, fields: dict[str, Any], told: str
+) -> None:
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | fields))
+    with pytest.raises(AdapterError, match=f"{told}, which is merged into models that write text alone"):
+        edgelora.export(base, tmp_path / "artifact", ExportOptions(merge=folder), grid=GridChoice("none"))
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_lora_on_a_linear_of_the_head_is_named_as_such(base: Path, adapter: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    tensors = dict(read_safetensors(folder / "adapter_model.safetensors"))
+    hidden = json.loads((base / "config.json").read_text())["hidden_size"]
+    for side, shape in (("A", (3, hidden)), ("B", (hidden, 3))):
+        tensors[f"base_model.model.bert.pooler.dense.lora_{side}.weight"] = np.ones(shape, np.float32)
+    write_safetensors(folder / "adapter_model.safetensors", tensors)
+    with pytest.raises(AdapterError, match=r"bert\.pooler\.dense: it is of the head"):
+        edgelora.export(base, tmp_path / "artifact", ExportOptions(merge=folder), grid=GridChoice("none"))
 
 
 def test_what_only_decoders_have_is_refused(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

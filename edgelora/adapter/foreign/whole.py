@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,12 @@ def needs_merge(folder: Path) -> bool:
     saved = config.get("modules_to_save") or config.get("bias", "none") not in ("none", None)
     of_table = any(".lora_embedding_" in name or ".base_layer." in name for name in names)
     return bool(saved or of_table or any(config.get(form) for form in _MERGED))
+
+
+def kinds_beside_lora(config: Mapping[str, Any]) -> list[str]:
+    """What a merge into a decoder takes beside plain LoRA and whole modules, of what ``config`` says it has."""
+    kinds = [FORMS[form] for form in _MERGED if config.get(form)]
+    return kinds if (bias := config.get("bias") or "none") == "none" else [*kinds, f"bias {bias!r}"]
 
 
 def read_whole(stored: Stored, checkpoint: Checkpoint) -> Whole:

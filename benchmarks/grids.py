@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.quality import NARROW, TASKS, prepare_data
 from benchmarks.smollm2 import find_smollm2
+from edgelora.checkpoint.context_length import own_context_length
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.checkpoint.names import is_embedding, is_layer_linear
 from edgelora.checkpoint.tokenizer import open_tokenizer
@@ -55,8 +56,10 @@ def plans(checkpoint: Checkpoint) -> Mapping[str, GridSpec]:
 
 def read_examples(checkpoint: Checkpoint, data: Path, count: int) -> Sequence[Example]:
     """The first held-out rows of a task, encoded as training encodes them."""
-    rows = read_rows(data)
-    found = encode_rows(rows, open_tokenizer(checkpoint), checkpoint.eos_token_ids, 512, raw=False, where=str(data))
+    rows, holds = read_rows(data), own_context_length(checkpoint)
+    found = encode_rows(
+        rows, open_tokenizer(checkpoint), checkpoint.eos_token_ids, 512, raw=False, where=str(data), context=holds
+    )
     return found.examples[:count]
 
 

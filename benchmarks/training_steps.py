@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from edgelora.checkpoint.context_length import own_context_length
 from edgelora.checkpoint.folder import open_checkpoint
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.encode import Example, encode_rows
@@ -44,6 +45,7 @@ def main() -> None:
         options.max_length,
         raw=False,
         where=data,
+        context=own_context_length(checkpoint),
     )
     examples = encoded.examples[: STEPS * ROWS]
     grid = None if mode == PLAIN else plan_grid(checkpoint, parse_quant("int4"))

@@ -171,11 +171,11 @@ def export(
     a merge is measured on; an int8 KV cache is measured on these rows too.
     """
     from edgelora.artifact.build import Build
-    from edgelora.artifact.context_length import own_context_length
     from edgelora.artifact.convert_adapters import plain_adapters
     from edgelora.artifact.export import fill_artifact, place_artifact
     from edgelora.artifact.exporter import find_exporter
     from edgelora.artifact.parts import Parts
+    from edgelora.checkpoint.context_length import own_context_length
     from edgelora.merging.merge import read_factors
     from edgelora.merging.merge_all import merge_all
     from edgelora.merging.merge_auto import AutoMerge, merge_auto

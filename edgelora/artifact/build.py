@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from edgelora.adapter.dora import has_gains
-from edgelora.artifact.context_length import choose_context_length
 from edgelora.artifact.convert_adapters import plain_for_all
 from edgelora.artifact.exporter import Exporter
 from edgelora.artifact.kv_cache_steps import cache_scales
@@ -19,6 +18,7 @@ from edgelora.artifact.options import ExportOptions
 from edgelora.artifact.package import package
 from edgelora.artifact.parts import Parts
 from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
+from edgelora.checkpoint.context_length import choose_context_length
 from edgelora.data.probes import probe_prompts
 from edgelora.grid.make import Grid
 from edgelora.grid.row_codes import as_rows

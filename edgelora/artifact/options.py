@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 from edgelora.adapter.narrow import check_store
-from edgelora.artifact.context_length import DEFAULT_CONTEXT
 from edgelora.artifact.sharing import check_share
 from edgelora.artifact.store import split_assignment
 from edgelora.artifact.targets import TARGETS, Target, find_target
+from edgelora.checkpoint.context_length import DEFAULT_CONTEXT
 from edgelora.checkpoint.task import TASK_WORDS, find_task_word
 from edgelora.data.template_options import TemplateVariables
 from edgelora.errors import ConfigError

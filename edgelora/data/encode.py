@@ -80,8 +80,10 @@ def encode_rows(
     raw: bool,
     where: str,
     invocation: Sequence[int] = (),
+    *,
+    context: int,
 ) -> Encoded:
-    """Encode every row that fits into ``max_length`` tokens.
+    """Encode every row that fits into ``max_length`` tokens, and into the ``context`` of the model.
 
     ``raw`` leaves the chat template out. Of a conversation the last answer is learned, the earlier ones are counted.
     A prompt must have the token ids of an ``invocation``, where there is one.
@@ -101,6 +103,8 @@ def encode_rows(
         start = find_last(example.ids[: example.prompt_length], invocation) if invocation else 0
         if start is None:
             problems.append(Problem(row.line, "the prompt lacks the invocation, so the adapter would do nothing"))
+        elif len(example.ids) > context:
+            problems.append(Problem(row.line, f"{len(example.ids)} tokens, the model holds {context}"))
         elif len(example.ids) > max_length:
             problems.append(Problem(row.line, f"{len(example.ids)} tokens, more than --max-length {max_length}"))
         elif len(example.ids) <= example.prompt_length:

@@ -12,6 +12,7 @@ from edgelora.adapter.combine import Parent, combine
 from edgelora.adapter.lineage import Source, check_agree, check_base, read_source, split_weight
 from edgelora.adapter.merge_options import MergeOptions
 from edgelora.adapter.receipt import begin_receipt
+from edgelora.checkpoint.context_length import own_context_length
 from edgelora.checkpoint.tokenizer import UNDATED, open_tokenizer
 from edgelora.data.encode import encode_rows
 from edgelora.data.probes import find_probes
@@ -137,5 +138,6 @@ def _rows_of_model(checkpoint: Checkpoint, asked: Asked, key: str, source: Sourc
         return [Question(probe.input_ids, (len(probe.input_ids) - 1,)) for probe in find_probes(checkpoint)]
     how = rendering_of(source.receipt)
     tokenizer = open_tokenizer(checkpoint, how.variables, parse_date(how.date) or UNDATED)
-    encoded = encode_rows(asked.rows(path), tokenizer, checkpoint.eos_token_ids, _LONGEST, how.raw, str(path))
+    rows, holds = asked.rows(path), own_context_length(checkpoint)
+    encoded = encode_rows(rows, tokenizer, checkpoint.eos_token_ids, _LONGEST, how.raw, str(path), context=holds)
     return questions_of_examples(encoded.examples)

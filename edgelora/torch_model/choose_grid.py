@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from edgelora.checkpoint.context_length import own_context_length
 from edgelora.checkpoint.names import is_vocabulary
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.encode import encode_rows
@@ -250,7 +251,13 @@ def read_sequences(checkpoint: Checkpoint, data: Path) -> Sequence[Sequence[int]
     count = min(_SEQUENCES, len(found.rows))
     rows = tuple(found.rows[index * len(found.rows) // count] for index in range(count))
     encoded = encode_rows(
-        Rows(rows, ()), open_tokenizer(checkpoint), checkpoint.eos_token_ids, _MAX_TOKENS, raw=False, where=str(data)
+        Rows(rows, ()),
+        open_tokenizer(checkpoint),
+        checkpoint.eos_token_ids,
+        _MAX_TOKENS,
+        raw=False,
+        where=str(data),
+        context=own_context_length(checkpoint),
     )
     return [example.ids for example in encoded.examples]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgelora.checkpoint.context_length import own_context_length
 from edgelora.checkpoint.names import module_of
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.encode import encode_rows
@@ -45,7 +46,13 @@ def read_kl_prompts(checkpoint: Checkpoint, data: Path) -> tuple[tuple[int, ...]
     Raises DataError when no row can be used.
     """
     encoded = encode_rows(
-        read_rows(data), open_tokenizer(checkpoint), checkpoint.eos_token_ids, _TOKENS, raw=False, where=str(data)
+        read_rows(data),
+        open_tokenizer(checkpoint),
+        checkpoint.eos_token_ids,
+        _TOKENS,
+        raw=False,
+        where=str(data),
+        context=own_context_length(checkpoint),
     )
     rows = [example.ids for example in encoded.examples]
     count = max(1, min(len(rows), _TOKENS * len(rows) // sum(map(len, rows))))

@@ -18,6 +18,7 @@ import torch
 from edgelora.adapter.lineage import Source, check_base
 from edgelora.adapter.merge_options import FitOptions
 from edgelora.adapter.receipt import begin_receipt
+from edgelora.checkpoint.context_length import own_context_length
 from edgelora.checkpoint.tokenizer import UNDATED, open_tokenizer
 from edgelora.data.encode import Example, encode_rows
 from edgelora.data.rows import Rows, read_rows
@@ -100,7 +101,9 @@ def _read_examples(grid: Grid, sources: Sequence[Source], options: FitOptions) -
     how = rendering_of(next((source.receipt for source in sources if source.receipt is not None), None))
     tokenizer = open_tokenizer(grid.checkpoint, how.variables, parse_date(how.date) or UNDATED)
     rows = Rows(read_rows(options.rows).rows[: options.limit], ())
-    return encode_rows(rows, tokenizer, grid.checkpoint.eos_token_ids, _MAX_LENGTH, how.raw, str(options.rows)).examples
+    base, where = grid.checkpoint, str(options.rows)
+    holds = own_context_length(base)
+    return encode_rows(rows, tokenizer, base.eos_token_ids, _MAX_LENGTH, how.raw, where, context=holds).examples
 
 
 def _descend(model: Any, examples: Sequence[Example], device: torch.device) -> float:

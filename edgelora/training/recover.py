@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from edgelora.checkpoint.context_length import own_context_length
 from edgelora.checkpoint.tokenizer import open_tokenizer
 from edgelora.data.encode import Encoded, Example, check_ids, encode_rows
 from edgelora.data.encode_labelled import encode_texts
@@ -70,13 +71,20 @@ def recover_adapter(
 def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
     """The examples of a file, in which every token but the first counts.
 
-    A ``.txt`` file is one long text, cut into windows of ``options.max_length`` tokens; anything else holds the rows
-    that training reads, rendered in the same way. Raises DataError when there is nothing to learn from.
+    A ``.txt`` file is one long text, cut into windows of ``options.max_length`` tokens, or of as many as the model
+    holds; anything else holds the rows that training reads, rendered in the same way. Raises DataError when there is
+    nothing to learn from.
     """
     tokenizer = open_templated(checkpoint, options)
     if not is_text(path):
         found = encode_rows(
-            read_rows(path), tokenizer, checkpoint.eos_token_ids, options.max_length, options.raw, where=str(path)
+            read_rows(path),
+            tokenizer,
+            checkpoint.eos_token_ids,
+            options.max_length,
+            options.raw,
+            str(path),
+            context=own_context_length(checkpoint),
         )
         whole = tuple(dataclasses.replace(example, prompt_length=1) for example in found.examples)
         return dataclasses.replace(found, examples=whole)
@@ -87,7 +95,7 @@ def read_texts(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encoded:
         check_ids(ids, tokenizer)
     except DataError as error:
         raise DataError(f"{path} cannot be used: {error}") from error
-    windows = cut_windows(ids, opening, options.max_length)
+    windows = cut_windows(ids, opening, min(options.max_length, own_context_length(checkpoint)))
     if not windows:
         raise DataError(f"{path} has too few tokens to predict one from another; give it more text")
     return Encoded(windows, ())

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from edgelora.adapter.receipt import begin_receipt
+from edgelora.checkpoint.context_length import own_context_length
 from edgelora.data.encode import AnyExample, Encoded, encode_rows
 from edgelora.data.invocation import read_invocation
 from edgelora.data.rows import Problem, read_rows
@@ -357,6 +358,7 @@ def _read_examples(checkpoint: Checkpoint, path: Path, options: Recipe) -> Encod
         options.raw,
         where=str(path),
         invocation=_find_invocation(checkpoint, options),
+        context=own_context_length(checkpoint),
     )
 
 

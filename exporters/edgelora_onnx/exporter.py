@@ -13,8 +13,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgelora.artifact.context_length import choose_context_length
 from edgelora.artifact.targets import MATMUL_INTEGER, MATMUL_NBITS
+from edgelora.checkpoint.context_length import choose_context_length
 from edgelora.errors import ConfigError
 from edgelora.grid.make import Grid
 from edgelora.values import ExportedModel, FloatArray

@@ -99,7 +99,7 @@ def test_losses_are_those_of_pytorch_on_the_same_values(inputs, finished):
     checkpoint = open_checkpoint(str(base))
     found = {arm["name"]: arm for arm in json.loads((finished / "report.json").read_text())["arms"]}
     examples = encode_rows(
-        read_rows(held), open_tokenizer(checkpoint), checkpoint.eos_token_ids, 512, raw=False, where="held"
+        read_rows(held), open_tokenizer(checkpoint), checkpoint.eos_token_ids, 512, raw=False, where="held", context=512
     ).examples
     tokens = sum(len(example.ids) - example.prompt_length for example in examples)
     for arm, quant, adapter in (

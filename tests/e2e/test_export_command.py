@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from edgelora.artifact.context_length import DEFAULT_CONTEXT, choose_context_length
+from edgelora.checkpoint.context_length import DEFAULT_CONTEXT, choose_context_length
 from edgelora.checkpoint.folder import FolderCheckpoint, open_checkpoint
 from edgelora.cli import main
 from edgelora_runtime import InputError, load

@@ -59,7 +59,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 def loss_of(checkpoint: Path, factors: dict[str, Factors], rows: Path) -> float:
     """With the deltas in the weights, another way to the same answers."""
     base = open_checkpoint(str(checkpoint))
-    examples = encode_rows(read_rows(rows), open_tokenizer(base), base.eos_token_ids, 512, False, "rows").examples
+    examples = encode_rows(
+        read_rows(rows), open_tokenizer(base), base.eos_token_ids, 512, False, "rows", context=512
+    ).examples
     model = load_merged(grid_maker(GridChoice("int4"))(base), factors)
     with torch.inference_mode():
         total = float(completion_loss(model, examples, torch.device("cpu")))

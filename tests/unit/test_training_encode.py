@@ -124,19 +124,21 @@ def test_rows_that_are_too_long_or_refused_keep_their_lines():
     refusing = "{% if messages|length > 2 %}{{ raise_exception('one turn only') }}{% endif %}" + CHATML
     turns = tuple({"role": role, "content": "x"} for role in ("user", "assistant", "user"))
     rows = Rows((row("a", "b", 2), row("a" * 80, "b", 3), Row(5, turns, "y")), (Problem(4, "not JSON"),))
-    encoded = encode_rows(rows, make_tokenizer(refusing), (END,), max_length=60, raw=False, where="f")
+    encoded = encode_rows(rows, make_tokenizer(refusing), (END,), max_length=60, raw=False, where="f", context=512)
     assert [example.line for example in encoded.examples] == [2]
     assert [problem.line for problem in encoded.problems] == [3, 4, 5]
     assert "more than --max-length 60" in encoded.problems[0].reason
     assert "one turn only" in encoded.problems[2].reason
+    short = encode_rows(rows, make_tokenizer(refusing), (END,), max_length=200, raw=False, where="f", context=60)
+    assert "the model holds 60" in short.problems[0].reason, "positions that the model has none of"
 
 
 def test_nothing_left_is_refused():
     rows = Rows((row("a", "b", 7),), ())
     with pytest.raises(DataError, match=r"f has no row to train on: line 7: \d+ tokens, more than --max-length 3"):
-        encode_rows(rows, make_tokenizer(), (END,), max_length=3, raw=False, where="f")
+        encode_rows(rows, make_tokenizer(), (END,), max_length=3, raw=False, where="f", context=512)
     with pytest.raises(CheckpointError, match="eos_token_id"):
-        encode_rows(rows, make_tokenizer(), (), max_length=60, raw=False, where="f")
+        encode_rows(rows, make_tokenizer(), (), max_length=60, raw=False, where="f", context=512)
 
 
 # Tools before the messages, calls and reasoning of an answer as text of their own.
@@ -189,11 +191,11 @@ def test_what_a_template_would_leave_out_of_a_row_is_a_problem(tmp_path):
         {"messages": [user, {"role": "assistant", "content": "b", "reasoning_content": "c"}]},
         {"prompt": "a", "completion": "b"},
     )
-    encoded = encode_rows(rows, make_tokenizer(), (END,), max_length=60, raw=False, where="f")
+    encoded = encode_rows(rows, make_tokenizer(), (END,), max_length=60, raw=False, where="f", context=512)
     assert [example.line for example in encoded.examples] == [5]
     for problem, word in zip(encoded.problems, ("tools", "tool_calls", "tool_calls", "reasoning_content"), strict=True):
         assert f"no place for {word}" in problem.reason
-    raw = encode_rows(rows, make_tokenizer(), (END,), max_length=60, raw=True, where="f")
+    raw = encode_rows(rows, make_tokenizer(), (END,), max_length=60, raw=True, where="f", context=512)
     assert [problem.line for problem in raw.problems] == [1, 2, 3, 4]
 
 
@@ -219,7 +221,7 @@ def test_of_a_conversation_the_last_answer_is_learned_and_the_earlier_ones_are_c
     turns = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))]
     talk = {"messages": [*turns, {"role": "assistant", "content": "d"}]}
     rows = read(tmp_path, talk, {"prompt": "a", "completion": "b"})
-    encoded = encode_rows(rows, make_tokenizer(), (END, EOS), 512, raw=False, where="rows.jsonl")
+    encoded = encode_rows(rows, make_tokenizer(), (END, EOS), 512, raw=False, where="rows.jsonl", context=512)
     assert encoded.earlier_answers == 1
     first = encoded.examples[0]
     assert make_tokenizer().decode(first.ids[first.prompt_length :]) == "d"

@@ -28,6 +28,7 @@ from edgelora_onnx.passes.bake_adapter import BakeAdapter
 from edgelora_onnx.passes.drive_inputs import DriveInputs
 from edgelora_onnx.passes.exact_arithmetic import ExactArithmetic
 from edgelora_onnx.passes.fuse_slots import FuseSlots
+from edgelora_onnx.passes.lower_attention import LowerAttention
 from edgelora_onnx.passes.lower_in_place import LowerInPlace
 from edgelora_onnx.passes.lower_linears import LowerLinears
 from edgelora_onnx.passes.lower_to_integers import LowerToIntegers
@@ -106,6 +107,7 @@ class OnnxExporter:
             twin = ir.load(folder / GRAPH_FILE)
             FuseSlots(add_slots.slots)(twin)
             LowerInPlace()(twin)
+            LowerAttention()(twin)
             ir.save(twin, folder / FUSED_FILE)
         if add_slots.slots:
             RemoveSlots(add_slots.slots)(decoder.model)

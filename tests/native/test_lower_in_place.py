@@ -9,6 +9,7 @@ import pytest
 
 from edgelora.artifact.store import add_adapter
 from edgelora_onnx.passes.fuse_slots import LOW_RANK
+from edgelora_onnx.passes.lower_attention import LowerAttention
 from edgelora_onnx.passes.lower_in_place import EMBED, LINEAR, LowerInPlace
 from edgelora_runtime import load
 from edgelora_runtime.manifest import read_manifest
@@ -86,3 +87,22 @@ def test_columns_in_another_order_stay_with_onnxruntime() -> None:
     node = ir.node("MatMulNBits", [x, codes, scales, None, order], attributes, domain="com.microsoft", num_outputs=1)
     graph = ir.Graph([x], node.outputs, nodes=[node], initializers=inputs, opset_imports={"": 21})
     assert not LowerInPlace()(ir.Model(graph, ir_version=10)).modified
+
+
+def test_attention_with_more_than_is_known_stays_with_onnxruntime(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    write_artifact(checkpoint, folder, "int4", level=4)
+    model = ir.load(folder / "decoder.fused.onnx")
+    nodes = [node for node in model.graph if node.op_type == "GroupQueryAttention"]
+    assert nodes and {node.domain for node in nodes} == {"edgelora"}
+    for node in nodes:
+        node.domain = "com.microsoft"
+    nodes[0].attributes["smooth_softmax"] = ir.AttrInt64("smooth_softmax", 1)
+    nodes[1].attributes["smooth_softmax"] = ir.AttrInt64("smooth_softmax", 0)
+    assert LowerAttention()(model).modified
+    assert [node.domain for node in nodes] == ["com.microsoft", *["edgelora"] * (len(nodes) - 1)]
+    assert "smooth_softmax" not in nodes[1].attributes
+    nodes[1].domain = "com.microsoft"
+    nodes[1].resize_inputs(11)
+    nodes[1].replace_input_with(10, nodes[1].inputs[0])  # a bias of scores
+    assert not LowerAttention()(model).modified

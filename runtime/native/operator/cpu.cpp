@@ -36,4 +36,14 @@ const Cpu& cpu() {
   return found;
 }
 
+const char* path_names() {
+#if defined(__x86_64__) || defined(__i386__)
+  return cpu().avx512 ? "plain avx2 avx512" : cpu().avx2 ? "plain avx2" : "plain";
+#elif defined(__aarch64__)
+  return "plain neon";
+#else
+  return "plain";
+#endif
+}
+
 }  // namespace edgelora::ops

@@ -15,4 +15,7 @@ struct Cpu {
 
 const Cpu& cpu();
 
+// Names of the sets of vectors of floats that it has, a blank between them, the fastest last.
+const char* path_names();
+
 }  // namespace edgelora::ops

@@ -6,8 +6,6 @@
 // float16 or float32.
 #include <array>
 #include <atomic>
-#include <cstdlib>
-#include <memory>
 #include <optional>
 
 #include "linear_path.hpp"
@@ -16,6 +14,7 @@
 #include "low_rank_steps.hpp"
 #include "operators.hpp"
 #include "ort_kernel.hpp"
+#include "room.hpp"
 
 namespace edgelora::ops::in_place {
 namespace {
@@ -35,34 +34,6 @@ std::string shape_text(const Tensor& tensor) {
   std::string text = "[";
   for (size_t i = 0; i < tensor.n_dims; ++i) text += (i ? ", " : "") + std::to_string(tensor.dims[i]);
   return text + "]";
-}
-
-// Memory that starts on a line of the cache.
-class Memory {
- public:
-  Memory() = default;
-  explicit Memory(size_t bytes) : bytes_(bytes), own_(std::malloc(bytes + 64)) {
-    if (own_ == nullptr) refuse("found no memory for " + std::to_string(bytes) + " bytes");
-    const auto at = reinterpret_cast<uintptr_t>(own_.get());
-    start_ = reinterpret_cast<uint8_t*>((at + 63) / 64 * 64);
-  }
-  uint8_t* get() const { return start_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  size_t bytes_ = 0;
-  std::unique_ptr<void, Free> own_;
-  uint8_t* start_ = nullptr;
-};
-
-// Memory that a thread keeps from call to call: what another part of the rows has used is in its cache already.
-uint8_t* room(size_t bytes) {
-  static thread_local Memory kept;
-  if (kept.bytes() < bytes) kept = Memory(bytes);
-  return kept.get();
 }
 
 // What a node says of its weights.
@@ -228,7 +199,7 @@ class Linear {
     tokens.scale_stride = over(m.blocks, path_->lanes) * path_->lanes;
     const size_t values = static_cast<size_t>(count * tokens.value_stride);
     const size_t floats = static_cast<size_t>(over(count * tokens.scale_stride, 16) * 16);
-    const Memory memory(values + 12 * floats);
+    const Room memory(values + 12 * floats);
     tokens.values = reinterpret_cast<int8_t*>(memory.get());
     tokens.scales = reinterpret_cast<float*>(memory.get() + values);
     tokens.sums = tokens.scales + floats;

@@ -4,7 +4,8 @@
 #include <stdexcept>
 #include <utility>
 
-#include "cpu.hpp"
+#include "choose_path.hpp"
+#include "room.hpp"
 
 namespace edgelora::ops {
 
@@ -35,13 +36,6 @@ Scale cut(Scale job, size_t token, size_t tokens) {
   return job;
 }
 
-// Memory that a thread keeps from call to call.
-float* room(size_t count) {
-  static thread_local std::vector<float> kept;
-  if (kept.size() < count) kept.resize(count);
-  return kept.data();
-}
-
 size_t products_of(const Block& block, const Layout& layout) {
   size_t found = block.rank * layout.in_features;
   for (size_t i = 0; i < layout.parts(); ++i) found += block.parts[i].rank * layout.width(i);
@@ -69,7 +63,7 @@ void add_piece(const Path& path, const Layout& layout, const Piece& piece, const
   const size_t widest = widest_rank(block, layout.parts());
   const bool widens = block.kind != Kind::float32 && tokens >= widen_from;
   const size_t n_wide = widens ? std::max(panel * lane * lanes(layout.in_features), 2 * widest * lane) : 0;
-  float* h = room(tokens * (block.rank + widest) + n_wide);
+  float* h = float_room(tokens * (block.rank + widest) + n_wide);
   float* scaled = h + tokens * block.rank;
   float* wide = scaled + tokens * widest;
   path.down({x + token * layout.in_features, layout.in_features, tokens, layout.in_features, block.a, block.kind,
@@ -95,7 +89,7 @@ void share_piece(const Call& call, const Path& path, const Layout& layout, const
   const size_t n_in = lanes(layout.in_features);
   size_t ranks = 0;
   for (size_t i = 0; i < layout.parts(); ++i) ranks += block.parts[i].rank;
-  float* h = room(shares * block.rank + ranks);
+  float* h = float_room(shares * block.rank + ranks);
   auto down = [&](size_t share) {
     path.down({x, layout.in_features, 1, layout.in_features, block.a, block.kind, block.rank, n_in * share / shares,
                n_in * (share + 1) / shares, h + share * block.rank, block.rank, nullptr});
@@ -164,24 +158,15 @@ Adapters read_adapters(const Tensor& factors, const Tensor& blocks, const Tensor
 }
 
 const Path& find_path(const std::string& name) {
+  static const Path* const known[] = {
 #if defined(__x86_64__) || defined(__i386__)
-  if (cpu().avx512 && (name.empty() || name == "avx512")) return avx512_path;
-  if (cpu().avx2 && (name.empty() || name == "avx2")) return avx2_path;
+      &avx512_path, &avx2_path,
 #elif defined(__aarch64__)
-  if (name.empty() || name == "neon") return neon_path;
+      &neon_path,
 #endif
-  if (name.empty() || name == "plain") return plain_path;
-  throw std::invalid_argument("path is '" + name + "', expected one of: " + path_names());
-}
-
-const char* path_names() {
-#if defined(__x86_64__) || defined(__i386__)
-  return cpu().avx512 ? "plain avx2 avx512" : cpu().avx2 ? "plain avx2" : "plain";
-#elif defined(__aarch64__)
-  return "plain neon";
-#else
-  return "plain";
-#endif
+      &plain_path,
+  };
+  return choose_path(known, name);
 }
 
 LowRank::LowRank(Layout layout, size_t slot, const Path& path, bool gelu)

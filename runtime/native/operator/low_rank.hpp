@@ -30,9 +30,6 @@ Adapters read_adapters(const Tensor& factors, const Tensor& blocks, const Tensor
 // The fastest path that this processor has, or the one of that name; throws std::invalid_argument for another name.
 const Path& find_path(const std::string& name);
 
-// Names of all paths that this processor can run, a blank between them, the fastest last.
-const char* path_names();
-
 // The factors of one adapter at a slot, and what its delta is multiplied with.
 struct Piece {
   Block block;

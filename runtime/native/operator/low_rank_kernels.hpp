@@ -1,4 +1,5 @@
-// The two products over a vector type `V`: included by one file for each instruction set, which defines V.
+// The two products over a vector type `V`, in the `Tiles` that suit it: included by one file for each instruction set,
+// which defines both.
 //
 // Nothing of the standard library is used and all is static: what is compiled here for one instruction set must not be
 // what the linker chooses for another file.
@@ -89,7 +90,7 @@ void down_panel(const Down& job, const T* a, size_t ranks, size_t start) {
   const size_t whole = job.in_features / lane, left = job.in_features % lane;
   float* h = job.h + start;
   size_t t = 0;
-  if (V::pairs_tokens && ranks == panel && job.last <= whole) {
+  if (Tiles::pairs_tokens && ranks == panel && job.last <= whole) {
     for (; t + 2 <= job.tokens; t += 2) {
       down_two(job.x + t * job.x_stride, job.x + (t + 1) * job.x_stride, job.first, job.last, a, h + t * job.h_stride,
                h + (t + 1) * job.h_stride);
@@ -194,10 +195,10 @@ void up_held(const float* h, const T* b, size_t rank, size_t first, size_t last,
 template <class T>
 void up_one(const float* h, const T* b, size_t rank, size_t first, size_t last, float* y) {
   size_t r = 0;
-  for (; r + V::held <= rank; r += V::held) up_held<T, V::held>(h + r, b + lane * r, rank, first, last, y);
+  for (; r + Tiles::held <= rank; r += Tiles::held) up_held<T, Tiles::held>(h + r, b + lane * r, rank, first, last, y);
   h += r;
   b += lane * r;
-  if (V::held > 8 && rank - r >= 8) {
+  if (Tiles::held > 8 && rank - r >= 8) {
     up_held<T, 8>(h, b, rank, first, last, y);
     h += 8;
     b += lane * 8;
@@ -231,7 +232,7 @@ void up_tail(const Up& job, const T* b, size_t column, size_t left) {
 // All tokens, `L` lanes of columns whose factors are at `b`.
 template <class T, int L>
 void up_lanes(const Up& job, const T* b, size_t column) {
-  constexpr int tile = V::up_tokens;
+  constexpr int tile = Tiles::up_tokens;
   size_t t = 0;
   for (; t + tile <= job.tokens; t += tile) up_tokens<T, tile, L>(job, b, t, column);
   if (job.scale != nullptr) scale_some(*job.scale, t, job.tokens, column, column + L * lane);
@@ -248,9 +249,9 @@ void up_typed(const Up& job) {
     up_one(job.h, b, job.rank, job.first, end, job.y);
   } else if (sizeof(T) < sizeof(float) && job.tokens >= widen_from) {
     size_t n = job.first;
-    for (; n + V::up_lanes <= end; n += V::up_lanes) {
-      widen(b + n * size, V::up_lanes * size, job.wide);
-      up_lanes<float, V::up_lanes>(job, job.wide, n * lane);
+    for (; n + Tiles::up_lanes <= end; n += Tiles::up_lanes) {
+      widen(b + n * size, Tiles::up_lanes * size, job.wide);
+      up_lanes<float, Tiles::up_lanes>(job, job.wide, n * lane);
     }
     for (; n < end; ++n) {
       widen(b + n * size, size, job.wide);
@@ -258,7 +259,7 @@ void up_typed(const Up& job) {
     }
   } else {
     size_t n = job.first;
-    for (; n + V::up_lanes <= end; n += V::up_lanes) up_lanes<T, V::up_lanes>(job, b + n * size, n * lane);
+    for (; n + Tiles::up_lanes <= end; n += Tiles::up_lanes) up_lanes<T, Tiles::up_lanes>(job, b + n * size, n * lane);
     for (; n < end; ++n) up_lanes<T, 1>(job, b + n * size, n * lane);
   }
   if (job.last > whole && left > 0) up_tail(job, b + whole * size, whole * lane, left);

@@ -5,6 +5,7 @@
 #include <array>
 #include <vector>
 
+#include "cpu.hpp"
 #include "low_rank.hpp"
 #include "low_rank_node.hpp"
 #include "operators.hpp"

@@ -17,6 +17,8 @@ static const OrtCustomOp* (*const table[])() = {
     linear,
     embed,
     round_rows,
+    group_query_attention,
+    group_query_attention_in_bytes,
 };
 
 // The newest interface of both; "1.24.4" has 24 of them, and a library that is asked for another complains on standard

@@ -4,8 +4,7 @@
 // `--time` it prints nanoseconds of one token, of 8 and of 64 instead.
 #include "linear_path.hpp"
 
-#include <sys/mman.h>
-#include <unistd.h>
+#include "harness.hpp"
 
 #include <chrono>
 #include <cmath>
@@ -19,28 +18,6 @@
 using namespace edgelora::ops::in_place;
 
 namespace {
-
-// Memory whose last byte is the last before a page that nobody may touch.
-class Fenced {
- public:
-  explicit Fenced(size_t bytes) : bytes_(bytes) {
-    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    size_ = (bytes + page - 1) / page * page + page;
-    start_ = static_cast<uint8_t*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (start_ == MAP_FAILED || mprotect(start_ + size_ - page, page, PROT_NONE) != 0) std::abort();
-    data_ = start_ + size_ - page - bytes;
-  }
-  Fenced(const Fenced&) = delete;
-  Fenced& operator=(const Fenced&) = delete;
-  ~Fenced() { munmap(start_, size_); }
-  uint8_t* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  size_t bytes_, size_;
-  uint8_t* start_;
-  uint8_t* data_;
-};
 
 uint16_t to_half(float value) {  // of numbers that float16 holds
   uint32_t bits;

@@ -2,48 +2,22 @@
 //
 // Packed adapters end where their memory ends, so that a path that reads beyond them is stopped, and rows are worked on
 // by threads as onnxruntime would. With `--time` it prints microseconds of one token and of 64 instead.
+#include "cpu.hpp"
 #include "low_rank.hpp"
 #include "low_rank_steps.hpp"
 
-#include <sys/mman.h>
-#include <unistd.h>
+#include "harness.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <random>
 #include <sstream>
-#include <thread>
 
 using namespace edgelora::ops;
 
 namespace {
-
-// Memory whose last byte is the last before a page that nobody may touch.
-class Fenced {
- public:
-  explicit Fenced(const std::vector<unsigned char>& bytes) {
-    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    size_ = (bytes.size() + page - 1) / page * page + page;
-    start_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    auto* last = static_cast<unsigned char*>(start_) + size_ - page;
-    if (start_ == MAP_FAILED || mprotect(last, page, PROT_NONE) != 0) std::abort();
-    data_ = last - bytes.size();
-    std::copy(bytes.begin(), bytes.end(), data_);
-  }
-  Fenced(const Fenced&) = delete;
-  Fenced& operator=(const Fenced&) = delete;
-  ~Fenced() { munmap(start_, size_); }
-  const unsigned char* data() const { return data_; }
-
- private:
-  size_t size_;
-  void* start_;
-  unsigned char* data_;
-};
 
 uint16_t to_half(float value) {  // of numbers that float16 holds
   uint32_t bits;
@@ -148,22 +122,6 @@ struct Packed {
     }
   }
 };
-
-// Runs every share on a thread of its own, as a session with many threads would.
-OrtStatus* ORT_API_CALL run_on_threads(const OrtKernelContext*, void (*body)(void*, size_t), size_t total, size_t,
-                                       void* data) noexcept {
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < total; ++i) threads.emplace_back(body, data, i);
-  for (std::thread& thread : threads) thread.join();
-  return nullptr;
-}
-
-std::vector<float> draw(size_t count, std::mt19937& random) {
-  std::vector<float> found(count);
-  std::normal_distribution<float> normal;
-  for (float& value : found) value = normal(random);
-  return found;
-}
 
 // The largest error over what the sums' terms can amount to; each row has two adapters, the last row none.
 double worst_of(const Path& path, const Layout& layout, Kind kind, size_t rank, bool is_shared, size_t rows,

@@ -29,11 +29,12 @@ def answer_both(
     prefill: int,
     rank: int,
     cache: DynamicCache | None = None,
+    library: Path | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Logits (len(ids), vocab_size) of PyTorch, the adapter merged into ``shipped``, and of the graph, beside it.
 
     The graph gets the first ``prefill`` tokens in one call, the others one by one; PyTorch gets all at once,
-    over ``cache``.
+    over ``cache``. With a ``library`` of operators it is the fused graph, and ``rank`` 0.
     """
     adapter, deltas = random_adapter(exported, rank, seed=rank) if rank else (no_adapter(exported), {})
     values = dict(shipped)
@@ -43,6 +44,6 @@ def answer_both(
     load_values(model, values)
     with torch.inference_mode():
         expected: FloatArray = model(torch.tensor(ids)[None], past_key_values=cache).logits[0].numpy()
-    decoder = Decoder(folder, exported, adapter)
+    decoder = Decoder(folder, exported, adapter, library)
     found = [decoder.step(ids[:prefill])] + [decoder.step(ids[i : i + 1]) for i in range(prefill, len(ids))]
     return expected, np.concatenate(found)

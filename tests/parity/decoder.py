@@ -11,16 +11,27 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from edgelora.values import ExportedModel
+from edgelora_runtime.fused import blend_fused
 
 
 class Decoder:
-    """One row, cache carried from call to call."""
+    """One row, cache carried from call to call; with a ``library`` of operators the fused graph, without adapters."""
 
-    def __init__(self, folder: Path, exported: ExportedModel, adapter: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        exported: ExportedModel,
+        adapter: Mapping[str, npt.NDArray[np.float32]],
+        library: Path | None = None,
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(folder / exported.graph_file, options, providers=["CPUExecutionProvider"])
+        file = exported.graph_file
+        if library is not None and exported.fused_file is not None:
+            file, adapter = exported.fused_file, blend_fused([], exported.slots)
+            options.register_custom_ops_library(str(library))
+        self._session = ort.InferenceSession(folder / file, options, providers=["CPUExecutionProvider"])
         self._adapter = adapter
         self._length = 0
         empty = np.zeros((1, exported.num_kv_heads, 0, exported.head_dim), np.dtype(exported.kv_cache))

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edgelora.checkpoint.config import ARCHITECTURES
 from edgelora.errors import CheckpointError
 from edgelora.grid.make import parse_quant, plan_grid
 from edgelora_onnx import OnnxExporter
+from tests.operator_library import operator_library
 from tests.parity.architectures import MODELS, TorchCheckpoint, checkpoint_of, random_model
 from tests.parity.both import answer_both
 
@@ -34,6 +36,22 @@ def test_graph_equals_torch(name: str, quant: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-3, rtol=0)
         answers.append(expected)
     assert np.abs(answers[0] - answers[1]).max() > 1e-2, "an adapter that changes nothing would prove nothing"
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_the_fused_graph_equals_torch(name: str, tmp_path: Path) -> None:
+    """With attention of our own, over prompts longer than any window."""
+    model = random_model(name)
+    checkpoint = checkpoint_of(model, name)
+    grid = plan_grid(checkpoint, parse_quant("int4"))
+    exported = OnnxExporter().export(grid, tmp_path, accuracy_level=0, fused=True)
+    shipped = {key: grid.value(key) for key in checkpoint.names()}
+    ids = np.random.default_rng(1).integers(0, exported.vocab_size, PREFILL + DECODE)
+    expected, found = answer_both(model, exported, tmp_path, shipped, ids, PREFILL, 0, library=operator_library())
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=0)
+    graph = ir.load(tmp_path / str(exported.fused_file)).graph
+    attention = {node.domain for node in graph if node.op_type == "GroupQueryAttention"}
+    assert attention == {"edgelora"}
 
 
 def test_slots_cover_every_linear_of_the_layers(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import { lazyModels } from "./core/lazy-models.js";
 import { type ForTask, type LoadOptions, loadModel, type ModelOf, type Wanted } from "./core/model.js";
 import type { Models } from "./core/models.js";
 import { baseFiles, filesOfBase, neededFiles } from "./core/needed-files.js";
+import { show } from "./core/parse-json.js";
 import type { ArtifactSource, Backend, Capabilities, GraphSource, Ort } from "./core/ports.js";
 import type { BringOptions } from "./core/stored-models.js";
 
@@ -81,7 +82,7 @@ export async function load<Want extends Wanted = "text-generation">(
 ): Promise<ModelOf<Want>> {
   const { threads = defaultThreads(), runtime = "native" } = options;
   if (!Number.isInteger(threads) || threads < 1) {
-    throw new InputError(`threads is ${threads}, expected a whole number from 1`);
+    throw new InputError(`threads is ${show(threads)}, expected a whole number from 1`);
   }
   if (runtime !== "native" && runtime !== "wasm") {
     throw new InputError(`runtime is "${runtime}", expected "native" or "wasm"`);

@@ -50,6 +50,18 @@ async function prepare(context: TestContext, manner: Manner = {}) {
   return { server, open, cache, models: modelsIn(cache) };
 }
 
+test("what who watches an adapter's download throws is no lost connection", async (context) => {
+  const { server, open } = await prepare(context, {});
+  const model = await open(`${server.origin}/models/tiny-float`);
+  const onProgress = () => {
+    throw new Error("mine");
+  };
+  const address = `${server.origin}/models/tiny-float/adapters/one`;
+  await assert.rejects(model.loadAdapter("new", address, { onProgress }), { name: "Error", message: "mine" });
+  await model.loadAdapter("new", new URL(address));
+  await model.dispose();
+});
+
 test("a server's address is loaded with its query and headers, and then from the disk", async (context) => {
   const { server, open, models } = await prepare(context, { compresses: true });
   const address = `${server.origin}/models/tiny-float/?key=a%20b#x`;

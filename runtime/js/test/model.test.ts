@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { InputError } from "../src/core/errors.js";
 import { load } from "../src/node.js";
 import { copyArtifact, float32, memoryFolder, writeSafetensors } from "./folders.js";
@@ -104,6 +105,71 @@ test("the score of an answer is the sum that choices compare", async () => {
     const end = Math.log(Math.exp(scores[ids.length] as number) + Math.exp(other[ids.length] as number));
     assert.ok(Math.abs(tokens + end - (choiceScores?.[index] as number)) < 1e-4);
   }
+});
+
+test("what only plain JavaScript can give is refused by name, whatever it is", async () => {
+  const itself: Record<string, unknown> = {};
+  itself["self"] = itself;
+  const odd = (value: unknown) => value as never;
+  const calls: [() => Promise<unknown>, RegExp][] = [
+    [() => model.generate("x", { schema: odd([]) }), /^schema is an empty list; give one, or one for each prompt/],
+    [
+      () => model.generate("x", { regex: [], processLogits: [] }),
+      /^regex is an empty list.*; processLogits is an empty/,
+    ],
+    [
+      () => model.generate("x", { regex: odd(/abc/) }),
+      /^regex is \/abc\/, a RegExp; give its text, which is its `source`$/,
+    ],
+    [
+      () => model.generate("x", { choices: ["a", "b"], processLogits: () => {} }),
+      /^choices and processLogits exclude each/,
+    ],
+    [() => model.generate("x", { choices: odd([1n]) }), /^choices is a list of 1, expected a list of strings$/],
+    [() => model.generate(odd(itself)), /^prompt is \[object Object\], expected text/],
+    [() => model.generate("x", { signal: odd(new AbortController()) }), /^signal is \{\}, expected an AbortSignal/],
+    [() => model.logits([5], { positions: odd("all") }), /^positions is "all", expected a list of indices$/],
+    [() => model.generateIds(odd("hi")), /^ids is "hi", expected a list of token ids/],
+    [() => model.score(odd(null), [1]), /^promptIds or completionIds is no list/],
+    [
+      () => model.loadAdapter("new", odd(null)),
+      /^the folder of adapter "new" is null, expected an address or a source/,
+    ],
+  ];
+  for (const [call, message] of calls) {
+    await assert.rejects(
+      call(),
+      (error) => error instanceof InputError && message.test(error.message),
+      String(message),
+    );
+  }
+  await model.loadAdapter("by-URL", pathToFileURL(join(FOLDER, "adapters/one")));
+  assert.ok(model.adapters.includes("by-URL"));
+  await model.unloadAdapter("by-URL");
+});
+
+test("an encoder refuses what is no text, nothing at all among it", async () => {
+  const encoder = await load(join(CONFORMANCE, "encoder-topics"), { threads: 1, task: "text-classification" });
+  const odd = (value: unknown) => value as never;
+  const calls: [() => Promise<unknown>, RegExp][] = [
+    [() => encoder.classify(odd(undefined)), /^text is undefined, expected a text or a list of texts$/],
+    [() => encoder.classify(odd(["a", undefined])), /^text is undefined, expected a text/],
+    [() => encoder.classify(odd(5)), /^(text|what is to be read) is 5, expected a text or a list of texts$/],
+    [
+      () => encoder.classifyEach(odd(["x", "y"])),
+      /^classifyEach reads one text or image at a time, this is a list of 2$/,
+    ],
+    [() => encoder.classifyEach("x", { adapters: odd("topics") }), /^adapters is "topics", expected a list of SPECs$/],
+    [() => encoder.outputs(odd("abc")), /^rows is "abc", expected a list of rows$/],
+  ];
+  for (const [call, message] of calls) {
+    await assert.rejects(
+      call(),
+      (error) => error instanceof InputError && message.test(error.message),
+      String(message),
+    );
+  }
+  await encoder.dispose();
 });
 
 test("what cannot be used is refused with everything that is wrong", async () => {

@@ -128,6 +128,11 @@ def make_request(
         wrong.append(
             f"process_logits is {process_logits!r}, expected a function (token ids, logits), or one for each prompt"
         )
+    if choices is not None and process_logits is not None:
+        wrong.append("choices and process_logits exclude each other: choices are weighed whole; leave one out")
+    for name, given in (("schema", schema), ("regex", regex), ("process_logits", process_logits)):
+        if isinstance(given, (list, tuple)) and not given:
+            wrong.append(f"{name} is an empty list; give one, or one for each prompt, or leave it out")
     if not isinstance(lookup, bool):
         wrong.append(f"lookup is {lookup!r}, expected True or False")
     if wrong:

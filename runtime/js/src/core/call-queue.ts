@@ -5,6 +5,8 @@
  */
 
 import { abortWith, reasonOf, throwIfAborted } from "./abort.js";
+import { InputError } from "./errors.js";
+import { show } from "./parse-json.js";
 
 export class CallQueue {
   #last: Promise<unknown> = Promise.resolve();
@@ -18,6 +20,11 @@ export class CallQueue {
   run<Result>(call: (signal: AbortSignal) => Promise<Result>, given?: AbortSignal | undefined): Promise<Result> {
     return new Promise<Result>((resolve, reject) => {
       if (this.#closed !== null) return reject(this.#closed.reason);
+      if (given !== undefined && given !== null && typeof given.addEventListener !== "function") {
+        return reject(
+          new InputError(`signal is ${show(given)}, expected an AbortSignal: the signal of an AbortController`),
+        );
+      }
       if (given?.aborted) return reject(reasonOf(given));
       const ending = new AbortController();
       const end = (reason: unknown) => {

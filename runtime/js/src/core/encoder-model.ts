@@ -147,6 +147,12 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
   ): Promise<ReadonlyMap<string, Classification>> {
     return this.alone(async (signal) => {
       this.#checkTask("classifyEach", "text-classification", "image-classification");
+      if (options.adapters !== undefined && !Array.isArray(options.adapters)) {
+        throw new InputError(`adapters is ${show(options.adapters)}, expected a list of SPECs`);
+      }
+      if (Array.isArray(input)) {
+        throw new InputError(`classifyEach reads one text or image at a time, this is a list of ${input.length}`);
+      }
       const [row] = (await this.#rows([input])) as [Row];
       const specs = [...new Set(options.adapters ?? this.adapters)];
       if (specs.length === 0) throw new InputError("there are no adapters to classify with; load some, or give SPECs");
@@ -214,7 +220,10 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
   /** The graph's output for each row of token ids, special tokens included, or of pixels. */
   outputs(rows: readonly EncoderInput[], options: ManyCalls = {}): Promise<EncoderOutput[]> {
     return this.alone(async (signal) => {
-      const checked = rows.map((row) => (this.#isOfImages ? this.#image(row) : this.#ids(row)));
+      if (!Array.isArray(rows)) throw new InputError(`rows is ${show(rows)}, expected a list of rows`);
+      const checked = (rows as readonly EncoderInput[]).map((row) =>
+        this.#isOfImages ? this.#image(row) : this.#ids(row),
+      );
       const specs = this.specs(options.adapter, checked.length, "row");
       return (await this.#compute(checked, specs, signal)).map(({ output }) => output);
     }, options.signal);
@@ -265,7 +274,11 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
     return found;
   }
 
-  async #rows(inputs: readonly unknown[]): Promise<Row[]> {
+  async #rows(inputs: unknown): Promise<Row[]> {
+    if (!Array.isArray(inputs)) {
+      const kind = this.#isOfImages ? "pixels, or a list of them" : "a text or a list of texts";
+      throw new InputError(`what is to be read is ${show(inputs)}, expected ${kind}`);
+    }
     if (this.#isOfImages) return inputs.map((pixels) => ({ input: this.#image(pixels), truncated: false }));
     return (await this.#encode(inputs)).map((item, index) => {
       const room = this.#room(item);
@@ -275,9 +288,12 @@ export class LoadedEncoder extends LoadedModel<PackedWithHead, BoundWithHead> {
     });
   }
 
-  async #encode(texts: readonly unknown[]): Promise<EncodedText[]> {
-    const wrong = texts.find((text) => typeof text !== "string");
-    if (wrong !== undefined) throw new InputError(`text is ${show(wrong)}, expected a text or a list of texts`);
+  async #encode(texts: unknown): Promise<EncodedText[]> {
+    const wrong = Array.isArray(texts) ? texts.findIndex((text) => typeof text !== "string") : 0;
+    if (!Array.isArray(texts) || wrong >= 0) {
+      const found = Array.isArray(texts) ? texts[wrong] : texts;
+      throw new InputError(`text is ${show(found)}, expected a text or a list of texts`);
+    }
     const { codec } = await this.text("outputs");
     return (texts as readonly string[]).map((text) => encodeText(codec, text));
   }

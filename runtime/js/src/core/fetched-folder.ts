@@ -71,14 +71,24 @@ class FetchedFolder implements FolderSource {
     this.#remote ??= await resolve(this.where, this.#asking);
     const address = this.#remote.addressOf(file);
     let response: Response;
+    let own: { readonly error: unknown } | null = null; // thrown by who watches, and no matter of the connection
+    const watch = (progress: FileProgress) => {
+      try {
+        onProgress?.(progress);
+      } catch (error) {
+        own = { error };
+        throw error;
+      }
+    };
     try {
       // "no-cache" asks the server whether the file is still the same: an adapter may have been uploaded anew.
       const asked = { ...(credentials && { credentials }), ...(signal && { signal }) };
       response = await fetch(address, { ...asked, headers: { ...headers }, cache: "no-cache" });
       this.#remote = this.#remote.pin(response); // its other files are then of the same upload
-      if (response.ok) return await readBody(response, file, onProgress);
+      if (response.ok) return await readBody(response, file, watch);
     } catch (error) {
       throwIfAborted(signal);
+      if (own !== null) throw (own as { readonly error: unknown }).error;
       throw new ConnectionError(`${address} cannot be reached (${(error as Error).message}); connect and try again`);
     }
     return refuse(response, address);

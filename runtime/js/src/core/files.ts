@@ -4,9 +4,9 @@
  * Knows nothing about what is in the files. Paths are those of the manifest, with "/" and relative to the folder.
  */
 
-import { ArtifactError } from "./errors.js";
+import { ArtifactError, InputError } from "./errors.js";
 import type { FileInfo } from "./format.js";
-import { joinSome } from "./parse-json.js";
+import { joinSome, show } from "./parse-json.js";
 
 /** A folder to read from: an artifact, or a PEFT folder that a user brings. */
 export interface FolderSource {
@@ -112,4 +112,14 @@ export async function checkFiles(
     if (difference !== null) differences.push(difference);
   }
   if (differences.length > 0) throw damaged(where, differences);
+}
+
+/** What an adapter is loaded from: an address as text, or a source. Throws InputError for anything else. */
+export function asAddress(name: string, folder: string | URL | FolderSource): string | FolderSource {
+  if (typeof folder === "string") return folder;
+  if (typeof URL !== "undefined" && folder instanceof URL) return folder.href;
+  if (typeof folder === "object" && folder !== null && "has" in folder) return folder;
+  throw new InputError(
+    `the folder of adapter ${show(name)} is ${show(folder)}, expected an address or a source of files`,
+  );
 }

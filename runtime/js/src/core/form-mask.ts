@@ -11,7 +11,7 @@ import { Follower, type Places } from "./form-places.js";
 import { RegexError, wholeText } from "./form-regex.js";
 import { readSchema } from "./form-schema.js";
 import { type Shared, TokenTree } from "./form-tokens.js";
-import { show } from "./parse-json.js";
+import { oneLine, show } from "./parse-json.js";
 
 const KEPT_FORMS = 16;
 const KEPT_MASKS = 512; // of a form
@@ -19,6 +19,9 @@ const KEPT_MASKS = 512; // of a form
 /** The rules of a form: of a schema where there is one, else of a regular expression. Throws InputError naming what is not read. */
 export function readForm(schema: unknown, regex: unknown): Rules {
   if (schema !== null) return readSchema(schema);
+  if (regex instanceof RegExp) {
+    throw new InputError(`regex is ${oneLine(String(regex))}, a RegExp; give its text, which is its \`source\``);
+  }
   if (typeof regex !== "string" || regex === "") {
     throw new InputError(`regex is ${show(regex)}, expected a regular expression that is not empty`);
   }

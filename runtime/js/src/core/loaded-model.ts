@@ -10,7 +10,7 @@ import type { AdapterSet } from "./adapter-set.js";
 import type { BoundAdapter } from "./bound-adapter.js";
 import { CallQueue } from "./call-queue.js";
 import { AdapterError, BackendError, InputError } from "./errors.js";
-import type { FileProgress, FolderSource } from "./files.js";
+import { asAddress, type FileProgress, type FolderSource } from "./files.js";
 import type { Manifest, Task } from "./format.js";
 import { once } from "./once.js";
 import { show } from "./parse-json.js";
@@ -89,10 +89,13 @@ export abstract class LoadedModel<Item, Bound extends BoundAdapter> {
    * AdapterError when it does not fit, a receipt that names another base, grid, tokenizer or template, or other factors
    * among the reasons; `trust` leaves the receipt unread.
    */
-  loadAdapter(name: string, folder: string | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
-    const source = typeof folder === "string" ? this.source.folder(folder) : folder;
+  loadAdapter(name: string, folder: string | URL | FolderSource, options: LoadAdapterOptions = {}): Promise<void> {
     const { trust = false, labels = null, onProgress } = options;
-    return this.alone((signal) => this.known.load(name, source, trust, labels, { signal, onProgress }), options.signal);
+    return this.alone(async (signal) => {
+      const given = asAddress(name, folder);
+      const source = typeof given === "string" ? this.source.folder(given) : given;
+      await this.known.load(name, source, trust, labels, { signal, onProgress });
+    }, options.signal);
   }
 
   /** Forget `name` and give its memory back; throws AdapterError for an unknown name and the one that is set. */

@@ -42,7 +42,16 @@ export function show(value: unknown): string {
     const count = Array.isArray(value) ? value.length : Object.keys(value).length;
     if (count > 16) return `${Array.isArray(value) ? "a list" : "an object"} of ${count}`;
   }
-  return oneLine(JSON.stringify(value) ?? String(value), SHOWN);
+  return oneLine(written(value), SHOWN);
+}
+
+/** As JSON where that can write it: no bigint, and nothing that holds itself. */
+function written(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return Array.isArray(value) ? `a list of ${value.length}` : Object.prototype.toString.call(value);
+  }
 }
 
 /** Whether a value is an object of JSON. */

@@ -102,6 +102,15 @@ export function makeRequest(options: TextOptions): Request {
   if (!processLogits.every((process) => process === null || typeof process === "function")) {
     wrong.push("processLogits holds what is no function (tokenIds, logits); give one, or one for each prompt");
   }
+  if (choices !== null && processLogits.length > 0) {
+    wrong.push("choices and processLogits exclude each other: choices are weighed whole; leave one out");
+  }
+  for (const name of ["schema", "regex", "processLogits"] as const) {
+    const given = options[name];
+    if (Array.isArray(given) && given.length === 0) {
+      wrong.push(`${name} is an empty list; give one, or one for each prompt, or leave it out`);
+    }
+  }
   if (wrong.length > 0) throw new InputError(wrong.join("; "));
   return {
     sampling,

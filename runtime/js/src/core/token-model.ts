@@ -71,6 +71,8 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     options: IdOptions & WithAdapters = {},
   ): Promise<number[] | number[][]> {
     return this.alone(async (signal) => {
+      if (!Array.isArray(ids))
+        throw new InputError(`ids is ${show(ids)}, expected a list of token ids, or of such lists`);
       const isBatch = ids.length > 0 && ids.every((row) => Array.isArray(row));
       const rows = (isBatch ? ids : [ids]) as readonly (readonly number[])[];
       const { makeRequest } = await generating();
@@ -99,6 +101,8 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     return this.alone(async (signal) => {
       const row = this.check(ids);
       const positions = options.positions ?? [...row.keys()];
+      if (!Array.isArray(positions))
+        throw new InputError(`positions is ${show(positions)}, expected a list of indices`);
       const isInside = (position: number) => Number.isInteger(position) && position >= 0 && position < row.length;
       if (positions.length === 0 || !positions.every(isInside)) {
         const last = row.length - 1;
@@ -117,6 +121,9 @@ export class TokenModel extends LoadedModel<Packed, BoundAdapter> {
     options: WithAdapter & CallOptions = {},
   ): Promise<Float64Array> {
     return this.alone(async (signal) => {
+      if (!Array.isArray(promptIds) || !Array.isArray(completionIds)) {
+        throw new InputError("promptIds or completionIds is no list; expected two lists of token ids");
+      }
       const row = this.check([...promptIds, ...completionIds]);
       if (promptIds.length === 0) {
         throw new InputError("promptIds is empty; the first token of a text has no probability, give at least one");

@@ -6,7 +6,7 @@
  */
 
 import type { AddressOptions } from "../core/address.js";
-import type { FileProgress, FolderSource } from "../core/files.js";
+import { asAddress, type FileProgress, type FolderSource } from "../core/files.js";
 import type { FileInfo, Manifest, Task } from "../core/format.js";
 import type { LoadAdapterOptions } from "../core/loaded-model.js";
 import { once } from "../core/once.js";
@@ -78,10 +78,11 @@ export class RemoteBase implements InWorker {
     await this.sent("setAdapter", [spec], options);
   }
 
-  async loadAdapter(name: string, folder: string | FolderSource, given: LoadAdapterOptions = {}): Promise<void> {
+  async loadAdapter(name: string, folder: string | URL | FolderSource, given: LoadAdapterOptions = {}): Promise<void> {
     const { signal, onProgress, ...options } = given;
-    const isAddress = typeof folder === "string";
-    const copy = isAddress ? absolute(folder, baseAddress()) : await copyAdapter(folder, { signal, onProgress });
+    const from = asAddress(name, folder);
+    const isAddress = typeof from === "string";
+    const copy = isAddress ? absolute(from, baseAddress()) : await copyAdapter(from, { signal, onProgress });
     const onFile = (progress: unknown) => onProgress?.(progress as FileProgress);
     await this.line.ask({ kind: "loadAdapter", name, folder: copy, options }, signal, onFile);
   }

@@ -233,7 +233,7 @@ def test_scores_are_log_probabilities(model: Model) -> None:
         (lambda m: m.generate("x", choices=[]), InputError, "at least one string"),
         (lambda m: m.generate("x", choices=["a", "a"]), InputError, "all different"),
         (lambda m: m.generate("x", choices=["a"], stop="b"), InputError, "exclude"),
-        (lambda m: m.generate("x", choices=["a"], process_logits=print), InputError, "choices and process_logits exclude"),
+        (lambda m: m.generate("x", choices=["a"], process_logits=print), InputError, "and process_logits exclude"),
         (lambda m: m.generate("x", schema=[]), InputError, "schema is an empty list"),
         (lambda m: m.generate("x", regex=()), InputError, "regex is an empty list"),
         (lambda m: m.generate("x", process_logits=[]), InputError, "process_logits is an empty list"),

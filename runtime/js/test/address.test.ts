@@ -50,6 +50,17 @@ async function prepare(context: TestContext, manner: Manner = {}) {
   return { server, open, cache, models: modelsIn(cache) };
 }
 
+test("a cache that cannot be written is named, with what to give", async (context) => {
+  const { server, open, cache } = await prepare(context, {});
+  const file = join(cache, "..", "a-file");
+  writeFileSync(file, "");
+  const refused = open(`${server.origin}/models/tiny-float`, { cache: join(file, "inside") });
+  await assert.rejects(
+    refused,
+    /^InputError: .*a-file.* cannot be written \(ENOTDIR.*give another folder for downloads, in Node as `cache`/,
+  );
+});
+
 test("what who watches an adapter's download throws is no lost connection", async (context) => {
   const { server, open } = await prepare(context, {});
   const model = await open(`${server.origin}/models/tiny-float`);

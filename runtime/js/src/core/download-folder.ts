@@ -8,7 +8,7 @@
 import { throwIfAborted } from "./abort.js";
 import type { AddressOptions, Remote } from "./address.js";
 import { bringEach, type DownloadProgress } from "./bring-each.js";
-import { ArtifactError } from "./errors.js";
+import { ArtifactError, InputError } from "./errors.js";
 import { type FoundManifest, fetchManifest } from "./fetch-manifest.js";
 import { besides, hashingOf, isFileRight, LEFT_OVER, placeAt } from "./file-place.js";
 import { inFolder, readIfThere, type WritableFileSystem, writeWhole } from "./file-system.js";
@@ -16,6 +16,7 @@ import { type FileInfo, MANIFEST_FILE } from "./format.js";
 import { parseManifest } from "./manifest.js";
 import { noManifest } from "./models.js";
 import { neededFiles } from "./needed-files.js";
+import { oneLine } from "./parse-json.js";
 import { PIECE_BYTES } from "./piece-check.js";
 import { resolve } from "./resolve.js";
 import { transfer } from "./transfer.js";
@@ -53,8 +54,7 @@ async function downloadAlone(address: string, folder: string, options: DownloadO
   const { files, signal } = options;
   throwIfAborted(signal);
   const remote = await resolve(address, options);
-  await files.makeFolder(folder);
-  const release = await files.lock?.(inFolder(folder, "download.lock"), signal);
+  const release = await begin(folder, options);
   try {
     const stored = await storedManifest(files, folder);
     const found = await fetchManifest(remote, stored?.bytes ?? null, options);
@@ -62,6 +62,20 @@ async function downloadAlone(address: string, folder: string, options: DownloadO
     if (found.isFresh) await bring(found, stored?.files ?? new Map(), folder, options);
   } finally {
     await release?.();
+  }
+}
+
+/** The folder, and its lock; throws InputError where nothing can be written. */
+async function begin(folder: string, { files, signal }: DownloadOptions): Promise<(() => unknown) | undefined> {
+  try {
+    await files.makeFolder(folder);
+    return await files.lock?.(inFolder(folder, "download.lock"), signal);
+  } catch (error) {
+    throwIfAborted(signal);
+    const reason = oneLine((error as Error).message);
+    throw new InputError(
+      `${folder} cannot be written (${reason}); give another folder for downloads, in Node as \`cache\``,
+    );
   }
 }
 

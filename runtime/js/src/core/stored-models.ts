@@ -98,7 +98,8 @@ export class StoredModels implements Models {
     try {
       await downloadFolder(address, folder, { ...options, files, checkRoom });
     } catch (error) {
-      if ((await files.list(folder)).length === 0) await files.removeFolder(folder);
+      const isEmpty = (await files.list(folder)).length === 0;
+      if (isEmpty) await files.removeFolder(folder).catch(() => {}); // what failed first is what is told
       throw error;
     }
     await this.#writeRecord(folder, where);
